@@ -1,0 +1,39 @@
+# Every target sets itself up: a virtual environment in .venv, the package in editable mode, the tools.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test check format bench clean
+
+demo: $(INSTALLED)
+	$(BIN)/textdiff demo --out demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) .build/textdiff
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	MYPYPATH=.build $(BIN)/mypy -p textdiff
+	$(MAKE) --no-print-directory test
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/train.py
+
+clean:
+	rm -rf .venv .build build dist *.egg-info demo
+
+$(INSTALLED): setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev,demo]'
+	touch $@
+
+# mypy wants a folder that carries the import name; the package's root is this one.
+.build/textdiff:
+	mkdir -p .build
+	ln -sfn .. .build/textdiff

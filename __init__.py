@@ -1,0 +1,45 @@
+"""Text-guided segmentation of medical images from few labels, on cached diffusion features.
+
+Stage one (`extract_features`) runs a frozen diffusion UNet and a frozen text encoder once and writes a cache; stage
+two (`train_head`) trains a light head from the cache; `ablate_timesteps` compares heads on subsets of it;
+`Segmenter` applies a trained head to new images. Names are imported on first use, so `import textdiff` is cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .pipeline.ablate import ablate_timesteps
+    from .pipeline.config import AblateConfig, ExtractConfig, TrainConfig
+    from .pipeline.extract import extract_features
+    from .pipeline.segmenter import Segmenter
+    from .pipeline.train import train_head
+
+__version__ = "0.1.0"
+__all__ = [
+    "AblateConfig",
+    "ExtractConfig",
+    "Segmenter",
+    "TrainConfig",
+    "ablate_timesteps",
+    "extract_features",
+    "train_head",
+]
+
+_HOMES = {
+    "AblateConfig": "config",
+    "ExtractConfig": "config",
+    "Segmenter": "segmenter",
+    "TrainConfig": "config",
+    "ablate_timesteps": "ablate",
+    "extract_features": "extract",
+    "train_head": "train",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'textdiff' has no attribute {name!r}")
+    return getattr(import_module(f".pipeline.{_HOMES[name]}", __name__), name)

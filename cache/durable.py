@@ -1,0 +1,68 @@
+"""Writes that are whole or absent: a temporary name, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """Replace `path` by the concatenated `pieces`; after a crash it holds the old content or all of the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        with temporary.open("wb", buffering=0) as file:
+            for piece in pieces:
+                _write_all(file.fileno(), memoryview(piece).cast("B"))
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` durably as JSON that is the same bytes for equal values."""
+    write_durably(path, [canonical_json(value, indent=1)])
+
+
+def canonical_json(value: object, indent: int | None = None) -> bytes:
+    """The same bytes for equal values: sorted keys, UTF-8, no insignificant spaces unless indented."""
+    separators = (",", ": ") if indent else (",", ":")
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
+    return (text + "\n").encode() if indent else text.encode()
+
+
+def append_line(path: Path, value: dict[str, Any]) -> None:
+    """Append one JSON line to an existing file and wait until it is on the disk."""
+    with path.open("ab", buffering=0) as file:
+        file.write(canonical_json(value) + b"\n")
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read what `append_line` wrote; a last line that a crash cut short is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_all(handle: int, piece: memoryview) -> None:
+    while piece:
+        piece = piece[os.write(handle, piece) :]

@@ -1,0 +1,91 @@
+"""Names, axes, chunks and shards of the arrays. FORMAT.md says the same in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .durable import write_durably, write_json
+
+TEXTS_PER_SHARD = 256
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """One array: its name, axes and how its rows are cut into shards."""
+
+    name: str
+    """Its place in the group."""
+    axes: tuple[str, ...]
+    """Names of its axes; the first is `row`, or `text`."""
+    row_shape: tuple[int, ...]
+    """Shape of one row, which is one inner chunk."""
+    dtype: np.dtype[Any]
+    rows_per_shard: int
+
+    def shard_path(self, group: int) -> str:
+        """The file of shard number `group`, relative to the cache's folder."""
+        return "/".join([self.name, "c", str(group), *("0" for _ in self.row_shape)])
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """The shard that holds `row`, and the row's position in it."""
+        return divmod(row, self.rows_per_shard)
+
+
+def features_layout(
+    block: int, timestep: int, shape: tuple[int, int, int], dtype: str, rows_per_shard: int
+) -> ArrayLayout:
+    """Activations of one block at one timestep; `shape` is (y, x, channel)."""
+    axes = ("row", "y", "x", "channel")
+    return ArrayLayout(f"features/{block}/{timestep}", axes, shape, np.dtype(dtype), rows_per_shard)
+
+
+def images_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
+    """The images as the model saw them, RGB."""
+    shape = (image_size, image_size, 3)
+    return ArrayLayout("images", ("row", "y", "x", "channel"), shape, np.dtype("uint8"), rows_per_shard)
+
+
+def labels_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
+    """Class indices at the model's size."""
+    return ArrayLayout("labels", ("row", "y", "x"), (image_size, image_size), np.dtype("uint8"), rows_per_shard)
+
+
+def texts_layouts(n_tokens: int, dim: int) -> tuple[ArrayLayout, ArrayLayout]:
+    """Token embeddings and the mask that is true on real tokens."""
+    tokens = ArrayLayout(
+        "texts/tokens", ("text", "token", "dim"), (n_tokens, dim), np.dtype("float16"), TEXTS_PER_SHARD
+    )
+    return tokens, ArrayLayout("texts/mask", ("text", "token"), (n_tokens,), np.dtype("bool"), TEXTS_PER_SHARD)
+
+
+def write_group_metadata(root: Path, name: str = "") -> None:
+    """Make `name` a Zarr v3 group."""
+    write_json(root / name / "zarr.json", {"attributes": {}, "node_type": "group", "zarr_format": 3})
+
+
+def write_array_metadata(root: Path, layout: ArrayLayout, n_rows: int) -> None:
+    """Write the Zarr v3 metadata of an array of `n_rows` rows, as zarr-python makes it; touches no data."""
+    import zarr
+    from zarr.codecs import Crc32cCodec
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    store = zarr.storage.MemoryStore()
+    zarr.create_array(
+        store,
+        shape=(n_rows, *layout.row_shape),
+        chunks=(1, *layout.row_shape),
+        shards=(layout.rows_per_shard, *layout.row_shape),
+        dtype=layout.dtype,
+        compressors=[Crc32cCodec()],
+        fill_value=0,
+        dimension_names=layout.axes,
+    )
+    metadata = sync(store.get("zarr.json", default_buffer_prototype()))
+    if metadata is None:
+        raise AssertionError("zarr.create_array wrote no metadata")
+    write_durably(root / layout.name / "zarr.json", [metadata.to_bytes()])

@@ -1,0 +1,158 @@
+"""What a cache holds: its manifest, which makes it whole, and the journal of work under way.
+
+A *row* is a place along the first axis of every array but the texts'; a *group* is the rows of one shard; a *unit*
+is the activations of one group at some timesteps and blocks, made by one forward, written and recorded together.
+While units are made, each is recorded as a line of the journal; publishing moves them into the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import CacheCorruptError, CacheError
+from .durable import append_line, canonical_json, read_lines, write_durably, write_json
+from .shards import ShardRecord
+from .spec import FORMAT, FeatureSpec, TextSpec
+
+MANIFEST = "manifest.json"
+JOURNAL = Path("journal") / "units.jsonl"
+PLAN = Path("journal") / "plan.json"
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """What a row's activations were made from."""
+
+    id: str
+    """The sample's id."""
+    image_digest: str
+    """SHA-256 of the image file."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A finished piece of work."""
+
+    rows: tuple[int, ...]
+    timesteps: tuple[int, ...]
+    blocks: tuple[int, ...]
+    conditions: Mapping[str, Any]
+    """Device, threads and library versions: they change last bits, not identity."""
+    shards: tuple[ShardRecord, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Unit:
+        """The inverse of `dataclasses.asdict`, from JSON."""
+        return cls(
+            rows=tuple(values["rows"]),
+            timesteps=tuple(values["timesteps"]),
+            blocks=tuple(values["blocks"]),
+            conditions=dict(values["conditions"]),
+            shards=tuple(ShardRecord(**shard) for shard in values["shards"]),
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a cache says of itself."""
+
+    features: FeatureSpec
+    rows: tuple[RowKey | None, ...]
+    """For each row what it was made from; `None` where the row was skipped to begin a new shard."""
+    block_shapes: Mapping[int, tuple[int, int, int]]
+    """Block → (y, x, channel)."""
+    units: tuple[Unit, ...] = ()
+    texts: TextSpec | None = None
+    """`None`: no sample has a text."""
+    classes: Mapping[str, Any] = field(default_factory=dict)
+    light_shards: tuple[ShardRecord, ...] = ()
+    """Shards of images, labels and texts."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of `features`, `texts`, `labels` and the file of `samples`."""
+    complete: bool = False
+    """Whether everything that the sample table names is there."""
+
+    def coverage(self) -> dict[tuple[int, int], frozenset[int]]:
+        """(block, timestep) → the rows whose activations are there."""
+        covered: dict[tuple[int, int], set[int]] = {}
+        for unit in self.units:
+            for pair in ((block, timestep) for block in unit.blocks for timestep in unit.timesteps):
+                covered.setdefault(pair, set()).update(unit.rows)
+        return {pair: frozenset(rows) for pair, rows in covered.items()}
+
+    def shards(self) -> Iterable[ShardRecord]:
+        """Every shard of the cache."""
+        for unit in self.units:
+            yield from unit.shards
+        yield from self.light_shards
+
+
+def write_manifest(root: Path, manifest: Manifest, name: str | Path = MANIFEST) -> None:
+    """Write the manifest durably; equal manifests give equal bytes."""
+    units = sorted(manifest.units, key=lambda unit: (unit.rows, unit.timesteps, unit.blocks))
+    values = {**asdict(manifest), "format": FORMAT, "units": [asdict(unit) for unit in units]}
+    values["block_shapes"] = {str(block): shape for block, shape in manifest.block_shapes.items()}
+    write_json(root / name, values)
+
+
+def read_manifest(root: Path, name: str | Path = MANIFEST) -> Manifest | None:
+    """Read the manifest, or `None` where there is none.
+
+    Raises:
+        CacheError: if a newer version of textdiff wrote it.
+        CacheCorruptError: if it is not a manifest.
+    """
+    path = root / name
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_bytes())
+        if values["format"] > FORMAT:
+            raise CacheError(f"{path}: format {values['format']}; this textdiff reads up to {FORMAT}: upgrade textdiff")
+        return _manifest(values)
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CacheError):
+            raise
+        raise CacheCorruptError(f"{path}: not a manifest of a feature cache ({error})") from error
+
+
+def begin_journal(root: Path, plan: Manifest) -> None:
+    """Record what is about to be made, with the rows given to each image; units already in a journal are kept."""
+    units = read_journal(root)
+    write_manifest(root, replace(plan, units=()), PLAN)
+    write_durably(root / JOURNAL, (canonical_json(asdict(unit)) + b"\n" for unit in units))
+
+
+def record_unit(root: Path, unit: Unit) -> None:
+    """Add a finished unit, whose shards are on the disk, to the journal."""
+    append_line(root / JOURNAL, asdict(unit))
+
+
+def read_journal(root: Path) -> tuple[Unit, ...]:
+    """The units that were finished but not published."""
+    return tuple(Unit.from_dict(line) for line in read_lines(root / JOURNAL))
+
+
+def remove_journal(root: Path) -> None:
+    """Forget the journal, when its units stand in the manifest."""
+    for path in (root / JOURNAL, root / PLAN):
+        path.unlink(missing_ok=True)
+    (root / PLAN).parent.rmdir()
+
+
+def _manifest(values: Mapping[str, Any]) -> Manifest:
+    return Manifest(
+        features=FeatureSpec.from_dict(values["features"]),
+        rows=tuple(None if row is None else RowKey(**row) for row in values["rows"]),
+        block_shapes={int(block): (y, x, c) for block, (y, x, c) in values["block_shapes"].items()},
+        units=tuple(Unit.from_dict(unit) for unit in values["units"]),
+        texts=None if values["texts"] is None else TextSpec(**values["texts"]),
+        classes=values["classes"],
+        light_shards=tuple(ShardRecord(**shard) for shard in values["light_shards"]),
+        digests=values["digests"],
+        complete=values["complete"],
+    )

@@ -1,0 +1,142 @@
+"""What is there, what was asked for, and so what is left to do. Nothing here writes.
+
+Rows are given out once and never move. New images begin a new shard, so that a shard that is on the disk is never
+written again, and the batch that made it is never made in another composition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CacheError, CacheIncompleteError, CacheMismatchError
+from .manifest import PLAN, Manifest, RowKey, read_journal, read_manifest
+from .spec import FeatureSpec
+
+
+@dataclass(frozen=True)
+class PendingUnit:
+    """Work to do: one forward over some rows of one shard."""
+
+    rows: tuple[int, ...]
+    timesteps: tuple[int, ...]
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WorkPlan:
+    """What a request comes to."""
+
+    manifest: Manifest
+    """The cache's manifest, with the rows of this request and the finished units."""
+    rows: tuple[int, ...]
+    """For each sample asked for, its row."""
+    pending: tuple[PendingUnit, ...]
+    """The units to make, in order."""
+    size_bytes: int
+    """What the pending units will add to the disk."""
+
+
+def read_state(root: Path, *, resume: bool) -> Manifest | None:
+    """What the cache at `root` holds, finished units of an interrupted extraction included; `None`: nothing yet.
+
+    Raises:
+        CacheError: if the folder holds something else.
+        CacheIncompleteError: if an extraction did not finish and `resume` is false.
+    """
+    published, plan = read_manifest(root), read_manifest(root, PLAN)
+    if published is None and plan is None:
+        if root.exists() and (not root.is_dir() or any(path.name != ".lock" for path in root.iterdir())):
+            raise CacheError(f"{root}: exists and is not a feature cache; give a new name, or an existing cache")
+        return None
+    finished = (published.units if published else ()) + read_journal(root)
+    if plan is None and published and published.complete:
+        return published
+    if not resume:
+        raise CacheIncompleteError(
+            f"{root}: holds an extraction that did not finish ({len(finished)} units are done); "
+            "add --resume to go on with it, or remove the folder to begin again"
+        )
+    unique = {(unit.rows, unit.timesteps, unit.blocks): unit for unit in finished}
+    return replace(plan or published, units=tuple(unique.values()))  # type: ignore[type-var]
+
+
+def plan_work(
+    state: Manifest | None,
+    spec: FeatureSpec,
+    keys: Sequence[RowKey],
+    block_shapes: dict[int, tuple[int, int, int]],
+    timesteps: Sequence[int],
+) -> WorkPlan:
+    """Compare a request with what is there.
+
+    Args:
+        state: what `read_state` found.
+        spec: of the features asked for.
+        keys: for each sample, what its activations are made from.
+        block_shapes: block asked for → (y, x, channel).
+        timesteps: asked for.
+
+    Raises:
+        CacheMismatchError: if the features that are there are not those that this request needs.
+    """
+    manifest = state or Manifest(spec, (), block_shapes)
+    differences = manifest.features.differences(spec)
+    if differences:
+        raise CacheMismatchError(
+            "the cache holds other features than this request needs:\n"
+            + "\n".join(f"  - {line}" for line in differences)
+            + "\nextract into a new cache, or give the settings that made this one"
+        )
+    rows, sample_rows = _assign_rows(manifest, keys)
+    shapes = {**manifest.block_shapes, **block_shapes}
+    manifest = replace(manifest, rows=rows, block_shapes=shapes)
+    pending = _pending_units(manifest, sample_rows, sorted(block_shapes), timesteps)
+    return WorkPlan(manifest, sample_rows, pending, sum(_size_bytes(unit, manifest) for unit in pending))
+
+
+def _assign_rows(manifest: Manifest, keys: Sequence[RowKey]) -> tuple[tuple[RowKey | None, ...], tuple[int, ...]]:
+    """Rows of known images stay; others are appended from the next shard on."""
+    known = {key: row for row, key in enumerate(manifest.rows) if key and _is_whole(manifest, row)}
+    rows = list(manifest.rows)
+    new = [key for key in keys if key not in known]
+    if new:
+        rows += [None] * (-len(rows) % manifest.features.rows_per_shard)
+    for key in new:
+        known[key] = len(rows)
+        rows.append(key)
+    return tuple(rows), tuple(known[key] for key in keys)
+
+
+def _is_whole(manifest: Manifest, row: int) -> bool:
+    """Whether every unit of the row's shard has the row: not so where it was left out of the data for a while."""
+    size = manifest.features.rows_per_shard
+    return all(row in unit.rows for unit in manifest.units if unit.rows[0] // size == row // size)
+
+
+def _pending_units(
+    manifest: Manifest, rows: Sequence[int], blocks: Sequence[int], timesteps: Sequence[int]
+) -> tuple[PendingUnit, ...]:
+    coverage = manifest.coverage()
+    groups: dict[int, list[int]] = {}
+    for row in sorted(rows):
+        groups.setdefault(row // manifest.features.rows_per_shard, []).append(row)
+    pending = []
+    for group in groups.values():
+        missing: dict[tuple[int, ...], list[int]] = {}
+        for timestep in sorted(timesteps):
+            lacking = tuple(b for b in blocks if not coverage.get((b, timestep), frozenset()).issuperset(group))
+            if lacking:
+                missing.setdefault(lacking, []).append(timestep)
+        pending += [PendingUnit(tuple(group), tuple(steps), lacking) for lacking, steps in missing.items()]
+    return tuple(pending)
+
+
+def _size_bytes(unit: PendingUnit, manifest: Manifest) -> int:
+    item = np.dtype(manifest.features.dtype).itemsize
+    channels = sum(int(np.prod(manifest.block_shapes[block])) for block in unit.blocks)
+    images = manifest.features.image_size**2 * 4
+    return len(unit.rows) * (channels * len(unit.timesteps) * item + images)

@@ -1,0 +1,75 @@
+"""What identifies the content of a cache: features, texts and labels apart, so that each may change alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .durable import canonical_json
+
+FORMAT = 1
+"""Version of the layout that FORMAT.md describes."""
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Everything that activations depend on beside the image, the block and the timestep."""
+
+    unet: str
+    """Where the UNet was loaded from (`kind:where`); says where to look, does not identify."""
+    unet_digest: str
+    """Digest of the UNet's weights, configuration and noise schedule."""
+    prediction_type: str
+    """What the UNet was trained to predict, as its scheduler names it."""
+    noise: str
+    """`shared` or `per-sample`."""
+    noise_draws: int
+    """How many noises the activations are averaged over."""
+    seed: int
+    """Seed of the noise."""
+    image_size: int
+    """Side of the UNet's input in pixels; images are resized to it by Pillow's antialiased bilinear filter."""
+    window: tuple[int, int] | None
+    """Intensities that become 0 and 255 in images of 16 bits."""
+    dtype: str
+    """Of the stored activations."""
+    rows_per_shard: int
+    """Images in one work unit, one forward and one shard."""
+
+    def differences(self, wanted: FeatureSpec) -> list[str]:
+        """One line for each field in which features of `wanted` would not be the ones here."""
+        here, there = asdict(self), asdict(wanted)
+        return [
+            f"{name}: the cache has {here[name]}, this request needs {there[name]}"
+            for name in here
+            if name != "unet" and here[name] != there[name]
+        ]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FeatureSpec:
+        """The inverse of `dataclasses.asdict`, from JSON."""
+        window = values["window"]
+        return cls(**{**values, "window": None if window is None else (int(window[0]), int(window[1]))})
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """Everything that tokens depend on beside the text."""
+
+    encoder: str
+    """Where the text encoder was loaded from; says where to look, does not identify."""
+    encoder_digest: str
+    """Digest of the encoder's weights and vocabulary."""
+    dim: int
+    """Channels of a token."""
+    n_tokens: int
+    """Tokens of the longest text, to which the others are padded."""
+    truncated: bool
+    """Whether texts over the encoder's limit were cut."""
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()

@@ -1,0 +1,82 @@
+"""The sample table: one file that says what every row is of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CacheCorruptError
+from .durable import write_json
+
+TABLE = "samples.json"
+IGNORE = 255
+"""The value in `labels` that means "not labelled"."""
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One sample: an image as the model saw it, with its text and its labels."""
+
+    id: str
+    group: str
+    """The patient or whole image that the sample belongs to; splits, folds and intervals count groups."""
+    split: str
+    """`train`, `val` or `test`."""
+    row: int
+    """Place along the first axis of `features`, `labels` and `images`."""
+    text: int | None
+    """Place along the first axis of `texts`; `None`: the sample has no text."""
+    size: tuple[int, int]
+    """Native height and width of the image in pixels."""
+    image: str
+    """The image file, relative to the table's root where it lies below it."""
+    image_digest: str
+    """SHA-256 of the image file."""
+    mask: str | None
+    """The mask file; `None`: not labelled."""
+    mask_digest: str | None
+    """SHA-256 of the mask file."""
+    view: int = 0
+    """Which flip or rotation of the image; 0 is the image as it is."""
+    tile: tuple[int, int] = (0, 0)
+    """Offset (y, x) in the native image of the part that the row shows."""
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """All samples, and the distinct texts in the order of the `texts` arrays."""
+
+    root: str
+    """The folder that relative paths start from."""
+    texts: tuple[str, ...]
+    samples: tuple[SampleRow, ...]
+    ignore: int = IGNORE
+    """The value in `labels` that means "not labelled"."""
+
+
+def write_table(root: Path, table: SampleTable) -> None:
+    """Write the table durably."""
+    write_json(root / TABLE, asdict(table))
+
+
+def read_table(root: Path) -> SampleTable:
+    """Read the table.
+
+    Raises:
+        CacheCorruptError: if it is absent or not a table.
+    """
+    try:
+        values = json.loads((root / TABLE).read_bytes())
+        samples = tuple(_sample(sample) for sample in values["samples"])
+        return SampleTable(values["root"], tuple(values["texts"]), samples, values["ignore"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheCorruptError(f"{root / TABLE}: not a sample table ({error})") from error
+
+
+def _sample(values: Mapping[str, Any]) -> SampleRow:
+    y, x = values["size"]
+    top, left = values["tile"]
+    return SampleRow(**{**values, "size": (y, x), "tile": (top, left)})

@@ -1,0 +1,1 @@
+"""Where samples, stages and the cache meet: one function for each command."""

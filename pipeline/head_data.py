@@ -1,0 +1,128 @@
+"""A cache as stage two sees it: one sample's maps, labels and text, on the chosen blocks and timesteps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from ..cache.reader import FeatureReader
+from ..cache.table import SampleRow
+from ..errors import ConfigError
+from ..stages.head import HeadSpec
+from ..stages.pixels import Maps
+from ..stages.seeds import named_generator
+from .config import TextMode
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """Samples of a cache, ready for a head."""
+
+    reader: FeatureReader
+    blocks: tuple[int, ...]
+    timesteps: tuple[int, ...]
+    text_of: dict[str, int | None]
+    """Sample id → place of its text in `tokens`; `None`: no text is shown."""
+    tokens: Float[Tensor, "text token dim"]
+    mask: Bool[Tensor, "text token"]
+    device: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the label maps."""
+        return (self.reader.manifest.features.image_size,) * 2
+
+    @property
+    def ignore(self) -> int:
+        """The label that means "not labelled"."""
+        return self.reader.table.ignore
+
+    @property
+    def n_classes(self) -> int:
+        """Classes, background included."""
+        return len(self.reader.manifest.classes["classes"])
+
+    def head_spec(self, width: int, n_heads: int) -> HeadSpec:
+        """The sizes of a head for this data."""
+        shapes = self.reader.manifest.block_shapes
+        channels = {block: shapes[block][2] * len(self.timesteps) for block in self.blocks}
+        return HeadSpec(channels, self.n_classes, self.tokens.shape[-1], width, n_heads)
+
+    def maps(self, sample: SampleRow) -> Maps:
+        """The sample's activations: views of the cache's files, read when they are touched."""
+        return {
+            block: [
+                torch.from_numpy(self.reader.features(block, timestep, sample.row)).to(self.device)
+                for timestep in self.timesteps
+            ]
+            for block in self.blocks
+        }
+
+    def labels(self, sample: SampleRow) -> UInt8[Tensor, "y x"]:
+        """The sample's class indices."""
+        return torch.from_numpy(self.reader.labels(sample.row)).to(self.device)
+
+    def texts(
+        self, samples: Sequence[SampleRow]
+    ) -> tuple[Float[Tensor, "image token dim"], Bool[Tensor, "image token"]]:
+        """The samples' tokens; a sample without text has a mask that is false throughout."""
+        places = [self.text_of[sample.id] for sample in samples]
+        index = torch.tensor([0 if place is None else place for place in places], device=self.device)
+        shown = torch.tensor([place is not None for place in places], device=self.device)
+        return self.tokens[index], self.mask[index] & shown[:, None]
+
+
+def open_head_data(
+    reader: FeatureReader,
+    *,
+    blocks: Sequence[int] | None,
+    timesteps: Sequence[int] | None,
+    text: TextMode,
+    seed: int,
+    device: str,
+) -> HeadData:
+    """Choose what a head is to see.
+
+    Args:
+        reader: the open cache.
+        blocks: `None`: all that are cached.
+        timesteps: `None`: all that are cached.
+        text: each sample's own, none, or another sample's.
+        seed: of the shuffling.
+        device: where the head runs.
+
+    Raises:
+        CacheMismatchError: if the cache lacks a block or timestep.
+        ConfigError: if there are no texts to shuffle.
+    """
+    chosen_blocks, chosen_timesteps = tuple(blocks or reader.blocks), tuple(timesteps or reader.timesteps)
+    reader.require(chosen_blocks, chosen_timesteps)
+    tokens, mask = (torch.from_numpy(array) for array in reader.texts())
+    if len(tokens) == 0:
+        tokens, mask = torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.bool)
+    text_of = _assign_texts(reader.samples, text, seed)
+    return HeadData(
+        reader, chosen_blocks, chosen_timesteps, text_of, tokens.float().to(device), mask.to(device), device
+    )
+
+
+def _assign_texts(samples: Sequence[SampleRow], text: TextMode, seed: int) -> dict[str, int | None]:
+    if text == "none":
+        return {sample.id: None for sample in samples}
+    own = {sample.id: sample.text for sample in samples}
+    if text == "true":
+        return own
+    if len({place for place in own.values() if place is not None}) < 2:
+        raise ConfigError("--text shuffled needs at least two different texts in the cache; use --text true or none")
+    shuffled: dict[str, int | None] = {}
+    for split in sorted({sample.split for sample in samples}):
+        ids = sorted(sample.id for sample in samples if sample.split == split)
+        order = torch.randperm(len(ids), generator=named_generator(seed, "shuffled texts", split)).tolist()
+        # Along a random cycle each sample gets the text of the next, so that none keeps its own.
+        for place, taker in enumerate(order):
+            shuffled[ids[taker]] = own[ids[order[(place + 1) % len(order)]]]
+    return shuffled

@@ -1,0 +1,127 @@
+"""Opening every image and mask once: what single files say, and what they say about one another."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ..errors import DataError
+from .images import Window, decode_image, decode_mask, digest, read_bytes
+from .layouts import Entry
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """What a decoded image file is: its size (y, x) in pixels and the SHA-256 of its bytes."""
+
+    size: tuple[int, int]
+    digest: str
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """What a decoded mask file is, with the number of pixels of each value in it."""
+
+    size: tuple[int, int]
+    digest: str
+    n_pixels: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """An entry with its files decoded; None for a file that is absent or unusable."""
+
+    entry: Entry
+    image: ImageFile | None
+    mask: MaskFile | None
+    problems: tuple[str, ...]
+
+
+def inspect_entries(entries: Sequence[Entry], window: Window | None) -> list[Inspection]:
+    """Decode all files, as many at a time as there are cores; the decoders release the interpreter's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(partial(_inspect, window=window), entries))
+
+
+def _inspect(entry: Entry, window: Window | None) -> Inspection:
+    problems: list[str] = []
+    image = _noting(problems, lambda: _inspect_image(entry.image, window))
+    mask = None if entry.mask is None else _noting(problems, partial(_inspect_mask, entry.mask))
+    if image and mask and image.size != mask.size:
+        problems.append(
+            f"{entry.mask} is {mask.size[0]} x {mask.size[1]} (height x width), its image {entry.image.name} is "
+            f"{image.size[0]} x {image.size[1]}; save the mask at the image's size"
+        )
+    return Inspection(entry, image, mask, tuple(problems))
+
+
+def _noting(problems: list[str], inspect: Callable[[], T]) -> T | None:
+    try:
+        return inspect()
+    except DataError as error:
+        problems.append(str(error))
+        return None
+
+
+def _inspect_image(path: Path, window: Window | None) -> ImageFile:
+    data = read_bytes(path)
+    height, width, _ = decode_image(data, path, window).shape
+    return ImageFile((height, width), digest(data))
+
+
+def _inspect_mask(path: Path) -> MaskFile:
+    data = read_bytes(path)
+    mask = decode_mask(data, path)
+    values, counts = np.unique(mask, return_counts=True)
+    height, width = mask.shape
+    return MaskFile((height, width), digest(data), dict(zip(values.tolist(), counts.tolist(), strict=True)))
+
+
+def duplicate_ids(entries: Iterable[Entry]) -> Iterator[str]:
+    """One line for each id that several entries have."""
+    for sample_id, found in _grouped(entries, lambda entry: entry.id).items():
+        if len(found) > 1:
+            places = ", ".join(f"{entry.where} ({entry.split})" for entry in found)
+            yield f"duplicate id {sample_id!r}: {places}; give each sample an id of its own"
+
+
+def split_groups(entries: Iterable[Entry]) -> Iterator[str]:
+    """One line for each group (patient) in several splits; one id in several splits is a duplicate id already."""
+    for group, found in _grouped(entries, lambda entry: entry.group).items():
+        if _crosses_splits(found):
+            places = ", ".join(f"{entry.id} ({entry.split})" for entry in found)
+            yield f"group {group!r} is in more than one split: {places}; keep a group (patient) in one split"
+
+
+def split_contents(inspections: Iterable[Inspection]) -> Iterator[str]:
+    """One line for each image that is in several splits under different ids, byte for byte."""
+    by_digest = _grouped((found for found in inspections if found.image), _digest)
+    for same in by_digest.values():
+        if _crosses_splits([found.entry for found in same]):
+            places = ", ".join(f"{found.entry.image} ({found.entry.split})" for found in same)
+            yield f"the same image is in more than one split: {places}; keep it in one"
+
+
+def _digest(found: Inspection) -> str:
+    return found.image.digest if found.image else ""
+
+
+def _crosses_splits(entries: Sequence[Entry]) -> bool:
+    return len({entry.split for entry in entries}) > 1 and len({entry.id for entry in entries}) > 1
+
+
+def _grouped(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
+    groups: dict[str, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups

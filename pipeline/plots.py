@@ -1,0 +1,100 @@
+"""The pictures: made off screen, returned as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+INK, ACCENT, MUTED = "#1f2430", "#2f6f9f", "#8a93a3"
+TRUE_COLOUR, PREDICTED_COLOUR = (44, 160, 44), (31, 119, 220)
+MISSED_COLOUR, INVENTED_COLOUR = (230, 85, 13), (148, 60, 200)
+
+
+def plot_ablation(names: Sequence[str], means: Sequence[float], stds: Sequence[float], scored_on: str) -> bytes:
+    """A dot with its spread for each subset of timesteps, best on top.
+
+    Args:
+        names: of the subsets.
+        means: Dice in [0, 1].
+        stds: standard deviation over seeds.
+        scored_on: which images the Dice is of, in words.
+    """
+    figure, axes = _figure(7.0, 1.4 + 0.38 * len(names))
+    order = np.argsort(means)
+    places = np.arange(len(names))
+    axes.errorbar(np.array(means)[order], places, xerr=np.array(stds)[order], fmt="o", color=ACCENT, capsize=3)
+    axes.set_yticks(places, [f"t = {names[i].replace(',', ', ')}" for i in order])
+    axes.set_xlabel(f"Dice, mean and standard deviation over seeds ({scored_on})")
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.grid(axis="x", color="#e4e7ec")
+    return _png(figure)
+
+
+def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Image, truth, prediction and error, a row for each sample, with its text above.
+
+    Args:
+        rows: each with `image` uint8 [y, x, 3], `truth` and `predicted` bool [y, x], `title` and `text`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.6, 2.45 * len(rows)), dpi=110, layout="constrained")
+    grid = figure.subplots(len(rows), 4, squeeze=False)
+    for axes, row in zip(grid, rows, strict=True):
+        image, truth, predicted = row["image"], row["truth"], row["predicted"]
+        pictures = (
+            image,
+            outline(image, truth, TRUE_COLOUR),
+            outline(image, predicted, PREDICTED_COLOUR),
+            error_map(image, truth, predicted),
+        )
+        for axis, picture, name in zip(axes, pictures, ("image", "truth", "prediction", "error"), strict=True):
+            axis.imshow(picture, interpolation="nearest")
+            axis.set_axis_off()
+            axis.set_title(name, fontsize=8, color=MUTED)
+        axes[0].set_title(f"{row['title']}\n{row['text']}", fontsize=8, color=INK, loc="left")
+    return _png(figure)
+
+
+def outline(
+    image: UInt8[np.ndarray, "y x 3"], mask: np.ndarray, colour: tuple[int, int, int]
+) -> UInt8[np.ndarray, "y x 3"]:
+    """The image with the mask tinted and its border drawn."""
+    painted = image.astype(np.float32)
+    painted[mask] = 0.65 * painted[mask] + 0.35 * np.array(colour)
+    painted[mask & ~_eroded(mask)] = colour
+    return painted.astype(np.uint8)
+
+
+def error_map(
+    image: UInt8[np.ndarray, "y x 3"], truth: np.ndarray, predicted: np.ndarray
+) -> UInt8[np.ndarray, "y x 3"]:
+    """The image in pale grey, with missed pixels in orange and invented ones in violet."""
+    painted = np.repeat(image.mean(-1, keepdims=True) * 0.4 + 150, 3, axis=-1)
+    painted[truth & ~predicted] = MISSED_COLOUR
+    painted[predicted & ~truth] = INVENTED_COLOUR
+    return painted.clip(0, 255).astype(np.uint8)
+
+
+def _eroded(mask: np.ndarray) -> np.ndarray:
+    padded = np.pad(mask, 1)
+    return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:  # noqa: ANN401
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,262 @@
+"""`pretrain-unet`: unlabelled images in, a diffusers folder with a small UNet and its scheduler out.
+
+While it is being made, the folder holds `checkpoint/` and no `model_index.json`; that file comes last, so a folder that
+has it is whole. A training that was stopped, by whatever, goes on from its checkpoint to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMPipeline
+from jaxtyping import UInt8
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..cache.durable import write_durably, write_json
+from ..errors import ConfigError, DataError, RunError
+from ..stages.pretraining import Pretraining, build_unet
+from .config import PretrainConfig, to_dict
+from .device import resolve_device
+from .images import decode_image, digest, list_images, read_bytes, resize_image
+from .progress import Progress
+from .samples import read_dataset
+
+INDEX = "model_index.json"
+RECORD = "pretraining.json"
+CHECKPOINT = "checkpoint"
+BEGUN = f"{CHECKPOINT}/begun.json"
+STATE = f"{CHECKPOINT}/state.safetensors"
+CONDITIONS = ("images", "out", "save_every", "device", "resume")
+"""Settings that do not say what is learnt; the images themselves are compared by their digests."""
+N_SMOOTHED = 50
+"""The loss shown is a running mean over about this many steps."""
+
+
+@dataclass(frozen=True)
+class PretrainSummary:
+    """What `pretrain_unet` made."""
+
+    out: str
+    """The diffusers folder."""
+    n_images: int
+    """Images learnt from."""
+    n_parameters: int
+    """Weights of the UNet."""
+    steps: int
+    """Optimiser steps in all, those before a resume included."""
+    final_loss: float
+    """Mean squared error of the predicted noise, a running mean at the last step."""
+    seconds: float
+    """Time that this call took, reading included."""
+
+
+def pretrain_unet(config: PretrainConfig, progress: Progress | None = None) -> PretrainSummary:
+    """Train a DDPM on the images at `config.images` and save it at `config.out` for diffusers and `load_unet`.
+
+    On one machine, with the same number of threads, equal settings give equal bytes, however often it was interrupted.
+
+    Raises:
+        ConfigError: the device does not exist, the loss diverges, or a resume has other settings or images.
+        DataError: images are missing, unreadable or smaller than a crop; all of them in one error.
+        RunError: something that cannot be gone on with stands at `config.out`.
+        KeyboardInterrupt: on Ctrl-C, once the running step is finished and saved.
+    """
+    started, progress = time.monotonic(), progress or Progress()
+    device = resolve_device(config.device)
+    _refuse_what_stands(config.out, config.resume)
+    images, files = _read_images(_find_images(config, progress), config, progress)
+    begun = _begin(config, files)
+    training = _build(config, device)
+    loss = _restore(training, config, progress)
+    loss = _train(training, images, loss, config, progress)
+    _publish(training, begun | {"final_loss": loss}, config.out)
+    return PretrainSummary(
+        out=str(config.out),
+        n_images=len(files),
+        n_parameters=training.n_parameters,
+        steps=config.steps,
+        final_loss=loss,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _refuse_what_stands(out: Path, resume: bool) -> None:
+    if (out / INDEX).exists():
+        raise RunError(f"{out} holds a finished UNet; give another folder, or delete this one to train it anew")
+    if (out / CHECKPOINT).exists():
+        if not resume:
+            raise RunError(f"{out} holds a training that did not finish; go on with --resume, or delete the folder")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} holds something else already; give a folder that is empty or does not exist")
+
+
+def _find_images(config: PretrainConfig, progress: Progress) -> list[Path]:
+    """The images of a folder, or the training images of a data set: the others must stay unseen."""
+    images = config.images
+    train = images / "Train_Folder" / "img"
+    if train.is_dir():
+        progress.say(f"{images} is in LViT's layout: only {train.relative_to(images)} is learnt from")
+        return list_images(train)
+    if images.is_dir():
+        return list_images(images)
+    samples = read_dataset(images, config.window).samples
+    seen = dict.fromkeys(sample.image for sample in samples if sample.split == "train")
+    if not seen:
+        raise DataError(f"{images} has no sample in the split train; expected at least one to learn from")
+    progress.say(f"{images} is a manifest: only the {len(seen)} images of its split train are learnt from")
+    return list(seen)
+
+
+def _read_images(
+    paths: list[Path], config: PretrainConfig, progress: Progress
+) -> tuple[UInt8[Tensor, "image y x 3"], list[dict[str, str]]]:
+    """All images at the model's size, with their names and digests."""
+    images = np.empty((len(paths), config.image_size, config.image_size, 3), np.uint8)
+    files, problems = [], []
+    with progress.task("read", len(paths), "images") as task:
+        for index, path in enumerate(paths):
+            try:
+                data = read_bytes(path)
+                images[index] = _fit(decode_image(data, path, config.window), path, config)
+                files.append({"name": path.name, "sha256": digest(data)})
+            except DataError as error:
+                problems.append(str(error))
+            task.advance()
+    if problems:
+        raise DataError(f"{len(problems)} of {len(paths)} images cannot be learnt from", problems)
+    return torch.from_numpy(images), files
+
+
+def _fit(image: UInt8[np.ndarray, "y x 3"], path: Path, config: PretrainConfig) -> UInt8[np.ndarray, "size size 3"]:
+    height, width, _ = image.shape
+    if min(height, width) < config.crop:
+        raise DataError(f"{path} is {width}x{height} pixels; expected at least the crop's {config.crop} on each side")
+    return resize_image(image, (config.image_size, config.image_size))
+
+
+def _begin(config: PretrainConfig, files: list[dict[str, str]]) -> dict[str, Any]:
+    """What is learnt from what, as JSON values: written before the first step, compared by a resume."""
+    settings = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS}
+    wanted: dict[str, Any] = json.loads(json.dumps({"settings": settings, "images": files}))
+    path = config.out / BEGUN
+    if path.exists():
+        _refuse_other(json.loads(path.read_text()), wanted, config.out)
+    else:
+        write_json(path, wanted)
+    return wanted
+
+
+def _refuse_other(begun: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
+    problems = [
+        f"--{name.replace('_', '-')} got {value}; it was begun with {begun['settings'].get(name)}"
+        for name, value in wanted["settings"].items()
+        if value != begun["settings"].get(name)
+    ]
+    before, now = ({(f["name"], f["sha256"]) for f in side["images"]} for side in (begun, wanted))
+    if before != now:
+        problems.append(f"the images differ: {len(now - before)} are new or changed, {len(before - now)} are gone")
+    elif begun["images"] != wanted["images"]:
+        problems.append("the images are the same in another order")
+    if problems:
+        hint = "give what it was begun with, or another folder"
+        raise ConfigError("\n  - ".join([f"{out} cannot be gone on with ({hint}):", *problems]))
+
+
+def _build(config: PretrainConfig, device: str) -> Pretraining:
+    return Pretraining(
+        build_unet(config.crop, config.channels, config.layers, config.seed),
+        crop=config.crop,
+        batch_size=config.batch_size,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        ema_decay=config.ema_decay,
+        seed=config.seed,
+        device=device,
+    )
+
+
+def _restore(training: Pretraining, config: PretrainConfig, progress: Progress) -> float:
+    """Put the training where its checkpoint stands, if it has one; returns the smoothed loss there."""
+    path = config.out / STATE
+    if not path.exists():
+        return 0.0
+    with safe_open(path, "pt") as file:
+        reached = json.loads(file.metadata()["reached"])
+        training.restore({name: file.get_tensor(name) for name in file.keys()}, reached["step"])  # noqa: SIM118
+    progress.say(f"going on after {reached['step']} of {config.steps} steps")
+    return float(reached["loss"])
+
+
+def _save(training: Pretraining, loss: float, out: Path) -> None:
+    reached = json.dumps({"step": training.step, "loss": loss})
+    write_durably(out / STATE, [save(training.state(), {"reached": reached})])
+
+
+def _train(training: Pretraining, images: Tensor, loss: float, config: PretrainConfig, progress: Progress) -> float:
+    """Do the steps that are left, saving as it goes; returns the smoothed loss."""
+    left = config.steps - training.step
+    with _interrupts_held() as interrupted, progress.task("pretrain", left, "steps") as task:
+        while training.step < config.steps:
+            loss = _smooth(loss, training.advance(images), training.step)
+            task.advance(loss=loss)
+            due = training.step % config.save_every == 0 or training.step == config.steps
+            if due or interrupted.is_set():
+                _save(training, loss, config.out)
+            if interrupted.is_set():
+                reached = f"{training.step} of {config.steps} steps"
+                progress.say(f"stopped and saved after {reached}; give the same command with --resume to go on")
+                raise KeyboardInterrupt
+    return loss
+
+
+def _smooth(mean: float, loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise ConfigError(f"the loss is {loss} at step {step}: the training diverges; lower --learning-rate")
+    return mean + (loss - mean) / min(step, N_SMOOTHED)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an event, so that no step is cut in half; a second one takes effect at once."""
+    asked = threading.Event()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C goes to the main thread alone
+        yield asked
+        return
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _publish(training: Pretraining, record: dict[str, Any], out: Path) -> None:
+    """Put the diffusers folder in place, its index last, and remove the checkpoint."""
+    staging = out / CHECKPOINT / "staging"
+    shutil.rmtree(staging, ignore_errors=True)
+    DDPMPipeline(training.averaged_unet(), training.scheduler).save_pretrained(staging)
+    write_json(staging / RECORD, record)
+    files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
+    for file in sorted(files, key=lambda file: (file == Path(INDEX), file)):
+        write_durably(out / file, [(staging / file).read_bytes()])
+    shutil.rmtree(out / CHECKPOINT)

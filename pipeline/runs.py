@@ -1,0 +1,184 @@
+"""The run folder: what a trained head consists of on disk, and what resuming its training needs. No pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+
+from ..cache.durable import canonical_json, write_durably, write_json
+from ..cache.spec import FeatureSpec, TextSpec
+from ..errors import RunError
+from ..stages.head import HeadSpec, PixelHead
+from .fit import Finalist, Fit
+
+HEAD, CONFIG, METRICS, SUMMARY, RESUME = (
+    "head.safetensors",
+    "config.json",
+    "metrics.jsonl",
+    "summary.json",
+    "resume.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a trained head needs to be used, and to be trained again."""
+
+    train: Mapping[str, Any]
+    """The settings, resolved; neither the run's own path nor whether it was resumed."""
+    head: HeadSpec
+    blocks: tuple[int, ...]
+    timesteps: tuple[int, ...]
+    features: FeatureSpec
+    """Stage one, with the place where the UNet was found."""
+    texts: TextSpec | None
+    """The text encoder, with the place where it was found; `None`: the cache had no texts."""
+    classes: Mapping[str, Any]
+    digests: Mapping[str, str]
+    """Of the cache."""
+    samples: Mapping[str, tuple[str, ...]]
+    """Ids of the samples that were trained on and that chose the epoch."""
+
+    def write(self, run: Path) -> None:
+        """Write `config.json`."""
+        write_json(run / CONFIG, asdict(self))
+
+    @classmethod
+    def read(cls, run: Path) -> RunConfig:
+        """Read `config.json`.
+
+        Raises:
+            RunError: if there is none, or it is not one.
+        """
+        path = run / CONFIG
+        if not path.exists():
+            raise RunError(f"{run}: no run here ({CONFIG} is missing); make one with `textdiff train-head CACHE {run}`")
+        try:
+            return _run_config(json.loads(path.read_bytes()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: not the configuration of a run ({error!r})") from error
+
+
+def prepare_folder(run: Path, *, resume: bool) -> bool:
+    """Make sure that `run` may be written.
+
+    Returns:
+        Whether there is a training to go on with.
+
+    Raises:
+        RunError: if another run stands there, or something else.
+    """
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return False
+    if not (run / CONFIG).exists():
+        raise RunError(f"{run}: exists and is not a run; give a new name")
+    if not resume:
+        state = "a finished run" if (run / SUMMARY).exists() else "a run that did not finish"
+        raise RunError(f"{run}: holds {state}; give a new name, or add --resume to go on with it")
+    return True
+
+
+def save_state(run: Path, fit: Fit) -> None:
+    """Write what a resume needs: weights, moments and finalists in one file, and the metrics so far."""
+    tensors = {f"head.{name}": tensor for name, tensor in fit.head.state_dict().items()}
+    for place, state in fit.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in state.items()}
+    for place, finalist in enumerate(fit.finalists):
+        tensors |= {f"finalist.{place}.{name}": tensor for name, tensor in finalist.weights.items()}
+    told = {
+        "history": fit.history,
+        "finalists": [[finalist.epoch, finalist.sampled_dice] for finalist in fit.finalists],
+    }
+    write_metrics(run, fit.history)
+    contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    write_durably(run / RESUME, [save(contiguous, {"state": canonical_json(told).decode()})])
+
+
+def load_state(run: Path, fit: Fit) -> None:
+    """Put a training back where `save_state` left it; where it never did, the training begins anew.
+
+    Raises:
+        RunError: if the file is damaged.
+    """
+    path = run / RESUME
+    if not path.exists():
+        return
+    try:
+        with safe_open(path, "pt") as file:
+            told = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise RunError(f"{path}: damaged ({error}); remove the run's folder and train again") from error
+    fit.head.load_state_dict(_below("head.", tensors))
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in _below("optimizer.", tensors).items():
+        place, field = name.split(".", 1)
+        moments.setdefault(int(place), {})[field] = tensor
+    fit.optimizer.load_state_dict({**fit.optimizer.state_dict(), "state": moments})
+    fit.history = told["history"]
+    fit.finalists = [
+        Finalist(epoch, sampled_dice, _below(f"finalist.{place}.", tensors))
+        for place, (epoch, sampled_dice) in enumerate(told["finalists"])
+    ]
+
+
+def write_metrics(run: Path, history: list[dict[str, float]]) -> None:
+    """Write `metrics.jsonl`: one line an epoch."""
+    write_durably(run / METRICS, (canonical_json(row) + b"\n" for row in history))
+
+
+def finish_run(run: Path, head: PixelHead, history: list[dict[str, float]], summary: Mapping[str, Any]) -> None:
+    """Write the head, the metrics and, last, the summary, which makes the run whole; the resume file goes."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
+    write_durably(run / HEAD, [save(tensors)])
+    write_metrics(run, history)
+    write_json(run / SUMMARY, summary)
+    (run / RESUME).unlink(missing_ok=True)
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """Read `summary.json` of a finished run."""
+    summary: dict[str, Any] = json.loads((run / SUMMARY).read_bytes())
+    return summary
+
+
+def load_head(run: Path, config: RunConfig, device: str) -> PixelHead:
+    """Load a finished run's head, in evaluation mode.
+
+    Raises:
+        RunError: if the training did not finish or the weights are not this head's.
+    """
+    if not (run / SUMMARY).exists():
+        raise RunError(f"{run}: its training did not finish; repeat the `textdiff train-head` command with --resume")
+    head = PixelHead(config.head)
+    try:
+        head.load_state_dict(load((run / HEAD).read_bytes()))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RunError(f"{run / HEAD}: not the weights of this run's head ({error})") from error
+    return head.eval().to(device)
+
+
+def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _run_config(values: Mapping[str, Any]) -> RunConfig:
+    head = {**values["head"], "channels": {int(block): c for block, c in values["head"]["channels"].items()}}
+    return RunConfig(
+        train=values["train"],
+        head=HeadSpec(**head),
+        blocks=tuple(values["blocks"]),
+        timesteps=tuple(values["timesteps"]),
+        features=FeatureSpec.from_dict(values["features"]),
+        texts=None if values["texts"] is None else TextSpec(**values["texts"]),
+        classes=values["classes"],
+        digests=values["digests"],
+        samples={name: tuple(ids) for name, ids in values["samples"].items()},
+    )

@@ -1,0 +1,198 @@
+"""Stage two from cache to run: choose samples, train, choose the epoch, score the test split once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+
+from ..cache.durable import canonical_json
+from ..cache.reader import FeatureReader
+from ..cache.table import SampleRow
+from ..errors import RunError
+from ..stages.metrics import dice, iou
+from .config import TrainConfig, to_dict
+from .device import resolve_device
+from .fit import Fit, score_samples
+from .head_data import HeadData, open_head_data
+from .progress import Progress
+from .runs import (
+    CONFIG,
+    SUMMARY,
+    RunConfig,
+    finish_run,
+    load_state,
+    prepare_folder,
+    read_summary,
+    save_state,
+)
+from .splits import Split, choose_split
+
+SAVE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training came to."""
+
+    run: str
+    summary: Mapping[str, Any]
+    """The content of `summary.json`."""
+    seconds: float
+    """Wall time of this call."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"run": self.run, **self.summary, "seconds": self.seconds}
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        found = self.summary
+        lines = [
+            f"{self.run}: {found['n_parameters']:,} parameters trained on {found['n_train']} samples "
+            f"in {self.seconds:.1f} s; epoch {found['best_epoch']} of {found['epochs']} is the best",
+            f"Dice {found['val_dice']:.4f} on {found['n_val']} samples of {found['val_is']}, which chose the epoch",
+        ]
+        if "test" in found:
+            lines.append(f"Dice {found['test']['dice']:.4f} on {found['test']['n']} test samples")
+        return lines
+
+
+def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSummary:
+    """Train a head from the cache; neither the UNet nor the text encoder is loaded.
+
+    Args:
+        config: settings.
+        progress: where to report; `None`: nowhere.
+
+    Raises:
+        CacheError: if the cache cannot be read or lacks a block or timestep.
+        DataError: if there are too few labelled samples.
+        RunError: if the run's folder is in use or was made with other settings.
+    """
+    progress, started = progress or Progress(), time.monotonic()
+    device = resolve_device(config.device)
+    reader = FeatureReader(config.cache)
+    data = open_head_data(
+        reader, blocks=config.blocks, timesteps=config.timesteps, text=config.text, seed=config.seed, device=device
+    )
+    split = choose_split(reader.samples, config)
+    goes_on = prepare_folder(config.run, resume=config.resume)
+    resolved = _resolve(config, data, split)
+    if goes_on:
+        _refuse_other_settings(config.run, resolved)
+        if (config.run / SUMMARY).exists():
+            progress.say(f"{config.run}: is already finished")
+            return TrainSummary(str(config.run), read_summary(config.run), time.monotonic() - started)
+    resolved.write(config.run)
+    progress.say(f"{len(split.train)} samples to train on; the epoch is chosen on {len(split.val)} of {split.val_is}")
+    summary = _train(config, data, split, progress)
+    return TrainSummary(str(config.run), summary, time.monotonic() - started)
+
+
+def _train(config: TrainConfig, data: HeadData, split: Split, progress: Progress) -> dict[str, Any]:
+    fit = Fit(data, split.train, split.val, config)
+    load_state(config.run, fit)
+    run_epochs(fit, config, progress)
+    best, val_dice = fit.finish()
+    summary = {
+        "best_epoch": best.epoch,
+        "epochs": fit.epoch,
+        "n_train": len(split.train),
+        "n_val": len(split.val),
+        "val_is": split.val_is,
+        "val_dice": float(val_dice.mean()),
+        "n_parameters": sum(parameter.numel() for parameter in fit.head.parameters()),
+    }
+    if split.test:
+        summary["test"] = scores(score_samples(fit.head, data, split.test), split.test)
+    finish_run(config.run, fit.head, fit.history, summary)
+    return summary
+
+
+def run_epochs(fit: Fit, config: TrainConfig, progress: Progress) -> None:
+    """Train to the last epoch, keeping the state on disk so that an interrupted training can go on."""
+    saved = time.monotonic()
+    with progress.task("train", config.epochs, "epochs") as task:
+        task.advance(fit.epoch)
+        try:
+            while fit.epoch < config.epochs:
+                row = fit.run_epoch()
+                task.advance(1, loss=row["loss"], val_dice=row["val_dice_sampled"])
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    save_state(config.run, fit)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            save_state(config.run, fit)
+            progress.say(f"{fit.epoch} of {config.epochs} epochs are kept in {config.run}; add --resume to go on")
+            raise
+
+
+def scores(counts: Int[Tensor, "sample label predicted"], samples: tuple[SampleRow, ...]) -> dict[str, Any]:
+    """Per-sample and micro Dice and IoU as plain numbers; with several classes, the mean over foreground classes."""
+    sample_dice, sample_iou, micro = dice(counts), iou(counts), counts.sum(0)
+    per_sample = [
+        {"id": sample.id, "dice": float(one_dice.mean()), "iou": float(one_iou.mean())}
+        for sample, one_dice, one_iou in zip(samples, sample_dice, sample_iou, strict=True)
+    ]
+    return {
+        "n": len(samples),
+        "dice": float(sample_dice.mean()),
+        "iou": float(sample_iou.mean()),
+        "micro_dice": float(dice(micro).mean()),
+        "micro_iou": float(iou(micro).mean()),
+        "class_dice": sample_dice.mean(0).tolist(),
+        "class_iou": sample_iou.mean(0).tolist(),
+        "per_sample": per_sample,
+    }
+
+
+def _resolve(config: TrainConfig, data: HeadData, split: Split) -> RunConfig:
+    manifest = data.reader.manifest
+    settings = to_dict(replace(config, blocks=data.blocks, timesteps=data.timesteps, device=data.device))
+    for name in ("run", "resume"):
+        del settings[name]
+    return RunConfig(
+        train={**settings, "cache": str(config.cache.resolve())},
+        head=data.head_spec(config.width, config.n_heads),
+        blocks=data.blocks,
+        timesteps=data.timesteps,
+        features=manifest.features,
+        texts=manifest.texts,
+        classes=manifest.classes,
+        digests=manifest.digests,
+        samples={
+            "train": tuple(sample.id for sample in split.train),
+            "val": tuple(sample.id for sample in split.val),
+        },
+    )
+
+
+def _refuse_other_settings(run: Path, wanted: RunConfig) -> None:
+    there, here = _flat(asdict(RunConfig.read(run))), _flat(asdict(wanted))
+    differing = [
+        f"  - {name}: the run has {there.get(name)}, this command says {here.get(name)}"
+        for name in sorted(there.keys() | here.keys())
+        if name != "train.cache" and there.get(name) != here.get(name)
+    ]
+    if differing:
+        raise RunError(
+            f"{run / CONFIG}: the run was begun with other settings:\n"
+            + "\n".join(differing)
+            + "\nrepeat the command that began it with --resume, or give a new name"
+        )
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, str]:
+    """Part and field → the value as JSON."""
+    parts = {part: value if isinstance(value, dict) else {"": value} for part, value in values.items()}
+    return {
+        f"{part}.{name}".rstrip("."): canonical_json(value).decode()
+        for part, fields in parts.items()
+        for name, value in fields.items()
+    }

@@ -1,0 +1,57 @@
+"""Cross-attention from pixels to the tokens of their image's text."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class TextAttention(nn.Module):
+    """Multi-head attention whose queries are pixels and whose keys and values are text tokens.
+
+    Where an image has no text, its pixels attend to one learned null token instead.
+
+    Args:
+        width: channels of the pixels, and of the heads together.
+        text_dim: channels of a token.
+        n_heads: number of heads; divides `width`.
+    """
+
+    def __init__(self, width: int, text_dim: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.null_token = nn.Parameter(torch.zeros(text_dim))
+        self.norm_text = nn.LayerNorm(text_dim)
+        self.norm_pixels = nn.LayerNorm(width)
+        self.to_query = nn.Linear(width, width, bias=False)
+        self.to_key = nn.Linear(text_dim, width, bias=False)
+        self.to_value = nn.Linear(text_dim, width, bias=False)
+        self.to_out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "image pixel width"],
+        tokens: Float[Tensor, "image token dim"],
+        mask: Bool[Tensor, "image token"],
+    ) -> Float[Tensor, "image pixel width"]:
+        """What each pixel reads from the text (no residual).
+
+        Args:
+            pixels: any range; normalised here.
+            tokens: as the text encoder gave them.
+            mask: true on real tokens; an image whose mask is false throughout has no text.
+        """
+        tokens, mask = self._with_null(self.norm_text(tokens), mask)
+        query = self._heads(self.to_query(self.norm_pixels(pixels)))
+        key, value = self._heads(self.to_key(tokens)), self._heads(self.to_value(tokens))
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        return self.to_out(read.transpose(1, 2).flatten(2))
+
+    def _with_null(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        null = self.null_token.expand(len(tokens), 1, -1).to(tokens.dtype)
+        return torch.cat([null, tokens], 1), torch.cat([~mask.any(1, keepdim=True), mask], 1)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [image, head, item, channel]

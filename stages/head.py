@@ -1,0 +1,148 @@
+"""The pixel head: what is trained. Every pixel is classified from the frozen activations at its place and the text.
+
+Each block's activations are standardised and projected; the projections are summed with a signal of the pixel's place;
+the pixel then reads from the text (`TextAttention`), passes a feed-forward layer, and an MLP gives the classes' logits.
+A 1×1 projection commutes with bilinear interpolation, so that training projects sampled pixels, and dense prediction
+projects each block at its own resolution first: the same numbers, up to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from .attention import TextAttention
+from .pixels import Maps, interpolate
+
+PIXELS_AT_ONCE = 16_384
+N_FREQUENCIES = 4
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """The sizes of a head."""
+
+    channels: dict[int, int]
+    """Block → channels of its activations, all timesteps together."""
+    n_classes: int
+    """Classes, background included."""
+    text_dim: int
+    """Channels of a text token; 1 where there are no texts."""
+    width: int
+    """Channels of the head."""
+    n_heads: int
+    """Heads of the cross-attention."""
+
+
+class PixelHead(nn.Module):
+    """Cross-attention to the text and a pixel classifier.
+
+    Args:
+        spec: the sizes.
+    """
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        width = spec.width
+        for block, n_channels in spec.channels.items():
+            self.register_buffer(f"mean_{block}", torch.zeros(n_channels))
+            self.register_buffer(f"scale_{block}", torch.ones(n_channels))
+        self.projections = nn.ModuleDict({str(block): nn.Linear(c, width) for block, c in spec.channels.items()})
+        self.place = nn.Linear(4 * N_FREQUENCIES, width)
+        self.attention = TextAttention(width, spec.text_dim, spec.n_heads)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+        self.classifier = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, spec.n_classes)
+        )
+
+    def standardise(self, block: int, features: Float[Tensor, "pixel channel"]) -> None:
+        """Take the mean and the spread of a sample of a block's activations as the origin and unit of its input."""
+        features = features.float()
+        self.get_buffer(f"mean_{block}").copy_(features.mean(0))
+        self.get_buffer(f"scale_{block}").copy_(features.std(0, correction=0).clamp(min=1e-4).reciprocal())
+
+    def project(self, block: int, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel width"]:
+        """A block's share of the pixels' representation; linear but for a constant."""
+        scaled = (features.float() - self.get_buffer(f"mean_{block}")) * self.get_buffer(f"scale_{block}")
+        return self.projections[str(block)](scaled)
+
+    def classify(
+        self,
+        projected: Float[Tensor, "image pixel width"],
+        pixels: Int[Tensor, "image pixel"],
+        size: tuple[int, int],
+        tokens: Float[Tensor, "image token dim"],
+        mask: Bool[Tensor, "image token"],
+    ) -> Float[Tensor, "image pixel n_classes"]:
+        """Logits from the summed projections.
+
+        Args:
+            projected: sum over blocks of `project`.
+            pixels: positions in the flattened label map.
+            size: (y, x) of the label map.
+            tokens: of each image's text.
+            mask: true on real tokens; false throughout where an image has no text.
+        """
+        x = projected + self.place(place_signal(pixels, size))
+        x = x + self.attention(x, tokens, mask)
+        x = x + self.feed_forward(x)
+        return self.classifier(x)
+
+    def forward(
+        self,
+        features: Mapping[int, Float[Tensor, "image pixel channel"]],
+        pixels: Int[Tensor, "image pixel"],
+        size: tuple[int, int],
+        tokens: Float[Tensor, "image token dim"],
+        mask: Bool[Tensor, "image token"],
+    ) -> Float[Tensor, "image pixel n_classes"]:
+        """Logits of sampled pixels, from `gather`ed activations of each block."""
+        projected = torch.stack([self.project(block, x) for block, x in features.items()]).sum(0)
+        return self.classify(projected, pixels, size, tokens, mask)
+
+    @torch.no_grad()
+    def segment(
+        self,
+        maps: Maps,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+    ) -> Float[Tensor, "n_classes y x"]:
+        """Logits of every pixel of one image.
+
+        Args:
+            maps: the image's activations.
+            size: (y, x) of the result.
+            tokens: of the image's text.
+            mask: true on real tokens.
+        """
+        projected = [self.project(block, torch.cat(list(of), -1)) for block, of in maps.items()]
+        logits = []
+        for pixels in _chunks(size, projected[0].device):
+            x = torch.stack([interpolate(map_, pixels, size) for map_ in projected]).sum(0)
+            logits.append(self.classify(x[None], pixels[None], size, tokens[None], mask[None])[0])
+        return torch.cat(logits).T.reshape(self.spec.n_classes, *size)
+
+
+def place_signal(pixels: Int[Tensor, "*pixel"], size: tuple[int, int]) -> Float[Tensor, "*pixel signal"]:
+    """Sines and cosines of a pixel's place, so that words such as "upper" can mean something.
+
+    Half a wave, one, two and four waves across the image, along each axis, in [-1, 1].
+    """
+    y = (pixels.div(size[1], rounding_mode="floor") + 0.5) / size[0]
+    x = (pixels % size[1] + 0.5) / size[1]
+    waves = math.pi * 2.0 ** torch.arange(N_FREQUENCIES, device=pixels.device)
+    phase = (torch.stack([y, x], -1)[..., None] * waves).flatten(-2)
+    return torch.cat([phase.sin(), phase.cos()], -1)
+
+
+def _chunks(size: tuple[int, int], device: torch.device) -> Iterator[Tensor]:
+    return iter(torch.arange(size[0] * size[1], device=device).split(PIXELS_AT_ONCE))

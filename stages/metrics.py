@@ -1,0 +1,55 @@
+"""Overlap of a segmentation with its truth: Dice and IoU from confusion counts."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def confusion(
+    predicted: Int[Tensor, "*pixel"], labels: Int[Tensor, "*pixel"], n_classes: int, ignore: int
+) -> Int[Tensor, "label predicted"]:
+    """Count pixels by label and prediction.
+
+    Args:
+        predicted: class indices in [0, n_classes).
+        labels: class indices, or `ignore` for pixels that do not count.
+        n_classes: number of classes, background included.
+        ignore: the value that means "not labelled".
+
+    Returns:
+        int64 counts.
+    """
+    counted = labels != ignore
+    pairs = labels[counted].long() * n_classes + predicted[counted].long()
+    return torch.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def dice(counts: Int[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sample class"]:
+    """Dice of every foreground class, 2·TP / (2·TP + FP + FN), in [0, 1]; 1 where a class is in neither.
+
+    Args:
+        counts: what `confusion` counted; class 0 is the background and has no figure.
+    """
+    hits, labelled, predicted = _marginals(counts)
+    return _ratio(2 * hits, labelled + predicted)
+
+
+def iou(counts: Int[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sample class"]:
+    """Intersection over union of every foreground class, in [0, 1]; 1 where a class is in neither.
+
+    Args:
+        counts: what `confusion` counted; class 0 is the background and has no figure.
+    """
+    hits, labelled, predicted = _marginals(counts)
+    return _ratio(hits, labelled + predicted - hits)
+
+
+def _marginals(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    hits = counts.diagonal(dim1=-2, dim2=-1)
+    return hits[..., 1:], counts.sum(-1)[..., 1:], counts.sum(-2)[..., 1:]
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    return torch.where(whole > 0, part.double() / whole.clamp(min=1), 1.0)

@@ -1,0 +1,110 @@
+"""Where frozen models come from: `kind:where` sources, folders or hub ids, and digests that tell models apart.
+
+A digest stands for the function that a model computes, so it covers the weights and the few settings that change
+the result without showing in the weights, never the place that they were loaded from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from ..errors import SourceError
+
+
+def parse_source(source: str, kinds: Sequence[str]) -> tuple[str, str]:
+    """Split `kind:where` at its first colon.
+
+    Raises:
+        SourceError: there is no kind, it is not one of `kinds`, or nothing follows it.
+    """
+    kind, colon, where = source.partition(":")
+    if colon and kind in kinds and where.strip():
+        return kind, where.strip()
+    wrong = f"unknown kind {kind!r}" if colon and kind not in kinds else "not of the form kind:where"
+    raise SourceError(f"{source!r} is no model source here: {wrong}; expected {' or '.join(f'{k}:...' for k in kinds)}")
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """Sha256, in hex, over the sorted names with their dtypes, shapes and bytes; no tensor on the CPU is copied."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def function_digest(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> str:
+    """Sha256, in hex, over weights together with the settings (JSON values) that change what they compute."""
+    described = json.dumps({"weights": state_digest(state), "settings": settings}, sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def model_folder(source: str, where: str, files: Sequence[str], weights: Sequence[Sequence[str]]) -> Path:
+    """The local folder that `where` names, fetched from the Hugging Face hub if it is a hub id.
+
+    Args:
+        source: the whole source, for messages.
+        where: a folder, or a hub id such as `google/ddpm-cifar10-32`.
+        files: patterns of the small files to fetch from the hub.
+        weights: patterns of weight files, one group a format; the first group that the hub has files of is fetched.
+
+    Raises:
+        SourceError: the folder does not exist, or the hub does not have the id or cannot be reached.
+    """
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise SourceError(f"{source}: {where} is a file; expected the folder that a model was saved in")
+    if where.startswith((".", "/", "~")) or where.count("/") > 1 or "\\" in where:
+        raise SourceError(f"{source}: the folder {folder} does not exist; expected a folder or a hub id (org/name)")
+    return _from_hub(source, where, files, weights)
+
+
+def _from_hub(source: str, hub_id: str, files: Sequence[str], weights: Sequence[Sequence[str]]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        for group in weights:
+            folder = Path(snapshot_download(hub_id, allow_patterns=[*files, *group]))
+            if any(found for pattern in group for found in folder.glob(pattern)):
+                return folder
+    except HFValidationError as error:
+        raise SourceError(f"{source}: {hub_id!r} is neither a folder nor a hub id (org/name)") from error
+    except (OSError, HfHubHTTPError) as error:
+        raise unusable(source, error) from error
+    names = ", ".join(pattern for group in weights for pattern in group)
+    raise SourceError(f"{source}: {hub_id} has no weights on the hub that can be read; expected one of {names}")
+
+
+def unusable(source: str, error: BaseException) -> SourceError:
+    """The SourceError for what a library raised while it fetched or loaded `source`."""
+    reason = " ".join((str(error) or type(error).__name__).split())[:300]
+    if any(_is_network_failure(cause) for cause in _causes(error)):
+        return SourceError(
+            f"{source}: it is not on this machine and the hub could not be reached ({reason}); "
+            "connect to the internet, or download the model elsewhere and name its local folder, which needs no hub"
+        )
+    return SourceError(f"{source}: it could not be loaded ({reason}); check the name and the files, or name another")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_network_failure(error: BaseException) -> bool:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    return isinstance(error, LocalEntryNotFoundError | ConnectionError | TimeoutError | URLError)
