@@ -119,7 +119,7 @@ def _train_one(
     data = open_head_data(
         reader, blocks=settings.blocks, timesteps=subset, text=settings.text, seed=seed, device=device
     )
-    split: Split = choose_split(reader.samples, settings)
+    split: Split = choose_split(reader, settings)
     fit = Fit(data, split.train, split.val, settings)
     while fit.epoch < settings.epochs:
         fit.run_epoch()

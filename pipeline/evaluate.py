@@ -25,6 +25,7 @@ from .fit import score_samples
 from .head_data import HeadData, open_head_data
 from .images import file_digest, read_mask
 from .runs import RunConfig, load_head
+from .splits import has_labels
 from .train import scores
 
 
@@ -112,9 +113,9 @@ def native_probabilities(
 
 
 def _labelled(reader: FeatureReader, split: str) -> tuple[SampleRow, ...]:
-    samples = tuple(sample for sample in reader.split(split) if sample.mask is not None)
+    samples = tuple(sample for sample in reader.split(split) if has_labels(reader, sample))
     if not samples:
-        names = sorted({sample.split for sample in reader.samples if sample.mask is not None})
+        names = sorted({sample.split for sample in reader.samples if has_labels(reader, sample)})
         raise DataError(
             f"--split {split}: {reader.root} has no labelled samples there; it has some in {', '.join(names) or 'none'}"
         )

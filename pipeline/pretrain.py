@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,6 +43,9 @@ BEGUN = f"{CHECKPOINT}/begun.json"
 STATE = f"{CHECKPOINT}/state.safetensors"
 CONDITIONS = ("images", "out", "save_every", "device", "resume")
 """Settings that do not say what is learnt; the images themselves are compared by their digests."""
+NOTHING_LEARNT = (
+    "warning: it learnt next to nothing (always answering 0 has loss 1): lower --learning-rate or raise --steps"
+)
 N_SMOOTHED = 50
 """The loss shown is a running mean over about this many steps."""
 
@@ -57,12 +60,28 @@ class PretrainSummary:
     """Images learnt from."""
     n_parameters: int
     """Weights of the UNet."""
+    n_blocks: int
+    """Decoder blocks, numbered from 0, that features can be taken from."""
     steps: int
     """Optimiser steps in all, those before a resume included."""
     final_loss: float
     """Mean squared error of the predicted noise, a running mean at the last step."""
     seconds: float
     """Time that this call took, reading included."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        size = f"{self.n_parameters / 1e6:.2f} M parameters, decoder blocks 0 to {self.n_blocks - 1}"
+        return [
+            f"{self.out}: a UNet of {size}, {self.steps} steps on {self.n_images} images, "
+            f"loss {self.final_loss:.4f}, {self.seconds:.0f} s",
+            f"use it as --unet diffusers:{self.out}",
+            *([NOTHING_LEARNT] if self.final_loss > 0.9 else []),
+        ]
 
 
 def pretrain_unet(config: PretrainConfig, progress: Progress | None = None) -> PretrainSummary:
@@ -89,6 +108,7 @@ def pretrain_unet(config: PretrainConfig, progress: Progress | None = None) -> P
         out=str(config.out),
         n_images=len(files),
         n_parameters=training.n_parameters,
+        n_blocks=len(config.channels) * (config.layers + 1),
         steps=config.steps,
         final_loss=loss,
         seconds=time.monotonic() - started,

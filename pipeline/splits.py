@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow
 from ..errors import DataError
 from ..stages.seeds import named_generator
@@ -26,13 +27,13 @@ class Split:
     """Says in words where `val` comes from."""
 
 
-def choose_split(samples: Sequence[SampleRow], config: TrainConfig) -> Split:
+def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
     """Choose by the cache's splits; hold training groups out where there is no validation split, or where asked to.
 
     Raises:
         DataError: if too few labelled groups are left to train on and to choose the epoch by.
     """
-    labelled = [sample for sample in samples if sample.mask is not None]
+    labelled = [sample for sample in reader.samples if has_labels(reader, sample)]
     train, val, test = (tuple(s for s in labelled if s.split == name) for name in ("train", "val", "test"))
     groups = _shuffled_groups(train, config.seed)
     val_is = "the validation split"
@@ -54,6 +55,11 @@ def choose_split(samples: Sequence[SampleRow], config: TrainConfig) -> Split:
             "choose the epoch by; expected at least one of each (label more images of the train split)"
         )
     return Split(train, val, test, val_is)
+
+
+def has_labels(reader: FeatureReader, sample: SampleRow) -> bool:
+    """Whether at least one pixel of the sample is labelled."""
+    return sample.mask is not None and bool((reader.labels(sample.row) != reader.table.ignore).any())
 
 
 def _shuffled_groups(samples: Sequence[SampleRow], seed: int) -> list[str]:

@@ -81,7 +81,7 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
     data = open_head_data(
         reader, blocks=config.blocks, timesteps=config.timesteps, text=config.text, seed=config.seed, device=device
     )
-    split = choose_split(reader.samples, config)
+    split = choose_split(reader, config)
     goes_on = prepare_folder(config.run, resume=config.resume)
     resolved = _resolve(config, data, split)
     if goes_on:

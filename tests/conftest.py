@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,70 @@ def tiny_open_clip(tmp_path_factory) -> Path:
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}), encoding="utf-8")
     save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
     return folder
+
+
+@pytest.fixture
+def tiny_data(tmp_path) -> Path:
+    """A manifest of 7 images of 20×24 pixels (4 train, 2 val, 1 test): a bright square on dark, the mask is the square.
+
+    All have texts but the last training image; there are 3 different ones. `spare.png` and its mask are not listed.
+    """
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    texts = ["the nuclei are round", "the nuclei are not round", "spindle nuclei in the upper half"]
+    rows = ["id,image,mask,text,split"]
+    for place, name in enumerate(["train0", "train1", "train2", "train3", "val0", "val1", "test0", "spare"]):
+        top, left = int(rng.integers(2, 10)), int(rng.integers(2, 14))
+        image, mask = rng.integers(20, 60, (20, 24, 3), dtype=np.uint8), np.zeros((20, 24), np.uint8)
+        mask[top : top + 8, left : left + 8] = 255
+        image[mask > 0] += 150
+        Image.fromarray(image).save(folder / f"{name}.png")
+        Image.fromarray(mask).save(folder / f"{name}_mask.png")
+        shown = "" if name == "train3" else texts[place % 3]
+        rows.append(f"{name},{name}.png,{name}_mask.png,{shown},{name[:-1]}")
+    manifest = folder / "manifest.csv"
+    manifest.write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
+    return manifest
+
+
+@pytest.fixture
+def extraction(tiny_data, tiny_unet, tiny_encoder, tmp_path):
+    """The settings of a small extraction: blocks 1 and 3 at timesteps 50 and 150, 2 images a shard."""
+    from textdiff.pipeline.config import ExtractConfig
+
+    return ExtractConfig(
+        data=tiny_data,
+        cache=tmp_path / "cache",
+        unet=f"diffusers:{tiny_unet}",
+        text_encoder=f"hf:{tiny_encoder}",
+        timesteps=(50, 150),
+        blocks=(1, 3),
+        image_size=16,
+        batch_size=2,
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def tiny_cache(extraction) -> Path:
+    """The cache that `extraction` makes."""
+    from textdiff.pipeline.extract import extract_features
+
+    extract_features(extraction)
+    return extraction.cache
+
+
+@pytest.fixture
+def folder_bytes() -> Callable[[Path], dict[str, bytes]]:
+    """Gives every file below a folder with its content."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+        }
+
+    return read

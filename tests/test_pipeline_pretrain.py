@@ -19,7 +19,7 @@ from PIL import Image
 from textdiff.errors import ConfigError, DataError, RunError
 from textdiff.pipeline import pretrain
 from textdiff.pipeline.config import PretrainConfig
-from textdiff.pipeline.pretrain import pretrain_unet
+from textdiff.pipeline.pretrain import PretrainSummary, pretrain_unet
 from textdiff.pipeline.progress import Progress
 from textdiff.stages.unet import UNetRecorder, load_unet
 
@@ -90,7 +90,7 @@ def test_load_unet_takes_the_folder(finished):
     frozen = load_unet(f"diffusers:{finished[0]}")
     blocks = list(range(frozen.n_blocks))
     recorded = UNetRecorder(frozen, blocks).record(torch.zeros(1, 3, 32, 32), [50, 150], torch.zeros(1, 3, 32, 32))
-    assert blocks == [0, 1, 2, 3]
+    assert len(blocks) == finished[1].n_blocks == 4
     assert [tuple(recorded[block].shape) for block in blocks] == [
         (2, 1, 16, 16, 16),
         (2, 1, 16, 32, 32),
@@ -114,7 +114,17 @@ def test_summary_and_progress_agree(finished):
     assert heard.tasks == [("read", 3, "images"), ("pretrain", STEPS, "steps")]
     assert len(heard.losses) == STEPS
     assert heard.losses[-1] == summary.final_loss
-    assert json.loads(json.dumps(asdict(summary)))["seconds"] > 0
+    assert json.loads(json.dumps(summary.to_dict())) == asdict(summary)
+
+
+def test_summary_says_what_was_made_and_how_to_use_it():
+    summary = PretrainSummary("out/unet", 24, 3_484_131, 8, 500, 0.04721, 61.4)
+    assert summary.lines() == [
+        "out/unet: a UNet of 3.48 M parameters, decoder blocks 0 to 7, 500 steps on 24 images, loss 0.0472, 61 s",
+        "use it as --unet diffusers:out/unet",
+    ]
+    collapsed = replace(summary, final_loss=0.996)
+    assert collapsed.lines()[2].startswith("warning: it learnt next to nothing (always answering 0 has loss 1)")
 
 
 def test_bytes_depend_neither_on_the_folders_nor_on_when_it_saves(finished, images, tmp_path):
@@ -161,7 +171,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from textdiff.pipeline.config import PretrainConfig
-from textdiff.pipeline.pretrain import pretrain_unet
+from textdiff.pipeline.pretrain import PretrainSummary, pretrain_unet
 from textdiff.pipeline.progress import Progress
 from textdiff.stages.unet import UNetRecorder, load_unet
 from contextlib import contextmanager

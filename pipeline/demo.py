@@ -1,0 +1,179 @@
+"""The whole way on the phantom: draw, pretrain, extract, train, ablate, predict; everything lands in one folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cache.durable import write_durably, write_json
+from ..errors import TextdiffError
+from .ablate import AblationSummary, ablate_timesteps
+from .cache_info import cache_info
+from .config import (
+    PRESETS,
+    AblateConfig,
+    DemoConfig,
+    EvaluateConfig,
+    ExtractConfig,
+    PretrainConfig,
+    TrainConfig,
+)
+from .evaluate import evaluate
+from .extract import extract_features
+from .images import read_image, read_mask
+from .phantom import write_phantom
+from .plots import plot_overlays
+from .predict import write_mask
+from .pretrain import pretrain_unet
+from .progress import Progress
+from .samples import Sample, read_dataset
+from .segmenter import Segmenter
+from .train import train_head
+
+N_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class DemoSummary:
+    """What the demo came to."""
+
+    out: str
+    dice: Mapping[str, float]
+    """On the test split: with the true texts, with none, and with the other kind's texts against the other masks."""
+    ablation: AblationSummary
+    cache_bytes: int
+    seconds: Mapping[str, float]
+    """Wall time of each step."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json` and `summary.json`."""
+        return {
+            "out": self.out,
+            "dice": dict(self.dice),
+            "ablation": self.ablation.to_dict(),
+            "cache_bytes": self.cache_bytes,
+            "seconds": {**self.seconds, "total": sum(self.seconds.values())},
+        }
+
+    def lines(self) -> list[str]:
+        """For the terminal and `summary.txt`."""
+        steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
+        return [
+            "Dice on test images that neither the UNet nor the head has seen, with wordings new to the head:",
+            f"  {self.dice['true']:.3f}  with each image's own report",
+            f"  {self.dice['none']:.3f}  by a head that was never shown a report",
+            f"  {self.dice['other']:.3f}  against the other kind's masks, when the reports name the other kind",
+            "",
+            *self.ablation.lines(),
+            "",
+            f"cache {self.cache_bytes / 1e6:.0f} MB; {steps}; {sum(self.seconds.values()):.0f} s in all",
+            f"look at {self.out}/overlays.png, {self.out}/ablation/ablation.png and {self.out}/masks/",
+        ]
+
+
+@dataclass
+class _Clock:
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str, what: str) -> Iterator[None]:
+        self.progress.say(f"\n== {what}")
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+
+def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummary:
+    """Go the whole way; a demo that was interrupted goes on where it stopped when it is run again.
+
+    Args:
+        config: settings.
+        progress: where to report; `None`: nowhere.
+
+    Raises:
+        DataError: if the folder holds something else.
+        SourceError: if the demo's text encoder is not installed.
+    """
+    out, clock = config.out, _Clock(progress or Progress())
+    with clock.step("phantom", "1/6 draw images of two kinds of nuclei, with reports that say which kind is meant"):
+        manifest = write_phantom(out / "data", progress=clock.progress)
+    with clock.step("pretrain", "2/6 pretrain a small diffusion UNet on the training images, without labels"):
+        if not (out / "unet" / "model_index.json").exists():
+            pretrain_unet(_pretraining(manifest, out), clock.progress)
+    with clock.step("extract", "3/6 extract features once"):
+        for data, cache in ((manifest, "cache"), (manifest.with_name("counterfactual.csv"), "counterfactual-cache")):
+            extract_features(_extraction(data, out / cache, out), clock.progress)
+    with clock.step("train", "4/6 train heads from the cache: one with the reports, one without"):
+        for name, text in (("run", "true"), ("run-without-text", "none")):
+            train_head(TrainConfig(out / "cache", out / name, text=text, resume=True), clock.progress)  # type: ignore[arg-type]
+    with clock.step("ablate", "5/6 compare timesteps, from the same cache"):
+        ablation = ablate_timesteps(
+            AblateConfig(out / "cache", out / "ablation", seeds=(0, 1), epochs=12), clock.progress
+        )
+    with clock.step("predict", "6/6 segment test images, with their own report and with the other kind's"):
+        dice = _score(out)
+        _show_masks(out, manifest, clock.progress)
+    summary = DemoSummary(str(out), dice, ablation, cache_info(out / "cache").size_bytes, clock.seconds)
+    write_json(out / "summary.json", summary.to_dict())
+    write_durably(out / "summary.txt", ["\n".join([*summary.lines(), ""]).encode()])
+    return summary
+
+
+def _pretraining(manifest: Path, out: Path) -> PretrainConfig:
+    """The demo's UNet."""
+    return PretrainConfig(manifest, out / "unet", image_size=PRESETS["demo"]["image_size"], resume=True)
+
+
+def _extraction(data: Path, cache: Path, out: Path) -> ExtractConfig:
+    return ExtractConfig(data, cache, f"diffusers:{out / 'unet'}", resume=True, **PRESETS["demo"])
+
+
+def _score(out: Path) -> dict[str, float]:
+    judged = {
+        "true": EvaluateConfig(out / "run", out / "cache"),
+        "none": EvaluateConfig(out / "run-without-text", out / "cache"),
+        "other": EvaluateConfig(out / "run", out / "counterfactual-cache"),
+    }
+    return {name: float(evaluate(config).scores["dice"]) for name, config in judged.items()}
+
+
+def _show_masks(out: Path, manifest: Path, progress: Progress) -> None:
+    """Masks of the test images, and a picture of the first few, each with both reports."""
+    own, other = (
+        [sample for sample in read_dataset(path).samples if sample.split == "test"]
+        for path in (manifest, manifest.with_name("counterfactual.csv"))
+    )
+    segmenter = Segmenter.load(out / "run")
+    rows: list[dict[str, Any]] = []
+    with progress.task("predict", 2 * len(own), "masks") as task:
+        for place, samples in enumerate(zip(own, other, strict=True)):
+            for name, sample in zip(("own", "other"), samples, strict=True):
+                mask = segmenter.predict(sample.image, sample.text).mask
+                write_mask(out / "masks" / f"{sample.id}-{name}.png", mask)
+                if place < N_SHOWN:
+                    rows.append(_overlay(sample, mask, name))
+                task.advance()
+    write_durably(out / "overlays.png", [plot_overlays(rows)])
+
+
+def _overlay(sample: Sample, mask: np.ndarray, name: str) -> dict[str, Any]:
+    if sample.mask is None:
+        raise TextdiffError(f"{sample.id}: the phantom has no mask for it; remove the demo's folder and run it again")
+    truth, predicted = read_mask(sample.mask) > 0, mask > 0
+    overlap = 2 * (truth & predicted).sum() / max(truth.sum() + predicted.sum(), 1)
+    report = "its own report" if name == "own" else "the other kind's report"
+    title = f"{sample.id}, {report}: Dice {overlap:.3f}"
+    return {
+        "image": read_image(sample.image),
+        "truth": truth,
+        "predicted": predicted,
+        "title": title,
+        "text": sample.text,
+    }

@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from textdiff.stages.metrics import confusion, dice, iou
+
+IGNORE = 255
+
+
+def test_counts_by_hand_leave_out_ignored_pixels():
+    labels = torch.tensor([[0, 1, 1], [1, 255, 0]], dtype=torch.uint8)
+    predicted = torch.tensor([[0, 1, 0], [1, 1, 1]])
+    assert confusion(predicted, labels, 2, IGNORE).tolist() == [[1, 1], [1, 2]]
+
+
+def test_dice_and_iou_by_hand():
+    counts = torch.tensor([[5, 1], [2, 4]])
+    assert dice(counts).tolist() == [pytest.approx(8 / 11)]
+    assert iou(counts).tolist() == [pytest.approx(4 / 7)]
+
+
+def test_each_foreground_class_has_its_own_figure():
+    counts = torch.tensor([[9, 0, 0], [0, 2, 2], [0, 0, 3]])
+    assert dice(counts).tolist() == [pytest.approx(4 / 6), pytest.approx(6 / 8)]
+
+
+def test_a_class_that_is_in_neither_is_perfect_and_one_invented_is_not():
+    nothing, invented = torch.tensor([[6, 0], [0, 0]]), torch.tensor([[5, 1], [0, 0]])
+    assert dice(torch.stack([nothing, invented])).squeeze(1).tolist() == [1.0, 0.0]
+    assert iou(torch.stack([nothing, invented])).squeeze(1).tolist() == [1.0, 0.0]
+
+
+def test_agreement_with_scikit_learn():
+    from sklearn.metrics import f1_score, jaccard_score
+
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (500,), generator=generator)
+    predicted = torch.randint(0, 3, (500,), generator=generator)
+    counts = confusion(predicted, labels, 3, IGNORE)
+    assert dice(counts).tolist() == pytest.approx(f1_score(labels, predicted, average=None)[1:].tolist())
+    assert iou(counts).tolist() == pytest.approx(jaccard_score(labels, predicted, average=None)[1:].tolist())
