@@ -36,7 +36,8 @@ from .samples import Sample, read_dataset
 from .segmenter import Segmenter
 from .train import train_head
 
-N_SHOWN = 4
+N_SHOWN = 3
+SUBSETS = ((5,), (250,), PRESETS["demo"]["timesteps"])
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
             train_head(TrainConfig(out / "cache", out / name, text=text, resume=True), clock.progress)  # type: ignore[arg-type]
     with clock.step("ablate", "5/6 compare timesteps, from the same cache"):
         ablation = ablate_timesteps(
-            AblateConfig(out / "cache", out / "ablation", seeds=(0, 1), epochs=12), clock.progress
+            AblateConfig(out / "cache", out / "ablation", SUBSETS, seeds=(0, 1), epochs=8), clock.progress
         )
     with clock.step("predict", "6/6 segment test images, with their own report and with the other kind's"):
         dice = _score(out)

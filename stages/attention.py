@@ -17,9 +17,10 @@ class TextAttention(nn.Module):
         width: channels of the pixels, and of the heads together.
         text_dim: channels of a token.
         n_heads: number of heads; divides `width`.
+        n_out: channels of what is read.
     """
 
-    def __init__(self, width: int, text_dim: int, n_heads: int) -> None:
+    def __init__(self, width: int, text_dim: int, n_heads: int, n_out: int) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.null_token = nn.Parameter(torch.zeros(text_dim))
@@ -28,14 +29,14 @@ class TextAttention(nn.Module):
         self.to_query = nn.Linear(width, width, bias=False)
         self.to_key = nn.Linear(text_dim, width, bias=False)
         self.to_value = nn.Linear(text_dim, width, bias=False)
-        self.to_out = nn.Linear(width, width)
+        self.to_out = nn.Linear(width, n_out)
 
     def forward(
         self,
         pixels: Float[Tensor, "image pixel width"],
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
-    ) -> Float[Tensor, "image pixel width"]:
+    ) -> Float[Tensor, "image pixel n_out"]:
         """What each pixel reads from the text (no residual).
 
         Args:

@@ -1,7 +1,10 @@
 """The pixel head: what is trained. Every pixel is classified from the frozen activations at its place and the text.
 
-Each block's activations are standardised and projected; the projections are summed with a signal of the pixel's place;
-the pixel then reads from the text (`TextAttention`), passes a feed-forward layer, and an MLP gives the classes' logits.
+Each block's activations are standardised and projected; the projections are summed with a signal of the pixel's place.
+Then the pixel reads from the text (`TextAttention`), and what it reads scales and shifts it: a text says which of the
+things to be seen are meant, so that it has to multiply, not only add (as FiLM does, Perez 2018, arXiv 1709.07871).
+A feed-forward layer and an MLP give the classes' logits.
+
 A 1×1 projection commutes with bilinear interpolation, so that training projects sampled pixels, and dense prediction
 projects each block at its own resolution first: the same numbers, up to rounding.
 """
@@ -20,7 +23,9 @@ from .attention import TextAttention
 from .pixels import Maps, interpolate
 
 PIXELS_AT_ONCE = 16_384
-N_FREQUENCIES = 4
+N_FREQUENCIES = 3
+PLACE_GAIN = 8.0
+"""How loud the place is beside the activations. At 1, words such as "upper" are hardly learnt (docs/results.md)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class PixelHead(nn.Module):
             self.register_buffer(f"scale_{block}", torch.ones(n_channels))
         self.projections = nn.ModuleDict({str(block): nn.Linear(c, width) for block, c in spec.channels.items()})
         self.place = nn.Linear(4 * N_FREQUENCIES, width)
-        self.attention = TextAttention(width, spec.text_dim, spec.n_heads)
+        self.attention = TextAttention(width, spec.text_dim, spec.n_heads, n_out=2 * width)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
@@ -91,8 +96,9 @@ class PixelHead(nn.Module):
             tokens: of each image's text.
             mask: true on real tokens; false throughout where an image has no text.
         """
-        x = projected + self.place(place_signal(pixels, size))
-        x = x + self.attention(x, tokens, mask)
+        x = projected + self.place(PLACE_GAIN * place_signal(pixels, size))
+        scale, shift = self.attention(x, tokens, mask).chunk(2, -1)
+        x = x * (1 + scale) + shift
         x = x + self.feed_forward(x)
         return self.classifier(x)
 
@@ -135,7 +141,7 @@ class PixelHead(nn.Module):
 def place_signal(pixels: Int[Tensor, "*pixel"], size: tuple[int, int]) -> Float[Tensor, "*pixel signal"]:
     """Sines and cosines of a pixel's place, so that words such as "upper" can mean something.
 
-    Half a wave, one, two and four waves across the image, along each axis, in [-1, 1].
+    Half a wave, one and two waves across the image, along each axis, in [-1, 1].
     """
     y = (pixels.div(size[1], rounding_mode="floor") + 0.5) / size[0]
     x = (pixels % size[1] + 0.5) / size[1]

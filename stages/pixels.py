@@ -43,25 +43,43 @@ def gather(maps: Maps, pixels: Int[Tensor, "pixel"], size: tuple[int, int]) -> d
     Returns:
         Block → [pixel, timestep × channel], in the maps' dtype.
     """
-    return {block: torch.cat([interpolate(map_, pixels, size) for map_ in of], -1) for block, of in maps.items()}
+    gathered = {}
+    for block, of in maps.items():
+        corners = _corners(pixels, size, (of[0].shape[0], of[0].shape[1]))
+        gathered[block] = torch.cat([_weighted_rows(map_, corners) for map_ in of], -1)
+    return gathered
 
 
-@torch.no_grad()
 def interpolate(
     map_: Float[Tensor, "y x channel"], pixels: Int[Tensor, "pixel"], size: tuple[int, int]
 ) -> Float[Tensor, "pixel channel"]:
     """Bilinear interpolation at chosen pixels; agrees with `F.interpolate(..., align_corners=False)` to `size`."""
-    height, width, n_channels = map_.shape
-    rows = map_.reshape(height * width, n_channels)
-    if (height, width) == size:
-        return rows[pixels]
-    (top, bottom, y_share) = _neighbours(pixels.div(size[1], rounding_mode="floor"), size[0], height)
-    (left, right, x_share) = _neighbours(pixels % size[1], size[1], width)
-    corners = torch.stack([top * width + left, top * width + right, bottom * width + left, bottom * width + right], 1)
-    y_shares, x_shares = torch.stack([1 - y_share, y_share]), torch.stack([1 - x_share, x_share])
-    weights = (y_shares[:, None] * x_shares[None]).reshape(4, -1).T.to(map_.dtype)
-    # One fused gather and sum; measured 2 to 50 times faster here than indexing the corners and weighting them.
-    return F.embedding_bag(corners, rows, per_sample_weights=weights.contiguous(), mode="sum")
+    return _weighted_rows(map_, _corners(pixels, size, (map_.shape[0], map_.shape[1])))
+
+
+Corners = tuple[Int[Tensor, "pixel corner"], Float[Tensor, "pixel corner"]]
+"""For each pixel, rows of the flattened map and their weights, which add up to 1."""
+
+
+def _corners(pixels: Int[Tensor, "pixel"], size: tuple[int, int], map_size: tuple[int, int]) -> Corners:
+    if map_size == size:
+        return pixels[:, None], torch.ones(len(pixels), 1, device=pixels.device)
+    top, bottom, y_share = _neighbours(pixels.div(size[1], rounding_mode="floor"), size[0], map_size[0])
+    left, right, x_share = _neighbours(pixels % size[1], size[1], map_size[1])
+    top, bottom = top * map_size[1], bottom * map_size[1]
+    rows = torch.stack([top + left, top + right, bottom + left, bottom + right], 1)
+    y_shares, x_shares = torch.stack([1 - y_share, y_share], 1), torch.stack([1 - x_share, x_share], 1)
+    return rows, (y_shares[:, :, None] * x_shares[:, None]).flatten(1)
+
+
+@torch.no_grad()
+def _weighted_rows(map_: Float[Tensor, "y x channel"], corners: Corners) -> Float[Tensor, "pixel channel"]:
+    rows, weights = corners
+    flat = map_.reshape(-1, map_.shape[-1])
+    if rows.shape[1] == 1:
+        return flat[rows[:, 0]]
+    # One fused gather and sum; measured 2 to 50 times faster on CPUs than indexing the corners and weighting them.
+    return F.embedding_bag(rows, flat, per_sample_weights=weights.to(map_.dtype), mode="sum")
 
 
 def _neighbours(position: Tensor, size: int, map_size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,3 @@
-import os
-
 import pytest
 
 from textdiff.cache.durable import append_line, canonical_json, read_lines, write_durably, write_json
@@ -12,7 +10,7 @@ def test_canonical_json_is_the_same_for_equal_values():
 def test_write_json_ends_with_a_newline_and_leaves_no_temporary_file(tmp_path):
     write_json(tmp_path / "deep" / "x.json", {"a": 1})
     assert (tmp_path / "deep" / "x.json").read_text() == '{\n "a": 1\n}\n'
-    assert os.listdir(tmp_path / "deep") == ["x.json"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.json"]
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_content(tmp_path):
@@ -24,7 +22,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_content(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         write_durably(tmp_path / "file", pieces())
     assert (tmp_path / "file").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_not_a_number_is_refused_rather_than_written_as_no_json(tmp_path):

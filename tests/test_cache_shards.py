@@ -104,7 +104,7 @@ def test_a_changed_byte_is_found_when_its_row_is_read(root, rows):
 def test_a_file_cut_short_is_found_when_it_is_opened(root, keep):
     path = root / LAYOUT.shard_path(0)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CacheCorruptError, match="absent or empty|index at the end"):
+    with pytest.raises(CacheCorruptError, match=r"absent or empty|index at the end"):
         open_shard(root)
 
 

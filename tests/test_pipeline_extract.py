@@ -1,4 +1,4 @@
-"""The central promise: what is in the cache is never computed again; and nothing interrupted is ever taken for whole."""
+"""The central promise: nothing in the cache is ever computed again, and nothing interrupted is taken for whole."""
 
 import json
 import signal

@@ -74,7 +74,7 @@ def test_without_text_the_null_token_is_read_and_with_text_it_is_not(head, maps,
 
 def test_attention_is_torchs_multi_head_attention():
     torch.manual_seed(0)
-    ours = TextAttention(width=16, text_dim=8, n_heads=4)
+    ours = TextAttention(width=16, text_dim=8, n_heads=4, n_out=16)
     theirs = torch.nn.MultiheadAttention(16, 4, bias=False, kdim=8, vdim=8, batch_first=True)
     with torch.no_grad():
         theirs.q_proj_weight.copy_(ours.to_query.weight)
@@ -101,7 +101,7 @@ def test_standardised_features_have_mean_0_and_spread_1(head):
 
 def test_place_by_hand():
     signal = place_signal(torch.tensor([0, 3]), (2, 2))
-    assert signal.shape == (2, 16)
+    assert signal.shape == (2, 12)
     quarter = math.pi * 0.25
     assert float(signal[0, 0]) == pytest.approx(math.sin(quarter))
     assert float(signal[1, 0]) == pytest.approx(math.sin(3 * quarter))

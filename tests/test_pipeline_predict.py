@@ -1,0 +1,126 @@
+"""From image to mask: the same logits as from the cache, and masks at the images' own size."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from textdiff import Segmenter
+from textdiff.cache.reader import FeatureReader
+from textdiff.errors import ConfigError, DataError, SourceError
+from textdiff.pipeline.config import PredictConfig, TrainConfig
+from textdiff.pipeline.extract import extract_features
+from textdiff.pipeline.head_data import open_head_data
+from textdiff.pipeline.predict import predict
+from textdiff.pipeline.runs import RunConfig, load_head
+from textdiff.pipeline.train import train_head
+
+
+@pytest.fixture
+def run(extraction, tmp_path):
+    """A trained run whose cache was made one image at a time, as prediction works."""
+    extract_features(replace(extraction, batch_size=1))
+    sizes = {"width": 16, "n_heads": 2, "pixels_per_image": 64}
+    rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
+    settings = TrainConfig(extraction.cache, tmp_path / "run", epochs=12, device="cpu", **sizes, **rates)
+    train_head(settings)
+    return settings.run
+
+
+@pytest.fixture
+def prediction(run, extraction, tmp_path):
+    return PredictConfig(run, extraction.data.parent / "test0.png", tmp_path / "masks", device="cpu")
+
+
+def test_live_features_give_the_same_logits_as_cached_ones(run, extraction, monkeypatch):
+    reader, config = FeatureReader(extraction.cache), RunConfig.read(run)
+    head = load_head(run, config, "cpu")
+    data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")
+    segmenter, live = Segmenter.load(run, device="cpu"), []
+    segment = type(head).segment
+
+    def recording(self, *args):
+        live.append(segment(self, *args))
+        return live[-1]
+
+    monkeypatch.setattr(type(head), "segment", recording)
+    for sample in reader.samples[:3]:
+        tokens, mask = data.texts([sample])
+        cached = segment(head, data.maps(sample), (16, 16), tokens[0], mask[0])
+        text = None if sample.text is None else reader.table.texts[sample.text]
+        segmenter.predict(Path(reader.table.root) / sample.image, text)
+        torch.testing.assert_close(live[-1], cached, atol=1e-5, rtol=1e-5)
+
+
+def test_masks_have_the_images_size_and_the_masks_values(prediction, extraction):
+    summary = predict(replace(prediction, text="the nuclei are round", probabilities=True))
+    assert summary.masks == (str(prediction.out / "test0.png"),)
+    mask = np.array(Image.open(prediction.out / "test0.png"))
+    assert mask.shape == (20, 24)
+    assert set(np.unique(mask)) == {0, 255}
+    truth = np.array(Image.open(extraction.data.parent / "test0_mask.png")) > 0
+    everything = 2 * 64 / (64 + 20 * 24)  # the Dice of marking every pixel
+    assert 2 * (truth & (mask > 0)).sum() / (truth.sum() + (mask > 0).sum()) > 2 * everything
+    probabilities = np.load(prediction.out / "test0.npy")
+    assert probabilities.shape == (2, 20, 24)
+    assert probabilities.dtype == np.float16
+    np.testing.assert_allclose(probabilities.astype(np.float32).sum(0), 1, atol=2e-3)
+    np.testing.assert_array_equal(probabilities[1] > probabilities[0], mask > 0)
+
+
+def test_a_folder_is_segmented_with_a_table_of_texts(prediction, extraction, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("val0.png", "val1.png"):
+        (folder / name).write_bytes((extraction.data.parent / name).read_bytes())
+    table = tmp_path / "texts.csv"
+    table.write_text("Image,Description\nval0.png,the nuclei are round\n")
+    with pytest.raises(DataError, match=r"no text for val1\.png"):
+        predict(replace(prediction, images=folder, texts=table))
+    assert not prediction.out.exists()
+    table.write_text("Image,Description\nval0.png,the nuclei are round\nval1,not malignant\n")
+    predict(replace(prediction, images=folder, texts=table))
+    assert sorted(path.name for path in prediction.out.iterdir()) == ["val0.png", "val1.png"]
+
+
+def test_the_python_api_takes_pixels_and_refuses_what_is_no_image(run):
+    segmenter = Segmenter.load(run, device="cpu")
+    image = np.full((30, 10, 3), 40, np.uint8)
+    found = segmenter.predict(image)
+    assert found.mask.shape == (30, 10)
+    assert found.probabilities.shape == (2, 30, 10)
+    with pytest.raises(DataError, match=r"image is float64 \(30, 10\); expected uint8 \(y, x, 3\)"):
+        segmenter.predict(np.zeros((30, 10)))
+
+
+def test_a_run_may_be_told_where_its_models_are_and_refuses_others(run, prediction, tiny_unet, tmp_path):
+    from shutil import copytree
+
+    copytree(tiny_unet, tmp_path / "moved")
+    predict(replace(prediction, unet=f"diffusers:{tmp_path / 'moved'}"))
+    import torch
+    from diffusers import DDPMPipeline
+
+    pipeline = DDPMPipeline.from_pretrained(tmp_path / "moved")
+    with torch.no_grad():
+        pipeline.unet.conv_in.bias.add_(1)
+    pipeline.save_pretrained(tmp_path / "moved")
+    with pytest.raises(SourceError, match="not the UNet that the head was trained with"):
+        predict(replace(prediction, unet=f"diffusers:{tmp_path / 'moved'}"))
+
+
+def test_two_images_of_one_name_are_refused(prediction, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (20, 20)).save(folder / name)
+    with pytest.raises(DataError, match="these names stand for several images"):
+        predict(replace(prediction, images=folder))
+
+
+def test_texts_given_twice_are_refused(prediction, tmp_path):
+    with pytest.raises(ConfigError, match="--text and --texts were both given"):
+        replace(prediction, text="a", texts=tmp_path / "texts.csv")
