@@ -23,7 +23,8 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/extract.py
-	$(BIN)/python benchmarks/train.py
+	test -f demo/cache/manifest.json || $(MAKE) --no-print-directory demo
+	$(BIN)/python benchmarks/train.py demo/cache
 
 clean:
 	rm -rf .venv .build build dist *.egg-info demo

@@ -1,14 +1,15 @@
 """What the pipeline around the UNet costs: images/s of extraction, divided by those of the bare truncated forward.
 
-    python benchmarks/extract.py [--images 32] [--image-size 64] [--batch-size 8] [--rounds 3] [--device auto] [--json]
+    python benchmarks/extract.py [--images 64] [--image-size 64] [--batch-size 8] [--device auto] [--json]
 
 Both use the same UNet (random weights, made on the spot), blocks, timesteps and batch. The bare forward takes tensors
 that are in memory already and drops what it records. Extraction reads PNG files of twice the model's side and writes a
-cache into a temporary folder (TMPDIR says where, and so on which disk). The two are measured by turns, since the
-machine's speed drifts, and a round's ratio is taken within the round.
+cache into a temporary folder (TMPDIR says where, and so on which disk). After each unit of extraction comes a bare
+forward of as many images, since a machine's speed drifts, and the two of a pair are compared.
 
-Two ratios: `units` is the loop alone (read, forward, write shards); `all` is the whole call less the time of loading
-the UNet, so also looking at the data and publishing the cache. 1 would mean that nothing but the UNet takes time.
+Two ratios: `units` is the loop alone (read, forward, write shards), the median over the pairs; `all` is the whole call
+less the time of loading the UNet, so also looking at the data and publishing the cache. 1 would mean that nothing but
+the UNet takes time.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ BLOCKS = (2, 4, 6, 7)
 
 
 def main() -> None:
-    """Measure by turns and print the ratios."""
+    """Measure and print the ratios."""
     args = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(args, Path(folder))
@@ -54,17 +55,16 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=32, help="images in one round")
+    parser.add_argument("--images", type=int, default=64, help="images to extract")
     parser.add_argument("--image-size", type=int, default=64, help="side in pixels, a multiple of 8")
     parser.add_argument("--batch-size", type=int, default=ExtractConfig.batch_size)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Run all rounds in `folder`, which needs room for one cache."""
+    """Make a UNet and data in `folder`, which needs room for a cache as well, and extract."""
     device = resolve_device(args.device)
     n_parameters = save_unet(folder / "unet", args.image_size)
     settings = {
@@ -78,22 +78,18 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         data=write_images(folder / "data", args.images, 2 * args.image_size), cache=folder, **settings
     )
     few = write_images(folder / "few", args.batch_size, 2 * args.image_size)
-    stage_one = load_stage_one(config)
-    run_bare(stage_one, config, args.batch_size)  # what is done once, such as choosing kernels, is no round's
-    run_pipeline(ExtractConfig(data=few, cache=folder, **settings))
-    rounds = [run_round(stage_one, config, args.images) for _ in range(args.rounds)]
+    extract(replace(config, data=few))  # what is done once, such as choosing kernels, is not counted
     return {
-        "device": str(stage_one.conditions()["device"]),
+        "device": device,
         "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0],
         "n_parameters": n_parameters,
         "images": args.images,
         "image_size": args.image_size,
         "batch_size": args.batch_size,
         "timesteps": config.timesteps,
         "blocks": BLOCKS,
-        **{name: statistics.median(each[name] for each in rounds) for name in rounds[0]},
-        "rounds": rounds,
+        **extract(config),
+        "load_average": os.getloadavg()[0],
     }
 
 
@@ -117,57 +113,61 @@ def write_images(folder: Path, n: int, side: int) -> Path:
     return folder
 
 
-def run_round(stage_one: StageOne, config: ExtractConfig, n_images: int) -> dict[str, float]:
-    """Images/s of both, and their ratios."""
-    bare_s = run_bare(stage_one, config, n_images)
+def extract(config: ExtractConfig) -> dict[str, Any]:
+    """Rates and ratios of one extraction into a new cache, which is removed afterwards."""
     started = time.perf_counter()
-    load_stage_one(config)
+    stage_one = load_stage_one(config)
     load_s = time.perf_counter() - started
-    units_s, call_s = run_pipeline(config)
+    clock = Clock(stage_one, config)
+    with tempfile.TemporaryDirectory(dir=config.cache) as folder:
+        started = time.perf_counter()
+        n_images = extract_features(replace(config, cache=Path(folder)), clock).n_samples
+        call_s = time.perf_counter() - started
+    bare_s, units_s, all_s = sum(clock.bare_s), sum(clock.unit_s), call_s - sum(clock.bare_s) - load_s
+    ratios = [bare / unit for bare, unit in zip(clock.bare_s, clock.unit_s, strict=True)]
     return {
         "bare_images_per_s": n_images / bare_s,
         "units_images_per_s": n_images / units_s,
-        "all_images_per_s": n_images / (call_s - load_s),
-        "units_per_bare": bare_s / units_s,
-        "all_per_bare": bare_s / (call_s - load_s),
+        "all_images_per_s": n_images / all_s,
         "load_s": load_s,
+        "ratios": ratios,
+        "units_per_bare": statistics.median(ratios),
+        "all_per_bare": bare_s / all_s,
     }
 
 
-def run_bare(stage_one: StageOne, config: ExtractConfig, n_images: int) -> float:
-    """Seconds of the forwards alone."""
-    shape = (3, config.image_size, config.image_size)
-    images = torch.rand(n_images, *shape, device=stage_one.device) * 2 - 1
-    noise = draw_noise(shape, seed=config.seed, kind="shared", sample_ids=())[0].to(stage_one.device)
-    started = time.perf_counter()
-    for batch in images.split(config.batch_size):
-        stage_one.recorder.record(batch, config.timesteps, noise)
-    if stage_one.device.startswith("cuda"):
-        torch.cuda.synchronize(stage_one.device)
-    return time.perf_counter() - started
-
-
-def run_pipeline(config: ExtractConfig) -> tuple[float, float]:
-    """Seconds of the units, and of the whole call, into a new cache that is removed afterwards."""
-    with tempfile.TemporaryDirectory(dir=config.cache) as folder:
-        clock = Clock()
-        started = time.perf_counter()
-        extract_features(replace(config, cache=Path(folder)), clock)
-        return clock.units_s, time.perf_counter() - started
-
-
 class Clock(Progress):
-    """Takes the time of the extraction's units, the one task that an extraction reports."""
+    """Takes the time of each unit of an extraction, and after each that of a bare forward of as many images."""
 
-    units_s = 0.0
+    def __init__(self, stage_one: StageOne, config: ExtractConfig) -> None:
+        shape = (3, config.image_size, config.image_size)
+        device = stage_one.device
+        self._stage_one, self._timesteps = stage_one, config.timesteps
+        self._images = torch.rand(config.batch_size, *shape, device=device) * 2 - 1
+        self._noise = draw_noise(shape, seed=config.seed, kind="shared", sample_ids=())[0].to(device)
+        self._mark = 0.0
+        self.unit_s: list[float] = []
+        self.bare_s: list[float] = []
 
     @contextmanager
     def task(self, label: str, total: int, unit: str) -> Iterator[Task]:
-        """Follow the units."""
-        started = time.perf_counter()
-        with super().task(label, total, unit) as task:
-            yield task
-        self.units_s = time.perf_counter() - started
+        """Follow the units, the one task that an extraction reports."""
+        del label, total, unit
+        self._mark = time.perf_counter()
+        yield self
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        """A unit of `n` images is done."""
+        del figures
+        self.unit_s.append(self._lap())
+        self._stage_one.recorder.record(self._images[:n], self._timesteps, self._noise)
+        if self._stage_one.device.startswith("cuda"):
+            torch.cuda.synchronize(self._stage_one.device)
+        self.bare_s.append(self._lap())
+
+    def _lap(self) -> float:
+        before, self._mark = self._mark, time.perf_counter()
+        return self._mark - before
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
@@ -177,13 +177,12 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         f"{found['n_parameters'] / 1e6:.1f} M random parameters, {found['images']} images of {found['image_size']} "
         f"pixels, timesteps {found['timesteps']}, blocks {found['blocks']}, batches of {found['batch_size']}"
     )
-    for each in found["rounds"]:
-        yield (
-            f"bare forward {each['bare_images_per_s']:.2f} images/s; units {each['units_images_per_s']:.2f} "
-            f"({each['units_per_bare']:.2f}); all {each['all_images_per_s']:.2f} ({each['all_per_bare']:.2f}); "
-            f"loading the UNet {each['load_s']:.2f} s"
-        )
-    yield f"pipeline / bare forward, median: units {found['units_per_bare']:.3f}, all {found['all_per_bare']:.3f}"
+    yield (
+        f"images/s: bare forward {found['bare_images_per_s']:.2f}, units {found['units_images_per_s']:.2f}, "
+        f"all {found['all_images_per_s']:.2f} (loading the UNet, {found['load_s']:.2f} s, left out)"
+    )
+    yield f"units / bare forward, batch by batch: {', '.join(f'{ratio:.2f}' for ratio in found['ratios'])}"
+    yield f"pipeline / bare forward: units {found['units_per_bare']:.3f} (median), all {found['all_per_bare']:.3f}"
 
 
 if __name__ == "__main__":

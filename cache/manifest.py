@@ -57,6 +57,20 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class LightShard:
+    """A shard of images, labels or texts, which is written again when what it is made from changes."""
+
+    shard: ShardRecord
+    made_from: str
+    """Digest of the rows with their files' digests (and the classes), or of the encoder and the texts."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LightShard:
+        """The inverse of `dataclasses.asdict`, from JSON."""
+        return cls(ShardRecord(**values["shard"]), values["made_from"])
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything that a cache says of itself."""
 
@@ -69,7 +83,7 @@ class Manifest:
     texts: TextSpec | None = None
     """`None`: no sample has a text."""
     classes: Mapping[str, Any] = field(default_factory=dict)
-    light_shards: tuple[ShardRecord, ...] = ()
+    light_shards: tuple[LightShard, ...] = ()
     """Shards of images, labels and texts."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of `features`, `texts`, `labels` and the file of `samples`."""
@@ -88,7 +102,7 @@ class Manifest:
         """Every shard of the cache."""
         for unit in self.units:
             yield from unit.shards
-        yield from self.light_shards
+        yield from (light.shard for light in self.light_shards)
 
 
 def write_manifest(root: Path, manifest: Manifest, name: str | Path = MANIFEST) -> None:
@@ -152,7 +166,7 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
         units=tuple(Unit.from_dict(unit) for unit in values["units"]),
         texts=None if values["texts"] is None else TextSpec(**values["texts"]),
         classes=values["classes"],
-        light_shards=tuple(ShardRecord(**shard) for shard in values["light_shards"]),
+        light_shards=tuple(LightShard.from_dict(light) for light in values["light_shards"]),
         digests=values["digests"],
         complete=values["complete"],
     )

@@ -61,7 +61,11 @@ def read_state(root: Path, *, resume: bool) -> Manifest | None:
             "add --resume to go on with it, or remove the folder to begin again"
         )
     unique = {(unit.rows, unit.timesteps, unit.blocks): unit for unit in finished}
-    return replace(plan or published, units=tuple(unique.values()))  # type: ignore[type-var]
+    units = tuple(unique.values())
+    if plan is None or published is None:
+        return replace(plan or published, units=units)  # type: ignore[type-var]
+    # The plan was made before publishing began, which may have dropped what it was about to write anew.
+    return replace(published, rows=plan.rows, block_shapes=plan.block_shapes, units=units)
 
 
 def plan_work(

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from .layout import (
     write_array_metadata,
     write_group_metadata,
 )
-from .manifest import MANIFEST, Manifest, Unit, begin_journal, record_unit, remove_journal, write_manifest
+from .manifest import MANIFEST, LightShard, Manifest, Unit, begin_journal, record_unit, remove_journal, write_manifest
 from .plan import PendingUnit, WorkPlan
 from .shards import ShardRecord, write_shard
 from .spec import TextSpec, digest
-from .table import TABLE, SampleRow, SampleTable, read_table, write_table
+from .table import TABLE, SampleRow, SampleTable, write_table
 
 
 @dataclass(frozen=True)
@@ -107,31 +108,47 @@ class CacheWriter:
             table: all samples of the request.
             classes: the classes' table, as JSON values.
             texts: embeddings of `table.texts`; `None`: keep those that are there.
-            load_image: gives a sample's image at the model's size [y, x, 3]; called only for rows that have none.
+            load_image: gives a sample's image at the model's size [y, x, 3]; called only where images changed.
             load_labels: gives a sample's class indices at the model's size [y, x]; called only where they changed.
         """
-        before = self._published_samples()
-        if (self._root / MANIFEST).exists():
-            write_manifest(self._root, replace(self._manifest, complete=False))
-        spec, light = self._manifest.features, {shard.path: shard for shard in self._manifest.light_shards}
-        images = images_layout(spec.image_size, spec.rows_per_shard)
-        labels = labels_layout(spec.image_size, spec.rows_per_shard)
-        same_classes = self._manifest.classes == classes
-        for group, samples in _by_shard(table.samples, labels).items():
-            if images.shard_path(group) not in light:
-                self._keep(light, images, {sample.row: load_image(sample) for sample in samples})
-            unchanged = same_classes and all(before.get(sample.row) == sample.mask_digest for sample in samples)
-            if not unchanged or labels.shard_path(group) not in light:
-                self._keep(light, labels, {sample.row: load_labels(sample) for sample in samples})
-        if texts is not None:
-            self._write_texts(light, texts)
         text_spec = self._text_spec(table, texts)
-        shards = tuple(sorted(light.values(), key=lambda shard: shard.path))
+        wanted = [*self._pictures(table, classes, load_image, load_labels), *_text_shards(table, text_spec, texts)]
+        known = {light.shard.path: light for light in self._manifest.light_shards}
+        kept = [known[light.path] for light in wanted if _is_known(light, known)]
+        if (self._root / MANIFEST).exists():
+            # What is about to be written anew is forgotten first: a crash must not leave it recorded as it was.
+            unfinished = replace(self._manifest, light_shards=tuple(kept), digests={}, complete=False)
+            write_manifest(self._root, unfinished)
+        written = [self._write_light(light) for light in wanted if not _is_known(light, known)]
+        shards = tuple(sorted([*kept, *written], key=lambda light: light.shard.path))
         self._manifest = replace(self._manifest, classes=classes, texts=text_spec, light_shards=shards)
         self._write_metadata(len(table.texts))
-        return self._finish(table)
+        self._finish(table)
+        for path in known.keys() - {light.path for light in wanted}:
+            (self._root / path).unlink()
+        return self._manifest
 
-    def _finish(self, table: SampleTable) -> Manifest:
+    def _pictures(
+        self,
+        table: SampleTable,
+        classes: Mapping[str, Any],
+        load_image: Callable[[SampleRow], npt.NDArray[np.uint8]],
+        load_labels: Callable[[SampleRow], npt.NDArray[np.uint8]],
+    ) -> Iterator[_Light]:
+        spec = self._manifest.features
+        images = images_layout(spec.image_size, spec.rows_per_shard)
+        labels = labels_layout(spec.image_size, spec.rows_per_shard)
+        for group, samples in _by_shard(table.samples, labels).items():
+            of_images = [[sample.row, sample.image_digest] for sample in samples]
+            of_masks = [[sample.row, sample.mask_digest] for sample in samples]
+            yield _Light(images, group, digest(of_images), partial(_load_rows, samples, load_image))
+            made_from = digest([dict(classes), of_masks])
+            yield _Light(labels, group, made_from, partial(_load_rows, samples, load_labels))
+
+    def _write_light(self, light: _Light) -> LightShard:
+        return LightShard(self._write_rows(light.layout, light.load()), light.made_from)
+
+    def _finish(self, table: SampleTable) -> None:
         write_table(self._root, table)
         samples = hashlib.sha256((self._root / TABLE).read_bytes()).hexdigest()
         digests = {
@@ -143,27 +160,11 @@ class CacheWriter:
         self._manifest = replace(self._manifest, digests=digests, complete=True)
         write_manifest(self._root, self._manifest)
         remove_journal(self._root)
-        return self._manifest
-
-    def _published_samples(self) -> dict[int, str | None]:
-        """Row → digest of the mask that its labels were made from."""
-        if not (self._root / TABLE).exists():
-            return {}
-        return {sample.row: sample.mask_digest for sample in read_table(self._root).samples}
 
     def _text_spec(self, table: SampleTable, texts: TextArrays | None) -> TextSpec | None:
         if not table.texts:
             return None
         return texts.spec if texts else self._manifest.texts
-
-    def _write_texts(self, light: dict[str, ShardRecord], texts: TextArrays) -> None:
-        tokens, mask = texts_layouts(texts.spec.n_tokens, texts.spec.dim)
-        for path in [path for path in light if path.startswith("texts/")]:
-            del light[path]
-        for layout, array in ((tokens, texts.tokens), (mask, texts.mask)):
-            for start in range(0, len(array), layout.rows_per_shard):
-                rows = range(start, min(start + layout.rows_per_shard, len(array)))
-                self._keep(light, layout, {row: array[row] for row in rows})
 
     def _write_metadata(self, n_texts: int) -> None:
         """Groups and arrays as Zarr sees them."""
@@ -190,10 +191,6 @@ class CacheWriter:
         group = layout.locate(min(rows))[0]
         positions = {layout.locate(row)[1]: array.astype(layout.dtype, copy=False) for row, array in rows.items()}
         return write_shard(self._root, layout.shard_path(group), positions, layout.rows_per_shard)
-
-    def _keep(self, light: dict[str, ShardRecord], layout: ArrayLayout, rows: Mapping[int, npt.NDArray[Any]]) -> None:
-        shard = self._write_rows(layout, rows)
-        light[shard.path] = shard
 
     def _refuse_not_finite(self, pending: PendingUnit, features: Mapping[tuple[int, int], npt.NDArray[Any]]) -> None:
         bad = []
@@ -226,6 +223,48 @@ def labels_digest(classes: Mapping[str, Any], samples: Sequence[SampleRow]) -> s
 def texts_digest(spec: TextSpec | None, texts: Sequence[str]) -> str:
     """Digest of what the tokens are: encoder and texts."""
     return digest([spec and [spec.encoder_digest, spec.truncated], list(texts)])
+
+
+@dataclass(frozen=True)
+class _Light:
+    """A light shard as it should be."""
+
+    layout: ArrayLayout
+    group: int
+    made_from: str
+    load: Callable[[], Mapping[int, npt.NDArray[Any]]]
+
+    @property
+    def path(self) -> str:
+        return self.layout.shard_path(self.group)
+
+
+def _is_known(light: _Light, known: Mapping[str, LightShard]) -> bool:
+    return light.path in known and known[light.path].made_from == light.made_from
+
+
+def _text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | None) -> Iterator[_Light]:
+    """The shards of tokens and masks; without `texts`, those that are there are right."""
+    if spec is None:
+        return
+    made_from = texts_digest(spec, table.texts)
+    layouts = texts_layouts(spec.n_tokens, spec.dim)
+    for layout, array in zip(layouts, (texts.tokens, texts.mask) if texts else (None, None), strict=True):
+        for start in range(0, len(table.texts), layout.rows_per_shard):
+            rows = range(start, min(start + layout.rows_per_shard, len(table.texts)))
+            yield _Light(layout, layout.locate(start)[0], made_from, partial(_pick_rows, array, rows))
+
+
+def _load_rows(
+    samples: Sequence[SampleRow], load: Callable[[SampleRow], npt.NDArray[np.uint8]]
+) -> dict[int, npt.NDArray[Any]]:
+    return {sample.row: load(sample) for sample in samples}
+
+
+def _pick_rows(array: npt.NDArray[Any] | None, rows: Sequence[int]) -> dict[int, npt.NDArray[Any]]:
+    if array is None:
+        raise AssertionError("texts that are said to be in the cache are not")
+    return {row: array[row] for row in rows}
 
 
 def _by_shard(samples: Sequence[SampleRow], layout: ArrayLayout) -> dict[int, list[SampleRow]]:

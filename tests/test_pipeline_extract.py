@@ -165,6 +165,47 @@ def test_fewer_images_keep_their_rows_and_run_nothing(tiny_cache, extraction, n_
     assert len(FeatureReader(tiny_cache).samples) == 6
 
 
+def without(config, name):
+    """Take a sample out of the manifest; gives what puts it back."""
+    before = config.data.read_text(encoding="utf-8")
+    lines = before.splitlines(keepends=True)
+    config.data.write_text("".join(line for line in lines if not line.startswith(f"{name},")))
+    return lambda: config.data.write_text(before)
+
+
+def test_a_sample_that_left_and_came_back_has_its_image_and_its_labels(
+    tiny_cache, extraction, n_forwards, folder_bytes
+):
+    before = folder_bytes(tiny_cache)
+    put_back = without(extraction, "train1")
+    extract_features(extraction)
+    put_back()
+    extract_features(extraction)
+    reader = FeatureReader(tiny_cache)
+    assert n_forwards == []
+    assert [reader.image(sample.row).shape for sample in reader.samples] == [(16, 16, 3)] * 7
+    assert {name: c for name, c in folder_bytes(tiny_cache).items() if "/c/" in name} == {
+        name: c for name, c in before.items() if "/c/" in name
+    }
+
+
+def test_a_mask_put_back_after_a_crash_in_publishing_is_the_one_that_is_cached(tiny_cache, extraction, monkeypatch):
+    from PIL import Image
+
+    from textdiff.cache import writer
+
+    path = extraction.data.parent / "train1_mask.png"
+    mask, labels = path.read_bytes(), FeatureReader(tiny_cache).labels(1).copy()
+    Image.new("L", (24, 20), 255).save(path)
+    with monkeypatch.context() as crash:
+        crash.setattr(writer, "write_table", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            extract_features(extraction)
+    path.write_bytes(mask)
+    extract_features(replace(extraction, resume=True))
+    np.testing.assert_array_equal(FeatureReader(tiny_cache).labels(1), labels)
+
+
 def test_averaged_draws_are_the_mean_of_single_ones(extraction):
     config = replace(extraction, noise="per-sample", noise_draws=2, dtype="float32", batch_size=1)
     extract_features(config)
@@ -319,7 +360,7 @@ def test_killed_while_extending_leaves_the_published_cache_readable(tiny_cache, 
 def test_the_manifest_names_every_shard_and_its_size(tiny_cache, folder_bytes):
     manifest = json.loads((tiny_cache / "manifest.json").read_bytes())
     named = {s["path"]: s["size_bytes"] for unit in manifest["units"] for s in unit["shards"]}
-    named |= {s["path"]: s["size_bytes"] for s in manifest["light_shards"]}
+    named |= {s["shard"]["path"]: s["shard"]["size_bytes"] for s in manifest["light_shards"]}
     on_disk = {name: len(content) for name, content in folder_bytes(tiny_cache).items() if "/c/" in name}
     assert named == on_disk
     assert all(unit["conditions"]["threads"] >= 1 for unit in manifest["units"])

@@ -1,0 +1,306 @@
+"""FORMAT.md against the code and against a real cache: what one of them has and the other has not fails here."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from textdiff.cache import layout
+from textdiff.cache.manifest import LightShard, Manifest, RowKey, Unit, read_manifest
+from textdiff.cache.reader import FeatureReader
+from textdiff.cache.shards import ShardRecord, write_shard
+from textdiff.cache.spec import FORMAT, FeatureSpec, TextSpec
+from textdiff.cache.table import IGNORE, SampleRow, SampleTable
+from textdiff.cache.writer import CacheWriter
+from textdiff.errors import CacheError
+from textdiff.pipeline.extract import extract_features
+
+DOCUMENT = Path(layout.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
+DATACLASSES = [FeatureSpec, TextSpec, RowKey, Unit, ShardRecord, LightShard, Manifest, SampleRow, SampleTable]
+JSON_TYPES = {str: "string", bool: "boolean", int: "integer", list: "array", dict: "object", type(None): "null"}
+
+
+def table_under(header):
+    """The rows of the one table whose header begins with `header`: cells without backquotes."""
+    lines = DOCUMENT.splitlines()
+    (start,) = (number for number, line in enumerate(lines) if line.startswith(f"| {header} |"))
+    return _rows(lines, start)
+
+
+def fields_of(name):
+    """Field → the JSON types that the section of the dataclass `name` gives it."""
+    lines = DOCUMENT.splitlines()
+    (heading,) = (number for number, line in enumerate(lines) if line.startswith(f"### {name}:"))
+    assert lines[heading + 2] == "| Field | JSON | Meaning |"
+    rows = _rows(lines, heading + 2)
+    assert all(meaning for _, _, meaning in rows)
+    assert len({row[0] for row in rows}) == len(rows)
+    return {field: set(types.split(" or ")) for field, types, _ in rows}
+
+
+def _rows(lines, start):
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            return rows
+        rows.append([cell.strip().replace("`", "") for cell in line.strip().strip("|").split("|")])
+    return rows
+
+
+def code_blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+
+
+def tree_patterns():
+    """Every file of the tree as a regular expression."""
+    (tree,) = code_blocks("tree")
+    lines = tree.splitlines()[1:]
+    depths = [(len(line) - len(line.lstrip())) // 4 for line in lines] + [0]
+    folders, patterns = [], set()
+    for line, depth, following in zip(lines, depths, depths[1:], strict=False):
+        folders = [*folders[: depth - 1], line.strip()]
+        if following <= depth:
+            patterns.add(re.sub(r"<\w+>", r"\\d+", "/".join(folders).replace(".", r"\.")))
+    return patterns
+
+
+def load(path):
+    return json.loads(path.read_bytes())
+
+
+@pytest.fixture
+def interrupted(extraction, monkeypatch):
+    """The cache of an extraction that ended before it published."""
+
+    def end(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheWriter, "publish", end)
+        with pytest.raises(KeyboardInterrupt):
+            extract_features(extraction)
+    return extraction.cache
+
+
+def json_objects(cache):
+    """Dataclass → the objects of that kind in the cache's JSON files."""
+    table, manifest = load(cache / "samples.json"), load(cache / "manifest.json")
+    return {
+        "SampleTable": [table],
+        "SampleRow": table["samples"],
+        "Manifest": [manifest],
+        "FeatureSpec": [manifest["features"]],
+        "TextSpec": [manifest["texts"]],
+        "RowKey": manifest["rows"],
+        "Unit": manifest["units"],
+        "ShardRecord": [shard for unit in manifest["units"] for shard in unit["shards"]],
+        "LightShard": manifest["light_shards"],
+    }
+
+
+def assert_documented(name, value):
+    documented = fields_of(name)
+    assert set(value) == set(documented)
+    assert [field for field in value if JSON_TYPES[type(value[field])] not in documented[field]] == []
+
+
+@pytest.mark.parametrize("cls", DATACLASSES, ids=lambda cls: cls.__name__)
+def test_every_field_of_the_code_is_in_the_document_and_the_other_way_round(cls):
+    beside = {"format"} if cls is Manifest else set()
+    assert set(fields_of(cls.__name__)) == {field.name for field in fields(cls)} | beside
+
+
+def test_every_section_of_fields_is_held_against_the_code():
+    assert set(re.findall(r"^### (\w+):", DOCUMENT, re.MULTILINE)) == {cls.__name__ for cls in DATACLASSES}
+
+
+def test_the_json_files_hold_what_the_document_says(tiny_cache):
+    for name, values in json_objects(tiny_cache).items():
+        assert values, name
+        for value in values:
+            assert_documented(name, value)
+    assert set(load(tiny_cache / "manifest.json")["digests"]) == {row[0] for row in table_under("Key")}
+
+
+def test_the_journal_holds_what_the_document_says(interrupted):
+    plan = load(interrupted / "journal" / "plan.json")
+    assert_documented("Manifest", plan)
+    assert (plan["complete"], plan["units"]) == (False, [])
+    lines = (interrupted / "journal" / "units.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        assert_documented("Unit", json.loads(line))
+        assert line == json.dumps(json.loads(line), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_json_files_are_sorted_and_indented_by_one(tiny_cache):
+    for name in ("samples.json", "manifest.json"):
+        content = (tiny_cache / name).read_text(encoding="utf-8")
+        assert content == json.dumps(json.loads(content), sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+
+
+def test_the_tree_names_every_file_and_no_other(tiny_cache, extraction, folder_bytes, monkeypatch):
+    files = set(folder_bytes(tiny_cache))
+    monkeypatch.setattr(CacheWriter, "publish", lambda *_args, **_kwargs: None)
+    extract_features(extraction)
+    files |= set(folder_bytes(tiny_cache))
+    patterns = tree_patterns()
+    assert [name for name in sorted(files) if not any(re.fullmatch(pattern, name) for pattern in patterns)] == []
+    assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, name) for name in files)] == []
+
+
+def array_names(cache):
+    """The arrays of the cache, found on the disk: zarr's own listing warns of the tables beside them."""
+    paths = [path for path in sorted(cache.rglob("zarr.json")) if load(path)["node_type"] == "array"]
+    return [path.parent.relative_to(cache).as_posix() for path in paths]
+
+
+def sizes_of(manifest, n_texts, array_path):
+    """What the words in the table of arrays stand for."""
+    sizes = {**vars(manifest.features), **vars(manifest.texts), "n_rows": len(manifest.rows), "n_texts": n_texts}
+    if array_path.startswith("features/"):
+        shape = manifest.block_shapes[int(array_path.split("/")[1])]
+        sizes.update(zip(("y", "x", "channel"), shape, strict=True))
+    return sizes
+
+
+def resolve(cell, sizes):
+    return tuple(int(term) if term.isdigit() else sizes[term] for term in cell.split(", "))
+
+
+def test_the_table_of_arrays_is_what_zarr_finds(tiny_cache):
+    reader, group = FeatureReader(tiny_cache), zarr.open_group(tiny_cache, mode="r")
+    documented = {re.sub(r"<\w+>", r"\\d+", row[0]): row[1:] for row in table_under("Path")}
+    seen = set()
+    for name in array_names(tiny_cache):
+        array = group[name]
+        (pattern,) = (pattern for pattern in documented if re.fullmatch(pattern, name))
+        seen.add(pattern)
+        dtype, axes, shape, chunk, shard, _ = documented[pattern]
+        sizes = sizes_of(reader.manifest, len(reader.table.texts), name)
+        assert array.dtype == np.dtype(sizes.get(dtype, dtype)), name
+        assert array.metadata.dimension_names == tuple(axes.split(", ")), name
+        assert array.shape == resolve(shape, sizes), name
+        assert array.chunks == resolve(chunk, sizes), name
+        assert array.shards == resolve(shard, sizes), name
+    assert seen == set(documented)
+
+
+def test_the_zarr_metadata_is_as_the_document_says(tiny_cache):
+    documented = {key: json.loads(value) for key, value in table_under("Zarr metadata")}
+    names = array_names(tiny_cache)
+    assert len(names) == 8
+    for metadata in (load(tiny_cache / name / "zarr.json") for name in names):
+        sharding = metadata["codecs"][0]["configuration"]
+        found = {key: metadata[key] for key in ("zarr_format", "chunk_key_encoding", "fill_value", "attributes")}
+        found["index_location"] = sharding["index_location"]
+        for key, codecs in {"outer": metadata, "inner": sharding}.items():
+            found[f"{key} codecs"] = [codec["name"] for codec in codecs["codecs"]]
+        found["index codecs"] = [codec["name"] for codec in sharding["index_codecs"]]
+        assert found == documented
+
+
+def test_the_worked_example_is_what_write_shard_writes(tmp_path):
+    rows = {0: np.array([1, -2], np.float16), 2: np.zeros(2, np.float16)}
+    record = write_shard(tmp_path, "example", rows, 3)
+    parts = [(int(offset), bytes.fromhex(part)) for offset, part, _ in table_under("Offset")]
+    assert [offset for offset, _ in parts] == [sum(len(part) for _, part in parts[:n]) for n in range(len(parts))]
+    assert b"".join(part for _, part in parts) == (tmp_path / "example").read_bytes()
+    (stated,) = re.findall(r"^Its record in the manifest: `(.*)`\.$", DOCUMENT, re.MULTILINE)
+    assert json.loads(stated) == vars(record)
+
+
+def run_examples(cache):
+    """What the document's Python leaves behind, run in the document's order."""
+    names = {"cache": str(cache)}
+    for block in code_blocks("python"):
+        exec(block, names)
+    return names
+
+
+def test_the_documents_python_reads_what_our_reader_reads(tiny_cache):
+    found, reader = run_examples(tiny_cache), FeatureReader(tiny_cache)
+    sample = reader.samples[-1]
+    assert found["sample"]["id"] == sample.id
+    assert {*found["pairs"]} == reader.pairs
+    np.testing.assert_array_equal(found["activations"], reader.features(*found["pairs"][0], sample.row))
+    np.testing.assert_array_equal(found["image"], reader.image(sample.row))
+    np.testing.assert_array_equal(found["labels"], reader.labels(sample.row))
+    tokens, mask = reader.texts()
+    np.testing.assert_array_equal(found["tokens"], tokens[sample.text][mask[sample.text]])
+
+
+def test_the_documents_python_gives_the_manifests_digests(tiny_cache):
+    found = run_examples(tiny_cache)
+    assert found["digests"] == found["manifest"]["digests"]
+
+
+def test_the_documents_python_refuses_a_cache_that_is_not_whole(tiny_cache):
+    path = tiny_cache / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"complete": true', b'"complete": false'))
+    with pytest.raises(SystemExit, match="not a whole cache"):
+        run_examples(tiny_cache)
+
+
+def test_constants_are_those_of_the_code():
+    assert DOCUMENT.startswith(f"# The feature cache, format {FORMAT}\n")
+    assert f"Version of this format: {FORMAT}." in DOCUMENT
+    assert f'means "not labelled": {IGNORE}.' in DOCUMENT
+    assert f"text // {layout.TEXTS_PER_SHARD}" in DOCUMENT
+
+
+def test_a_newer_format_is_refused(tiny_cache):
+    path = tiny_cache / "manifest.json"
+    newer = f'"format": {FORMAT + 1}'
+    path.write_bytes(path.read_bytes().replace(f'"format": {FORMAT}'.encode(), newer.encode()))
+    with pytest.raises(CacheError, match=rf"format {FORMAT + 1}; this textdiff reads up to {FORMAT}: upgrade"):
+        read_manifest(tiny_cache)
+
+
+def test_every_field_of_the_features_but_where_the_unet_lies_is_refused_when_it_differs(tiny_cache):
+    spec = read_manifest(tiny_cache).features
+    for name in fields_of("FeatureSpec"):
+        other = FeatureSpec(**{**vars(spec), name: "another"})
+        assert [line.split(":")[0] for line in spec.differences(other)] == ([] if name == "unet" else [name])
+
+
+STEP_WORDS = {
+    "journal": "journal/plan.json",
+    "units": "for each unit",
+    "manifest.json false": "with complete false",
+    "light": "shards of images",
+    "zarr.json": "every zarr.json",
+    "samples.json": "samples.json",
+    "manifest.json true": "with complete true",
+}
+
+
+def kind_of(name, content):
+    """To which step a file that is renamed into place belongs."""
+    if "/c/" in name:
+        return "units" if name.startswith("features/") else "light"
+    if name == "manifest.json":
+        return f"{name} {json.dumps(json.loads(content)['complete'])}"
+    return "journal" if name.startswith("journal/") else Path(name).name
+
+
+def test_files_are_written_in_the_order_of_the_document(tiny_cache, extraction, monkeypatch):
+    kinds, replace = [], Path.replace
+
+    def remember(self, target):
+        kinds.append(kind_of(target.relative_to(tiny_cache).as_posix(), self.read_bytes()))
+        return replace(self, target)
+
+    with extraction.data.open("a", encoding="utf-8") as file:
+        file.write("spare,spare.png,spare_mask.png,,train\n")
+    monkeypatch.setattr(Path, "replace", remember)
+    extract_features(extraction)
+    steps = [written for _, written in table_under("Step")]
+    place = {kind: next(n for n, step in enumerate(steps) if words in step) for kind, words in STEP_WORDS.items()}
+    assert set(kinds) == set(place)
+    assert [place[kind] for kind in kinds] == sorted(place[kind] for kind in kinds)
+    assert not (tiny_cache / "journal").exists()
