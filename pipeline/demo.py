@@ -37,7 +37,7 @@ from .segmenter import Segmenter
 from .train import train_head
 
 N_SHOWN = 3
-SUBSETS = ((5,), (250,), PRESETS["demo"]["timesteps"])
+SUBSETS = ((5,), PRESETS["demo"]["timesteps"])
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
     """
     out, clock = config.out, _Clock(progress or Progress())
     with clock.step("phantom", "1/6 draw images of two kinds of nuclei, with reports that say which kind is meant"):
-        manifest = write_phantom(out / "data", progress=clock.progress)
+        manifest = write_phantom(out / "data", n_val=16, progress=clock.progress)
     with clock.step("pretrain", "2/6 pretrain a small diffusion UNet on the training images, without labels"):
         if not (out / "unet" / "model_index.json").exists():
             pretrain_unet(_pretraining(manifest, out), clock.progress)
@@ -113,10 +113,12 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
             extract_features(_extraction(data, out / cache, out), clock.progress)
     with clock.step("train", "4/6 train heads from the cache: one with the reports, one without"):
         for name, text in (("run", "true"), ("run-without-text", "none")):
-            train_head(TrainConfig(out / "cache", out / name, text=text, resume=True), clock.progress)  # type: ignore[arg-type]
+            train_head(
+                TrainConfig(out / "cache", out / name, text=text, pixels_per_image=256, resume=True), clock.progress
+            )  # type: ignore[arg-type]
     with clock.step("ablate", "5/6 compare timesteps, from the same cache"):
         ablation = ablate_timesteps(
-            AblateConfig(out / "cache", out / "ablation", SUBSETS, seeds=(0, 1), epochs=8), clock.progress
+            AblateConfig(out / "cache", out / "ablation", SUBSETS, seeds=(0, 1), epochs=6), clock.progress
         )
     with clock.step("predict", "6/6 segment test images, with their own report and with the other kind's"):
         dice = _score(out)
@@ -129,7 +131,7 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
 
 def _pretraining(manifest: Path, out: Path) -> PretrainConfig:
     """The demo's UNet."""
-    return PretrainConfig(manifest, out / "unet", image_size=PRESETS["demo"]["image_size"], resume=True)
+    return PretrainConfig(manifest, out / "unet", image_size=PRESETS["demo"]["image_size"], steps=400, resume=True)
 
 
 def _extraction(data: Path, cache: Path, out: Path) -> ExtractConfig:

@@ -21,7 +21,7 @@ from .config import TrainConfig
 from .head_data import HeadData
 
 MIN_STEPS_PER_EPOCH = 8
-N_FINALISTS = 3
+N_FINALISTS = 2
 PIXELS_PER_CHECK = 512
 MAX_CHECKED_IMAGES = 64
 PIXELS_FOR_STATISTICS = 65_536

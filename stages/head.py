@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .attention import TextAttention
 from .pixels import Maps, interpolate
 
-PIXELS_AT_ONCE = 16_384
+PIXELS_AT_ONCE = 4096
 N_FREQUENCIES = 3
 PLACE_GAIN = 8.0
 """How loud the place is beside the activations. At 1, words such as "upper" are hardly learnt (docs/results.md)."""

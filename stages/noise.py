@@ -5,7 +5,6 @@ eps is always drawn on the CPU, so the same seed means the same noise on every d
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ConfigError
+from .seeds import named_seed
 
 NoiseKind = Literal["shared", "per-sample"]
 
@@ -38,7 +38,7 @@ def draw_noise(
         raise ConfigError(f"unknown noise kind {kind!r}; expected one of {', '.join(get_args(NoiseKind))}")
     if n_draws < 1:
         raise ConfigError(f"noise draws must be at least 1, got {n_draws}")
-    seeds = [seed] if kind == "shared" else [_seed_of(seed, sample_id) for sample_id in sample_ids]
+    seeds = [seed] if kind == "shared" else [named_seed(seed, sample_id) for sample_id in sample_ids]
     if not seeds:
         return torch.empty(n_draws, 0, *shape)
     return torch.stack([_draws(shape, one, n_draws) for one in seeds], dim=1)
@@ -47,10 +47,6 @@ def draw_noise(
 def _draws(shape: tuple[int, int, int], seed: int, n_draws: int) -> Float[Tensor, "draw channel y x"]:
     generator = torch.Generator().manual_seed(seed)
     return torch.stack([torch.randn(shape, generator=generator) for _ in range(n_draws)])
-
-
-def _seed_of(seed: int, sample_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{sample_id}".encode()).digest()[:8], "little")
 
 
 def add_noise(
