@@ -64,6 +64,8 @@ def command(
                 summary = function(_build(config_class, given), progresses.for_stderr())
             except TextdiffError as error:
                 _stop(f"error: {error}", 1)
+            except OSError as error:
+                _stop(f"error: {error.filename or 'disk'}: {error.strerror or error}", 1)
             except KeyboardInterrupt:
                 _stop("interrupted; what was finished is kept", 130)
             _show(summary, as_json=as_json)

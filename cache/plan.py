@@ -49,7 +49,9 @@ def read_state(root: Path, *, resume: bool) -> Manifest | None:
     """
     published, plan = read_manifest(root), read_manifest(root, PLAN)
     if published is None and plan is None:
-        if root.exists() and (not root.is_dir() or any(path.name != ".lock" for path in root.iterdir())):
+        if root.exists() and (
+            not root.is_dir() or any(path.name not in (".lock", PLAN.parts[0]) for path in root.iterdir())
+        ):
             raise CacheError(f"{root}: exists and is not a feature cache; give a new name, or an existing cache")
         return None
     finished = (published.units if published else ()) + read_journal(root)
@@ -97,7 +99,8 @@ def plan_work(
         )
     rows, sample_rows = _assign_rows(manifest, keys)
     shapes = {**manifest.block_shapes, **block_shapes}
-    manifest = replace(manifest, rows=rows, block_shapes=shapes)
+    features = replace(manifest.features, unet=spec.unet)  # where it was found last
+    manifest = replace(manifest, features=features, rows=rows, block_shapes=shapes)
     pending = _pending_units(manifest, sample_rows, sorted(block_shapes), timesteps)
     return WorkPlan(manifest, sample_rows, pending, sum(_size_bytes(unit, manifest) for unit in pending))
 

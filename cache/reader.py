@@ -16,6 +16,8 @@ from .manifest import Manifest, read_manifest
 from .shards import ShardFile
 from .table import SampleRow, SampleTable, read_table
 
+MAX_OPEN_SHARDS = 128
+
 
 class FeatureReader:
     """A whole cache, open for reading.
@@ -35,7 +37,9 @@ class FeatureReader:
         self.table: SampleTable = read_table(self.root)
         rows = {sample.row for sample in self.table.samples}
         self.pairs = frozenset(pair for pair, covered in self.manifest.coverage().items() if rows <= covered)
-        self._shard = lru_cache(maxsize=None)(self._open_shard)
+        self._checked: dict[str, set[int]] = {}
+        # Each open shard holds a file descriptor; a shard that is dropped stays mapped while rows of it are in use.
+        self._shard = lru_cache(maxsize=MAX_OPEN_SHARDS)(self._open_shard)
 
     @property
     def samples(self) -> tuple[SampleRow, ...]:
@@ -65,9 +69,8 @@ class FeatureReader:
             raise CacheMismatchError(
                 f"{self.root}: lacks blocks {_list(lacking_blocks)} at timesteps {_list(lacking_timesteps)}; "
                 f"it has blocks {_list(self.blocks)} at timesteps {_list(self.timesteps)}. "
-                f"Add them: textdiff extract-features {self.table.root} {self.root} "
-                f"--unet {self.manifest.features.unet} --blocks {_list(lacking_blocks)} "
-                f"--timesteps {_list(lacking_timesteps)}"
+                "Add them: repeat the `textdiff extract-features` command that made this cache, with "
+                f"--blocks {_list(lacking_blocks)} --timesteps {_list(lacking_timesteps)}"
             )
 
     def features(self, block: int, timestep: int, row: int) -> npt.NDArray[Any]:
@@ -104,7 +107,9 @@ class FeatureReader:
         return self._shard(layout, group).row(position)
 
     def _open_shard(self, layout: ArrayLayout, group: int) -> ShardFile:
-        return ShardFile(self.root / layout.shard_path(group), layout.row_shape, layout.dtype, layout.rows_per_shard)
+        path = layout.shard_path(group)
+        checked = self._checked.setdefault(path, set())
+        return ShardFile(self.root / path, layout.row_shape, layout.dtype, layout.rows_per_shard, checked)
 
     def _whole_manifest(self) -> Manifest:
         manifest = read_manifest(self.root)

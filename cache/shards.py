@@ -73,12 +73,20 @@ class ShardFile:
         row_shape: shape of one row's array.
         dtype: dtype of the array.
         rows_per_shard: how many rows the shard has room for.
+        checked: positions of rows that were found right before; added to.
 
     Raises:
         CacheCorruptError: if the file is absent, or its index is not the one that was written.
     """
 
-    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: np.dtype[Any], rows_per_shard: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        row_shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        rows_per_shard: int,
+        checked: set[int] | None = None,
+    ) -> None:
         self._path, self._row_shape, self._dtype = path, row_shape, dtype
         try:
             with path.open("rb") as file:
@@ -90,7 +98,7 @@ class ShardFile:
             ) from error
         self._bytes = np.frombuffer(mapped, np.uint8)
         self._index = self._read_index(rows_per_shard)
-        self._checked: set[int] = set()
+        self._checked = set() if checked is None else checked
 
     def row(self, position: int) -> npt.NDArray[Any]:
         """The row at `position`: a view of the mapped file, no copy.

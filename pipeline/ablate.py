@@ -93,8 +93,9 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
                 dice.append(score)
                 task.advance(1, dice=score)
             rows.append(AblationRow(tuple(subset), tuple(dice)))
-    summary = AblationSummary(str(config.out), val_is, config.seeds, tuple(rows))
-    _write(config.out, summary)
+            # After every subset, so that an interrupt leaves the table of those that are done.
+            summary = AblationSummary(str(config.out), val_is, config.seeds, tuple(rows))
+            _write(config.out, summary)
     return summary
 
 
@@ -124,7 +125,7 @@ def _train_one(
     while fit.epoch < settings.epochs:
         fit.run_epoch()
     _, dice = fit.finish()
-    return float(dice.mean()), f"{len(split.val)} images of {split.val_is}"
+    return float(dice.mean()), f"{len(split.val)} images of {split.val_is.partition(' with seed ')[0]}"
 
 
 def _write(out: Path, summary: AblationSummary) -> None:

@@ -128,7 +128,7 @@ class TrainConfig:
     """Pixels sampled from each image in one step."""
     learning_rate: float = 2e-3
     """Peak learning rate of AdamW, after a short warm-up; it falls to zero along a cosine."""
-    weight_decay: float = 1.0
+    weight_decay: float = 2.0
     """AdamW's decoupled weight decay; strong, lest the head learn images by heart in place of their texts."""
     width: int = 128
     """Channels of the head."""
@@ -158,6 +158,7 @@ class TrainConfig:
             _below("--images-per-step", self.images_per_step, 1),
             _below("--pixels-per-image", self.pixels_per_image, 1),
             _outside("--learning-rate", self.learning_rate, 1e-8, 1.0),
+            _outside("--weight-decay", self.weight_decay, 0.0, 100.0),
             _outside("--text-dropout", self.text_dropout, 0.0, 1.0),
             _below("--width", self.width, 1),
             _not_divisible("--width", self.width, "--n-heads", self.n_heads),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..cache.durable import write_durably, write_json
-from ..errors import TextdiffError
+from ..errors import DataError, TextdiffError
 from .ablate import AblationSummary, ablate_timesteps
 from .cache_info import cache_info
 from .config import (
@@ -22,6 +22,7 @@ from .config import (
     EvaluateConfig,
     ExtractConfig,
     PretrainConfig,
+    TextMode,
     TrainConfig,
 )
 from .evaluate import evaluate
@@ -37,6 +38,7 @@ from .segmenter import Segmenter
 from .train import train_head
 
 N_SHOWN = 3
+RUNS: dict[str, TextMode] = {"run": "true", "run-without-text": "none"}
 SUBSETS = ((5,), PRESETS["demo"]["timesteps"])
 
 
@@ -103,6 +105,8 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
         SourceError: if the demo's text encoder is not installed.
     """
     out, clock = config.out, _Clock(progress or Progress())
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "data" / "phantom.json").exists())):
+        raise DataError(f"{out}: holds something that is no demo; give another folder with --out")
     with clock.step("phantom", "1/6 draw images of two kinds of nuclei, with reports that say which kind is meant"):
         manifest = write_phantom(out / "data", n_val=16, progress=clock.progress)
     with clock.step("pretrain", "2/6 pretrain a small diffusion UNet on the training images, without labels"):
@@ -112,10 +116,9 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
         for data, cache in ((manifest, "cache"), (manifest.with_name("counterfactual.csv"), "counterfactual-cache")):
             extract_features(_extraction(data, out / cache, out), clock.progress)
     with clock.step("train", "4/6 train heads from the cache: one with the reports, one without"):
-        for name, text in (("run", "true"), ("run-without-text", "none")):
-            train_head(
-                TrainConfig(out / "cache", out / name, text=text, pixels_per_image=256, resume=True), clock.progress
-            )  # type: ignore[arg-type]
+        for name, text in RUNS.items():
+            training = TrainConfig(out / "cache", out / name, text=text, pixels_per_image=256, resume=True)
+            train_head(training, clock.progress)
     with clock.step("ablate", "5/6 compare timesteps, from the same cache"):
         ablation = ablate_timesteps(
             AblateConfig(out / "cache", out / "ablation", SUBSETS, seeds=(0, 1), epochs=6), clock.progress

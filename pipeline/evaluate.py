@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..cache.reader import FeatureReader
 from ..cache.table import IGNORE, SampleRow
-from ..errors import CacheMismatchError, DataError
+from ..errors import CacheMismatchError, ConfigError, DataError
 from ..stages.head import PixelHead
 from ..stages.metrics import confusion
 from .classes import Classes
@@ -67,14 +67,23 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     Raises:
         RunError: if the run is absent or unfinished.
         CacheMismatchError: if the cache's features or texts are not what the head was trained on.
+        ConfigError: if texts are asked for and the head was trained without any.
         DataError: if the split has no labelled samples, or mask files are gone or changed (`native`).
     """
     run, reader = RunConfig.read(config.run), FeatureReader(config.cache)
     device = resolve_device(config.device)
     check_same_features(run, reader)
     text: TextMode = config.text or run.train["text"]
+    if run.train["text"] == "none" and text != "none":
+        raise ConfigError(f"--text {text}: {config.run} was trained without texts; leave --text out")
     data = open_head_data(
-        reader, blocks=run.blocks, timesteps=run.timesteps, text=text, seed=run.train["seed"], device=device
+        reader,
+        blocks=run.blocks,
+        timesteps=run.timesteps,
+        text=text,
+        seed=run.train["seed"],
+        device=device,
+        text_dim=run.head.text_dim,
     )
     samples = _labelled(reader, config.split)
     head = load_head(config.run, run, device)
@@ -90,7 +99,9 @@ def check_same_features(config: RunConfig, reader: FeatureReader) -> None:
         CacheMismatchError: with every field that differs.
     """
     manifest = reader.manifest
-    problems = config.features.differences(manifest.features)
+    # How many images shared a forward changes last bits only.
+    needed = replace(config.features, rows_per_shard=manifest.features.rows_per_shard)
+    problems = manifest.features.differences(needed)
     if config.texts and manifest.texts and config.texts.encoder_digest != manifest.texts.encoder_digest:
         problems.append(f"text encoder: {config.texts.encoder} and {manifest.texts.encoder} differ")
     if config.texts is None and manifest.texts is not None:

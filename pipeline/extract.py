@@ -129,7 +129,7 @@ def load_stage_one(config: ExtractConfig) -> StageOne:
     check_timesteps(config.timesteps, len(frozen.alphas_cumprod))
     recorder = UNetRecorder(frozen, config.blocks)
     spec = FeatureSpec(
-        unet=config.unet,
+        unet=_lasting(config.unet),
         unet_digest=frozen.digest,
         prediction_type=frozen.prediction_type,
         noise=config.noise,
@@ -227,6 +227,13 @@ def _list(numbers: Sequence[int]) -> str:
     return ",".join(map(str, numbers))
 
 
+def _lasting(source: str) -> str:
+    """The source with a local folder's whole path, so that a run finds it from any working directory."""
+    kind, _, where = source.partition(":")
+    folder = Path(where).expanduser()
+    return f"{kind}:{folder.resolve()}" if folder.exists() else source
+
+
 def _relative(path: Path, root: Path) -> str:
     path = path.resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
@@ -249,7 +256,7 @@ def _encode_texts(config: ExtractConfig, dataset: Dataset, manifest: Manifest, p
         )
     encoder = load_text_encoder(config.text_encoder, resolve_device(config.device))
     _warn_of_cut_texts(config, dataset, encoder, progress)
-    spec = TextSpec(config.text_encoder, encoder.digest, encoder.dim, 0, config.truncate_texts)
+    spec = TextSpec(_lasting(config.text_encoder), encoder.digest, encoder.dim, 0, config.truncate_texts)
     if manifest.digests.get("texts") == texts_digest(spec, texts):
         return None
     encoded = encoder.encode(texts, truncate=config.truncate_texts)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..cache.table import SampleRow
+from ..errors import ConfigError
 from ..stages.head import PixelHead
 from ..stages.metrics import confusion, dice
 from ..stages.objective import segmentation_loss
@@ -84,6 +85,8 @@ class Fit:
         generator = named_generator(self._config.seed, "epoch", epoch)
         steps = self._order(generator)
         losses = [self._step(samples, epoch + i / len(steps), generator) for i, samples in enumerate(steps)]
+        if not all(map(math.isfinite, losses)):
+            raise ConfigError(f"the loss is not finite in epoch {epoch + 1}: lower --learning-rate or --weight-decay")
         sampled_dice = self._sampled_dice()
         row = {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "val_dice_sampled": sampled_dice}
         self.history.append(row)

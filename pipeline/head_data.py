@@ -84,6 +84,7 @@ def open_head_data(
     text: TextMode,
     seed: int,
     device: str,
+    text_dim: int = 1,
 ) -> HeadData:
     """Choose what a head is to see.
 
@@ -94,6 +95,7 @@ def open_head_data(
         text: each sample's own, none, or another sample's.
         seed: of the shuffling.
         device: where the head runs.
+        text_dim: channels of a token, for a cache without texts.
 
     Raises:
         CacheMismatchError: if the cache lacks a block or timestep.
@@ -103,7 +105,7 @@ def open_head_data(
     reader.require(chosen_blocks, chosen_timesteps)
     tokens, mask = (torch.from_numpy(array) for array in reader.texts())
     if len(tokens) == 0:
-        tokens, mask = torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.bool)
+        tokens, mask = torch.zeros(1, 1, text_dim), torch.zeros(1, 1, dtype=torch.bool)
     text_of = _assign_texts(reader.samples, text, seed)
     return HeadData(
         reader, chosen_blocks, chosen_timesteps, text_of, tokens.float().to(device), mask.to(device), device
@@ -122,7 +124,8 @@ def _assign_texts(samples: Sequence[SampleRow], text: TextMode, seed: int) -> di
     for split in sorted({sample.split for sample in samples}):
         ids = sorted(sample.id for sample in samples if sample.split == split)
         order = torch.randperm(len(ids), generator=named_generator(seed, "shuffled texts", split)).tolist()
-        # Along a random cycle each sample gets the text of the next, so that none keeps its own.
+        # Along a random cycle each sample gets the text of the next, so that none keeps its own
+        # (its words may be the same where texts repeat).
         for place, taker in enumerate(order):
             shuffled[ids[taker]] = own[ids[order[(place + 1) % len(order)]]]
     return shuffled

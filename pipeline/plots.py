@@ -42,8 +42,9 @@ def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.6, 2.45 * len(rows)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(8.6, 2.6 * len(rows)), dpi=110)
     grid = figure.subplots(len(rows), 4, squeeze=False)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.16 / len(rows), wspace=0.03, hspace=0.3)
     for axes, row in zip(grid, rows, strict=True):
         image, truth, predicted = row["image"], row["truth"], row["predicted"]
         pictures = (
@@ -56,7 +57,8 @@ def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
             axis.imshow(picture, interpolation="nearest")
             axis.set_axis_off()
             axis.set_title(name, fontsize=8, color=MUTED)
-        axes[0].set_title(f"{row['title']}\n{row['text']}", fontsize=8, color=INK, loc="left")
+        heading = f"{row['title']}\n{row['text']}"
+        axes[0].annotate(heading, (0, 1), (0, 16), "axes fraction", "offset points", fontsize=8, color=INK)
     return _png(figure)
 
 

@@ -12,13 +12,15 @@ import numpy as np
 from jaxtyping import UInt
 from PIL import Image
 
-from ..cache.durable import write_durably
+from ..cache.durable import write_durably, write_json
 from ..errors import DataError
 from .config import PredictConfig
 from .images import list_images
 from .progress import Progress
 from .segmenter import Segmenter
 from .tables import read_table
+
+RECORD = "predictions.json"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class PredictSummary:
 def predict(config: PredictConfig, progress: Progress | None = None) -> PredictSummary:
     """Segment an image, or every image of a folder, and write `NAME.png` into the folder `out` for each.
 
+    `predictions.json` there says which run and which texts the masks are of.
+
     Args:
         config: settings.
         progress: where to report; `None`: nowhere.
@@ -54,6 +58,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     paths = list_images(config.images)
     _refuse_same_names(paths)
     text_of = _texts_of(paths, config.texts) if config.texts else dict.fromkeys(paths, config.text)
+    _claim(config.out, text_of, config.run)
     written = []
     with progress.task("predict", len(paths), "images") as task:
         for path in paths:
@@ -91,6 +96,14 @@ def _texts_of(paths: Sequence[Path], table_path: Path) -> Mapping[Path, str | No
     if problems:
         raise DataError(f"{table_path} does not give every image a text; add rows, or leave --texts out:", problems)
     return found
+
+
+def _claim(out: Path, text_of: Mapping[Path, str | None], run: Path) -> None:
+    """Note in `out` what its masks are of; files of the masks' names that are not ours are never replaced."""
+    taken = [str(target) for path in text_of if (target := out / f"{path.stem}.png").exists()]
+    if taken and not (out / RECORD).exists():
+        raise DataError(f"{out}: masks would replace files that stand there; give another folder:", taken)
+    write_json(out / RECORD, {"run": str(run), "texts": {path.name: text for path, text in text_of.items()}})
 
 
 def _refuse_same_names(paths: Sequence[Path]) -> None:

@@ -9,14 +9,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -33,6 +28,8 @@ from ..stages.pretraining import Pretraining, build_unet
 from .config import PretrainConfig, to_dict
 from .device import resolve_device
 from .images import decode_image, digest, list_images, read_bytes, resize_image
+from .interrupts import interrupts_held
+from .layouts import MANIFESTS
 from .progress import Progress
 from .samples import read_dataset
 
@@ -132,7 +129,7 @@ def _find_images(config: PretrainConfig, progress: Progress) -> list[Path]:
     if train.is_dir():
         progress.say(f"{images} is in LViT's layout: only {train.relative_to(images)} is learnt from")
         return list_images(train)
-    if images.is_dir():
+    if images.is_dir() and not any((images / name).exists() for name in MANIFESTS):
         return list_images(images)
     samples = read_dataset(images, config.window).samples
     seen = dict.fromkeys(sample.image for sample in samples if sample.split == "train")
@@ -230,7 +227,7 @@ def _save(training: Pretraining, loss: float, out: Path) -> None:
 def _train(training: Pretraining, images: Tensor, loss: float, config: PretrainConfig, progress: Progress) -> float:
     """Do the steps that are left, saving as it goes; returns the smoothed loss."""
     left = config.steps - training.step
-    with _interrupts_held() as interrupted, progress.task("pretrain", left, "steps") as task:
+    with interrupts_held() as interrupted, progress.task("pretrain", left, "steps") as task:
         while training.step < config.steps:
             loss = _smooth(loss, training.advance(images), training.step)
             task.advance(loss=loss)
@@ -248,26 +245,6 @@ def _smooth(mean: float, loss: float, step: int) -> float:
     if not math.isfinite(loss):
         raise ConfigError(f"the loss is {loss} at step {step}: the training diverges; lower --learning-rate")
     return mean + (loss - mean) / min(step, N_SMOOTHED)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event, so that no step is cut in half; a second one takes effect at once."""
-    asked = threading.Event()
-
-    def ask(signum: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():  # Ctrl-C goes to the main thread alone
-        yield asked
-        return
-    previous = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _publish(training: Pretraining, record: dict[str, Any], out: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
-from ..cache.durable import canonical_json, write_durably, write_json
+from ..cache.durable import TEMPORARY_SUFFIX, canonical_json, write_durably, write_json
 from ..cache.spec import FeatureSpec, TextSpec
 from ..errors import RunError
 from ..stages.head import HeadSpec, PixelHead
@@ -75,7 +75,7 @@ def prepare_folder(run: Path, *, resume: bool) -> bool:
     Raises:
         RunError: if another run stands there, or something else.
     """
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+    if not run.exists() or (run.is_dir() and all(path.suffix == TEMPORARY_SUFFIX for path in run.iterdir())):
         return False
     if not (run / CONFIG).exists():
         raise RunError(f"{run}: exists and is not a run; give a new name")

@@ -103,7 +103,7 @@ class Segmenter:
         if text is None:
             nothing = torch.zeros(1, self._config.head.text_dim, device=self._device)
             return nothing, torch.zeros(1, dtype=torch.bool, device=self._device)
-        if self._config.texts is None:
+        if self._config.texts is None or self._config.train["text"] == "none":
             raise ConfigError("a text was given, but the head was trained without texts; leave it out")
         encoded = self._encoder.encode([text], truncate=self._config.texts.truncated)
         # The cache holds tokens in float16; the head sees the same numbers here.

@@ -20,6 +20,7 @@ from .config import TrainConfig, to_dict
 from .device import resolve_device
 from .fit import Fit, score_samples
 from .head_data import HeadData, open_head_data
+from .interrupts import interrupts_held
 from .progress import Progress
 from .runs import (
     CONFIG,
@@ -118,19 +119,17 @@ def _train(config: TrainConfig, data: HeadData, split: Split, progress: Progress
 def run_epochs(fit: Fit, config: TrainConfig, progress: Progress) -> None:
     """Train to the last epoch, keeping the state on disk so that an interrupted training can go on."""
     saved = time.monotonic()
-    with progress.task("train", config.epochs, "epochs") as task:
+    with interrupts_held() as interrupted, progress.task("train", config.epochs, "epochs") as task:
         task.advance(fit.epoch)
-        try:
-            while fit.epoch < config.epochs:
-                row = fit.run_epoch()
-                task.advance(1, loss=row["loss"], val_dice=row["val_dice_sampled"])
-                if time.monotonic() - saved > SAVE_EVERY_S:
-                    save_state(config.run, fit)
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            save_state(config.run, fit)
-            progress.say(f"{fit.epoch} of {config.epochs} epochs are kept in {config.run}; add --resume to go on")
-            raise
+        while fit.epoch < config.epochs:
+            row = fit.run_epoch()
+            task.advance(1, loss=row["loss"], val_dice=row["val_dice_sampled"])
+            if interrupted.is_set() or time.monotonic() - saved > SAVE_EVERY_S:
+                save_state(config.run, fit)
+                saved = time.monotonic()
+            if interrupted.is_set():
+                progress.say(f"{fit.epoch} of {config.epochs} epochs are kept in {config.run}; add --resume to go on")
+                raise KeyboardInterrupt
 
 
 def scores(counts: Int[Tensor, "sample label predicted"], samples: tuple[SampleRow, ...]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_a_folder_is_segmented_with_a_table_of_texts(prediction, extraction, tmp
     assert not prediction.out.exists()
     table.write_text("Image,Description\nval0.png,the nuclei are round\nval1,not malignant\n")
     predict(replace(prediction, images=folder, texts=table))
-    assert sorted(path.name for path in prediction.out.iterdir()) == ["val0.png", "val1.png"]
+    assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
 
 
 def test_the_python_api_takes_pixels_and_refuses_what_is_no_image(run):
@@ -110,6 +110,14 @@ def test_a_run_may_be_told_where_its_models_are_and_refuses_others(run, predicti
     pipeline.save_pretrained(tmp_path / "moved")
     with pytest.raises(SourceError, match="not the UNet that the head was trained with"):
         predict(replace(prediction, unet=f"diffusers:{tmp_path / 'moved'}"))
+
+
+def test_no_file_is_ever_replaced_by_a_mask(prediction):
+    images = prediction.images.parent
+    before = prediction.images.read_bytes()
+    with pytest.raises(DataError, match="masks would replace files that stand there"):
+        predict(replace(prediction, out=images))
+    assert prediction.images.read_bytes() == before
 
 
 def test_two_images_of_one_name_are_refused(prediction, tmp_path):

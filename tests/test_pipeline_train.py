@@ -1,6 +1,8 @@
 """Stage two on a small real cache: it learns, it is exact about resuming, and it leaves the frozen models alone."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -67,14 +69,15 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
 ):
     train_head(training)
     stopped = replace(training, run=tmp_path / "stopped")
-    run_epoch = Fit.run_epoch
+    step = Fit._step
 
-    def interrupted(self):
+    def interrupted(self, *args):
         if self.epoch == 2:
-            raise KeyboardInterrupt
-        return run_epoch(self)
+            os.kill(os.getpid(), signal.SIGINT)  # in the middle of the third epoch
+            monkeypatch.setattr(Fit, "_step", step)
+        return step(self, *args)
 
-    monkeypatch.setattr(Fit, "run_epoch", interrupted)
+    monkeypatch.setattr(Fit, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     assert (stopped.run / "resume.safetensors").exists()
@@ -82,9 +85,13 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
         train_head(stopped)
     with pytest.raises(RunError, match="its training did not finish"):
         evaluate(EvaluateConfig(stopped.run, stopped.cache))
-    monkeypatch.setattr(Fit, "run_epoch", run_epoch)
     train_head(replace(stopped, resume=True))
     assert folder_bytes(stopped.run) == folder_bytes(training.run)
+
+
+def test_a_training_that_diverges_says_so(training):
+    with pytest.raises(ConfigError, match=r"the loss is not finite in epoch \d: lower --learning-rate"):
+        train_head(replace(training, learning_rate=1.0, weight_decay=100.0, epochs=30))
 
 
 def test_resuming_with_other_settings_is_refused_with_what_differs(training):
@@ -197,11 +204,28 @@ def test_native_scores_need_the_mask_files_as_they_were(training, extraction):
         evaluate(EvaluateConfig(training.run, training.cache, at="native"))
 
 
+def test_texts_are_not_shown_to_a_head_that_never_saw_any(training):
+    train_head(replace(training, text="none"))
+    with pytest.raises(ConfigError, match=r"--text true: .* was trained without texts"):
+        evaluate(EvaluateConfig(training.run, training.cache, text="true"))
+
+
+def test_a_cache_without_texts_is_scored_with_the_null_token(training, extraction):
+    train_head(training)
+    lines = [line.split(",") for line in extraction.data.read_text().splitlines()]
+    extraction.data.write_text(
+        "\n".join(",".join([*cells[:3], "" if i else "text", cells[4]]) for i, cells in enumerate(lines))
+    )
+    before = evaluate(EvaluateConfig(training.run, training.cache, text="none")).scores
+    extract_features(extraction)
+    assert evaluate(EvaluateConfig(training.run, training.cache)).scores == before
+
+
 def test_evaluate_refuses_another_kind_of_cache_and_an_empty_split(training, extraction, tmp_path):
     train_head(training)
     other = replace(extraction, cache=tmp_path / "other", seed=1)
     extract_features(other)
-    with pytest.raises(CacheMismatchError, match="seed: the cache has 40, this request needs 1"):
+    with pytest.raises(CacheMismatchError, match="seed: the cache has 1, this request needs 40"):
         evaluate(EvaluateConfig(training.run, other.cache))
     lines = extraction.data.read_text().splitlines(keepends=True)
     extraction.data.write_text("".join(line for line in lines if not line.startswith("test")))
