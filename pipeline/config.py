@@ -5,12 +5,11 @@ Contradictions that show without opening a file are refused on construction, all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ConfigError
+from .checks import bad_window, below, not_among, not_distinct, not_divisible, outside, refuse
 
 TextMode = Literal["true", "none", "shuffled"]
 
@@ -84,15 +83,15 @@ class ExtractConfig:
         Raises:
             ConfigError: with a line for each problem.
         """
-        _refuse(
-            _not_distinct("--timesteps", self.timesteps),
-            _not_distinct("--blocks", self.blocks),
-            _below("--image-size", self.image_size, 8),
-            _below("--noise-draws", self.noise_draws, 1),
-            _below("--batch-size", self.batch_size, 1),
-            _not_among("--dtype", self.dtype, ("float16", "float32")),
-            _not_among("--noise", self.noise, ("shared", "per-sample")),
-            _bad_window(self.window),
+        refuse(
+            not_distinct("--timesteps", self.timesteps),
+            not_distinct("--blocks", self.blocks),
+            below("--image-size", self.image_size, 8),
+            below("--noise-draws", self.noise_draws, 1),
+            below("--batch-size", self.batch_size, 1),
+            not_among("--dtype", self.dtype, ("float16", "float32")),
+            not_among("--noise", self.noise, ("shared", "per-sample")),
+            bad_window(self.window),
         )
 
 
@@ -147,21 +146,21 @@ class TrainConfig:
         Raises:
             ConfigError: with a line for each problem.
         """
-        _refuse(
-            _not_distinct("--timesteps", self.timesteps) if self.timesteps is not None else None,
-            _not_distinct("--blocks", self.blocks) if self.blocks is not None else None,
-            _not_among("--head", self.head, ("pixel",)),
-            _not_among("--text", self.text, ("true", "none", "shuffled")),
-            _below("--n-labelled", self.n_labelled, 1) if self.n_labelled is not None else None,
-            _outside("--val-fraction", self.val_fraction, 0.01, 0.9),
-            _below("--epochs", self.epochs, 1),
-            _below("--images-per-step", self.images_per_step, 1),
-            _below("--pixels-per-image", self.pixels_per_image, 1),
-            _outside("--learning-rate", self.learning_rate, 1e-8, 1.0),
-            _outside("--weight-decay", self.weight_decay, 0.0, 100.0),
-            _outside("--text-dropout", self.text_dropout, 0.0, 1.0),
-            _below("--width", self.width, 1),
-            _not_divisible("--width", self.width, "--n-heads", self.n_heads),
+        refuse(
+            not_distinct("--timesteps", self.timesteps) if self.timesteps is not None else None,
+            not_distinct("--blocks", self.blocks) if self.blocks is not None else None,
+            not_among("--head", self.head, ("pixel",)),
+            not_among("--text", self.text, ("true", "none", "shuffled")),
+            below("--n-labelled", self.n_labelled, 1) if self.n_labelled is not None else None,
+            outside("--val-fraction", self.val_fraction, 0.01, 0.9),
+            below("--epochs", self.epochs, 1),
+            below("--images-per-step", self.images_per_step, 1),
+            below("--pixels-per-image", self.pixels_per_image, 1),
+            outside("--learning-rate", self.learning_rate, 1e-8, 1.0),
+            outside("--weight-decay", self.weight_decay, 0.0, 100.0),
+            outside("--text-dropout", self.text_dropout, 0.0, 1.0),
+            below("--width", self.width, 1),
+            not_divisible("--width", self.width, "--n-heads", self.n_heads),
         )
 
 
@@ -192,10 +191,10 @@ class AblateConfig:
         Raises:
             ConfigError: with a line for each problem.
         """
-        _refuse(
-            *(_not_distinct("--subsets", subset) for subset in self.subsets or ()),
-            _not_distinct("--seeds", self.seeds),
-            _below("--epochs", self.epochs, 1),
+        refuse(
+            *(not_distinct("--subsets", subset) for subset in self.subsets or ()),
+            not_distinct("--seeds", self.seeds),
+            below("--epochs", self.epochs, 1),
         )
 
 
@@ -241,19 +240,19 @@ class PretrainConfig:
             ConfigError: with a line for each problem.
         """
         scale, levels = 2 ** max(len(self.channels) - 1, 0), f"what {len(self.channels)} levels need,"
-        _refuse(
+        refuse(
             "--channels got nothing; expected a number of channels for each level" if not self.channels else None,
-            *(_not_divisible("--channels", width, "the 8 groups of its normalisation,", 8) for width in self.channels),
-            _below("--layers", self.layers, 1),
-            _below("--steps", self.steps, 1),
-            _below("--batch-size", self.batch_size, 1),
-            _below("--save-every", self.save_every, 1),
-            _not_divisible("--image-size", self.image_size, levels, scale),
-            _outside("--crop", self.crop, scale, self.image_size),
-            _not_divisible("--crop", self.crop, levels, scale),
-            _outside("--learning-rate", self.learning_rate, 1e-8, 1.0),
-            _outside("--ema-decay", self.ema_decay, 0.0, 0.99999),
-            _bad_window(self.window),
+            *(not_divisible("--channels", width, "the 8 groups of its normalisation,", 8) for width in self.channels),
+            below("--layers", self.layers, 1),
+            below("--steps", self.steps, 1),
+            below("--batch-size", self.batch_size, 1),
+            below("--save-every", self.save_every, 1),
+            not_divisible("--image-size", self.image_size, levels, scale),
+            outside("--crop", self.crop, scale, self.image_size),
+            not_divisible("--crop", self.crop, levels, scale),
+            outside("--learning-rate", self.learning_rate, 1e-8, 1.0),
+            outside("--ema-decay", self.ema_decay, 0.0, 0.99999),
+            bad_window(self.window),
         )
 
 
@@ -305,7 +304,7 @@ class PredictConfig:
             ConfigError: if texts are given in two ways.
         """
         both = self.text is not None and self.texts is not None
-        _refuse("--text and --texts were both given; give one of them" if both else None)
+        refuse("--text and --texts were both given; give one of them" if both else None)
 
 
 @dataclass(frozen=True)
@@ -323,7 +322,7 @@ class CheckConfig:
         Raises:
             ConfigError: as said.
         """
-        _refuse(_bad_window(self.window))
+        refuse(bad_window(self.window))
 
 
 @dataclass(frozen=True)
@@ -345,39 +344,3 @@ class DemoConfig:
 def to_dict(config: ExtractConfig | TrainConfig | AblateConfig | PretrainConfig) -> dict[str, Any]:
     """The config as plain JSON values, paths as text."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-
-
-def _refuse(*problems: str | None) -> None:
-    found = [problem for problem in problems if problem]
-    if found:
-        raise ConfigError("\n".join(found))
-
-
-def _not_distinct(flag: str, values: Sequence[int]) -> str | None:
-    if values and len(set(values)) == len(values) and min(values) >= 0:
-        return None
-    return f"{flag} got {','.join(map(str, values)) or 'nothing'}; expected distinct numbers of at least 0"
-
-
-def _below(flag: str, value: int, least: int) -> str | None:
-    return f"{flag} got {value}; expected at least {least}" if value < least else None
-
-
-def _outside(flag: str, value: float, least: float, most: float) -> str | None:
-    return None if least <= value <= most else f"{flag} got {value}; expected a number from {least} to {most}"
-
-
-def _not_among(flag: str, value: str, choices: Sequence[str]) -> str | None:
-    return None if value in choices else f"{flag} got {value!r}; expected one of {', '.join(choices)}"
-
-
-def _not_divisible(flag: str, value: int, of: str, divisor: int) -> str | None:
-    if divisor >= 1 and value >= 1 and value % divisor == 0:
-        return None
-    return f"{flag} got {value}; expected a positive multiple of {of} {divisor}"
-
-
-def _bad_window(window: tuple[int, int] | None) -> str | None:
-    if window is None or 0 <= window[0] < window[1] <= 65535:
-        return None
-    return f"--window got {window[0]},{window[1]}; expected LOW,HIGH with 0 <= LOW < HIGH <= 65535"
