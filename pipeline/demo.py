@@ -119,7 +119,7 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
         for name, text in RUNS.items():
             training = TrainConfig(out / "cache", out / name, text=text, pixels_per_image=256, resume=True)
             train_head(training, clock.progress)
-    with clock.step("ablate", "5/6 compare timesteps, from the same cache"):
+    with clock.step("ablate", "5/6 compare timesteps, from the same cache (short trainings)"):
         ablation = ablate_timesteps(
             AblateConfig(out / "cache", out / "ablation", SUBSETS, seeds=(0, 1), epochs=6), clock.progress
         )

@@ -44,7 +44,7 @@ def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
 
     figure = Figure(figsize=(8.6, 2.6 * len(rows)), dpi=110)
     grid = figure.subplots(len(rows), 4, squeeze=False)
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.16 / len(rows), wspace=0.03, hspace=0.3)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.24 / len(rows), wspace=0.03, hspace=0.3)
     for axes, row in zip(grid, rows, strict=True):
         image, truth, predicted = row["image"], row["truth"], row["predicted"]
         pictures = (
