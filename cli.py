@@ -67,7 +67,7 @@ def command(
             except OSError as error:
                 _stop(f"error: {error.filename or 'disk'}: {error.strerror or error}", 1)
             except KeyboardInterrupt:
-                _stop("interrupted; what was finished is kept", 130)
+                _stop("interrupted; finished work is kept, and commands with --resume go on from it", 130)
             _show(summary, as_json=as_json)
 
         parameters = [*_parameters(config_class), _JSON]

@@ -111,6 +111,7 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
         plan = _plan(config, dataset, stage_one)
         summary = _summarise(config, dataset, plan)
         progress.say(_estimate(summary))
+        _warn_of_hidden_features(config, plan, progress)
         if summary.added_bytes > summary.free_bytes:
             raise CacheError(_too_large(config.cache, summary))
         if config.dry_run:
@@ -171,6 +172,18 @@ def _estimate(summary: ExtractSummary) -> str:
         f"{summary.n_samples} samples, {summary.n_texts} distinct texts; {summary.n_forwards} images to run through "
         f"the UNet, {summary.added_bytes / 1e9:.3f} GB to write, {summary.free_bytes / 1e9:.1f} GB free"
     )
+
+
+def _warn_of_hidden_features(config: ExtractConfig, plan: WorkPlan, progress: Progress) -> None:
+    """A pair of block and timestep counts as cached when every sample has it: say which ones new samples take away."""
+    hidden = sorted(
+        (block, timestep)
+        for (block, timestep), rows in plan.manifest.coverage().items()
+        if not (block in config.blocks and timestep in config.timesteps) and not rows.issuperset(plan.rows)
+    )
+    if hidden:
+        pairs = ", ".join(f"block {block} at {timestep}" for block, timestep in hidden)
+        progress.say(f"warning: not every sample has {pairs}; heads do not see these until all have them")
 
 
 def _too_large(cache: Path, summary: ExtractSummary) -> str:

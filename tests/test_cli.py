@@ -95,7 +95,11 @@ def test_an_interrupt_ends_with_one_line(textdiff, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(samples, "check_data", interrupted)
-    assert textdiff("check-data", tmp_path) == (130, "", "interrupted; what was finished is kept\n")
+    assert textdiff("check-data", tmp_path) == (
+        130,
+        "",
+        "interrupted; finished work is kept, and commands with --resume go on from it\n",
+    )
 
 
 def test_check_data_exits_with_1_and_lists_what_is_wrong(textdiff, tiny_data):

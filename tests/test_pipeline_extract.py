@@ -206,6 +206,24 @@ def test_a_mask_put_back_after_a_crash_in_publishing_is_the_one_that_is_cached(t
     np.testing.assert_array_equal(FeatureReader(tiny_cache).labels(1), labels)
 
 
+def test_new_images_with_fewer_timesteps_hide_the_others_aloud(tiny_cache, extraction):
+    from textdiff.pipeline.progress import Progress
+
+    said = []
+
+    class Said(Progress):
+        def say(self, line):
+            said.append(line)
+
+    with extraction.data.open("a") as manifest:
+        manifest.write("new,spare.png,spare_mask.png,the nuclei are round,train\n")
+    extract_features(replace(extraction, timesteps=(50,)), Said())
+    assert [line for line in said if "not every sample has block 1 at 150, block 3 at 150" in line]
+    assert FeatureReader(tiny_cache).timesteps == (50,)
+    extract_features(extraction)
+    assert FeatureReader(tiny_cache).timesteps == (50, 150)
+
+
 def test_averaged_draws_are_the_mean_of_single_ones(extraction):
     config = replace(extraction, noise="per-sample", noise_draws=2, dtype="float32", batch_size=1)
     extract_features(config)
