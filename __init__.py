@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .pipeline.ablate import ablate_timesteps
-    from .pipeline.config import AblateConfig, ExtractConfig, TrainConfig
+    from .pipeline.config import ExtractConfig
     from .pipeline.extract import extract_features
+    from .pipeline.head_config import AblateConfig, TrainConfig
     from .pipeline.segmenter import Segmenter
     from .pipeline.train import train_head
 
@@ -29,10 +30,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AblateConfig": "config",
+    "AblateConfig": "head_config",
     "ExtractConfig": "config",
     "Segmenter": "segmenter",
-    "TrainConfig": "config",
+    "TrainConfig": "head_config",
     "ablate_timesteps": "ablate",
     "extract_features": "extract",
     "train_head": "train",

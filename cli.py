@@ -20,6 +20,7 @@ import typer
 
 from .errors import TextdiffError
 from .pipeline import config as configs
+from .pipeline import head_config as head_configs
 from .pipeline import progress as progresses
 
 if TYPE_CHECKING:
@@ -214,24 +215,24 @@ def extract_features(config: configs.ExtractConfig, progress: Progress) -> Summa
     return extract_features(config, progress)
 
 
-@command(configs.TrainConfig)
-def train_head(config: configs.TrainConfig, progress: Progress) -> Summary:
+@command(head_configs.TrainConfig)
+def train_head(config: head_configs.TrainConfig, progress: Progress) -> Summary:
     """Stage two: train a light head from a cache; the frozen models are not loaded."""
     from .pipeline.train import train_head
 
     return train_head(config, progress)
 
 
-@command(configs.AblateConfig)
-def ablate_timesteps(config: configs.AblateConfig, progress: Progress) -> Summary:
+@command(head_configs.AblateConfig)
+def ablate_timesteps(config: head_configs.AblateConfig, progress: Progress) -> Summary:
     """Compare heads on subsets of the cached timesteps: a table (CSV, JSON) and a plot."""
     from .pipeline.ablate import ablate_timesteps
 
     return ablate_timesteps(config, progress)
 
 
-@command(configs.EvaluateConfig)
-def evaluate(config: configs.EvaluateConfig, progress: Progress) -> Summary:
+@command(head_configs.EvaluateConfig)
+def evaluate(config: head_configs.EvaluateConfig, progress: Progress) -> Summary:
     """Score a trained head on the labelled samples of a cache: Dice and IoU, per sample and micro."""
     from .pipeline.evaluate import evaluate
 
@@ -239,8 +240,8 @@ def evaluate(config: configs.EvaluateConfig, progress: Progress) -> Summary:
     return evaluate(config)
 
 
-@command(configs.PredictConfig)
-def predict(config: configs.PredictConfig, progress: Progress) -> Summary:
+@command(head_configs.PredictConfig)
+def predict(config: head_configs.PredictConfig, progress: Progress) -> Summary:
     """Segment new images with a trained head; runs stage one itself."""
     from .pipeline.predict import predict
 

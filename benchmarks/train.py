@@ -23,9 +23,9 @@ from typing import Any, Self
 import torch
 
 from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.config import TrainConfig
 from textdiff.pipeline.device import resolve_device
 from textdiff.pipeline.fit import Fit
+from textdiff.pipeline.head_config import TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.splits import choose_split
 

@@ -31,6 +31,8 @@ class RowKey:
     """The sample's id."""
     image_digest: str
     """SHA-256 of the image file."""
+    text_digest: str | None = None
+    """SHA-256 of the sample's text where that text is the UNet's condition; `None`: it is not."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import CacheError, CacheIncompleteError, CacheMismatchError
 from .manifest import PLAN, Manifest, RowKey, read_journal, read_manifest
-from .spec import FeatureSpec
+from .spec import NOT_IDENTIFYING, FeatureSpec
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def plan_work(
         )
     rows, sample_rows = _assign_rows(manifest, keys)
     shapes = {**manifest.block_shapes, **block_shapes}
-    features = replace(manifest.features, unet=spec.unet)  # where it was found last
+    features = replace(manifest.features, **{name: getattr(spec, name) for name in NOT_IDENTIFYING})  # the newest
     manifest = replace(manifest, features=features, rows=rows, block_shapes=shapes)
     pending = _pending_units(manifest, sample_rows, sorted(block_shapes), timesteps)
     return WorkPlan(manifest, sample_rows, pending, sum(_size_bytes(unit, manifest) for unit in pending))

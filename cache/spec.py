@@ -9,8 +9,11 @@ from typing import Any
 
 from .durable import canonical_json
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout that FORMAT.md describes."""
+
+NOT_IDENTIFYING = ("unet", "tile_overlap")
+"""Fields of a FeatureSpec that say where a model lies or how tiles overlap, not what a row's numbers are."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class FeatureSpec:
     """Of the stored activations."""
     rows_per_shard: int
     """Images in one work unit, one forward and one shard."""
+    precision: str = "float32"
+    """Arithmetic of the forward: `float32`, or the dtype of autocast (`bfloat16`, `float16`)."""
+    class_label: int | None = None
+    """What a class-conditional UNet was told; `None`: nothing."""
+    condition: str = "none"
+    """What a text-conditioned UNet is told: `none` (it reads no text), `empty` (the empty prompt), `own` (the sample's)."""
+    pca: int | None = None
+    """Principal components kept of each block's channels; `None`: the channels as they are."""
+    tile: int | None = None
+    """Side in native pixels of the square tiles that images are cut into; `None`: whole images."""
+    tile_overlap: int = 0
+    """Native pixels that neighbouring tiles share, as asked for last; does not identify: rows have their offsets."""
 
     def differences(self, wanted: FeatureSpec) -> list[str]:
         """One line for each field in which features of `wanted` would not be the ones here."""
@@ -44,7 +59,7 @@ class FeatureSpec:
         return [
             f"{name}: the cache has {here[name]}, this request needs {there[name]}"
             for name in here
-            if name != "unet" and here[name] != there[name]
+            if name not in NOT_IDENTIFYING and here[name] != there[name]
         ]
 
     @classmethod

@@ -21,6 +21,9 @@ class SampleRow:
     """One sample: an image as the model saw it, with its text and its labels."""
 
     id: str
+    """Unique; of a tile, its sample's id and its offset."""
+    parent: str
+    """The id of the sample in the data, which all its tiles and views share."""
     group: str
     """The patient or whole image that the sample belongs to; splits, folds and intervals count groups."""
     split: str
@@ -79,4 +82,5 @@ def read_table(root: Path) -> SampleTable:
 def _sample(values: Mapping[str, Any]) -> SampleRow:
     y, x = values["size"]
     top, left = values["tile"]
-    return SampleRow(**{**values, "size": (y, x), "tile": (top, left)})
+    parent = values.get("parent", values["id"])  # format 1 had neither tiles nor views
+    return SampleRow(**{**values, "parent": parent, "size": (y, x), "tile": (top, left)})

@@ -27,7 +27,7 @@ from .layout import (
 from .manifest import MANIFEST, LightShard, Manifest, Unit, begin_journal, record_unit, remove_journal, write_manifest
 from .plan import PendingUnit, WorkPlan
 from .shards import ShardRecord, write_shard
-from .spec import TextSpec, digest
+from .spec import NOT_IDENTIFYING, TextSpec, digest
 from .table import TABLE, SampleRow, SampleTable, write_table
 
 
@@ -209,7 +209,7 @@ class CacheWriter:
 
 def features_digest(manifest: Manifest, samples: Sequence[SampleRow]) -> str:
     """Digest of what the features are: everything but where the UNet was found."""
-    spec = {name: value for name, value in vars(manifest.features).items() if name != "unet"}
+    spec = {name: value for name, value in vars(manifest.features).items() if name not in NOT_IDENTIFYING}
     rows = {sample.row for sample in samples}
     pairs = sorted(pair for pair, covered in manifest.coverage().items() if rows <= covered)
     return digest([spec, pairs, sorted((sample.id, sample.image_digest) for sample in samples)])

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..cache.durable import write_durably, write_json
 from ..cache.reader import FeatureReader
-from .config import AblateConfig, TrainConfig
 from .device import resolve_device
 from .fit import Fit
+from .head_config import AblateConfig, TrainConfig
 from .head_data import open_head_data
 from .plots import plot_ablation
 from .progress import Progress

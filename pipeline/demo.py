@@ -15,18 +15,10 @@ from ..cache.durable import write_durably, write_json
 from ..errors import DataError, TextdiffError
 from .ablate import AblationSummary, ablate_timesteps
 from .cache_info import cache_info
-from .config import (
-    PRESETS,
-    AblateConfig,
-    DemoConfig,
-    EvaluateConfig,
-    ExtractConfig,
-    PretrainConfig,
-    TextMode,
-    TrainConfig,
-)
+from .config import PRESETS, DemoConfig, ExtractConfig, PretrainConfig
 from .evaluate import evaluate
 from .extract import extract_features
+from .head_config import AblateConfig, EvaluateConfig, TextMode, TrainConfig
 from .images import read_image, read_mask
 from .phantom import write_phantom
 from .plots import plot_overlays

@@ -19,9 +19,9 @@ from ..errors import CacheMismatchError, ConfigError, DataError
 from ..stages.head import PixelHead
 from ..stages.metrics import confusion
 from .classes import Classes
-from .config import EvaluateConfig, TextMode
 from .device import resolve_device
 from .fit import score_samples
+from .head_config import EvaluateConfig, TextMode
 from .head_data import HeadData, open_head_data
 from .images import file_digest, read_mask
 from .runs import RunConfig, load_head

@@ -221,6 +221,7 @@ def _table(dataset: Dataset, rows: Sequence[int]) -> SampleTable:
     samples = [
         SampleRow(
             id=sample.id,
+            parent=sample.id,
             group=sample.group,
             split=sample.split,
             row=row,

@@ -18,7 +18,7 @@ from ..stages.metrics import confusion, dice
 from ..stages.objective import segmentation_loss
 from ..stages.pixels import gather, sample_pixels
 from ..stages.seeds import named_generator, named_seed
-from .config import TrainConfig
+from .head_config import TrainConfig
 from .head_data import HeadData
 
 MIN_STEPS_PER_EPOCH = 8

@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..stages.head import HeadSpec
 from ..stages.pixels import Maps
 from ..stages.seeds import named_generator
-from .config import TextMode
+from .head_config import TextMode
 
 
 @dataclass(frozen=True)

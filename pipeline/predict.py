@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..cache.durable import write_durably, write_json
 from ..errors import DataError
-from .config import PredictConfig
+from .head_config import PredictConfig
 from .images import list_images
 from .progress import Progress
 from .segmenter import Segmenter

@@ -11,7 +11,7 @@ from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow
 from ..errors import DataError
 from ..stages.seeds import named_generator
-from .config import TrainConfig
+from .head_config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow
 from ..errors import RunError
 from ..stages.metrics import dice, iou
-from .config import TrainConfig, to_dict
+from .config import to_dict
 from .device import resolve_device
 from .fit import Fit, score_samples
+from .head_config import TrainConfig
 from .head_data import HeadData, open_head_data
 from .interrupts import interrupts_held
 from .progress import Progress

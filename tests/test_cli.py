@@ -9,6 +9,7 @@ import pytest
 
 from textdiff import cli
 from textdiff.pipeline import config as configs
+from textdiff.pipeline import head_config as head_configs
 
 COMMANDS = (
     "demo", "check-data", "extract-features", "train-head", "ablate-timesteps", "evaluate", "predict", "pretrain-unet",
@@ -40,7 +41,7 @@ def test_help_shows_the_configs_own_words_and_defaults(textdiff):
     _, out, _ = textdiff("train-head", "--help")
     flat = " ".join(out.replace("│", " ").split())
     assert "Passes over the training images" in flat
-    assert f"({configs.TrainConfig.epochs})" in flat
+    assert f"({head_configs.TrainConfig.epochs})" in flat
     for field in ("--timesteps", "--blocks", "--text", "--n-labelled", "--seed", "--epochs", "--resume", "--head"):
         assert field in flat
 
@@ -135,7 +136,7 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
 
 def test_every_field_of_every_config_explains_itself():
     for name in ("Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Predict", "Check", "Demo", "CacheInfo"):
-        config = getattr(configs, f"{name}Config")
+        config = getattr(configs, f"{name}Config", None) or getattr(head_configs, f"{name}Config")
         told = cli._field_docstrings(config)
         assert set(told) == {field.name for field in cli.fields(config)}, name
         assert all(told.values()), name

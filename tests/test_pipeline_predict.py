@@ -11,8 +11,8 @@ from PIL import Image
 from textdiff import Segmenter
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError, SourceError
-from textdiff.pipeline.config import PredictConfig, TrainConfig
 from textdiff.pipeline.extract import extract_features
+from textdiff.pipeline.head_config import PredictConfig, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.predict import predict
 from textdiff.pipeline.runs import RunConfig, load_head
