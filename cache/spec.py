@@ -45,7 +45,7 @@ class FeatureSpec:
     class_label: int | None = None
     """What a class-conditional UNet was told; `None`: nothing."""
     condition: str = "none"
-    """What a text-conditioned UNet is told: `empty` (the empty prompt) or `own` (the sample's); `none`: it reads no text."""
+    """What a text-conditioned UNet is told: the `empty` prompt or the sample's `own` text; `none`: it reads no text."""
     pca: int | None = None
     """Principal components kept of each block's channels; `None`: the channels as they are."""
     tile: int | None = None
