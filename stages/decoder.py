@@ -1,8 +1,9 @@
 """A UNet's forward pass up to a decoder block, made of the diffusers model's own modules.
 
 diffusers keeps a decoder level's residual blocks, attentions and upsampler apart and runs a level whole;
-guided-diffusion's `output_blocks`, whose numbers the papers use, cut across them. Here the same modules are taken in
-guided-diffusion's pieces. It has no hooks and throws nothing to stop early, so torch.compile takes it whole.
+guided-diffusion's `output_blocks`, whose numbers the papers use, cut across them, and so do latent diffusion's. Here
+the same modules are taken in those pieces. It has no hooks and throws nothing to stop early, so torch.compile takes
+it whole.
 """
 
 from __future__ import annotations
@@ -15,39 +16,54 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 # The levels that are made of (residual block, attention?)* upsampler?, each residual block with one skip connection.
-UP_BLOCKS = ("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D")
-DOWN_BLOCKS = ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D")
+UP_BLOCKS = ("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D", "CrossAttnUpBlock2D")
+DOWN_BLOCKS = ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D", "CrossAttnDownBlock2D")
 
 
 class TruncatedUNet(nn.Module):
-    """The part of a `UNet2DModel` up to a decoder block, sharing its modules; free of hooks, so it compiles whole."""
+    """The part of a UNet up to a decoder block, sharing its modules; free of hooks, so it compiles whole.
 
-    def __init__(self, model: Any, blocks: Sequence[int]) -> None:  # noqa: ANN401
+    Args:
+        model: diffusers' `UNet2DModel` or `UNet2DConditionModel`.
+        blocks: the decoder blocks to record.
+        class_label: what a class-conditional model is told; `None`: its label embedding is left out.
+    """
+
+    label_embedding: Tensor | None
+
+    def __init__(self, model: Any, blocks: Sequence[int], class_label: int | None = None) -> None:  # noqa: ANN401
         super().__init__()
         self.blocks = frozenset(blocks)
         self.center_input = bool(model.config.center_input_sample)
         self.time_proj: nn.Module = model.time_proj
         self.time_embedding: nn.Module = model.time_embedding
+        label_embedding = None if class_label is None else model.class_embedding.weight[class_label]
+        self.register_buffer("label_embedding", label_embedding, persistent=False)
         self.conv_in: nn.Module = model.conv_in
         self.down_blocks: nn.ModuleList = model.down_blocks
         self.mid_block: nn.Module | None = model.mid_block
         self.decoder = nn.ModuleList(_decoder_blocks(model)[: max(blocks) + 1])
 
     def forward(
-        self, x_t: Float[Tensor, "batch channel y x"], timesteps: Int[Tensor, " batch"]
+        self,
+        x_t: Float[Tensor, "batch channel y x"],
+        timesteps: Int[Tensor, " batch"],
+        text: Float[Tensor, "batch token dim"] | None = None,
     ) -> dict[int, Float[Tensor, "batch channel y x"]]:
-        """The chosen blocks' activations, by number in ascending order."""
+        """The chosen blocks' activations, by number in ascending order; `text` for models that read it."""
         time = self.time_embedding(self.time_proj(timesteps).to(x_t.dtype))
+        if self.label_embedding is not None:
+            time = time + self.label_embedding
         hidden = self.conv_in(2 * x_t - 1 if self.center_input else x_t)
         skips = [hidden]
         for level in self.down_blocks:
-            hidden, outputs = level(hidden, time)
+            hidden, outputs = _run_level(level, hidden, time, text)
             skips.extend(outputs)
         if self.mid_block is not None:
-            hidden = self.mid_block(hidden, time)
+            hidden = _run_level(self.mid_block, hidden, time, text)
         recorded = {}
         for number, block in enumerate(self.decoder):
-            hidden = block(hidden, skips.pop(), time)
+            hidden = block(hidden, skips.pop(), time, text)
             if number in self.blocks:
                 recorded[number] = hidden
         return recorded
@@ -56,11 +72,14 @@ class TruncatedUNet(nn.Module):
 class DecoderBlock(nn.Module):
     """One of guided-diffusion's `output_blocks`, from diffusers' parts."""
 
-    def __init__(self, resnet: nn.Module, attention: nn.Module | None, upsampler: nn.Module | None) -> None:
+    def __init__(
+        self, resnet: nn.Module, attention: nn.Module | None, upsampler: nn.Module | None, *, reads_text: bool
+    ) -> None:
         from diffusers.models.resnet import ResnetBlock2D
 
         super().__init__()
         self.resnet, self.attention, self.upsampler = resnet, attention, upsampler
+        self.reads_text = reads_text
         self.upsampler_reads_time = isinstance(upsampler, ResnetBlock2D)
 
     def forward(
@@ -68,14 +87,26 @@ class DecoderBlock(nn.Module):
         hidden: Float[Tensor, "batch channel y x"],
         skip: Float[Tensor, "batch skip_channel y x"],
         time: Float[Tensor, "batch dim"],
+        text: Float[Tensor, "batch token text_dim"] | None,
     ) -> Float[Tensor, "batch out_channel out_y out_x"]:
         """Join the skip connection, then residual block, attention and upsampling, as far as there are any."""
         hidden = self.resnet(torch.cat([hidden, skip], dim=1), time)
-        if self.attention is not None:
+        if self.attention is not None and self.reads_text:
+            (hidden,) = self.attention(hidden, encoder_hidden_states=text, return_dict=False)
+        elif self.attention is not None:
             hidden = self.attention(hidden)
         if self.upsampler is not None:
             hidden = self.upsampler(hidden, time) if self.upsampler_reads_time else self.upsampler(hidden)
         return hidden
+
+
+def _run_level(level: nn.Module, hidden: Tensor, time: Tensor, text: Tensor | None) -> Any:  # noqa: ANN401
+    """A level of the encoder, or the middle, run whole."""
+    return level(hidden, time, encoder_hidden_states=text) if _reads_text(level) else level(hidden, time)
+
+
+def _reads_text(level: nn.Module) -> bool:
+    return bool(getattr(level, "has_cross_attention", False))
 
 
 def _decoder_blocks(model: nn.Module) -> list[DecoderBlock]:
@@ -85,7 +116,8 @@ def _decoder_blocks(model: nn.Module) -> list[DecoderBlock]:
         attentions = getattr(level, "attentions", [None] * n_resnets)
         upsampler = level.upsamplers[0] if level.upsamplers else None
         upsamplers = [None] * (n_resnets - 1) + [upsampler]
-        blocks += [DecoderBlock(*parts) for parts in zip(level.resnets, attentions, upsamplers, strict=True)]
+        parts = zip(level.resnets, attentions, upsamplers, strict=True)
+        blocks += [DecoderBlock(*part, reads_text=_reads_text(level)) for part in parts]
     return blocks
 
 

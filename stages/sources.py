@@ -48,7 +48,7 @@ def function_digest(state: Mapping[str, Tensor], settings: Mapping[str, Any]) ->
     return hashlib.sha256(described.encode()).hexdigest()
 
 
-def model_folder(source: str, where: str, files: Sequence[str], weights: Sequence[Sequence[str]]) -> Path:
+def model_folder(source: str, where: str, files: Sequence[str], weights: Sequence[Sequence[str]] = ()) -> Path:
     """The local folder that `where` names, fetched from the Hugging Face hub if it is a hub id.
 
     Args:
@@ -56,6 +56,7 @@ def model_folder(source: str, where: str, files: Sequence[str], weights: Sequenc
         where: a folder, or a hub id such as `google/ddpm-cifar10-32`.
         files: patterns of the small files to fetch from the hub.
         weights: patterns of weight files, one group a format; the first group that the hub has files of is fetched.
+            None: only the small files.
 
     Raises:
         SourceError: the folder does not exist, or the hub does not have the id or cannot be reached.
@@ -75,9 +76,9 @@ def _from_hub(source: str, hub_id: str, files: Sequence[str], weights: Sequence[
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        for group in weights:
+        for group in weights or [()]:
             folder = Path(snapshot_download(hub_id, allow_patterns=[*files, *group]))
-            if any(found for pattern in group for found in folder.glob(pattern)):
+            if not weights or any(found for pattern in group for found in folder.glob(pattern)):
                 return folder
     except HFValidationError as error:
         raise SourceError(f"{source}: {hub_id!r} is neither a folder nor a hub id (org/name)") from error

@@ -68,7 +68,7 @@ def load_hf(source: str, where: str, device: str) -> HFEncoder:
 
     folder = model_folder(source, where, _HUB_FILES, _HUB_WEIGHTS)
     try:
-        with _silent_transformers():
+        with silent_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             model, info = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
@@ -106,7 +106,7 @@ def _folder_in_package(source: str, name: str) -> Path:
 
 
 @contextmanager
-def _silent_transformers() -> Iterator[None]:
+def silent_transformers() -> Iterator[None]:
     """No progress bar and no report of unused heads: what matters of the report is checked and raised here."""
     from transformers.utils import logging
 

@@ -6,56 +6,24 @@ residual block with its attention and, where a level ends, the upsampling (see `
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ConfigError, SourceError
-from .decoder import DOWN_BLOCKS, UP_BLOCKS, TruncatedUNet, levels
+from ..errors import ConfigError
+from .decoder import TruncatedUNet, levels
+from .latent import LatentInput
 from .noise import add_noise
-from .sources import function_digest, model_folder, parse_source, unusable
+from .sources import function_digest, parse_source
+from .unet_diffusers import load_pixel_unet, model_settings, noise_schedule
 
-_HUB_FILES = ("model_index.json", "*config.json", "unet/*.json", "scheduler/*.json")
-_HUB_WEIGHTS = (
-    ("diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.safetensors"),
-    ("diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.bin"),
-)
-
-# What changes activations and does not show in the weights' names and shapes.
-_MODEL_SETTINGS = (
-    "center_input_sample",
-    "time_embedding_type",
-    "freq_shift",
-    "flip_sin_to_cos",
-    "down_block_types",
-    "up_block_types",
-    "layers_per_block",
-    "mid_block_scale_factor",
-    "downsample_padding",
-    "downsample_type",
-    "upsample_type",
-    "act_fn",
-    "attention_head_dim",
-    "norm_num_groups",
-    "attn_norm_num_groups",
-    "norm_eps",
-    "resnet_time_scale_shift",
-    "add_attention",
-)
-_SCHEDULE_SETTINGS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-)
+KINDS = ("diffusers", "guided-diffusion", "stable-diffusion")
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +31,7 @@ class FrozenUNet:
     """A UNet that is never trained again, with what its checkpoint says about the noise it was trained on."""
 
     model: nn.Module
-    """diffusers' `UNet2DModel` in float32, in eval mode, without gradients."""
+    """diffusers' `UNet2DModel` or `UNet2DConditionModel`, in eval mode, without gradients."""
 
     alphas_cumprod: Float[Tensor, " T"]
     """alpha_bar of the checkpoint's scheduler, float32 on the CPU."""
@@ -72,10 +40,22 @@ class FrozenUNet:
     """What the UNet predicts (`epsilon`, `v_prediction`, `sample`)."""
 
     digest: str
-    """Sha256 over the weights, the settings that change what they compute, and the noise schedule."""
+    """Sha256 over the weights, the settings that change what they compute, and the noise schedule; for a latent UNet
+    also over what makes its latents and tokens. The class label and the prompts are not in it."""
 
     source: str
     """The `kind:where` that it was loaded from."""
+
+    class_label: int | None = None
+    """What a class-conditional UNet is told; `None`: nothing, its label embedding is left out."""
+
+    latent: LatentInput | None = None
+    """What makes latents of images and tokens of prompts; `None`: the UNet reads the image itself and no text."""
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the UNet is told a prompt."""
+        return self.latent is not None
 
     @property
     def n_blocks(self) -> int:
@@ -84,14 +64,14 @@ class FrozenUNet:
 
     @property
     def in_channels(self) -> int:
-        """Channels of the image that it reads."""
-        return cast("nn.Conv2d", self.model.conv_in).in_channels
+        """Channels of the image that it is given; of a latent UNet, those that its VAE reads."""
+        return 3 if self.latent else cast("nn.Conv2d", self.model.conv_in).in_channels
 
     @property
     def size_multiple(self) -> int:
         """Height and width of an image must be multiples of this."""
         n_halvings = sum(bool(level.downsamplers) for level in levels(self.model.down_blocks))
-        return 1 << n_halvings
+        return (self.latent.pixels_per_latent if self.latent else 1) << n_halvings
 
     @property
     def device(self) -> torch.device:
@@ -102,43 +82,74 @@ class FrozenUNet:
 class UNetRecorder:
     """Records the activations of chosen decoder blocks; nothing after the last of them is computed."""
 
-    def __init__(self, frozen: FrozenUNet, blocks: Sequence[int]) -> None:
+    def __init__(self, frozen: FrozenUNet, blocks: Sequence[int], precision: Precision = "float32") -> None:
         """Choose decoder blocks by number, in any order.
 
+        Args:
+            frozen: the UNet.
+            blocks: numbers of its decoder blocks.
+            precision: `float32` runs the UNet as it is; `bfloat16` and `float16` run it under autocast of that dtype.
+                A VAE, a text encoder and the noising stay in float32.
+
         Raises:
-            ConfigError: no block was given, one was given twice, or there is none of that number.
+            ConfigError: no block was given, one was given twice, there is none of that number, or the precision is
+                unknown.
         """
         _check_blocks(blocks, frozen.n_blocks)
+        if precision not in get_args(Precision):
+            raise ConfigError(f"unknown precision {precision!r}; expected one of {', '.join(get_args(Precision))}")
         self.frozen = frozen
         self.blocks = tuple(sorted(blocks))
-        self.truncated = TruncatedUNet(frozen.model, self.blocks)
+        self.precision = precision
+        self.truncated = TruncatedUNet(frozen.model, self.blocks, frozen.class_label)
 
     @torch.inference_mode()
     def record(
         self,
         image: Float[Tensor, "batch channel y x"],
         timesteps: Sequence[int],
-        noise: Float[Tensor, "#batch channel y x"],
+        noise: Float[Tensor, "#batch x0_channel x0_y x0_x"],
+        prompts: Sequence[str] | None = None,
     ) -> dict[int, Float[Tensor, "timestep batch channel y x"]]:
         """Noise the images to every timestep and run them all in one forward pass.
 
         Args:
-            image: x_0 in [-1, 1], RGB; moved to the UNet's device.
+            image: in [-1, 1], RGB; moved to the UNet's device. A latent UNet's x_0 is its VAE's latent, others' the
+                image itself.
             timesteps: within the scheduler's range; the activations keep their order.
-            noise: eps, one a sample or one for all.
+            noise: eps, one a sample or one for all, of x_0's shape (see `noise_shape`).
+            prompts: one an image, for a UNet that reads text; `None`: the empty prompt for all.
 
         Returns:
-            Activations by block number on the UNet's device, in its dtype, as inference tensors (no autograd).
+            Activations by block number on the UNet's device, as inference tensors (no autograd), in the dtype in which
+            the block's last operation gave them: the weights' own, or under autocast mostly `precision`. In memory
+            they mostly lie channels last.
 
         Raises:
-            ConfigError: timesteps are out of range, or the UNet cannot read images of this shape.
+            ConfigError: timesteps are out of range, the UNet cannot read images of this shape, the noise has another
+                shape than x_0, or prompts do not suit the UNet or the images.
+            DataError: prompts are longer than the text encoder reads.
         """
         self._check_image(*image.shape[1:])
+        self._check_noise(noise, image)
+        text = self._tokens(prompts, len(image))
         device, dtype = self.frozen.device, next(self.truncated.parameters()).dtype
-        x_t = add_noise(image.to(device), noise.to(device), timesteps, self.frozen.alphas_cumprod)
+        x_t = add_noise(self._x_0(image.to(device)), noise.to(device), timesteps, self.frozen.alphas_cumprod)
         t = torch.tensor(list(timesteps), device=device).repeat_interleave(len(image))
-        activations = self.truncated(x_t.flatten(0, 1).to(dtype), t)
+        if text is not None:
+            text = text.to(dtype).repeat(len(timesteps), 1, 1)
+        with torch.autocast(device.type, getattr(torch, self.precision), enabled=self.precision != "float32"):
+            activations = self.truncated(x_t.flatten(0, 1).to(dtype, memory_format=torch.channels_last), t, text)
         return {block: a.unflatten(0, (len(timesteps), len(image))) for block, a in activations.items()}
+
+    def noise_shape(self, image_size: int) -> tuple[int, int, int]:
+        """(channel, y, x) of x_0, and so of its noise, for square images: the image's own, or its latent's.
+
+        Raises:
+            ConfigError: the UNet cannot read images of this size.
+        """
+        self._check_image(self.frozen.in_channels, image_size, image_size)
+        return self._x_0_shape(image_size, image_size)
 
     def shapes(self, image_size: int) -> dict[int, tuple[int, int, int]]:
         """(channel, y, x) of each block for square images, found on the meta device: no arithmetic is done.
@@ -146,16 +157,34 @@ class UNetRecorder:
         Raises:
             ConfigError: the UNet cannot read images of this size.
         """
-        self._check_image(self.frozen.in_channels, image_size, image_size)
+        shape, latent = self.noise_shape(image_size), self.frozen.latent
         state = {**dict(self.truncated.named_parameters()), **dict(self.truncated.named_buffers())}
         on_meta = {name: tensor.to("meta") for name, tensor in state.items()}
-        image = torch.empty(
-            1, self.frozen.in_channels, image_size, image_size, device="meta", dtype=on_meta["conv_in.weight"].dtype
-        )
+        dtype = on_meta["conv_in.weight"].dtype
+        x_t = torch.empty(1, *shape, device="meta", dtype=dtype)
+        text = torch.empty(1, 1, latent.text_dim, device="meta", dtype=dtype) if latent else None
         t = torch.zeros(1, dtype=torch.long, device="meta")
         with torch.no_grad():
-            activations = torch.func.functional_call(self.truncated, on_meta, (image, t))
+            activations = torch.func.functional_call(self.truncated, on_meta, (x_t, t, text))
         return {block: tuple(activation.shape[1:]) for block, activation in activations.items()}
+
+    def _x_0(self, image: Float[Tensor, "batch 3 y x"]) -> Float[Tensor, "batch x0_channel x0_y x0_x"]:
+        return self.frozen.latent.encode_image(image) if self.frozen.latent else image
+
+    def _x_0_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        latent = self.frozen.latent
+        if latent is None:
+            return self.frozen.in_channels, height, width
+        return latent.channels, height // latent.pixels_per_latent, width // latent.pixels_per_latent
+
+    def _tokens(self, prompts: Sequence[str] | None, n_images: int) -> Float[Tensor, "batch token dim"] | None:
+        if self.frozen.latent is None:
+            if prompts is not None:
+                raise ConfigError(f"the UNet {self.frozen.source} reads no text, got {len(prompts)} prompts; give none")
+            return None
+        if prompts is not None and len(prompts) != n_images:
+            raise ConfigError(f"got {len(prompts)} prompts for {n_images} images; expected one an image, or none")
+        return self.frozen.latent.encode_prompts([""] * n_images if prompts is None else prompts)
 
     def _check_image(self, channels: int, height: int, width: int) -> None:
         multiple, expected = self.frozen.size_multiple, self.frozen.in_channels
@@ -165,6 +194,14 @@ class UNetRecorder:
             raise ConfigError(
                 f"the UNet {self.frozen.source} halves images {multiple.bit_length() - 1} times: height and width "
                 f"must be multiples of {multiple}, got {height}x{width}; choose another image size"
+            )
+
+    def _check_noise(self, noise: Tensor, image: Tensor) -> None:
+        expected = self._x_0_shape(image.shape[2], image.shape[3])
+        if tuple(noise.shape[1:]) != expected or len(noise) not in (1, len(image)):
+            raise ConfigError(
+                f"the noise has the shape {tuple(noise.shape)}; expected {expected} for each of {len(image)} images or "
+                "for all: draw it in the shape that noise_shape gives"
             )
 
 
@@ -177,119 +214,65 @@ def _check_blocks(blocks: Sequence[int], n_blocks: int) -> None:
         raise ConfigError(f"blocks must be one or more, each given once, got {list(blocks)}; {valid}")
 
 
-def load_unet(source: str, device: str = "cpu") -> FrozenUNet:
-    """Load a diffusers `UNet2DModel` with its noise schedule, in float32.
+def load_unet(
+    source: str, device: str = "cpu", *, config: Path | None = None, class_label: int | None = None
+) -> FrozenUNet:
+    """Load a frozen UNet with its noise schedule, in float32, its weights channels last in memory.
 
     Args:
-        source: `diffusers:FOLDER_OR_HUB_ID`, where the folder is a `UNet2DModel`'s own, with `scheduler_config.json`
-            in it or in a `scheduler` folder in or beside it, or a DDPM or DDIM pipeline's.
+        source: one of
+            `diffusers:FOLDER_OR_HUB_ID`, where the folder is a `UNet2DModel`'s own, with `scheduler_config.json` in it
+            or in a `scheduler` folder in or beside it, or a DDPM or DDIM pipeline's, or one that `convert-unet` wrote;
+            `guided-diffusion:FILE`, a checkpoint of OpenAI's guided-diffusion;
+            `stable-diffusion:FOLDER_OR_HUB_ID`, a Stable Diffusion pipeline (version 1 or 2).
         device: where to put the weights.
+        config: for `guided-diffusion` alone: JSON with its flags, where the checkpoint's shapes do not tell them.
+        class_label: for a class-conditional UNet: the label that it is always told; `None`: none.
 
     Raises:
+        ConfigError: `config` or `class_label` does not suit the model.
         SourceError: there is no such model, it is damaged or incomplete, of another class, or built of parts whose
             decoder cannot be numbered; or the hub cannot be reached.
     """
-    _, where = parse_source(source, ["diffusers"])
-    root = model_folder(source, where, _HUB_FILES, _HUB_WEIGHTS)
-    folder = root / "unet" if (root / "unet" / "config.json").is_file() else root
-    _refuse_latents(source, folder)
-    _check_class(source, folder)
-    scheduler = _load_scheduler(source, folder)
-    model = _load_model(source, folder)
-    _refuse_unsupported(source, model)
-    settings = {name: model.config.get(name) for name in _MODEL_SETTINGS}
-    settings |= {name: scheduler.config.get(name) for name in _SCHEDULE_SETTINGS}
+    kind, where = parse_source(source, KINDS)
+    if config is not None and kind != "guided-diffusion":
+        raise ConfigError(f"{source}: got the config {config}, which only guided-diffusion:FILE takes; leave it out")
+    model, scheduler, latent = _load(source, kind, where, config)
+    _check_class_label(source, model, class_label)
+    schedule = noise_schedule(source, scheduler)
+    settings, state = {**model_settings(model), **schedule.settings}, model.state_dict()
+    if latent is not None:
+        settings["latent"] = latent.settings
+        state |= {f"latent.{name}": tensor for name, tensor in latent.state_dict().items()}
+        latent.to(device)
     return FrozenUNet(
-        model=model.to(device),
-        alphas_cumprod=scheduler.alphas_cumprod.float(),
-        prediction_type=scheduler.config.get("prediction_type", "epsilon"),
-        digest=function_digest(model.state_dict(), settings),
+        model=model.to(device, memory_format=torch.channels_last),
+        alphas_cumprod=schedule.alphas_cumprod,
+        prediction_type=schedule.prediction_type,
+        digest=function_digest(state, settings),
         source=source,
+        class_label=class_label,
+        latent=latent,
     )
 
 
-def _read_json(source: str, path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{source}: {path} cannot be read as JSON ({error}); save the model again") from error
-    return cast("dict[str, Any]", content)
+def _load(source: str, kind: str, where: str, config: Path | None) -> tuple[Any, Any, LatentInput | None]:
+    if kind == "stable-diffusion":
+        from .stable_diffusion import load_stable_diffusion
+
+        return load_stable_diffusion(source, where)
+    if kind == "guided-diffusion":
+        from .guided_diffusion import load_guided_diffusion
+
+        return *load_guided_diffusion(source, Path(where).expanduser(), config), None
+    return *load_pixel_unet(source, where), None
 
 
-def _refuse_latents(source: str, folder: Path) -> None:
-    index = (folder.parent if folder.name == "unet" else folder) / "model_index.json"
-    parts = _read_json(source, index) if index.is_file() else {}
-    others = [name for name in parts if not name.startswith("_") and name not in ("unet", "scheduler")]
-    if others:
-        raise SourceError(
-            f"{source}: the pipeline also has {', '.join(others)}, so its UNet does not read images alone; "
-            "expected a pipeline of a UNet and a scheduler (DDPM or DDIM)"
-        )
-
-
-def _check_class(source: str, folder: Path) -> None:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise SourceError(f"{source}: no config.json in {folder}; expected the folder of a UNet2DModel or its pipeline")
-    got = _read_json(source, config).get("_class_name")
-    if got != "UNet2DModel":
-        raise SourceError(
-            f"{source}: {config} is of class {got}; expected UNet2DModel (unconditional, on pixels), "
-            "such as `textdiff pretrain-unet` saves"
-        )
-
-
-def _load_scheduler(source: str, folder: Path) -> Any:  # noqa: ANN401
-    import diffusers
-
-    places = (folder, folder / "scheduler", folder.parent / "scheduler")
-    path = next((p / "scheduler_config.json" for p in places if (p / "scheduler_config.json").is_file()), None)
-    if path is None:
-        raise SourceError(
-            f"{source}: no scheduler_config.json in {', '.join(map(str, places))}; expected the noise schedule that "
-            "the UNet was trained with: save its scheduler there with save_pretrained"
-        )
-    config = _read_json(source, path)
-    scheduler_class = getattr(diffusers, str(config.get("_class_name")), None)
-    scheduler = scheduler_class.from_config(config) if scheduler_class is not None else None
-    if not hasattr(scheduler, "alphas_cumprod"):
-        raise SourceError(
-            f"{source}: {path} is of class {config.get('_class_name')}, which has no alphas_cumprod; "
-            "expected a discrete noise schedule such as DDPMScheduler's"
-        )
-    return scheduler
-
-
-def _load_model(source: str, folder: Path) -> Any:  # noqa: ANN401
-    from diffusers import UNet2DModel
-    from safetensors import SafetensorError
-
-    try:
-        model, info = UNet2DModel.from_pretrained(
-            folder,
-            use_safetensors=any(folder.glob("*.safetensors")),
-            low_cpu_mem_usage=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise unusable(source, error) from error
-    # diffusers leaves what is missing at random and only warns.
-    problems = [f"{kind} {', '.join(map(str, names))}" for kind, names in info.items() if names]
-    if problems:
-        raise SourceError(f"{source}: the weights in {folder} do not fit its config.json: {'; '.join(problems)[:500]}")
-    return model.float().eval().requires_grad_(False)
-
-
-def _refuse_unsupported(source: str, model: Any) -> None:  # noqa: ANN401
-    levels = [*model.down_blocks, *model.up_blocks]
-    others = sorted({type(level).__name__ for level in levels} - {*DOWN_BLOCKS, *UP_BLOCKS})
-    if others:
-        raise SourceError(
-            f"{source}: the UNet has {', '.join(others)}, whose decoder cannot be numbered as guided-diffusion's; "
-            f"expected {', '.join((*DOWN_BLOCKS, *UP_BLOCKS))}"
-        )
-    if model.class_embedding is not None:
-        raise SourceError(f"{source}: the UNet is conditioned on class labels; expected an unconditional one")
-    if model.conv_in.in_channels != 3:
-        raise SourceError(f"{source}: the UNet reads {model.conv_in.in_channels} channels; expected 3 (RGB)")
+def _check_class_label(source: str, model: Any, class_label: int | None) -> None:  # noqa: ANN401
+    if class_label is None:
+        return
+    if model.class_embedding is None:
+        raise ConfigError(f"{source}: got the class label {class_label}, but the UNet knows no classes; leave it out")
+    n_classes = model.class_embedding.num_embeddings
+    if not 0 <= class_label < n_classes:
+        raise ConfigError(f"{source}: there is no class {class_label}; the UNet has classes 0 to {n_classes - 1}")

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import json
-import shutil
-from pathlib import Path
-
 import pytest
 import torch
 
-from textdiff.errors import ConfigError, SourceError
+from textdiff.errors import ConfigError
 from textdiff.stages.noise import add_noise
-from textdiff.stages.sources import parse_source, state_digest
 from textdiff.stages.unet import FrozenUNet, UNetRecorder, load_unet
 
 COMMON = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "attention_head_dim": 4}
@@ -60,20 +55,24 @@ def frozen(request) -> FrozenUNet:
     return random_unet(**ARCHITECTURES[request.param])
 
 
-def random_unet(**config) -> FrozenUNet:
+def random_unet(class_label: int | None = None, **config) -> FrozenUNet:
     from diffusers import DDPMScheduler, UNet2DModel
 
     torch.manual_seed(0)
     model = UNet2DModel(**COMMON, **config).eval().requires_grad_(False)
-    return FrozenUNet(model, DDPMScheduler().alphas_cumprod, "epsilon", digest="", source="random")
+    alphas_cumprod = DDPMScheduler().alphas_cumprod
+    return FrozenUNet(model, alphas_cumprod, "epsilon", digest="", source="random", class_label=class_label)
 
 
 def images(batch: int = 2, size: int = 16, seed: int = 0) -> torch.Tensor:
     return torch.rand((batch, 3, size, size), generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def seen_by_hooks(model, x_t, timesteps) -> dict[int, torch.Tensor]:
-    """What forward hooks on the whole diffusers model see at the end of each of guided-diffusion's blocks."""
+def seen_by_hooks(model, x_t, timesteps, class_labels=None) -> dict[int, torch.Tensor]:
+    """What forward hooks on the whole diffusers model see at the end of each of guided-diffusion's blocks.
+
+    x_t lies channels last in memory as the recorder's does, for other kernels give other last bits.
+    """
     seen, handles, number = {}, [], 0
 
     def hook(block):
@@ -89,7 +88,7 @@ def seen_by_hooks(model, x_t, timesteps) -> dict[int, torch.Tensor]:
             ends[n - 1] = level.upsamplers[0]
         handles += [end.register_forward_hook(hook(number + i)) for i, end in enumerate(ends)]
         number += n
-    model(x_t, timesteps)
+    model(x_t.contiguous(memory_format=torch.channels_last), timesteps, class_labels)
     for handle in handles:
         handle.remove()
     return seen
@@ -142,6 +141,79 @@ def test_timesteps_keep_their_order_and_samples_their_noise():
             torch.testing.assert_close(recorded[4][i, j], alone[4][0, 0], rtol=1e-5, atol=1e-5)
 
 
+def test_a_class_label_is_told_as_diffusers_tells_it_and_none_leaves_the_embedding_out():
+    timesteps, image, noise = [250, 50], images(), images(batch=1, seed=1)
+    told = random_unet(**ARCHITECTURES["attention"], num_class_embeds=7, class_label=3)
+    x_t = add_noise(image, noise, timesteps, told.alphas_cumprod).flatten(0, 1)
+    t = torch.tensor([250, 250, 50, 50])
+    expected = seen_by_hooks(told.model, x_t, t, class_labels=torch.full((4,), 3))
+    recorded = UNetRecorder(told, range(9)).record(image, timesteps, noise)
+    assert all(torch.equal(a.flatten(0, 1), expected[block]) for block, a in recorded.items())
+    assert UNetRecorder(told, [8]).shapes(16) == {8: (8, 16, 16)}
+
+    untold = random_unet(**ARCHITECTURES["attention"], num_class_embeds=7)
+    untold_recorded = UNetRecorder(untold, range(9)).record(image, timesteps, noise)
+    untold.model.class_embedding.weight.zero_()
+    expected = seen_by_hooks(untold.model, x_t, t, class_labels=torch.full((4,), 3))
+    assert all(torch.equal(a.flatten(0, 1), expected[block]) for block, a in untold_recorded.items())
+    assert not torch.equal(untold_recorded[8], recorded[8])
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "label", "message"),
+    [
+        (None, 0, "got the class label 0, but the UNet knows no classes; leave it out"),
+        (7, 7, "there is no class 7; the UNet has classes 0 to 6"),
+        (7, -1, "there is no class -1; the UNet has classes 0 to 6"),
+    ],
+)
+def test_class_labels_that_the_unet_does_not_know_are_refused(tmp_path, n_classes, label, message):
+    save(random_unet(**ARCHITECTURES["plain"], num_class_embeds=n_classes), tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        load_unet(f"diffusers:{tmp_path}", class_label=label)
+
+
+def test_the_class_label_stands_apart_from_the_digest(tmp_path):
+    save(random_unet(**ARCHITECTURES["plain"], num_class_embeds=7), tmp_path)
+    untold, told = (load_unet(f"diffusers:{tmp_path}", class_label=label) for label in (None, 6))
+    assert (untold.class_label, told.class_label) == (None, 6)
+    assert untold.digest == told.digest
+
+
+def save(frozen: FrozenUNet, folder) -> None:
+    from diffusers import DDPMScheduler
+
+    frozen.model.save_pretrained(folder)
+    DDPMScheduler().save_pretrained(folder)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.05), ("float16", 0.01)])
+def test_a_lower_precision_is_autocasts_and_leaves_the_noised_image_alone(precision, tolerance):
+    frozen = random_unet(**ARCHITECTURES["attention"])
+    seen = []
+    exact, rough = UNetRecorder(frozen, [3]), UNetRecorder(frozen, [3], precision)
+    for recorder in (exact, rough):
+        recorder.truncated.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    expected, got = (recorder.record(images(), [50], images(1, seed=1))[3] for recorder in (exact, rough))
+    assert got.dtype == getattr(torch, precision)
+    assert seen[0].dtype == seen[1].dtype == expected.dtype == torch.float32
+    assert torch.equal(seen[0], seen[1])
+    assert 0 < (got.float() - expected).norm() / expected.norm() < tolerance
+    assert next(frozen.model.parameters()).dtype == torch.float32
+
+
+def test_unknown_precisions_are_refused():
+    with pytest.raises(ConfigError, match="unknown precision 'half'; expected one of float32, bfloat16, float16"):
+        UNetRecorder(random_unet(**ARCHITECTURES["plain"]), [0], "half")
+
+
+def test_activations_lie_channels_last_so_that_storing_them_copies_nothing(tiny_unet):
+    frozen = load_unet(f"diffusers:{tiny_unet}")
+    assert frozen.model.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    for activations in UNetRecorder(frozen, range(6)).record(images(), [50, 150], images(1)).values():
+        assert all(activation.permute(0, 2, 3, 1).is_contiguous() for activation in activations)
+
+
 def test_a_half_precision_copy_records_in_its_own_precision():
     frozen = random_unet(**ARCHITECTURES["attention"])
     exact = UNetRecorder(frozen, [3]).record(images(), [50], images(1))
@@ -174,165 +246,29 @@ def test_images_that_the_unet_cannot_halve_are_refused():
         recorder.record(images()[:, :1], [50], images()[:, :1])
 
 
+def test_noise_has_the_images_shape_and_no_other():
+    recorder = UNetRecorder(random_unet(**ARCHITECTURES["plain"]), [0])
+    assert recorder.noise_shape(16) == (3, 16, 16)
+    with pytest.raises(ConfigError, match=r"noise has the shape \(1, 3, 8, 8\); expected \(3, 16, 16\) for each of 2"):
+        recorder.record(images(), [50], images(batch=1, size=8))
+    with pytest.raises(ConfigError, match=r"the shape \(3, 3, 16, 16\); expected \(3, 16, 16\) for each of 2 images"):
+        recorder.record(images(), [50], images(batch=3))
+    with pytest.raises(ConfigError, match="multiples of 4, got 18x18"):
+        recorder.noise_shape(18)
+
+
+def test_a_unet_on_pixels_takes_no_prompts(tiny_unet):
+    frozen = load_unet(f"diffusers:{tiny_unet}")
+    assert not frozen.reads_text
+    with pytest.raises(ConfigError, match="reads no text, got 2 prompts; give none"):
+        UNetRecorder(frozen, [0]).record(images(), [50], images(), prompts=["a", "b"])
+
+
 def test_images_need_not_be_square():
     recorder = UNetRecorder(random_unet(**ARCHITECTURES["plain"]), [5])
     assert recorder.record(images()[:, :, :8], [50], images()[:1, :, :8])[5].shape == (1, 2, 8, 8, 16)
 
 
-def test_a_pipelines_folder_is_loaded_frozen_with_its_schedule(tiny_unet):
-    from diffusers import DDPMPipeline
-
-    pipeline = DDPMPipeline.from_pretrained(tiny_unet, low_cpu_mem_usage=False)
-    frozen = load_unet(f"diffusers:{tiny_unet}")
-    assert torch.equal(frozen.alphas_cumprod, pipeline.scheduler.alphas_cumprod)
-    assert (frozen.prediction_type, frozen.n_blocks, frozen.in_channels) == ("epsilon", 6, 3)
-    assert frozen.source == f"diffusers:{tiny_unet}"
-    assert not frozen.model.training
-    assert not any(p.requires_grad for p in frozen.model.parameters())
-    assert state_digest(frozen.model.state_dict()) == state_digest(pipeline.unet.state_dict())
-
-
-def test_the_same_unet_has_the_same_digest_wherever_it_and_its_schedule_lie(tiny_unet, tmp_path):
-    expected = load_unet(f"diffusers:{tiny_unet}").digest
-    for place in ("own", "own/scheduler", "scheduler"):
-        root = tmp_path / place.replace("/", "-")
-        shutil.copytree(tiny_unet / "unet", root / "own")
-        shutil.copytree(tiny_unet / "scheduler", root / place, dirs_exist_ok=True)
-        assert load_unet(f"diffusers:{root / 'own'}").digest == expected
-    assert load_unet(f"diffusers:{tiny_unet / 'unet'}").digest == expected
-
-
-@pytest.mark.parametrize(
-    ("file", "changes"),
-    [
-        ("unet/config.json", {"norm_eps": 1e-3}),
-        ("unet/config.json", {"attention_head_dim": 8}),
-        ("scheduler/scheduler_config.json", {"beta_end": 0.01}),
-    ],
-)
-def test_settings_that_change_the_function_change_the_digest(tiny_unet, tmp_path, file, changes):
-    changed = altered(tiny_unet, tmp_path, file, changes)
-    assert load_unet(f"diffusers:{changed}").digest != load_unet(f"diffusers:{tiny_unet}").digest
-
-
-def test_settings_that_do_not_change_the_function_leave_the_digest(tiny_unet, tmp_path):
-    changed = altered(tiny_unet, tmp_path, "unet/config.json", {"sample_size": 64, "dropout": 0.5})
-    assert load_unet(f"diffusers:{changed}").digest == load_unet(f"diffusers:{tiny_unet}").digest
-
-
-def test_weights_in_the_older_format_are_read_without_unpickling_code(tiny_unet, tmp_path):
-    from safetensors.torch import load_file
-
-    folder = altered(tiny_unet, tmp_path, "unet/config.json", {})
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    torch.save(load_file(weights), weights.with_suffix(".bin"))
-    weights.unlink()
-    assert load_unet(f"diffusers:{folder}").digest == load_unet(f"diffusers:{tiny_unet}").digest
-    torch.save({"conv_in.weight": Path("not a tensor")}, weights.with_suffix(".bin"))
-    with pytest.raises(SourceError, match="could not be loaded"):
-        load_unet(f"diffusers:{folder}")
-
-
-def altered(tiny_unet: Path, tmp_path: Path, file: str, changes: dict) -> Path:
-    """A copy of the tiny pipeline with some fields of a JSON file changed; a field set to None is taken out."""
-    folder = tmp_path / "altered"
-    shutil.copytree(tiny_unet, folder)
-    content = {**json.loads((folder / file).read_text()), **changes}
-    (folder / file).write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("file", "changes", "message"),
-    [
-        ("unet/config.json", {"_class_name": "UNet2DConditionModel"}, "class UNet2DConditionModel; expected UNet2DMo"),
-        ("scheduler/scheduler_config.json", {"_class_name": "KarrasVeScheduler"}, "KarrasVeScheduler, which has no al"),
-        ("scheduler/scheduler_config.json", {"_class_name": None}, "of class None, which has no alphas_cumprod"),
-        ("model_index.json", {"vqvae": ["diffusers", "VQModel"]}, "also has vqvae, .* does not read images alone"),
-        (
-            "unet/config.json",
-            {"down_block_types": ["AttnDownBlock2D"] * 3},
-            "not fit its config.json: missing_keys down_bl",
-        ),
-        ("unet/config.json", {"add_attention": False}, "not fit its config.json: unexpected_keys mid_block.attention"),
-        ("unet/config.json", {"block_out_channels": [8, 8, 32]}, "could not be loaded .*shape"),
-    ],
-)
-def test_models_that_are_something_else_are_refused(tiny_unet, tmp_path, file, changes, message):
-    folder = altered(tiny_unet, tmp_path, file, changes)
-    with pytest.raises(SourceError, match=message):
-        load_unet(f"diffusers:{folder}")
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("unet/diffusion_pytorch_model.safetensors", b"\x00" * 100, "could not be loaded"),
-        ("unet/diffusion_pytorch_model.safetensors", None, "could not be loaded"),
-        ("unet/config.json", b"{", "cannot be read as JSON"),
-        ("unet/config.json", None, "no config.json in .*; expected the folder of a UNet2DModel"),
-        ("scheduler/scheduler_config.json", None, "no scheduler_config.json in .*; expected the noise schedule"),
-    ],
-)
-def test_damaged_and_missing_files_are_named(tiny_unet, tmp_path, file, content, message):
-    folder = altered(tiny_unet, tmp_path, "unet/config.json", {})
-    (folder / file).unlink() if content is None else (folder / file).write_bytes(content)
-    with pytest.raises(SourceError, match=message):
-        load_unet(f"diffusers:{folder}")
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (
-            {"block_out_channels": (32, 32, 32), "up_block_types": ("UpBlock2D", "AttnSkipUpBlock2D", "SkipUpBlock2D")},
-            "has AttnSkipUpBlock2D, SkipUpBlock2D, whose decoder cannot be numbered",
-        ),
-        ({"num_class_embeds": 10}, "conditioned on class labels; expected an unconditional one"),
-        ({"in_channels": 4}, r"reads 4 channels; expected 3 \(RGB\)"),
-    ],
-)
-def test_architectures_that_cannot_be_recorded_are_refused(tmp_path, config, message):
-    from diffusers import DDPMScheduler, UNet2DModel
-
-    plain = {"down_block_types": PLAIN_DOWN, "up_block_types": PLAIN_UP, "layers_per_block": 1}
-    UNet2DModel(**{**COMMON, **plain, **config}).save_pretrained(tmp_path)
-    DDPMScheduler().save_pretrained(tmp_path)
-    with pytest.raises(SourceError, match=message):
-        load_unet(f"diffusers:{tmp_path}")
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("diffusers:/no/such/folder", "the folder /no/such/folder does not exist"),
-        ("diffusers:./models", "the folder models does not exist"),
-        ("diffusers:a/b/c", "the folder a/b/c does not exist"),
-        (f"diffusers:{__file__}", "is a file; expected the folder"),
-        ("diffusers:org/not-there", "not on this machine and the hub could not be reached.*name its local folder"),
-        ("diffusers:two words", "neither a folder nor a hub id"),
-        ("open_clip:x", "unknown kind 'open_clip'; expected diffusers:..."),
-    ],
-)
-def test_places_that_hold_no_model_are_told_apart(monkeypatch, source, message):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(SourceError, match=message):
-        load_unet(source)
-
-
-def test_sources_are_split_at_the_first_colon():
-    assert parse_source("open_clip:local-dir:/a b", ["hf", "open_clip"]) == ("open_clip", "local-dir:/a b")
-    with pytest.raises(
-        SourceError, match=r"'bert' is no model source here: not of the form .* hf:... or open_clip:..."
-    ):
-        parse_source("bert", ["hf", "open_clip"])
-    with pytest.raises(SourceError, match="not of the form kind:where"):
-        parse_source("hf: ", ["hf"])
-
-
-def test_state_digests_see_names_dtypes_shapes_and_bytes_but_not_order_or_strides():
-    a, b = torch.arange(6.0).reshape(2, 3), torch.tensor(1, dtype=torch.bfloat16)
-    digest = state_digest({"a": a, "b": b})
-    assert digest == state_digest({"b": b, "a": a.T.contiguous().T})
-    others = [{"a": a, "c": b}, {"a": a.double(), "b": b}, {"a": a.reshape(3, 2), "b": b}, {"a": a + 1, "b": b}]
-    assert len({digest, *map(state_digest, others)}) == 5
+def test_a_config_is_for_guided_diffusion_alone(tiny_unet, tmp_path):
+    with pytest.raises(ConfigError, match=r"got the config .*flags.json, which only guided-diffusion:FILE takes"):
+        load_unet(f"diffusers:{tiny_unet}", config=tmp_path / "flags.json")

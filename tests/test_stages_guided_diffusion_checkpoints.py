@@ -1,0 +1,166 @@
+"""Checkpoints as files: formats, wrappings, dtypes; and what is wrong with wrong ones."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from textdiff.errors import SourceError
+from textdiff.stages.guided_architecture import Architecture
+from textdiff.stages.guided_diffusion import empty_model, load_guided_diffusion
+from textdiff.stages.guided_settings import Settings
+from textdiff.stages.guided_tensors import expected_shapes
+
+ARCHITECTURE = Architecture(3, 3, 32, (32, 64), 2, (False, True), False, "conv", None)
+FLAGS = {"num_heads": 4, "use_new_attention_order": True, "noise_schedule": "linear", "diffusion_steps": 1000}
+
+
+@pytest.fixture(scope="module")
+def state():
+    settings = Settings("x", None, 4, 4, True, "linear", 1000, False, None)
+    shapes = expected_shapes(empty_model(ARCHITECTURE, settings), ARCHITECTURE)
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def load(tmp_path):
+    config = tmp_path / "flags.json"
+    config.write_text(json.dumps(FLAGS))
+
+    def load(content, name="model.pt", **how):
+        path = tmp_path / name
+        save_file(content, path) if name.endswith(".safetensors") else torch.save(content, path, **how)
+        return load_guided_diffusion("guided-diffusion:model", path, config)[0]
+
+    return load
+
+
+def same(model, other):
+    there = other.state_dict()
+    return all(torch.equal(tensor, there[name]) for name, tensor in model.state_dict().items())
+
+
+def test_every_format_and_wrapping_gives_the_same_model(state, load):
+    model = load(state)
+    assert same(model, load(state, "model.safetensors"))
+    assert same(model, load(state, "model.pth", _use_new_zipfile_serialization=False))
+    assert same(model, load({f"module.{name}": tensor for name, tensor in state.items()}))
+    assert same(model, load({"state_dict": state, "step": 7, "optimizer": {"lr": 0.1}}))
+
+
+def test_the_model_is_float32_frozen_and_apart_from_its_file(state, load, tmp_path):
+    model = load({name: tensor.half() for name, tensor in state.items()})
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+    assert torch.equal(model.conv_in.weight, state["input_blocks.0.0.weight"].half().float())
+    before = model.conv_in.weight.clone()
+    (tmp_path / "model.pt").write_bytes(b"")
+    assert torch.equal(model.conv_in.weight, before)
+
+
+def test_all_differences_are_one_error(state, load):
+    wrong = dict(state)
+    del wrong["output_blocks.2.1.qkv.bias"], wrong["middle_block.0.in_layers.2.weight"]
+    wrong["time_embed.0.weight"] = torch.zeros(128, 16)
+    wrong["ema.decay"] = torch.zeros(1)
+    with pytest.raises(SourceError) as error:
+        load(wrong)
+    lines = str(error.value).splitlines()
+    summary = "its tensors do not make the UNet that most of them tell of"
+    assert lines[0] == f"guided-diffusion:model: {summary} ({len(state)} tensors):"
+    assert sorted(lines[1:]) == [
+        "  - left over: ema.decay [1]",
+        "  - missing: middle_block.0.in_layers.2.weight [64, 64, 3, 3]",
+        "  - missing: output_blocks.2.1.qkv.bias [192]",
+        "  - of another shape: time_embed.0.weight got [128, 16], expected [128, 32]",
+    ]
+
+
+@pytest.mark.parametrize("position", range(0, 100, 3))
+def test_any_missing_tensor_is_named(state, load, position):
+    name = list(state)[position]
+    with pytest.raises(SourceError) as error:
+        load({other: tensor for other, tensor in state.items() if other != name})
+    assert [line.split(" [")[0] for line in str(error.value).splitlines()[1:]] == [f"  - missing: {name}"]
+
+
+def test_many_differences_are_counted(state, load):
+    with pytest.raises(SourceError) as error:
+        load({name: tensor for name, tensor in state.items() if ".norm." not in name and "skip" not in name})
+    lines = str(error.value).splitlines()
+    n_missing = sum(".norm." in name or "skip" in name for name in state)
+    assert len(lines) == 1 + 12 + 1
+    assert lines[-1] == f"  - missing: {n_missing - 12} more ({n_missing} in all)"
+
+
+def test_other_models_are_refused(state, load):
+    upsampler = {**state, "input_blocks.0.0.weight": torch.zeros(32, 6, 3, 3)}
+    with pytest.raises(SourceError, match=r"it reads 6 channels, so it is an upsampling model"):
+        load(upsampler)
+    classifier = {name: tensor for name, tensor in state.items() if not name.startswith("output_blocks")}
+    with pytest.raises(SourceError, match=r"it has no output_blocks, so it is a classifier or incomplete"):
+        load(classifier)
+    with pytest.raises(
+        SourceError, match=r"expected a guided-diffusion UNet, whose time_embed, middle_block are missi"
+    ):
+        load({name: tensor for name, tensor in state.items() if name.startswith(("input", "out"))})
+    with pytest.raises(SourceError, match=r"it reads 3 channels and predicts 5"):
+        load({**state, "out.2.weight": torch.zeros(5, 32, 3, 3), "out.2.bias": torch.zeros(5)})
+    with pytest.raises(SourceError, match=r"5 decoder blocks do not make 2 levels of two or more each"):
+        load(
+            {
+                name: tensor
+                for name, tensor in state.items()
+                if not name.startswith(("input_blocks.5", "output_blocks.5"))
+            }
+        )
+    narrow = {name: t[:40] if "input_blocks.1.0." in name and t.shape[0] == 32 else t for name, t in state.items()}
+    narrow = {
+        name: torch.zeros(48, *t.shape[1:]) if ".0." in name and t.shape[0] == 32 else t for name, t in narrow.items()
+    }
+    with pytest.raises(SourceError, match=r"its levels are 48, 64 channels wide.*multiples of 32"):
+        load(narrow)
+
+
+class Stranger:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"weight": torch.zeros(1)}, r"expected the state dict of a guided-diffusion UNet .*; it holds weight"),
+        ([1, 2], r"it holds no named tensors"),
+        (Stranger(), r"cannot be read as tensors alone .*; fetch it again, or save its state dict"),
+        ({"input_blocks.0.0.weight": torch.zeros(1), "step": 3}, r"expected tensors alone .* also holds step"),
+        (
+            {name: {"input_blocks.0.0.weight": torch.zeros(1)} for name in ("model", "ema")},
+            r"it holds several state dicts \(model, ema\)",
+        ),
+    ],
+)
+def test_files_without_one_state_dict(load, content, message):
+    with pytest.raises(SourceError, match=message):
+        load(content)
+
+
+@pytest.mark.parametrize("name", ["cut.pt", "cut.safetensors"])
+def test_a_file_that_was_cut_short(tmp_path, load, state, name):
+    load(state, name)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(SourceError, match=r"x: it cannot be read as tensors alone"):
+        load_guided_diffusion("x", path, None)
+
+
+def test_paths_that_are_no_checkpoint(tmp_path):
+    with pytest.raises(SourceError, match=r"x: there is no such file; expected a checkpoint"):
+        load_guided_diffusion("x", tmp_path / "none.pt", None)
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(SourceError, match=r"x: a file of no known kind; expected \.pt, \.pth or \.safetensors"):
+        load_guided_diffusion("x", tmp_path / "model.onnx", None)
