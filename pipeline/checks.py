@@ -44,7 +44,7 @@ def not_divisible(flag: str, value: int, of: str, divisor: int) -> str | None:
 
 
 def bad_window(window: tuple[int, int] | None) -> str | None:
-    """A problem unless the window is two increasing numbers of 16 bits."""
-    if window is None or 0 <= window[0] < window[1] <= 65535:
+    """A problem unless the window is two increasing numbers of 16 bits, signed or not."""
+    if window is None or -32768 <= window[0] < window[1] <= 65535:
         return None
-    return f"--window got {window[0]},{window[1]}; expected LOW,HIGH with 0 <= LOW < HIGH <= 65535"
+    return f"--window got {window[0]},{window[1]}; expected LOW,HIGH with -32768 <= LOW < HIGH <= 65535"

@@ -17,7 +17,7 @@ from jaxtyping import Integer, UInt8
 
 from ..cache.table import IGNORE
 from ..errors import DataError
-from .images import read_bytes
+from .files import read_bytes
 
 CLASSES_FILE = "classes.json"
 _EXPECTED = 'expected {"classes": {"0": "background", "1": "tumour"}, "ignore": 255}, where "ignore" may be left out'

@@ -1,26 +1,26 @@
-"""Bytes of a PNG, JPEG or TIFF file into the numbers that stand in it, or a reason why not.
+"""Bytes of a PNG or JPEG file into the numbers that stand in it, or a reason why not.
 
 Nothing is guessed or repaired: a truncated file, a stack, ink values or a picture that is stored lying on its side
-is refused. The content decides the format, never the suffix. The decoders are called without Pillow's `Image.open`,
-whose check against decompression bombs is a warning, which threads cannot turn into an error safely.
+is refused. The decoders are called without Pillow's `Image.open`, whose check against decompression bombs is a
+warning, which threads cannot turn into an error safely. `tiff`, `dicom` and `nifti` make the same `Raster`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import imagecodecs
 import numpy as np
-import tifffile
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer, Real, UInt8
 from PIL import JpegImagePlugin, PngImagePlugin
 from PIL.ImageFile import ImageFile
 
-MAX_PIXELS = 200_000_000  # 600 MB as RGB; whole slides are to be cut into fields first
-_ORIENTATION = 0x0112
+MAX_PIXELS = 200_000_000  # 600 MB as RGB: what is decoded in one piece
+ORIENTATION = 0x0112
+"""The tag in Exif and TIFF that says how a picture is turned; 1 is upright."""
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # where the header, always the first chunk, holds bit depth and colour type
 _PNG_GREY, _PNG_PALETTE = 0, 3
 
@@ -31,44 +31,35 @@ class UnusableImageError(Exception):
 
 @dataclass(frozen=True)
 class Raster:
-    """What an image file holds, before it is read as an image or as a mask."""
+    """What an image file or a region of it holds, before it is read as an image or as a mask."""
 
-    pixels: Integer[np.ndarray, "y x"] | Integer[np.ndarray, "y x 3"]
-    """Stored values: grey levels, palette indices or RGB; alpha is dropped already."""
+    pixels: Real[np.ndarray, "y x"] | Integer[np.ndarray, "y x 3"]
+    """Stored values: grey levels, palette indices or RGB (alpha is dropped already), or physical values if scaled."""
     bits: int
-    """Of one stored value: 1, 2, 4, 8, 12, 16 or 32."""
+    """Of one stored value: 1, 2, 4, 8, 12, 16, 32 or 64."""
     palette: UInt8[np.ndarray, "n 3"] | None = None
     """RGB of every palette index; None where values are grey levels or colours themselves."""
     white_is_zero: bool = False
-    """True where the largest grey level is shown black (TIFF's MINISWHITE)."""
+    """True where the largest value is shown black (TIFF's MINISWHITE, DICOM's MONOCHROME1)."""
+    suggested: tuple[int, int] | None = None
+    """The intensity window that the file itself recommends."""
 
 
-def decode(data: bytes) -> Raster:
-    """Decode a whole image file.
+def decode_png(data: bytes) -> Raster:
+    """Decode a whole PNG file.
 
     Raises:
-        UnusableImageError: The bytes are no PNG, JPEG or TIFF, broken, or of a kind that is not supported.
+        UnusableImageError: It is broken, too large, an animation or stored turned.
     """
-    decoder = next((decoder for magic, decoder in _DECODERS.items() if data.startswith(magic)), None)
-    if decoder is None:
-        raise UnusableImageError("is empty" if not data else f"is not a PNG, JPEG or TIFF file (begins {data[:8]!r})")
-    try:
-        return decoder(data)
-    except (UnusableImageError, MemoryError):
-        raise
-    except Exception as error:  # broken bytes make the decoders raise nearly anything
-        raise UnusableImageError(f"is truncated or broken ({type(error).__name__}: {error})") from error
-
-
-def _decode_png(data: bytes) -> Raster:
-    image = PngImagePlugin.PngImageFile(BytesIO(data))
-    _refuse_odd(image)
-    depth, colour = data[_PNG_DEPTH], data[_PNG_COLOUR]
-    if colour == _PNG_PALETTE or depth < 8:
-        return _decode_indexed_png(data, depth, colour)
-    # libpng keeps all 16 bits, where Pillow cuts RGB to 8 without a word, and checks every CRC.
-    pixels = imagecodecs.png_decode(data)
-    return Raster(_without_alpha(pixels, 1 if pixels.ndim == 2 or pixels.shape[-1] == 2 else 3), depth)
+    with broken_bytes():
+        image = PngImagePlugin.PngImageFile(BytesIO(data))
+        _refuse_odd(image)
+        depth, colour = data[_PNG_DEPTH], data[_PNG_COLOUR]
+        if colour == _PNG_PALETTE or depth < 8:
+            return _decode_indexed_png(data, depth, colour)
+        # libpng keeps all 16 bits, where Pillow cuts RGB to 8 without a word, and checks every CRC.
+        pixels = imagecodecs.png_decode(data)
+        return Raster(without_alpha(pixels, 1 if pixels.ndim == 2 or pixels.shape[-1] == 2 else 3), depth)
 
 
 def _decode_indexed_png(data: bytes, depth: int, colour: int) -> Raster:
@@ -82,67 +73,53 @@ def _decode_indexed_png(data: bytes, depth: int, colour: int) -> Raster:
     return Raster(pixels, depth, np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
 
 
-def _decode_jpeg(data: bytes) -> Raster:
-    image = JpegImagePlugin.JpegImageFile(BytesIO(data))
-    _refuse_odd(image)
-    if image.mode not in ("L", "RGB"):
-        raise UnusableImageError(f"holds {image.mode} ink values; save it as RGB")
-    return Raster(np.array(image), 8)
+def decode_jpeg(data: bytes) -> Raster:
+    """Decode a whole JPEG file.
+
+    Raises:
+        UnusableImageError: It is broken, too large, stored turned, or neither grey nor RGB.
+    """
+    with broken_bytes():
+        image = JpegImagePlugin.JpegImageFile(BytesIO(data))
+        _refuse_odd(image)
+        if image.mode not in ("L", "RGB"):
+            raise UnusableImageError(f"holds {image.mode} ink values; save it as RGB")
+        return Raster(np.array(image), 8)
 
 
 def _refuse_odd(image: ImageFile) -> None:
-    _check_size(image.height, image.width)
+    check_size(image.height, image.width)
     if getattr(image, "n_frames", 1) != 1:
         raise UnusableImageError("is an animation; export the one frame that is meant")
     if "exif" in image.info:
-        _check_upright(image.getexif().get(_ORIENTATION, 1))
+        check_upright(image.getexif().get(ORIENTATION, 1))
 
 
-def _decode_tiff(data: bytes) -> Raster:
-    with tifffile.TiffFile(BytesIO(data)) as tiff:
-        page = tiff.pages[0]
-        _refuse_odd_tiff(tiff, page, len(data))
-        pixels = page.asarray()
-    kind = tifffile.PHOTOMETRIC(page.photometric).name
-    palette = (page.colormap.T >> 8).astype(np.uint8) if kind == "PALETTE" else None
-    if pixels.dtype.kind not in "bui":
-        raise UnusableImageError(f"holds {pixels.dtype} values; save it as 8 or 16 bit integers")
-    pixels = pixels.astype(np.uint8) if pixels.dtype == bool else pixels
-    pixels = np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels
-    return Raster(_without_alpha(pixels, _TIFF_CHANNELS[kind]), page.bitspersample, palette, kind == "MINISWHITE")
+@contextmanager
+def broken_bytes() -> Iterator[None]:
+    """Anything that a decoder raises becomes "is truncated or broken": broken bytes make them raise nearly anything."""
+    try:
+        yield
+    except (UnusableImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise UnusableImageError(f"is truncated or broken ({type(error).__name__}: {error})") from error
 
 
-_TIFF_CHANNELS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3, "YCBCR": 3}
-
-
-def _refuse_odd_tiff(tiff: tifffile.TiffFile, page: Any, size_bytes: int) -> None:  # noqa: ANN401
-    _check_size(page.imagelength, page.imagewidth)
-    # ImageJ stacks of one directory show only in the series.
-    if len(tiff.pages) != 1 or tiff.series[0].size != page.size or page.axes not in ("YX", "YXS", "SYX"):
-        raise UnusableImageError(f"is a stack {tiff.series[0].shape}; export the one plane that is meant")
-    kind = tifffile.PHOTOMETRIC(page.photometric).name
-    if kind not in _TIFF_CHANNELS or (kind == "YCBCR" and page.compression != tifffile.COMPRESSION.JPEG):
-        raise UnusableImageError(f"holds {kind} values; save it as RGB or grey")
-    # JPEG strips decode leniently, so that a cut file would pass as a grey smear.
-    needed = max(start + n for start, n in zip(page.dataoffsets, page.databytecounts, strict=True))
-    if needed > size_bytes:
-        raise UnusableImageError(f"is truncated: {size_bytes} bytes, its strips need {needed}")
-    tag = page.tags.get(_ORIENTATION)
-    _check_upright(1 if tag is None else int(tag.value))
-
-
-def _check_size(height: int, width: int) -> None:
+def check_size(height: int, width: int, advice: str = "cut it into fields") -> None:
+    """Refuse more pixels than are decoded in one piece."""
     if height * width > MAX_PIXELS:
-        raise UnusableImageError(f"has {height} x {width} pixels, over the limit of {MAX_PIXELS}; cut it into fields")
+        raise UnusableImageError(f"has {height} x {width} pixels, over the limit of {MAX_PIXELS}; {advice}")
 
 
-def _check_upright(orientation: int) -> None:
+def check_upright(orientation: int) -> None:
+    """Refuse pictures that are stored turned."""
     # Half of all programs turn such pictures and half do not, so whoever drew the mask saw either.
     if orientation != 1:
         raise UnusableImageError(f"is stored turned (orientation {orientation}); save it upright, as its mask is")
 
 
-def _without_alpha(pixels: np.ndarray, n_channels: int) -> np.ndarray:
+def without_alpha(pixels: np.ndarray, n_channels: int) -> np.ndarray:
     """Grey as [y, x], colours as [y, x, 3]; one more channel than the colours need is alpha."""
     found = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if found not in (n_channels, n_channels + 1):
@@ -150,13 +127,3 @@ def _without_alpha(pixels: np.ndarray, n_channels: int) -> np.ndarray:
     if n_channels == 3:
         return pixels[..., :3]
     return pixels if pixels.ndim == 2 else pixels[..., 0]
-
-
-_DECODERS: dict[bytes, Callable[[bytes], Raster]] = {
-    b"\x89PNG\r\n\x1a\n": _decode_png,
-    b"\xff\xd8\xff": _decode_jpeg,
-    b"II*\x00": _decode_tiff,
-    b"MM\x00*": _decode_tiff,
-    b"II+\x00": _decode_tiff,
-    b"MM\x00+": _decode_tiff,
-}

@@ -1,9 +1,13 @@
-"""Opening every image and mask once: what single files say, and what they say about one another."""
+"""Opening every image and mask once: what single files say, and what they say about one another.
+
+Files are looked through region by region and forgotten, a few at a time: memory does not grow with their number, nor
+with the size of a TIFF.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,10 +18,14 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import DataError
-from .images import Window, decode_image, decode_mask, digest, read_bytes
+from .files import file_digest
 from .layouts import Entry
+from .nifti import misplaced
+from .regions import open_image, open_mask
+from .rendering import Window
 
 T = TypeVar("T")
+_MOST_AT_ONCE = 8  # decoded images of 200 million pixels fill 600 MB each
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,8 @@ class Inspection:
 
 
 def inspect_entries(entries: Sequence[Entry], window: Window | None) -> list[Inspection]:
-    """Decode all files, as many at a time as there are cores; the decoders release the interpreter's lock."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    """Decode all files, some at a time in threads; the decoders release the interpreter's lock."""
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_AT_ONCE)) as pool:
         return list(pool.map(partial(_inspect, window=window), entries))
 
 
@@ -61,6 +69,11 @@ def _inspect(entry: Entry, window: Window | None) -> Inspection:
         problems.append(
             f"{entry.mask} is {mask.size[0]} x {mask.size[1]} (height x width), its image {entry.image.name} is "
             f"{image.size[0]} x {image.size[1]}; save the mask at the image's size"
+        )
+    elif image and mask and entry.mask and misplaced(entry.image, entry.mask):
+        problems.append(
+            f"{entry.mask} does not lie where its image {entry.image.name} does (their affines differ); resample the "
+            "mask onto the image, or save it with the image's affine"
         )
     return Inspection(entry, image, mask, tuple(problems))
 
@@ -74,17 +87,19 @@ def _noting(problems: list[str], inspect: Callable[[], T]) -> T | None:
 
 
 def _inspect_image(path: Path, window: Window | None) -> ImageFile:
-    data = read_bytes(path)
-    height, width, _ = decode_image(data, path, window).shape
-    return ImageFile((height, width), digest(data))
+    regions = open_image(path, window)
+    for box in regions.boxes():
+        regions.read(*box)
+    return ImageFile(regions.size, file_digest(path))
 
 
 def _inspect_mask(path: Path) -> MaskFile:
-    data = read_bytes(path)
-    mask = decode_mask(data, path)
-    values, counts = np.unique(mask, return_counts=True)
-    height, width = mask.shape
-    return MaskFile((height, width), digest(data), dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    regions = open_mask(path)
+    n_pixels = Counter[int]()
+    for box in regions.boxes():
+        values, counts = np.unique(regions.read(*box), return_counts=True)
+        n_pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    return MaskFile(regions.size, file_digest(path), dict(n_pixels))
 
 
 def duplicate_ids(entries: Iterable[Entry]) -> Iterator[str]:

@@ -1,8 +1,10 @@
 """The two ways in which data may lie on disk, listed as the same entries without opening an image.
 
 LViT's layout (github.com/HUANGLIZI/LViT) is a folder with some of `Train_Folder`, `Val_Folder` and `Test_Folder`,
-each with `img/`, `labelcol/` and a `*_text.xlsx` or `*_text.csv` of Image and Description. A manifest is one table
-with a row for each sample. What is wrong is collected, never raised one at a time.
+each with `img/`, `labelcol/` and a `*_text.xlsx` or `*_text.csv` of Image and Description. The presets' data are
+published so: MoNuSeg as `img/NAME.tif` with `labelcol/NAME.png`, QaTa-COV19 as `img/NAME.png` with
+`labelcol/mask_NAME.png`, the texts of both under the masks' names. A manifest is one table with a row for each sample;
+its images and masks may be slices (`scan.nii.gz#12`). What is wrong is collected, never raised one at a time.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import DataError
-from .images import is_image
-from .tables import TABLE_SUFFIXES, Row, Table, read_table
+from .files import is_image, split_slice, stem_of
+from .tables import TABLE_SUFFIXES, Table, read_table
+from .texts import COLUMNS, mask_stems, match_rows, missing_columns
 
 LVIT_FOLDERS = {"Train_Folder": "train", "Val_Folder": "val", "Test_Folder": "test"}
 MANIFESTS = ("manifest.csv", "manifest.xlsx")
@@ -90,7 +93,11 @@ def _add_folder(listing: Listing, folder: Path, split: str) -> None:
     if not images:
         listing.problems.append(f"{folder / 'img'} holds no images; put them there, or remove {folder.name}")
     masks = _match_masks(listing, folder / "labelcol", images, optional=split == "test")
-    entries = [Entry(image.stem, image.stem, split, image, masks.get(image), "", str(image)) for image in images]
+    stems = [stem_of(image) for image in images]
+    entries = [
+        Entry(stem, stem, split, image, masks.get(image), "", str(image))
+        for stem, image in zip(stems, images, strict=True)
+    ]
     listing.problems += [problem for entry in entries for problem in _bad_id(entry.id, entry.where)]
     listing.entries += _with_texts(listing, folder, entries)
 
@@ -100,18 +107,17 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _match_masks(listing: Listing, folder: Path, images: list[Path], *, optional: bool) -> dict[Path, Path]:
-    """The mask of each image, by stem: `<stem>`, `mask_<stem>` (as in QaTa-COV19) or `<stem>_mask`."""
+    """The mask of each image, by its stem."""
     if not folder.is_dir():
         if images and not optional:
             listing.problems.append(f"{folder} does not exist; expected a mask there for each of {len(images)} images")
         return {}
     by_stem = defaultdict(list)
     for mask in _images_in(folder):
-        by_stem[mask.stem].append(mask)
+        by_stem[stem_of(mask)].append(mask)
     matched = {}
     for image in images:
-        names = (image.stem, f"mask_{image.stem}", f"{image.stem}_mask")
-        found = [mask for name in names for mask in by_stem.pop(name, [])]
+        found = [mask for stem in mask_stems(stem_of(image)) for mask in by_stem.pop(stem, [])]
         if found:
             matched[image] = found[0]
         if len(found) != 1:
@@ -123,7 +129,7 @@ def _match_masks(listing: Listing, folder: Path, images: list[Path], *, optional
 
 def _not_one_mask(image: Path, folder: Path, found: list[Path]) -> str:
     if not found:
-        return f"{image} has no mask; expected {folder / image.stem}.png"
+        return f"{image} has no mask; expected {folder / stem_of(image)}.png"
     return f"{image} has {len(found)} masks ({', '.join(mask.name for mask in found)}); keep one"
 
 
@@ -150,48 +156,22 @@ def _is_text_table(path: Path) -> bool:
 
 def _join_texts(listing: Listing, table: Table, entries: list[Entry]) -> list[Entry]:
     listing.problems += table.problems
-    missing = [name for name in ("image", "description") if name not in table.columns]
-    if missing:
-        listing.problems.append(_missing_columns(table, missing))
+    problem = missing_columns(table, COLUMNS)
+    if problem:
+        listing.problems.append(problem)
         return entries
-    unused = [name for name in table.columns if name not in ("image", "description")]
+    unused = [name for name in table.columns if name not in COLUMNS]
     if unused:
         listing.warnings.append(f"{table.path}: columns {', '.join(map(repr, unused))} are not used")
-    rows = _rows_by_entry(listing, table, entries)
+    matched = match_rows(table, [(entry.image, entry.mask) for entry in entries])
+    rows = matched.rows
+    listing.problems += [*matched.problems, *matched.strangers]
     listing.problems += [
         f"{table.path} has no row for {entry.where}; add one" for i, entry in enumerate(entries) if i not in rows
     ]
     return [
         replace(entry, text=rows[i].cells["description"]) if i in rows else entry for i, entry in enumerate(entries)
     ]
-
-
-def _rows_by_entry(listing: Listing, table: Table, entries: list[Entry]) -> dict[int, Row]:
-    """The first row of each entry; rows without a text, without an image or for the same image again are problems."""
-    by_name = _indices_by_name(entries)
-    rows: dict[int, Row] = {}
-    for row in table.rows:
-        where, name = f"{table.path} row {row.number}", row.cells["image"]
-        index = by_name.get(name)
-        if index is None:
-            listing.problems.append(f"{where}: {name!r} is no image or mask here; add the image or remove the row")
-        elif index in rows:
-            listing.problems.append(f"{where}: {name!r} has a text in row {rows[index].number} already; keep one")
-        else:
-            rows[index] = row
-            if not row.cells["description"]:
-                listing.problems.append(f"{where}: empty text for {name!r}; write a Description")
-    return rows
-
-
-def _indices_by_name(entries: list[Entry]) -> dict[str, int]:
-    """Every name a table may use for an entry; where an image and another's mask share one, the image has it."""
-    by_name: dict[str, int] = {}
-    for paths in ([entry.image for entry in entries], [entry.mask for entry in entries]):
-        for i, path in enumerate(paths):
-            for name in (path.name, path.stem) if path else ():
-                by_name.setdefault(name, i)
-    return by_name
 
 
 def _list_manifest(path: Path) -> Listing:
@@ -202,7 +182,7 @@ def _list_manifest(path: Path) -> Listing:
         listing.problems.append(str(error))
         return listing
     listing.problems += table.problems
-    missing = [name for name in _REQUIRED if name not in table.columns]
+    missing = missing_columns(table, _REQUIRED)
     unknown = [name for name in table.columns if name not in (*_REQUIRED, *_OPTIONAL)]
     if unknown:
         listing.problems.append(
@@ -210,18 +190,13 @@ def _list_manifest(path: Path) -> Listing:
             f"{', '.join(_OPTIONAL)}; rename or remove them"
         )
     if missing:
-        listing.problems.append(_missing_columns(table, missing))
+        listing.problems.append(missing)
         return listing
     if not table.rows:
         listing.problems.append(f"{path} lists no images; write one row for each sample")
     for row in table.rows:
         _add_row(listing, f"{path} row {row.number}", row.cells)
     return listing
-
-
-def _missing_columns(table: Table, missing: list[str]) -> str:
-    found = ", ".join(map(repr, table.columns))
-    return f"{table.path}: missing columns {', '.join(map(repr, missing))}; found {found}; add them to the header"
 
 
 def _add_row(listing: Listing, where: str, cells: dict[str, str]) -> None:
@@ -231,17 +206,27 @@ def _add_row(listing: Listing, where: str, cells: dict[str, str]) -> None:
         problems.append(f"{where}: split {cells['split']!r} is unknown; expected train, val or test")
     listing.problems += problems
     image, mask = (listing.root / cells[column] for column in ("image", "mask"))
-    if split and cells["image"] and image.is_file():
-        group = cells.get("group") or cells["id"]
-        kept_mask = mask if cells["mask"] and mask.is_file() else None
+    if split and cells["image"] and _exists(image):
+        kept_mask = mask if cells["mask"] and _exists(mask) else None
+        group = cells.get("group") or _own_group(image, cells)
         listing.entries.append(Entry(cells["id"], group, split, image, kept_mask, cells["text"], where))
+
+
+def _exists(path: Path) -> bool:
+    return split_slice(path)[0].is_file()
+
+
+def _own_group(image: Path, cells: dict[str, str]) -> str:
+    """Where the manifest names no patient, the slices of a volume are one, and every other image is its own."""
+    index = split_slice(image)[1]
+    return cells["id"] if index is None else cells["image"].removesuffix(f"#{index}")
 
 
 def _bad_paths(root: Path, where: str, cells: dict[str, str]) -> Iterator[str]:
     if not cells["image"]:
         yield f"{where}: no image is named; fill in the column 'image'"
     for column in ("image", "mask"):
-        if cells[column] and not (root / cells[column]).is_file():
+        if cells[column] and not _exists(root / cells[column]):
             yield f"{where}: {column} {cells[column]!r} does not exist; paths start at {root}"
 
 

@@ -27,7 +27,8 @@ from ..errors import ConfigError, DataError, RunError
 from ..stages.pretraining import Pretraining, build_unet
 from .config import PretrainConfig, to_dict
 from .device import resolve_device
-from .images import decode_image, digest, list_images, read_bytes, resize_image
+from .files import file_digest, list_images
+from .images import read_image, resize_image
 from .interrupts import interrupts_held
 from .layouts import MANIFESTS
 from .progress import Progress
@@ -148,9 +149,8 @@ def _read_images(
     with progress.task("read", len(paths), "images") as task:
         for index, path in enumerate(paths):
             try:
-                data = read_bytes(path)
-                images[index] = _fit(decode_image(data, path, config.window), path, config)
-                files.append({"name": path.name, "sha256": digest(data)})
+                images[index] = _fit(read_image(path, config.window), path, config)
+                files.append({"name": path.name, "sha256": file_digest(path)})
             except DataError as error:
                 problems.append(str(error))
             task.advance()

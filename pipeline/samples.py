@@ -14,7 +14,6 @@ from typing import Any
 from ..cache.table import IGNORE
 from ..errors import DataError
 from .classes import CLASSES_FILE, Classes, guess_binary, read_classes, undeclared
-from .images import Window
 from .inspection import (
     Inspection,
     MaskFile,
@@ -24,6 +23,7 @@ from .inspection import (
     split_groups,
 )
 from .layouts import list_entries
+from .rendering import Window
 
 __all__ = ["IGNORE", "Classes", "DataReport", "Dataset", "Sample", "check_data", "read_dataset", "scan_dataset"]
 
@@ -38,13 +38,14 @@ class Sample:
     split: str
     """train, val or test."""
     image: Path
+    """A file, or a slice of one (`FILE#INDEX`); so is the mask. `open_image` and `open_mask` read both."""
     mask: Path | None
     text: str
     """What the report says; "" where there is none."""
     size: tuple[int, int]
     """The image's own height and width in pixels."""
     image_digest: str
-    """SHA-256 of the image file, in hexadecimal."""
+    """SHA-256 of the image file, in hexadecimal; of a slice as `file_digest` says."""
     mask_digest: str | None
 
 
@@ -133,7 +134,7 @@ class _Scan:
 def check_data(data: Path, window: Window | None = None) -> DataReport:
     """Look at everything in a data folder or manifest and report what is there and what is wrong.
 
-    `window` is the intensity window of 16 bit images (see `read_image`).
+    `window` is the intensity window of images that need one (see `open_image`).
 
     Raises:
         DataError: There is no data of a known layout at the path.

@@ -15,7 +15,7 @@ from pathlib import Path
 import openpyxl
 
 from ..errors import DataError
-from .images import read_bytes
+from .files import read_bytes
 
 TABLE_SUFFIXES = frozenset({".csv", ".xlsx"})
 _QUOTE = "put quotes around text with commas"

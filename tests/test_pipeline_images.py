@@ -1,5 +1,3 @@
-import hashlib
-import re
 import struct
 import zlib
 from pathlib import Path
@@ -11,15 +9,7 @@ import tifffile
 from PIL import Image
 
 from textdiff.errors import ConfigError, DataError
-from textdiff.pipeline import decoding
-from textdiff.pipeline.images import (
-    file_digest,
-    list_images,
-    read_image,
-    read_mask,
-    resize_image,
-    resize_labels,
-)
+from textdiff.pipeline.images import read_image, read_mask, resize_image, resize_labels
 
 MONUSEG = Path(__file__).resolve().parents[2] / "shared" / "data" / "monuseg"
 
@@ -221,126 +211,6 @@ def test_an_rgb_mask_counts_as_grey_only_where_channels_agree(tmp_path):
         read_mask(save(tmp_path / "b.png", np.array([[[0, 0, 1]]], np.uint8)))
 
 
-# What cannot be used
-
-
-@pytest.mark.parametrize("keep", [0.999, 0.6, 0.1])
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("a.png", {}),
-        ("a.jpg", {}),
-        ("raw.tif", {}),
-        ("lzw.tif", {"compression": "tiff_lzw"}),
-        ("jpeg.tif", {"compression": "jpeg"}),
-    ],
-)
-def test_truncated_images_are_refused(tmp_path, name, options, keep):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    path = save(tmp_path / name, noise, **options)
-    read_image(path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(DataError, match=rf"{re.escape(str(path))} is truncated"):
-        read_image(path)
-
-
-@pytest.mark.parametrize("bits", [2, 16])
-def test_truncated_masks_are_refused(tmp_path, bits):
-    values = np.random.default_rng(0).integers(0, 4, (64, 64), dtype=np.uint16)
-    content = imagecodecs.png_encode(values) if bits == 16 else grey_png(values.astype(np.uint8), bits)
-    (tmp_path / "a.png").write_bytes(content[:-20])
-    with pytest.raises(DataError, match=r"a\.png is truncated or broken"):
-        read_mask(tmp_path / "a.png")
-
-
-def test_a_flipped_byte_is_noticed(tmp_path, rgb):
-    path = save(tmp_path / "a.png", rgb)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.png is truncated or broken"):
-        read_image(path)
-
-
-def test_files_that_are_no_images_say_so(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"")
-    (tmp_path / "b.png").write_bytes(b"<html>not found</html>")
-    with pytest.raises(DataError, match=r"a\.png is empty"):
-        read_image(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"b\.png is not a PNG, JPEG or TIFF file \(begins b'<html>no'\)"):
-        read_image(tmp_path / "b.png")
-    with pytest.raises(DataError, match=r"c\.png cannot be read: No such file"):
-        read_image(tmp_path / "c.png")
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "tif"])
-def test_ink_values_are_refused(tmp_path, rgb, suffix):
-    Image.fromarray(rgb).convert("CMYK").save(tmp_path / f"a.{suffix}")
-    with pytest.raises(DataError, match=r"holds (CMYK ink|SEPARATED) values; save it as RGB"):
-        read_image(tmp_path / f"a.{suffix}")
-
-
-@pytest.mark.parametrize("options", [{}, {"imagej": True}, {"volumetric": True}])
-def test_stacks_are_refused(tmp_path, options):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 16, 16), np.uint8), photometric="minisblack", **options)
-    with pytest.raises(DataError, match=r"a\.tif is a stack \(4, 16, 16\); export the one plane"):
-        read_image(tmp_path / "a.tif")
-
-
-def test_animations_are_refused(tmp_path, rgb):
-    frames = [Image.fromarray(rgb), Image.fromarray(255 - rgb)]
-    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
-    with pytest.raises(DataError, match=r"a\.png is an animation"):
-        read_image(tmp_path / "a.png")
-
-
-def test_floats_and_many_channels_are_refused(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.float32))
-    with pytest.raises(DataError, match="holds float32 values; save it as 8 or 16 bit integers"):
-        read_image(tmp_path / "a.tif")
-    five = np.zeros((8, 8, 5), np.uint8)
-    tifffile.imwrite(tmp_path / "b.tif", five, photometric="minisblack", planarconfig="contig")
-    with pytest.raises(DataError, match="has 5 channels; save it as grey, RGB or RGBA"):
-        read_image(tmp_path / "b.tif")
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_pictures_stored_turned_are_refused(tmp_path, rgb, suffix):
-    image = Image.fromarray(rgb)
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / f"a.{suffix}", exif=exif)
-    with pytest.raises(DataError, match=r"is stored turned \(orientation 6\); save it upright"):
-        read_image(tmp_path / f"a.{suffix}")
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
-def test_huge_images_are_refused_before_they_are_decoded(tmp_path, rgb, suffix, monkeypatch):
-    path = save(tmp_path / f"a.{suffix}", rgb)
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 599)
-    with pytest.raises(DataError, match="has 20 x 30 pixels, over the limit of 599; cut it into fields"):
-        read_image(path)
-
-
-def test_a_bomb_over_pillows_own_limit_is_an_error_of_ours(tmp_path):
-    Image.new("1", (15000, 15000)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="has 15000 x 15000 pixels, over the limit of 200000000"):
-        read_image(tmp_path / "a.png")
-
-
-def test_an_index_beyond_the_palette_is_refused(tmp_path):
-    image = Image.fromarray(np.array([[0, 3]], np.uint8)).convert("P")
-    image.putpalette(bytes(range(12)))
-    image.save(tmp_path / "a.png", bits=2)
-    content = (tmp_path / "a.png").read_bytes()
-    full = chunk(b"PLTE", bytes(range(12)))
-    assert full in content
-    (tmp_path / "a.png").write_bytes(content.replace(full, chunk(b"PLTE", bytes(range(6)))))
-    with pytest.raises(DataError, match="uses palette index 3, its palette ends at 1"):
-        read_image(tmp_path / "a.png")
-
-
 # Resizing
 
 
@@ -373,33 +243,6 @@ def test_images_are_averaged_when_they_shrink():
 def test_image_size_is_height_then_width(rgb):
     assert resize_image(rgb, (7, 9)).shape == (7, 9, 3)
     np.testing.assert_array_equal(resize_image(rgb, (20, 30)), rgb)
-
-
-# Files
-
-
-def test_file_digest_is_sha256(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert file_digest(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
-
-
-def test_images_are_listed_sorted_and_without_company(tmp_path, rgb):
-    for name in ("b.PNG", "a.tiff", "c.jpeg", "notes.txt", "._a.png"):
-        (tmp_path / name).touch()
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "d.png").touch()
-    assert [path.name for path in list_images(tmp_path)] == ["a.tiff", "b.PNG", "c.jpeg"]
-    assert list_images(tmp_path / "b.PNG") == [tmp_path / "b.PNG"]
-
-
-def test_listing_nothing_is_an_error(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"holds no images; expected a name ending in \.jpeg, \.jpg, \.png"):
-        list_images(tmp_path)
-    with pytest.raises(DataError, match=r"notes\.txt is not an image"):
-        list_images(tmp_path / "notes.txt")
-    with pytest.raises(DataError, match="does not exist; expected an image or a folder"):
-        list_images(tmp_path / "nowhere")
 
 
 @pytest.mark.real_data
