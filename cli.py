@@ -256,6 +256,14 @@ def pretrain_unet(config: configs.PretrainConfig, progress: Progress) -> Summary
     return pretrain_unet(config, progress)
 
 
+@command(configs.ConvertConfig)
+def convert_unet(config: configs.ConvertConfig, progress: Progress) -> Summary:
+    """Turn a checkpoint of OpenAI's guided-diffusion into a diffusers folder, exactly."""
+    from .pipeline.convert import convert_unet
+
+    return convert_unet(config, progress)
+
+
 @command(configs.CacheInfoConfig, app=cache_app, name="info")
 def cache_info(config: configs.CacheInfoConfig, progress: Progress) -> Summary:
     """Say what a cache holds."""

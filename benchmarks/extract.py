@@ -1,15 +1,22 @@
-"""What the pipeline around the UNet costs: images/s of extraction, divided by those of the bare truncated forward.
+"""What stage one costs around and inside the UNet: three measurements, each of ratios within one run.
 
-    python benchmarks/extract.py [--images 64] [--image-size 64] [--batch-size 8] [--device auto] [--json]
+    python benchmarks/extract.py efficiency [--images 48] [--image-size 64] [--batch-size 8]
+    python benchmarks/extract.py early-exit [--image-size 256] [--repeats 3]
+    python benchmarks/extract.py memory [--images 30 300]
 
-Both use the same UNet (random weights, made on the spot), blocks, timesteps and batch. The bare forward takes tensors
-that are in memory already and drops what it records. Extraction reads PNG files of twice the model's side and writes a
-cache into a temporary folder (TMPDIR says where, and so on which disk). After each unit of extraction comes a bare
-forward of as many images, since a machine's speed drifts, and the two of a pair are compared.
+All take --device and --json; UNets have random weights and are made on the spot, files go to a temporary folder (TMPDIR
+says where, and so on which disk).
 
-Two ratios: `units` is the loop alone (read, forward, write shards), the median over the pairs; `all` is the whole call
-less the time of loading the UNet, so also looking at the data and publishing the cache. 1 would mean that nothing but
-the UNet takes time.
+`efficiency`: images/s of extraction, divided by those of the bare truncated forward on tensors in memory, with the same
+UNet, blocks, timesteps and batch. Extraction reads PNG files of twice the model's side and writes a cache. A machine's
+speed drifts, so that extraction and bare forward take turns, and each extraction is compared with the bare forwards
+before and after it. Two figures: `loop`, from the first unit to the last shard on the disk; `call`, the whole call less
+the time of loading the UNet, so also looking at the data and publishing the cache.
+
+`early-exit`: time of the forward up to block 12 of the 256-pixel ADM architecture with 64 channels in place of 256,
+divided by that of the whole UNet as diffusers runs it.
+
+`memory`: peak anonymous memory of extracting few images and many, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -18,87 +25,230 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, UNet2DModel
+from peak_memory import Phase
 from PIL import Image
 
 from textdiff.pipeline.config import ExtractConfig
 from textdiff.pipeline.device import resolve_device
-from textdiff.pipeline.extract import extract_features, load_stage_one
+from textdiff.pipeline.extract import extract_features
+from textdiff.pipeline.frozen_models import load_stage_one
 from textdiff.pipeline.progress import Progress, Task
 from textdiff.pipeline.stage_one import StageOne
 from textdiff.stages.noise import draw_noise
 from textdiff.stages.pretraining import build_unet
 
+Result = TypeVar("Result")
+
 CHANNELS = (64, 128, 192, 256)
 BLOCKS = (2, 4, 6, 7)
 """One of each level, the last of all included: nothing is cut off, and the cache is at its largest."""
+QATA_BLOCKS = (4, 6, 8, 12)
+"""The paper's blocks for QaTa-COV19, of the 18 that the 256-pixel ADM architecture has."""
 
 
 def main() -> None:
-    """Measure and print the ratios."""
+    """Measure and print."""
     args = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(args, Path(folder))
-    print(json.dumps(found) if args.json else "\n".join(lines(found)))
+        found = args.measure(args, Path(folder))
+    about = {"device": resolve_device(args.device), "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
+    print(json.dumps({**about, **found}, indent=None if args.json else 1))
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=64, help="images to extract")
-    parser.add_argument("--image-size", type=int, default=64, help="side in pixels, a multiple of 8")
-    parser.add_argument("--batch-size", type=int, default=ExtractConfig.batch_size)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--device", default="auto")
+    common.add_argument("--json", action="store_true", help="print one line")
+    parts = parser.add_subparsers(required=True)
+    part = parts.add_parser("efficiency", parents=[common])
+    part.add_argument("--images", type=int, default=48)
+    part.add_argument("--image-size", type=int, default=64, help="side in pixels, a multiple of 8")
+    part.add_argument("--batch-size", type=int, default=ExtractConfig.batch_size)
+    part.add_argument("--repeats", type=int, default=3)
+    part.set_defaults(measure=measure_efficiency)
+    part = parts.add_parser("early-exit", parents=[common])
+    part.add_argument("--image-size", type=int, default=256, help="side in pixels, a multiple of 32")
+    part.add_argument("--repeats", type=int, default=3)
+    part.set_defaults(measure=measure_early_exit)
+    part = parts.add_parser("memory", parents=[common])
+    part.add_argument("--images", type=int, nargs="+", default=[30, 300])
+    part.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    part.set_defaults(measure=measure_memory)
     return parser.parse_args()
 
 
-def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Make a UNet and data in `folder`, which needs room for a cache as well, and extract."""
-    device = resolve_device(args.device)
-    n_parameters = save_unet(folder / "unet", args.image_size)
-    settings = {
-        "unet": f"diffusers:{folder / 'unet'}",
-        "blocks": BLOCKS,
-        "image_size": args.image_size,
-        "batch_size": args.batch_size,
-        "device": device,
-    }
-    config = ExtractConfig(
-        data=write_images(folder / "data", args.images, 2 * args.image_size), cache=folder, **settings
+def measure_efficiency(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Extraction and bare forwards in turns."""
+    config = make_extraction(
+        folder,
+        args.images,
+        image_size=args.image_size,
+        channels=CHANNELS,
+        device=args.device,
+        batch_size=args.batch_size,
     )
     few = write_images(folder / "few", args.batch_size, 2 * args.image_size)
-    extract(replace(config, data=few))  # what is done once, such as choosing kernels, is not counted
+    extract_features(replace(config, data=few, cache=folder / "few-cache"))  # kernels are chosen once
+    stage_one, load_s = timed(lambda: load_stage_one(config))
+    bare_s = [bare_forwards(stage_one, config, args.images)]
+    loop_s, call_s = [], []
+    for index in range(args.repeats):
+        clock, cache = LoopClock(), folder / f"cache{index}"
+        _, seconds = timed(lambda cache=cache, clock=clock: extract_features(replace(config, cache=cache), clock))
+        loop_s.append(clock.seconds)
+        call_s.append(seconds - load_s)
+        bare_s.append(bare_forwards(stage_one, config, args.images))
+    beside = [(before + after) / 2 for before, after in pairwise(bare_s)]
     return {
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "n_parameters": n_parameters,
+        "n_parameters": sum(weight.numel() for weight in stage_one.frozen.model.parameters()),
         "images": args.images,
         "image_size": args.image_size,
         "batch_size": args.batch_size,
         "timesteps": config.timesteps,
-        "blocks": BLOCKS,
-        **extract(config),
-        "load_average": os.getloadavg()[0],
+        "blocks": config.blocks,
+        "bare_images_per_s": args.images / statistics.median(bare_s),
+        "loop_images_per_s": args.images / statistics.median(loop_s),
+        "call_images_per_s": args.images / statistics.median(call_s),
+        "load_s": load_s,
+        "loop_per_bare": [bare / loop for bare, loop in zip(beside, loop_s, strict=True)],
+        "call_per_bare": [bare / call for bare, call in zip(beside, call_s, strict=True)],
+        "median_loop_per_bare": statistics.median(bare / loop for bare, loop in zip(beside, loop_s, strict=True)),
+        "median_call_per_bare": statistics.median(bare / call for bare, call in zip(beside, call_s, strict=True)),
     }
 
 
-def save_unet(folder: Path, image_size: int) -> int:
-    """Save a random UNet with its noise schedule; its number of parameters."""
-    unet = build_unet(image_size, CHANNELS, layers=1, seed=0)
-    unet.save_pretrained(folder)
-    DDPMScheduler().save_pretrained(folder)
-    return int(unet.num_parameters())
+def bare_forwards(stage_one: StageOne, config: ExtractConfig, n_images: int) -> float:
+    """Seconds for as many images in tensors, in the same batches, dropping what is recorded."""
+    images = torch.rand(config.batch_size, 3, config.side, config.side, device=stage_one.device) * 2 - 1
+    noise = draw_noise((3, config.side, config.side), seed=config.seed, kind="shared", sample_ids=())[0]
+    sizes = [min(config.batch_size, n_images - start) for start in range(0, n_images, config.batch_size)]
+
+    def run() -> None:
+        for size in sizes:
+            stage_one.recorder.record(images[:size], config.timesteps, noise)
+        if stage_one.device.startswith("cuda"):
+            torch.cuda.synchronize(stage_one.device)
+
+    return timed(run)[1]
+
+
+class LoopClock(Progress):
+    """Takes the time of the one task that an extraction reports: all its units."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def task(self, label: str, total: int, unit: str) -> Iterator[Task]:
+        """Time the task."""
+        started = time.perf_counter()
+        with super().task(label, total, unit) as task:
+            yield task
+        self.seconds = time.perf_counter() - started
+
+
+def measure_early_exit(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The truncated forward and the whole one in turns, one image at three timesteps."""
+    adm_unet(args.image_size).save_pretrained(folder / "unet")
+    DDPMScheduler().save_pretrained(folder / "unet")
+    data = write_images(folder / "data", 1, args.image_size)
+    config = ExtractConfig(
+        data=data,
+        cache=folder / "cache",
+        unet=f"diffusers:{folder / 'unet'}",
+        blocks=QATA_BLOCKS,
+        image_size=args.image_size,
+        device=args.device,
+        precision="float32",
+    )
+    stage_one = load_stage_one(config)
+    model, n_timesteps = stage_one.frozen.model, len(config.timesteps)
+    x = torch.randn(n_timesteps, 3, args.image_size, args.image_size, device=stage_one.device)
+    x = x.contiguous(memory_format=torch.channels_last)
+    t = torch.tensor(config.timesteps, device=stage_one.device)
+    exit_s, whole_s = [], []
+    with torch.inference_mode():
+        for _ in range(args.repeats + 1):
+            exit_s.append(timed(lambda: stage_one.recorder.truncated(x, t))[1])
+            whole_s.append(timed(lambda: model(x, t))[1])
+    ratios = [part / whole for part, whole in zip(exit_s[1:], whole_s[1:], strict=True)]  # the first warms up
+    return {
+        "n_parameters": sum(weight.numel() for weight in model.parameters()),
+        "blocks": QATA_BLOCKS,
+        "image_size": args.image_size,
+        "exit_s": exit_s[1:],
+        "whole_s": whole_s[1:],
+        "exit_per_whole": ratios,
+        "median_exit_per_whole": statistics.median(ratios),
+    }
+
+
+def adm_unet(image_size: int) -> UNet2DModel:
+    """The architecture of guided-diffusion's 256-pixel model, with 64 channels where that has 256."""
+    torch.manual_seed(0)
+    return UNet2DModel(
+        sample_size=image_size,
+        out_channels=6,
+        block_out_channels=tuple(64 * factor for factor in (1, 1, 2, 2, 4, 4)),
+        layers_per_block=2,
+        down_block_types=("ResnetDownsampleBlock2D",) * 3 + ("AttnDownBlock2D",) * 3,
+        up_block_types=("AttnUpBlock2D",) * 3 + ("ResnetUpsampleBlock2D",) * 3,
+        resnet_time_scale_shift="scale_shift",
+        downsample_type="resnet",
+        upsample_type="resnet",
+        attention_head_dim=64,
+        attn_norm_num_groups=32,
+    ).eval()
+
+
+def measure_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Peak anonymous memory of one extraction a process, by its number of images."""
+    if args.alone:
+        config = make_extraction(folder, args.images[0], image_size=64, channels=(32, 64, 64, 64), device=args.device)
+        with Phase() as phase:
+            extract_features(config)
+        return {"peak_anon_bytes": phase.peak_bytes, "seconds": phase.seconds}
+    peaks = {n: json.loads(in_own_process(args, n))["peak_anon_bytes"] for n in args.images}
+    return {"peak_anon_bytes": peaks, "most_per_least": max(peaks.values()) / min(peaks.values())}
+
+
+def in_own_process(args: argparse.Namespace, n_images: int) -> str:
+    """The line that the measurement prints when it runs alone."""
+    command = [sys.executable, __file__, "memory", "--alone", "--json", "--device", args.device]
+    return subprocess.run([*command, "--images", str(n_images)], capture_output=True, text=True, check=True).stdout
+
+
+def make_extraction(
+    folder: Path, n_images: int, *, image_size: int, channels: tuple[int, ...], device: str, batch_size: int = 8
+) -> ExtractConfig:
+    """A random UNet and random images on the disk, and the settings that extract them."""
+    build_unet(image_size, channels, layers=1, seed=0).save_pretrained(folder / "unet")
+    DDPMScheduler().save_pretrained(folder / "unet")
+    return ExtractConfig(
+        data=write_images(folder / "data", n_images, 2 * image_size),
+        cache=folder / "cache",
+        unet=f"diffusers:{folder / 'unet'}",
+        blocks=BLOCKS,
+        image_size=image_size,
+        device=device,
+        batch_size=batch_size,
+    )
 
 
 def write_images(folder: Path, n: int, side: int) -> Path:
@@ -113,76 +263,11 @@ def write_images(folder: Path, n: int, side: int) -> Path:
     return folder
 
 
-def extract(config: ExtractConfig) -> dict[str, Any]:
-    """Rates and ratios of one extraction into a new cache, which is removed afterwards."""
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """What `work` gives, and its seconds."""
     started = time.perf_counter()
-    stage_one = load_stage_one(config)
-    load_s = time.perf_counter() - started
-    clock = Clock(stage_one, config)
-    with tempfile.TemporaryDirectory(dir=config.cache) as folder:
-        started = time.perf_counter()
-        n_images = extract_features(replace(config, cache=Path(folder)), clock).n_samples
-        call_s = time.perf_counter() - started
-    bare_s, units_s, all_s = sum(clock.bare_s), sum(clock.unit_s), call_s - sum(clock.bare_s) - load_s
-    ratios = [bare / unit for bare, unit in zip(clock.bare_s, clock.unit_s, strict=True)]
-    return {
-        "bare_images_per_s": n_images / bare_s,
-        "units_images_per_s": n_images / units_s,
-        "all_images_per_s": n_images / all_s,
-        "load_s": load_s,
-        "ratios": ratios,
-        "units_per_bare": statistics.median(ratios),
-        "all_per_bare": bare_s / all_s,
-    }
-
-
-class Clock(Progress):
-    """Takes the time of each unit of an extraction, and after each that of a bare forward of as many images."""
-
-    def __init__(self, stage_one: StageOne, config: ExtractConfig) -> None:
-        shape = (3, config.image_size, config.image_size)
-        device = stage_one.device
-        self._stage_one, self._timesteps = stage_one, config.timesteps
-        self._images = torch.rand(config.batch_size, *shape, device=device) * 2 - 1
-        self._noise = draw_noise(shape, seed=config.seed, kind="shared", sample_ids=())[0].to(device)
-        self._mark = 0.0
-        self.unit_s: list[float] = []
-        self.bare_s: list[float] = []
-
-    @contextmanager
-    def task(self, label: str, total: int, unit: str) -> Iterator[Task]:
-        """Follow the units, the one task that an extraction reports."""
-        del label, total, unit
-        self._mark = time.perf_counter()
-        yield self
-
-    def advance(self, n: int = 1, **figures: float) -> None:
-        """A unit of `n` images is done."""
-        del figures
-        self.unit_s.append(self._lap())
-        self._stage_one.recorder.record(self._images[:n], self._timesteps, self._noise)
-        if self._stage_one.device.startswith("cuda"):
-            torch.cuda.synchronize(self._stage_one.device)
-        self.bare_s.append(self._lap())
-
-    def _lap(self) -> float:
-        before, self._mark = self._mark, time.perf_counter()
-        return self._mark - before
-
-
-def lines(found: dict[str, Any]) -> Iterator[str]:
-    """The result for people."""
-    yield (
-        f"{found['device']}, {found['threads']} threads, load average {found['load_average']:.1f}; UNet of "
-        f"{found['n_parameters'] / 1e6:.1f} M random parameters, {found['images']} images of {found['image_size']} "
-        f"pixels, timesteps {found['timesteps']}, blocks {found['blocks']}, batches of {found['batch_size']}"
-    )
-    yield (
-        f"images/s: bare forward {found['bare_images_per_s']:.2f}, units {found['units_images_per_s']:.2f}, "
-        f"all {found['all_images_per_s']:.2f} (loading the UNet, {found['load_s']:.2f} s, left out)"
-    )
-    yield f"units / bare forward, batch by batch: {', '.join(f'{ratio:.2f}' for ratio in found['ratios'])}"
-    yield f"pipeline / bare forward: units {found['units_per_bare']:.3f} (median), all {found['all_per_bare']:.3f}"
+    result = work()
+    return result, time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class ArrayLayout:
     name: str
     """Its place in the group."""
     axes: tuple[str, ...]
-    """Names of its axes; the first is `row`, or `text`."""
+    """Names of its axes; the first is `row`, `text` or `component`."""
     row_shape: tuple[int, ...]
     """Shape of one row, which is one inner chunk."""
     dtype: np.dtype[Any]
@@ -41,6 +41,18 @@ def features_layout(
     """Activations of one block at one timestep; `shape` is (y, x, channel)."""
     axes = ("row", "y", "x", "channel")
     return ArrayLayout(f"features/{block}/{timestep}", axes, shape, np.dtype(dtype), rows_per_shard)
+
+
+def scales_layout(block: int, timestep: int, n_channels: int, rows_per_shard: int) -> ArrayLayout:
+    """What one step of the int8 activations is worth, for each row and channel."""
+    name = f"scales/{block}/{timestep}"
+    return ArrayLayout(name, ("row", "channel"), (n_channels,), np.dtype("float32"), rows_per_shard)
+
+
+def projection_layout(block: int, timestep: int, shape: tuple[int, int]) -> ArrayLayout:
+    """The UNet's mean activation, then the principal components; `shape` is (1 + components, channel), one shard."""
+    name = f"projections/{block}/{timestep}"
+    return ArrayLayout(name, ("component", "channel"), shape[1:], np.dtype("float32"), shape[0])
 
 
 def images_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Unit:
     conditions: Mapping[str, Any]
     """Device, threads and library versions: they change last bits, not identity."""
     shards: tuple[ShardRecord, ...]
+    """One for each block and timestep, and for int8 one of its scales."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Unit:
@@ -56,6 +57,30 @@ class Unit:
             conditions=dict(values["conditions"]),
             shards=tuple(ShardRecord(**shard) for shard in values["shards"]),
         )
+
+
+@dataclass(frozen=True)
+class ProjectionRecord:
+    """The principal components that a block's channels at one timestep were projected on."""
+
+    block: int
+    timestep: int
+    shape: tuple[int, int]
+    """(1 + components, channels of the UNet): the mean comes first."""
+    digest: str
+    """SHA-256 of the numbers, float32 and little-endian: the same components, the same features."""
+    shard: ShardRecord
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        """(block, timestep)."""
+        return self.block, self.timestep
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ProjectionRecord:
+        """The inverse of `dataclasses.asdict`, from JSON."""
+        n_rows, n_channels = values["shape"]
+        return cls(**{**values, "shape": (n_rows, n_channels), "shard": ShardRecord(**values["shard"])})
 
 
 @dataclass(frozen=True)
@@ -80,7 +105,7 @@ class Manifest:
     rows: tuple[RowKey | None, ...]
     """For each row what it was made from; `None` where the row was skipped to begin a new shard."""
     block_shapes: Mapping[int, tuple[int, int, int]]
-    """Block → (y, x, channel)."""
+    """Block → (y, x, channel) as stored."""
     units: tuple[Unit, ...] = ()
     texts: TextSpec | None = None
     """`None`: no sample has a text."""
@@ -89,6 +114,8 @@ class Manifest:
     """Shards of images, labels and texts."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of `features`, `texts`, `labels` and the file of `samples`."""
+    projections: tuple[ProjectionRecord, ...] = ()
+    """By block and timestep; a pair without one has the UNet's own channels."""
     complete: bool = False
     """Whether everything that the sample table names is there."""
 
@@ -102,6 +129,7 @@ class Manifest:
 
     def shards(self) -> Iterable[ShardRecord]:
         """Every shard of the cache."""
+        yield from (projection.shard for projection in self.projections)
         for unit in self.units:
             yield from unit.shards
         yield from (light.shard for light in self.light_shards)
@@ -110,7 +138,7 @@ class Manifest:
 def write_manifest(root: Path, manifest: Manifest, name: str | Path = MANIFEST) -> None:
     """Write the manifest durably; equal manifests give equal bytes."""
     units = sorted(manifest.units, key=lambda unit: (unit.rows, unit.timesteps, unit.blocks))
-    values = {**asdict(manifest), "format": FORMAT, "units": [asdict(unit) for unit in units]}
+    values = {**vars(manifest), "format": FORMAT, "units": units}
     values["block_shapes"] = {str(block): shape for block, shape in manifest.block_shapes.items()}
     write_json(root / name, values)
 
@@ -140,12 +168,12 @@ def begin_journal(root: Path, plan: Manifest) -> None:
     """Record what is about to be made, with the rows given to each image; units already in a journal are kept."""
     units = read_journal(root)
     write_manifest(root, replace(plan, units=()), PLAN)
-    write_durably(root / JOURNAL, (canonical_json(asdict(unit)) + b"\n" for unit in units))
+    write_durably(root / JOURNAL, (canonical_json(unit) + b"\n" for unit in units))
 
 
 def record_unit(root: Path, unit: Unit) -> None:
     """Add a finished unit, whose shards are on the disk, to the journal."""
-    append_line(root / JOURNAL, asdict(unit))
+    append_line(root / JOURNAL, unit)
 
 
 def read_journal(root: Path) -> tuple[Unit, ...]:
@@ -171,4 +199,5 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
         light_shards=tuple(LightShard.from_dict(light) for light in values["light_shards"]),
         digests=values["digests"],
         complete=values["complete"],
+        projections=tuple(ProjectionRecord.from_dict(record) for record in values.get("projections", ())),
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import CacheError, CacheIncompleteError, CacheMismatchError
 from .manifest import PLAN, Manifest, RowKey, read_journal, read_manifest
+from .maps import QUANTISED
 from .spec import NOT_IDENTIFYING, FeatureSpec
 
 
@@ -36,6 +37,8 @@ class WorkPlan:
     """For each sample asked for, its row."""
     pending: tuple[PendingUnit, ...]
     """The units to make, in order."""
+    unfitted: tuple[tuple[int, int], ...]
+    """(block, timestep) whose projection has to be fitted and written before the units."""
     size_bytes: int
     """What the pending units will add to the disk."""
 
@@ -67,7 +70,7 @@ def read_state(root: Path, *, resume: bool) -> Manifest | None:
     if plan is None or published is None:
         return replace(plan or published, units=units)  # type: ignore[type-var]
     # The plan was made before publishing began, which may have dropped what it was about to write anew.
-    return replace(published, rows=plan.rows, block_shapes=plan.block_shapes, units=units)
+    return replace(published, rows=plan.rows, block_shapes=plan.block_shapes, projections=plan.projections, units=units)
 
 
 def plan_work(
@@ -83,13 +86,13 @@ def plan_work(
         state: what `read_state` found.
         spec: of the features asked for.
         keys: for each sample, what its activations are made from.
-        block_shapes: block asked for → (y, x, channel).
+        block_shapes: block asked for → (y, x, channel) as the UNet gives them.
         timesteps: asked for.
 
     Raises:
         CacheMismatchError: if the features that are there are not those that this request needs.
     """
-    manifest = state or Manifest(spec, (), block_shapes)
+    manifest = state or Manifest(spec, (), {})
     differences = manifest.features.differences(spec)
     if differences:
         raise CacheMismatchError(
@@ -98,30 +101,49 @@ def plan_work(
             + "\nextract into a new cache, or give the settings that made this one"
         )
     rows, sample_rows = _assign_rows(manifest, keys)
-    shapes = {**manifest.block_shapes, **block_shapes}
+    stored = {block: (y, x, min(channel, spec.pca or channel)) for block, (y, x, channel) in block_shapes.items()}
+    shapes = {**manifest.block_shapes, **stored}
     features = replace(manifest.features, **{name: getattr(spec, name) for name in NOT_IDENTIFYING})  # the newest
     manifest = replace(manifest, features=features, rows=rows, block_shapes=shapes)
     pending = _pending_units(manifest, sample_rows, sorted(block_shapes), timesteps)
-    return WorkPlan(manifest, sample_rows, pending, sum(_size_bytes(unit, manifest) for unit in pending))
+    projected = [block for block in sorted(block_shapes) if stored[block] != block_shapes[block]]
+    return WorkPlan(
+        manifest,
+        sample_rows,
+        pending,
+        unfitted=_unfitted(manifest, pending, projected),
+        size_bytes=sum(_size_bytes(unit, manifest) for unit in pending),
+    )
 
 
 def _assign_rows(manifest: Manifest, keys: Sequence[RowKey]) -> tuple[tuple[RowKey | None, ...], tuple[int, ...]]:
     """Rows of known images stay; others are appended from the next shard on."""
-    known = {key: row for row, key in enumerate(manifest.rows) if key and _is_whole(manifest, row)}
+    size, common = manifest.features.rows_per_shard, _rows_of_every_unit(manifest)
+    known = {key: row for row, key in enumerate(manifest.rows) if key and row in common.get(row // size, {row})}
     rows = list(manifest.rows)
     new = [key for key in keys if key not in known]
     if new:
-        rows += [None] * (-len(rows) % manifest.features.rows_per_shard)
+        rows += [None] * (-len(rows) % size)
     for key in new:
         known[key] = len(rows)
         rows.append(key)
     return tuple(rows), tuple(known[key] for key in keys)
 
 
-def _is_whole(manifest: Manifest, row: int) -> bool:
-    """Whether every unit of the row's shard has the row: not so where it was left out of the data for a while."""
-    size = manifest.features.rows_per_shard
-    return all(row in unit.rows for unit in manifest.units if unit.rows[0] // size == row // size)
+def _rows_of_every_unit(manifest: Manifest) -> dict[int, set[int]]:
+    """Shard → the rows that each of its units has: not a row that was left out of the data for a while."""
+    common: dict[int, set[int]] = {}
+    for unit in manifest.units:
+        group = unit.rows[0] // manifest.features.rows_per_shard
+        common[group] = common.get(group, set(unit.rows)).intersection(unit.rows)
+    return common
+
+
+def _unfitted(
+    manifest: Manifest, pending: Sequence[PendingUnit], projected: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    needed = {(b, t) for unit in pending for b in unit.blocks for t in unit.timesteps if b in projected}
+    return tuple(sorted(needed - {record.pair for record in manifest.projections}))
 
 
 def _pending_units(
@@ -143,7 +165,9 @@ def _pending_units(
 
 
 def _size_bytes(unit: PendingUnit, manifest: Manifest) -> int:
-    item = np.dtype(manifest.features.dtype).itemsize
-    channels = sum(int(np.prod(manifest.block_shapes[block])) for block in unit.blocks)
+    dtype = np.dtype(manifest.features.dtype)
+    shapes = [manifest.block_shapes[block] for block in unit.blocks]
+    maps = sum(y * x * channel for y, x, channel in shapes) * dtype.itemsize
+    scales = sum(channel for *_, channel in shapes) * 4 if dtype == QUANTISED else 0
     images = manifest.features.image_size**2 * 4
-    return len(unit.rows) * (channels * len(unit.timesteps) * item + images)
+    return len(unit.rows) * ((maps + scales) * len(unit.timesteps) + images)

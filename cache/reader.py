@@ -1,9 +1,10 @@
-"""Reads a cache: opens only the shards that are asked for, and gives rows as views of the mapped files."""
+"""Reads a cache: opens only the shards that are asked for; single rows are views of mapped files, many come in bulk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CacheIncompleteError, CacheMismatchError, CacheNotFoundError
-from .layout import ArrayLayout, features_layout, images_layout, labels_layout, texts_layouts
+from .layout import ArrayLayout, features_layout, images_layout, labels_layout, scales_layout, texts_layouts
 from .manifest import Manifest, read_manifest
-from .shards import ShardFile
+from .maps import QUANTISED, StoredMaps
+from .projections import Projections, read_projections
+from .shards import ShardFile, read_rows
 from .table import SampleRow, SampleTable, read_table
 
-MAX_OPEN_SHARDS = 128
+MAX_OPEN_SHARDS = 256
+"""Half of it for int8, whose scales have shards of their own; processes may have 1,024 files open as a rule."""
 
 
 class FeatureReader:
     """A whole cache, open for reading.
+
+    It may be used by several threads, in processes forked from this one, and in others that it is sent to (it is sent
+    as the cache's path, so that these open what they need themselves).
 
     Args:
         root: the cache's folder.
@@ -37,9 +44,12 @@ class FeatureReader:
         self.table: SampleTable = read_table(self.root)
         rows = {sample.row for sample in self.table.samples}
         self.pairs = frozenset(pair for pair, covered in self.manifest.coverage().items() if rows <= covered)
-        self._checked: dict[str, set[int]] = {}
         # Each open shard holds a file descriptor; a shard that is dropped stays mapped while rows of it are in use.
-        self._shard = lru_cache(maxsize=MAX_OPEN_SHARDS)(self._open_shard)
+        # The function must not know the reader: in a circle with it, shards would outlive it.
+        self._shard = lru_cache(maxsize=MAX_OPEN_SHARDS)(partial(_open_shard, self.root, {}))
+
+    def __reduce__(self) -> tuple[type[FeatureReader], tuple[Path]]:
+        return FeatureReader, (self.root,)
 
     @property
     def samples(self) -> tuple[SampleRow, ...]:
@@ -74,10 +84,45 @@ class FeatureReader:
             )
 
     def features(self, block: int, timestep: int, row: int) -> npt.NDArray[Any]:
-        """Activations of one row, [y, x, channel] in the cache's dtype: a view of the file, checked on first use."""
-        spec = self.manifest.features
-        shape = self.manifest.block_shapes[block]
-        return self._row(features_layout(block, timestep, shape, spec.dtype, spec.rows_per_shard), row)
+        """Activations of one row, [y, x, channel], checked on first use.
+
+        Float caches give a view of the file in its dtype; int8 ones give a new float32 array.
+        """
+        return self.stored(block, timestep, row).activations
+
+    def stored(self, block: int, timestep: int, row: int) -> StoredMaps:
+        """One row as it is stored: views of the files [y, x, channel] and, for int8, [channel]."""
+        values, scales = self._layouts(block, timestep)
+        return StoredMaps(self._row(values, row), None if scales is None else self._row(scales, row))
+
+    def read(
+        self, blocks: Sequence[int], timesteps: Sequence[int], rows: Sequence[int], *, workers: int = 4
+    ) -> dict[tuple[int, int], StoredMaps]:
+        """Many rows at once, in memory of their own, every one of them checked.
+
+        Args:
+            blocks: cached blocks.
+            timesteps: cached timesteps.
+            rows: distinct rows, in the order in which they are wanted.
+            workers: threads; each reads one shard at a time.
+
+        Returns:
+            (block, timestep) → values [row, y, x, channel] and, for int8, scales [row, channel].
+        """
+        self.require(blocks, timesteps)
+        found, tasks = {}, []
+        for pair in ((block, timestep) for block in blocks for timestep in timesteps):
+            arrays = [(layout, _empty(layout, len(rows))) for layout in self._layouts(*pair) if layout]
+            found[pair] = StoredMaps(*(array for _, array in arrays))
+            tasks += [task for layout, array in arrays for task in self._by_shard(layout, array, rows)]
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(lambda task: read_rows(*task), tasks))
+        return found
+
+    def projections(self, blocks: Sequence[int], timesteps: Sequence[int]) -> Projections:
+        """What the activations of these pairs were projected on; nothing for a pair with the UNet's own channels."""
+        records = (r for r in self.manifest.projections if r.block in blocks and r.timestep in timesteps)
+        return read_projections(self.root, records)
 
     def labels(self, row: int) -> npt.NDArray[np.uint8]:
         """Class indices of one row, uint8 [y, x]; the table's `ignore` where not labelled."""
@@ -106,10 +151,23 @@ class FeatureReader:
         group, position = layout.locate(row)
         return self._shard(layout, group).row(position)
 
-    def _open_shard(self, layout: ArrayLayout, group: int) -> ShardFile:
-        path = layout.shard_path(group)
-        checked = self._checked.setdefault(path, set())
-        return ShardFile(self.root / path, layout.row_shape, layout.dtype, layout.rows_per_shard, checked)
+    def _layouts(self, block: int, timestep: int) -> tuple[ArrayLayout, ArrayLayout | None]:
+        """Of the values and, for int8, of the scales."""
+        spec, shape = self.manifest.features, self.manifest.block_shapes[block]
+        values = features_layout(block, timestep, shape, spec.dtype, spec.rows_per_shard)
+        quantised = spec.dtype == QUANTISED
+        return values, scales_layout(block, timestep, shape[2], spec.rows_per_shard) if quantised else None
+
+    def _by_shard(
+        self, layout: ArrayLayout, array: npt.NDArray[Any], rows: Sequence[int]
+    ) -> Iterator[tuple[Path, Mapping[int, npt.NDArray[Any]], int]]:
+        """What `read_rows` is to be told for each shard that holds some of the rows."""
+        groups: dict[int, dict[int, npt.NDArray[Any]]] = {}
+        for row, out in zip(rows, array, strict=True):
+            group, position = layout.locate(row)
+            groups.setdefault(group, {})[position] = out
+        for group, outs in groups.items():
+            yield self.root / layout.shard_path(group), outs, layout.rows_per_shard
 
     def _whole_manifest(self) -> Manifest:
         manifest = read_manifest(self.root)
@@ -120,6 +178,17 @@ class FeatureReader:
         raise CacheIncompleteError(
             f"{self.root}: its extraction did not finish; repeat the `textdiff extract-features` command with --resume"
         )
+
+
+def _open_shard(root: Path, checked: dict[str, bytearray], layout: ArrayLayout, group: int) -> ShardFile:
+    """Map a shard; what was found right in it before is not checked again."""
+    path = layout.shard_path(group)
+    known = checked.setdefault(path, bytearray(layout.rows_per_shard))
+    return ShardFile(root / path, layout.row_shape, layout.dtype, layout.rows_per_shard, known)
+
+
+def _empty(layout: ArrayLayout, n_rows: int) -> npt.NDArray[Any]:
+    return np.empty((n_rows, *layout.row_shape), layout.dtype)
 
 
 def _list(numbers: Sequence[int]) -> str:

@@ -9,7 +9,9 @@ generic pipeline between, lets rows be written from and mapped into memory as th
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from .durable import write_durably
 
 ABSENT = np.uint64(2**64 - 1)
 CRC_BYTES = 4
+PIECE_BYTES = 1 << 18
+"""Read and checked at once: small enough that the checksum finds the piece in the processor's cache (measured)."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +53,26 @@ def write_shard(root: Path, path: str, rows: Mapping[int, npt.NDArray[Any]], row
         rows: position in the shard → one row's array, all of one shape and dtype.
         rows_per_shard: how many rows the shard has room for.
     """
-    pieces: list[npt.NDArray[np.uint8]] = []
-    checksums: list[npt.NDArray[np.uint8]] = []
     index = np.full((rows_per_shard, 2), ABSENT, dtype="<u8")
-    offset = 0
-    for position in sorted(rows):
-        data = _bytes_of(rows[position])
-        checksums.append(_checksum(data))
-        pieces += [data, checksums[-1]]
-        index[position] = offset, data.size + CRC_BYTES
-        offset += data.size + CRC_BYTES
-    pieces += [_bytes_of(index), _checksum(_bytes_of(index))]
-    write_durably(root / path, (piece.data for piece in pieces))
-    told = google_crc32c.value(np.concatenate([*checksums, _bytes_of(index)]))
-    return ShardRecord(path, sum(piece.size for piece in pieces), f"{told:08x}")
+    told = 0
+
+    def pieces() -> Iterator[memoryview]:
+        nonlocal told
+        offset = 0
+        for position in sorted(rows):
+            data = _bytes_of(rows[position])
+            checksum = _checksum(data)  # just before the row is written, while it is near the processor
+            told = google_crc32c.extend(told, checksum)
+            index[position] = offset, data.size + CRC_BYTES
+            offset += data.size + CRC_BYTES
+            yield data.data
+            yield checksum.data
+        told = google_crc32c.extend(told, _bytes_of(index))
+        yield _bytes_of(index).data
+        yield _checksum(_bytes_of(index)).data
+
+    size_bytes = write_durably(root / path, pieces())
+    return ShardRecord(path, size_bytes, f"{told:08x}")
 
 
 class ShardFile:
@@ -73,7 +83,7 @@ class ShardFile:
         row_shape: shape of one row's array.
         dtype: dtype of the array.
         rows_per_shard: how many rows the shard has room for.
-        checked: positions of rows that were found right before; added to.
+        checked: for each position, whether the row was found right before; written to.
 
     Raises:
         CacheCorruptError: if the file is absent, or its index is not the one that was written.
@@ -85,20 +95,14 @@ class ShardFile:
         row_shape: tuple[int, ...],
         dtype: np.dtype[Any],
         rows_per_shard: int,
-        checked: set[int] | None = None,
+        checked: bytearray | None = None,
     ) -> None:
         self._path, self._row_shape, self._dtype = path, row_shape, dtype
-        try:
-            with path.open("rb") as file:
-                # A private mapping is writable in memory only, which spares torch's warning about read-only arrays.
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        except (FileNotFoundError, ValueError) as error:
-            raise CacheCorruptError(
-                f"{path}: absent or empty; extract into a new cache, or restore the file"
-            ) from error
-        self._bytes = np.frombuffer(mapped, np.uint8)
-        self._index = self._read_index(rows_per_shard)
-        self._checked = set() if checked is None else checked
+        with _opened(path) as file:
+            self._index = _read_index(path, file, rows_per_shard)
+            # A private mapping is writable in memory only, which spares torch's warning about read-only arrays.
+            self._bytes = np.frombuffer(mmap.mmap(file, 0, access=mmap.ACCESS_COPY), np.uint8)
+        self._checked = bytearray(rows_per_shard) if checked is None else checked
 
     def row(self, position: int) -> npt.NDArray[Any]:
         """The row at `position`: a view of the mapped file, no copy.
@@ -106,25 +110,88 @@ class ShardFile:
         Raises:
             CacheCorruptError: if the row is absent or its checksum differs.
         """
-        offset, size = (int(number) for number in self._index[position])
         count = int(np.prod(self._row_shape))
-        if size != count * self._dtype.itemsize + CRC_BYTES or offset + size > self._bytes.size:
-            raise CacheCorruptError(f"{self._path}: row {position} is absent or of another size")
-        if position not in self._checked:
-            self._check(position, offset, size)
-        return np.frombuffer(self._bytes, self._dtype, count, offset).reshape(self._row_shape)
+        offset = _offset(self._path, self._index, position, count * self._dtype.itemsize)
+        row = np.frombuffer(self._bytes, self._dtype, count, offset).reshape(self._row_shape)
+        if not self._checked[position]:
+            end = offset + row.nbytes
+            _compare(self._path, position, _checksum(self._bytes[offset:end]), self._bytes[end : end + CRC_BYTES])
+            self._checked[position] = True
+        return row
 
-    def _check(self, position: int, offset: int, size: int) -> None:
-        data, stored = np.split(self._bytes[offset : offset + size], [size - CRC_BYTES])
-        if not np.array_equal(_checksum(data), stored):
-            raise CacheCorruptError(f"{self._path}: the bytes of row {position} are not those that were written")
-        self._checked.add(position)
 
-    def _read_index(self, rows_per_shard: int) -> npt.NDArray[np.uint64]:
-        raw, stored = np.split(self._bytes[-(rows_per_shard * 16 + CRC_BYTES) :], [-CRC_BYTES])
-        if raw.size != rows_per_shard * 16 or not np.array_equal(_checksum(raw), stored):
-            raise CacheCorruptError(f"{self._path}: the index at the end is not the one that was written")
-        return np.frombuffer(raw.tobytes(), "<u8").reshape(rows_per_shard, 2)
+def read_rows(path: Path, rows: Mapping[int, npt.NDArray[Any]], rows_per_shard: int) -> None:
+    """Read rows of a shard into arrays that are there already, and check them: what reading in bulk is made of.
+
+    Beside `ShardFile`, whose pages are faulted in one by one, this asks the disk for large pieces.
+
+    Args:
+        path: the file.
+        rows: position in the shard → a contiguous array of the row's shape and dtype, which is overwritten.
+        rows_per_shard: how many rows the shard has room for.
+
+    Raises:
+        CacheCorruptError: if the file or a row is absent, or the bytes are not those that were written.
+    """
+    with _opened(path) as file:
+        index = _read_index(path, file, rows_per_shard)
+        for position in sorted(rows):
+            data = _bytes_of(rows[position])
+            offset, checksum = _offset(path, index, position, data.size), 0
+            for start in range(0, data.size, PIECE_BYTES):
+                piece = data[start : start + PIECE_BYTES]
+                _read_into(path, file, piece, offset + start)
+                checksum = google_crc32c.extend(checksum, piece)
+            stored = np.empty(CRC_BYTES, np.uint8)
+            _read_into(path, file, stored, offset + data.size)
+            _compare(path, position, _as_bytes(checksum), stored)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise CacheCorruptError(f"{path}: absent; extract into a new cache, or restore the file") from error
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _read_index(path: Path, file: int, rows_per_shard: int) -> npt.NDArray[np.uint64]:
+    tail = rows_per_shard * 16 + CRC_BYTES
+    start = os.fstat(file).st_size - tail
+    raw = os.pread(file, tail, max(start, 0))
+    stored = int.from_bytes(raw[-CRC_BYTES:], "little")
+    if len(raw) != tail or google_crc32c.value(raw[:-CRC_BYTES]) != stored:
+        raise CacheCorruptError(f"{path}: cut short or damaged: the index at its end is not the one that was written")
+    index = np.frombuffer(raw, "<u8", rows_per_shard * 2).reshape(rows_per_shard, 2)
+    if (index[index[:, 0] != ABSENT].sum(1) > start).any():
+        raise CacheCorruptError(f"{path}: cut short: its index tells of more bytes than it has")
+    return index
+
+
+def _offset(path: Path, index: npt.NDArray[np.uint64], position: int, size: int) -> int:
+    """Where a row's bytes begin, which are `size`."""
+    offset, found = (int(number) for number in index[position])
+    if found != size + CRC_BYTES:
+        raise CacheCorruptError(f"{path}: row {position} is absent or of another size")
+    return offset
+
+
+def _read_into(path: Path, file: int, out: npt.NDArray[np.uint8], offset: int) -> None:
+    done = 0
+    while done < out.size:
+        n_read = os.preadv(file, [out[done:].data], offset + done)
+        if n_read == 0:
+            raise CacheCorruptError(f"{path}: cut short while it was read")
+        done += n_read
+
+
+def _compare(path: Path, position: int, found: npt.NDArray[np.uint8], stored: npt.NDArray[np.uint8]) -> None:
+    if not np.array_equal(found, stored):
+        raise CacheCorruptError(f"{path}: the bytes of row {position} are not those that were written")
 
 
 def _bytes_of(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -133,4 +200,8 @@ def _bytes_of(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _checksum(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(google_crc32c.value(data).to_bytes(CRC_BYTES, "little"), np.uint8)
+    return _as_bytes(google_crc32c.value(data))
+
+
+def _as_bytes(checksum: int) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(checksum.to_bytes(CRC_BYTES, "little"), np.uint8)

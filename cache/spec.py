@@ -12,7 +12,7 @@ from .durable import canonical_json
 FORMAT = 2
 """Version of the layout that FORMAT.md describes."""
 
-NOT_IDENTIFYING = ("unet", "tile_overlap")
+NOT_IDENTIFYING = ("unet", "unet_config", "tile_overlap")
 """Fields of a FeatureSpec that say where a model lies or how tiles overlap, not what a row's numbers are."""
 
 
@@ -35,11 +35,13 @@ class FeatureSpec:
     image_size: int
     """Side of the UNet's input in pixels; images are resized to it by Pillow's antialiased bilinear filter."""
     window: tuple[int, int] | None
-    """Intensities that become 0 and 255 in images of 16 bits."""
+    """Intensities that become 0 and 255 in images of more than 8 bits."""
     dtype: str
     """Of the stored activations."""
     rows_per_shard: int
     """Images in one work unit, one forward and one shard."""
+    unet_config: str | None = None
+    """File that says what the UNet's checkpoint does not; says where to look, does not identify."""
     precision: str = "float32"
     """Arithmetic of the forward: `float32`, or the dtype of autocast (`bfloat16`, `float16`)."""
     class_label: int | None = None

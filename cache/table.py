@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class SampleTable:
 
 def write_table(root: Path, table: SampleTable) -> None:
     """Write the table durably."""
-    write_json(root / TABLE, asdict(table))
+    write_json(root / TABLE, table)
 
 
 def read_table(root: Path) -> SampleTable:

@@ -4,42 +4,49 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ..errors import CacheBusyError, CacheError
+from .digests import features_digest, labels_digest, texts_digest
 from .layout import (
     ArrayLayout,
     features_layout,
     images_layout,
     labels_layout,
+    projection_layout,
+    scales_layout,
     texts_layouts,
     write_array_metadata,
     write_group_metadata,
 )
-from .manifest import MANIFEST, LightShard, Manifest, Unit, begin_journal, record_unit, remove_journal, write_manifest
+from .light import LoadRow, TextArrays, WantedShard, picture_shards, text_shards
+from .manifest import (
+    MANIFEST,
+    PLAN,
+    LightShard,
+    Manifest,
+    Unit,
+    begin_journal,
+    record_unit,
+    remove_journal,
+    write_manifest,
+)
+from .maps import QUANTISED, StoredMaps
 from .plan import PendingUnit, WorkPlan
+from .projections import Projections, write_projection
 from .shards import ShardRecord, write_shard
-from .spec import NOT_IDENTIFYING, TextSpec, digest
-from .table import TABLE, SampleRow, SampleTable, write_table
+from .spec import TextSpec
+from .table import TABLE, SampleTable, write_table
 
-
-@dataclass(frozen=True)
-class TextArrays:
-    """Token embeddings of the distinct texts."""
-
-    spec: TextSpec
-    tokens: npt.NDArray[np.float16]
-    """[text, token, dim]"""
-    mask: npt.NDArray[np.bool_]
-    """[text, token], true on real tokens."""
+WRITERS = 4
+"""Shards of a unit that are written at once: one is checked while others wait for the disk (measured)."""
 
 
 @contextmanager
@@ -68,39 +75,60 @@ class CacheWriter:
 
     def __init__(self, root: Path, plan: WorkPlan) -> None:
         self._root = root
-        self._rows = plan.rows
         self._manifest = plan.manifest
+        self._units = list(plan.manifest.units)
+        self._unfitted = set(plan.unfitted)
         begin_journal(root, plan.manifest)
 
+    def write_projections(self, projections: Projections) -> None:
+        """Write the projections of the plan's `unfitted` pairs, or some of them, before any unit that needs them.
+
+        Args:
+            projections: (block, timestep) → float32 [1 + component, channel of the UNet], the mean first.
+        """
+        records = []
+        for (block, timestep), array in sorted(projections.items()):
+            n_components = self._manifest.block_shapes[block][2]
+            if (block, timestep) not in self._unfitted or len(array) != 1 + n_components:
+                raise AssertionError(f"block {block} at timestep {timestep} needs no projection of {len(array)} rows")
+            records.append(write_projection(self._root, block, timestep, array))
+        every = sorted([*self._manifest.projections, *records], key=lambda record: record.pair)
+        self._manifest = replace(self._manifest, projections=tuple(every))
+        write_manifest(self._root, replace(self._manifest, units=()), PLAN)
+        self._unfitted -= projections.keys()
+
     def write_unit(
-        self, pending: PendingUnit, features: Mapping[tuple[int, int], npt.NDArray[Any]], conditions: Mapping[str, Any]
+        self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
     ) -> None:
         """Write a unit's shards and then record it.
 
         Args:
             pending: the unit.
-            features: (block, timestep) → activations [row, y, x, channel] in the cache's dtype, rows as in `pending`.
+            features: (block, timestep) → activations in the cache's dtype, rows as in `pending`.
             conditions: what else last bits depend on.
 
         Raises:
-            CacheError: if an activation is not finite, naming blocks, timesteps and samples.
+            CacheError: if an activation is not finite, naming blocks, timesteps and samples, or if a projection that
+                the unit needs was not written yet.
         """
+        # TEMPORARY: until stage one gives StoredMaps itself.
+        features = {k: m if isinstance(m, StoredMaps) else StoredMaps(m) for k, m in features.items()}
+        self._refuse_unprojected(features)
         self._refuse_not_finite(pending, features)
-        shards = []
-        for (block, timestep), activations in sorted(features.items()):
-            layout = self._features_layout(block, timestep)
-            shards.append(self._write_rows(layout, dict(zip(pending.rows, activations, strict=True))))
+        arrays = [array for pair, maps in sorted(features.items()) for array in self._arrays(pair, maps)]
+        with ThreadPoolExecutor(WRITERS) as pool:
+            shards = pool.map(lambda array: self._write_array(pending, *array), arrays)
         unit = Unit(pending.rows, pending.timesteps, pending.blocks, dict(conditions), tuple(shards))
         record_unit(self._root, unit)
-        self._manifest = replace(self._manifest, units=(*self._manifest.units, unit))
+        self._units.append(unit)
 
     def publish(
         self,
         table: SampleTable,
         classes: Mapping[str, Any],
         texts: TextArrays | None,
-        load_image: Callable[[SampleRow], npt.NDArray[np.uint8]],
-        load_labels: Callable[[SampleRow], npt.NDArray[np.uint8]],
+        load_image: LoadRow,
+        load_labels: LoadRow,
     ) -> Manifest:
         """Bring images, labels and texts up to date, and then the manifest, which makes the cache whole.
 
@@ -111,8 +139,10 @@ class CacheWriter:
             load_image: gives a sample's image at the model's size [y, x, 3]; called only where images changed.
             load_labels: gives a sample's class indices at the model's size [y, x]; called only where they changed.
         """
+        self._manifest = replace(self._manifest, units=tuple(self._units))
         text_spec = self._text_spec(table, texts)
-        wanted = [*self._pictures(table, classes, load_image, load_labels), *_text_shards(table, text_spec, texts)]
+        pictures = picture_shards(self._manifest.features, table.samples, classes, load_image, load_labels)
+        wanted = [*pictures, *text_shards(table, text_spec, texts)]
         known = {light.shard.path: light for light in self._manifest.light_shards}
         kept = [known[light.path] for light in wanted if _is_known(light, known)]
         if (self._root / MANIFEST).exists():
@@ -128,24 +158,7 @@ class CacheWriter:
             (self._root / path).unlink()
         return self._manifest
 
-    def _pictures(
-        self,
-        table: SampleTable,
-        classes: Mapping[str, Any],
-        load_image: Callable[[SampleRow], npt.NDArray[np.uint8]],
-        load_labels: Callable[[SampleRow], npt.NDArray[np.uint8]],
-    ) -> Iterator[_Light]:
-        spec = self._manifest.features
-        images = images_layout(spec.image_size, spec.rows_per_shard)
-        labels = labels_layout(spec.image_size, spec.rows_per_shard)
-        for group, samples in _by_shard(table.samples, labels).items():
-            of_images = [[sample.row, sample.image_digest] for sample in samples]
-            of_masks = [[sample.row, sample.mask_digest] for sample in samples]
-            yield _Light(images, group, digest(of_images), partial(_load_rows, samples, load_image))
-            made_from = digest([dict(classes), of_masks])
-            yield _Light(labels, group, made_from, partial(_load_rows, samples, load_labels))
-
-    def _write_light(self, light: _Light) -> LightShard:
+    def _write_light(self, light: WantedShard) -> LightShard:
         return LightShard(self._write_rows(light.layout, light.load()), light.made_from)
 
     def _finish(self, table: SampleTable) -> None:
@@ -168,107 +181,78 @@ class CacheWriter:
 
     def _write_metadata(self, n_texts: int) -> None:
         """Groups and arrays as Zarr sees them."""
-        spec, n_rows = self._manifest.features, len(self._manifest.rows)
-        pairs = sorted(self._manifest.coverage())
-        groups = ["", "features", *(f"features/{block}" for block in sorted({block for block, _ in pairs}))]
-        arrays = [(self._features_layout(*pair), n_rows) for pair in pairs]
-        arrays += [(images_layout(spec.image_size, spec.rows_per_shard), n_rows)]
-        arrays += [(labels_layout(spec.image_size, spec.rows_per_shard), n_rows)]
-        if self._manifest.texts:
-            groups.append("texts")
-            both = texts_layouts(self._manifest.texts.n_tokens, self._manifest.texts.dim)
-            arrays += [(layout, n_texts) for layout in both]
-        for name in groups:
+        arrays = list(self._zarr_arrays(n_texts))
+        names = {name for layout, _ in arrays for name in _groups_above(layout.name)}
+        for name in sorted(names):
             write_group_metadata(self._root, name)
-        for layout, rows in arrays:
-            write_array_metadata(self._root, layout, rows)
+        for layout, n_rows in arrays:
+            write_array_metadata(self._root, layout, n_rows)
+
+    def _zarr_arrays(self, n_texts: int) -> Iterator[tuple[ArrayLayout, int]]:
+        """Every array, and how long its first axis is."""
+        spec, n_rows, texts = self._manifest.features, len(self._manifest.rows), self._manifest.texts
+        for pair in sorted(self._manifest.coverage()):
+            yield self._features_layout(*pair), n_rows
+            if spec.dtype == QUANTISED:
+                yield self._scales_layout(*pair), n_rows
+        for record in self._manifest.projections:
+            yield projection_layout(*record.pair, record.shape), record.shape[0]
+        yield images_layout(spec.image_size, spec.rows_per_shard), n_rows
+        yield labels_layout(spec.image_size, spec.rows_per_shard), n_rows
+        if texts:
+            yield from ((layout, n_texts) for layout in texts_layouts(texts.n_tokens, texts.dim))
 
     def _features_layout(self, block: int, timestep: int) -> ArrayLayout:
         spec = self._manifest.features
         return features_layout(block, timestep, self._manifest.block_shapes[block], spec.dtype, spec.rows_per_shard)
+
+    def _scales_layout(self, block: int, timestep: int) -> ArrayLayout:
+        n_channels = self._manifest.block_shapes[block][2]
+        return scales_layout(block, timestep, n_channels, self._manifest.features.rows_per_shard)
+
+    def _arrays(self, pair: tuple[int, int], maps: StoredMaps) -> Iterator[tuple[ArrayLayout, npt.NDArray[Any]]]:
+        """The arrays that a unit's activations of one block and timestep go to."""
+        yield self._features_layout(*pair), maps.values
+        if maps.scales is not None:
+            yield self._scales_layout(*pair), maps.scales
+
+    def _write_array(self, pending: PendingUnit, layout: ArrayLayout, array: npt.NDArray[Any]) -> ShardRecord:
+        if array.dtype != layout.dtype or array.shape != (len(pending.rows), *layout.row_shape):
+            raise AssertionError(f"{layout.name}: got {array.dtype} {array.shape} for {len(pending.rows)} rows")
+        return self._write_rows(layout, dict(zip(pending.rows, array, strict=True)))
 
     def _write_rows(self, layout: ArrayLayout, rows: Mapping[int, npt.NDArray[Any]]) -> ShardRecord:
         group = layout.locate(min(rows))[0]
         positions = {layout.locate(row)[1]: array.astype(layout.dtype, copy=False) for row, array in rows.items()}
         return write_shard(self._root, layout.shard_path(group), positions, layout.rows_per_shard)
 
-    def _refuse_not_finite(self, pending: PendingUnit, features: Mapping[tuple[int, int], npt.NDArray[Any]]) -> None:
+    def _refuse_unprojected(self, features: Mapping[tuple[int, int], StoredMaps]) -> None:
+        missing = sorted(features.keys() & self._unfitted)
+        if missing:
+            pairs = ", ".join(f"block {block} at timestep {timestep}" for block, timestep in missing)
+            raise CacheError(f"{self._root}: no projection was written yet for {pairs}; fit and write it before units")
+
+    def _refuse_not_finite(self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps]) -> None:
         bad = []
-        for (block, timestep), activations in features.items():
-            for row, array in zip(pending.rows, activations, strict=True):
-                key = self._manifest.rows[row]
-                if not np.isfinite(array).all():
-                    bad.append(f"  - block {block}, timestep {timestep}, sample {key.id if key else row}")
+        for (block, timestep), maps in sorted(features.items()):
+            for position, row in enumerate(pending.rows):
+                problem, key = maps.row(position).describe_not_finite(), self._manifest.rows[row]
+                if problem:
+                    bad.append(f"  - block {block}, timestep {timestep}, sample {key.id if key else row}: {problem}")
         if bad:
             raise CacheError(
-                f"activations that are NaN or infinite in {self._manifest.features.dtype}:\n"
+                f"{self._root}: activations that are NaN or infinite in {self._manifest.features.dtype}:\n"
                 + "\n".join(bad)
-                + "\nnothing of this unit was stored; use a new cache with --dtype float32, or leave the block out"
+                + "\nnothing of this unit was stored; where numbers are too large for float16, use a new cache with "
+                "--dtype int8 or float32; where they are NaN, leave the block out or use a more precise arithmetic"
             )
 
 
-def features_digest(manifest: Manifest, samples: Sequence[SampleRow]) -> str:
-    """Digest of what the features are: everything but where the UNet was found."""
-    spec = {name: value for name, value in vars(manifest.features).items() if name not in NOT_IDENTIFYING}
-    rows = {sample.row for sample in samples}
-    pairs = sorted(pair for pair, covered in manifest.coverage().items() if rows <= covered)
-    return digest([spec, pairs, sorted((sample.id, sample.image_digest) for sample in samples)])
-
-
-def labels_digest(classes: Mapping[str, Any], samples: Sequence[SampleRow]) -> str:
-    """Digest of what the labels are."""
-    return digest([dict(classes), sorted((sample.id, sample.mask_digest or "") for sample in samples)])
-
-
-def texts_digest(spec: TextSpec | None, texts: Sequence[str]) -> str:
-    """Digest of what the tokens are: encoder and texts."""
-    return digest([spec and [spec.encoder_digest, spec.truncated], list(texts)])
-
-
-@dataclass(frozen=True)
-class _Light:
-    """A light shard as it should be."""
-
-    layout: ArrayLayout
-    group: int
-    made_from: str
-    load: Callable[[], Mapping[int, npt.NDArray[Any]]]
-
-    @property
-    def path(self) -> str:
-        return self.layout.shard_path(self.group)
-
-
-def _is_known(light: _Light, known: Mapping[str, LightShard]) -> bool:
+def _is_known(light: WantedShard, known: Mapping[str, LightShard]) -> bool:
     return light.path in known and known[light.path].made_from == light.made_from
 
 
-def _text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | None) -> Iterator[_Light]:
-    """The shards of tokens and masks; without `texts`, those that are there are right."""
-    if spec is None:
-        return
-    made_from = texts_digest(spec, table.texts)
-    layouts = texts_layouts(spec.n_tokens, spec.dim)
-    for layout, array in zip(layouts, (texts.tokens, texts.mask) if texts else (None, None), strict=True):
-        for start in range(0, len(table.texts), layout.rows_per_shard):
-            rows = range(start, min(start + layout.rows_per_shard, len(table.texts)))
-            yield _Light(layout, layout.locate(start)[0], made_from, partial(_pick_rows, array, rows))
-
-
-def _load_rows(
-    samples: Sequence[SampleRow], load: Callable[[SampleRow], npt.NDArray[np.uint8]]
-) -> dict[int, npt.NDArray[Any]]:
-    return {sample.row: load(sample) for sample in samples}
-
-
-def _pick_rows(array: npt.NDArray[Any] | None, rows: Sequence[int]) -> dict[int, npt.NDArray[Any]]:
-    if array is None:
-        raise AssertionError("texts that are said to be in the cache are not")
-    return {row: array[row] for row in rows}
-
-
-def _by_shard(samples: Sequence[SampleRow], layout: ArrayLayout) -> dict[int, list[SampleRow]]:
-    groups: dict[int, list[SampleRow]] = {}
-    for sample in samples:
-        groups.setdefault(layout.locate(sample.row)[0], []).append(sample)
-    return groups
+def _groups_above(name: str) -> Iterator[str]:
+    """The groups that an array lies in, from the root's empty name on."""
+    parts = name.split("/")
+    yield from ("/".join(parts[:depth]) for depth in range(len(parts)))

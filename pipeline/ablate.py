@@ -18,6 +18,7 @@ from .head_config import AblateConfig, TrainConfig
 from .head_data import open_head_data
 from .plots import plot_ablation
 from .progress import Progress
+from .scoring import parents
 from .splits import Split, choose_split
 
 
@@ -125,7 +126,7 @@ def _train_one(
     while fit.epoch < settings.epochs:
         fit.run_epoch()
     _, dice = fit.finish()
-    return float(dice.mean()), f"{len(split.val)} images of {split.val_is.partition(' with seed ')[0]}"
+    return float(dice.mean()), f"{len(parents(split.val))} images of {split.val_is.partition(' with seed ')[0]}"
 
 
 def _write(out: Path, summary: AblationSummary) -> None:

@@ -24,14 +24,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "monuseg": {
         "blocks": (6, 8, 12, 16),
         "timesteps": (50, 150, 250),
-        "image_size": 256,
         "seed": 40,
         "text_encoder": "hf:emilyalsentzer/Bio_ClinicalBERT",
     },
     "qata": {
         "blocks": (4, 6, 8, 12),
         "timesteps": (50, 150, 250),
-        "image_size": 256,
         "seed": 40,
         "text_encoder": "hf:emilyalsentzer/Bio_ClinicalBERT",
     },
@@ -55,10 +53,24 @@ class ExtractConfig:
     """Noise levels at which activations are recorded, each in [0, number of training timesteps)."""
     blocks: tuple[int, ...] = (6, 8, 12, 16)
     """Decoder blocks to record, numbered from the deepest as guided-diffusion's `output_blocks`."""
-    image_size: int = 256
-    """Side in pixels to which images are resized before the UNet."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """How activations are stored."""
+    unet_config: Path | None = None
+    """JSON with guided-diffusion's own flags, for what a `guided-diffusion:` checkpoint does not tell."""
+    class_label: int | None = None
+    """What a class-conditional UNet is told; `None`: nothing."""
+    condition: Literal["empty", "own"] = "empty"
+    """What a text-conditioned UNet is told: nothing, or each sample's own text (no head can then go without)."""
+    image_size: int | None = None
+    """Side in pixels to which images or tiles are resized before the UNet; `None`: the tile's side, or 256."""
+    tile: int | None = None
+    """Cut images into squares of this many native pixels; `None`: take images whole."""
+    tile_overlap: int = 0
+    """Native pixels that neighbouring tiles share."""
+    dtype: Literal["float16", "float32", "int8"] = "float16"
+    """How activations are stored; int8 with a scale for each image, timestep and channel."""
+    pca: int | None = None
+    """Store this many principal components of each block's channels; `None`: the channels as they are."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the UNet; `auto`: the cache's; for a new cache bfloat16 on CUDA, float32 elsewhere."""
     noise: Literal["shared", "per-sample"] = "shared"
     """One noise for all images (the paper's way), or one for each, seeded by its id."""
     noise_draws: int = 1
@@ -66,7 +78,7 @@ class ExtractConfig:
     seed: int = 40
     """Seed of the noise."""
     window: tuple[int, int] | None = None
-    """Intensities that become 0 and 255 in images of 16 bits; those have no default."""
+    """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
     batch_size: int = 8
     """Images in one work unit, one forward and one shard."""
     truncate_texts: bool = False
@@ -87,13 +99,29 @@ class ExtractConfig:
         refuse(
             not_distinct("--timesteps", self.timesteps),
             not_distinct("--blocks", self.blocks),
-            below("--image-size", self.image_size, 8),
+            below("--image-size", self.image_size, 8) if self.image_size is not None else None,
+            below("--tile", self.tile, 8) if self.tile is not None else None,
+            self._bad_overlap(),
+            below("--class-label", self.class_label, 0) if self.class_label is not None else None,
+            below("--pca", self.pca, 1) if self.pca is not None else None,
             below("--noise-draws", self.noise_draws, 1),
             below("--batch-size", self.batch_size, 1),
-            not_among("--dtype", self.dtype, ("float16", "float32")),
+            not_among("--dtype", self.dtype, ("float16", "float32", "int8")),
+            not_among("--precision", self.precision, ("auto", "float32", "bfloat16", "float16")),
             not_among("--noise", self.noise, ("shared", "per-sample")),
+            not_among("--condition", self.condition, ("empty", "own")),
             bad_window(self.window),
         )
+
+    @property
+    def side(self) -> int:
+        """Side of the UNet's input in pixels."""
+        return self.image_size or self.tile or 256
+
+    def _bad_overlap(self) -> str | None:
+        if self.tile is None:
+            return f"--tile-overlap got {self.tile_overlap} without --tile; give both" if self.tile_overlap else None
+        return outside("--tile-overlap", self.tile_overlap, 0, self.tile - 1)
 
 
 @dataclass(frozen=True)
@@ -123,7 +151,7 @@ class PretrainConfig:
     save_every: int = 100
     """Steps between two checkpoints."""
     window: tuple[int, int] | None = None
-    """Intensities that become 0 and 255 in images of 16 bits; those have no default."""
+    """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
     seed: int = 0
     """Seed of initial weights, crops and noise."""
     device: str = "auto"
@@ -155,13 +183,25 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
+class ConvertConfig:
+    """Settings of `convert-unet`."""
+
+    checkpoint: Path
+    """A UNet of OpenAI's guided-diffusion (.pt, .pth or .safetensors)."""
+    out: Path
+    """The diffusers folder to write (UNet and scheduler)."""
+    config: Path | None = None
+    """A JSON file of guided-diffusion's flags, for what the tensors do not tell; published models need none."""
+
+
+@dataclass(frozen=True)
 class CheckConfig:
     """Settings of `check-data`."""
 
     data: Path
     """A folder in LViT's layout, or a manifest (CSV or XLSX)."""
     window: tuple[int, int] | None = None
-    """Intensities that become 0 and 255 in images of 16 bits; those have no default."""
+    """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
 
     def __post_init__(self) -> None:
         """Refuse a window that is none.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -20,13 +20,16 @@ from ..stages.head import PixelHead
 from ..stages.metrics import confusion
 from .classes import Classes
 from .device import resolve_device
+from .files import file_digest
 from .fit import score_samples
 from .head_config import EvaluateConfig, TextMode
 from .head_data import HeadData, open_head_data
-from .images import file_digest, read_mask
-from .runs import RunConfig, load_head
+from .images import resize_labels
+from .regions import open_mask
+from .runs import RunConfig, load_head, projection_differences
+from .scoring import scores
 from .splits import has_labels
-from .train import scores
+from .tiles import whole_image
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,15 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         device=device,
         text_dim=run.head.text_dim,
     )
-    samples = _labelled(reader, config.split)
+    wholes = _labelled(reader, config.split)
+    firsts = [rows[0] for rows in wholes]
+    labels_of = _labels_of_files(reader, firsts) if config.at == "native" else partial(_cached_labels, reader)
     head = load_head(config.run, run, device)
-    score = score_samples if config.at == "model" else _native_counts
-    found = scores(score(head, data, samples), samples)
+    if config.at == "model" and reader.manifest.features.tile is None:
+        counts = score_samples(head, data, firsts)
+    else:
+        counts = torch.stack([_count_whole(head, data, rows, labels_of) for rows in wholes])
+    found = scores(counts, firsts)
     return Evaluation(str(config.run), str(config.cache), config.split, config.at, text, found)
 
 
@@ -101,13 +109,14 @@ def check_same_features(config: RunConfig, reader: FeatureReader) -> None:
     manifest = reader.manifest
     # How many images shared a forward changes last bits only.
     needed = replace(config.features, rows_per_shard=manifest.features.rows_per_shard)
-    problems = manifest.features.differences(needed)
+    problems = [*manifest.features.differences(needed), *projection_differences(config, manifest)]
     if config.texts and manifest.texts and config.texts.encoder_digest != manifest.texts.encoder_digest:
         problems.append(f"text encoder: {config.texts.encoder} and {manifest.texts.encoder} differ")
     if config.texts is None and manifest.texts is not None:
         problems.append("texts: the head was trained without any, the cache has some")
-    if config.classes != manifest.classes:
-        problems.append(f"classes: the head has {config.classes}, the cache has {manifest.classes}")
+    ours, theirs = (Classes.from_dict(declared).names for declared in (config.classes, manifest.classes))
+    if ours != theirs:  # which mask value stands for a class is each data set's own affair
+        problems.append(f"classes: the head has {', '.join(ours)}; the cache has {', '.join(theirs)}")
     if problems:
         raise CacheMismatchError(
             f"{reader.root}: not the kind of cache that the head was trained on:\n"
@@ -116,36 +125,67 @@ def check_same_features(config: RunConfig, reader: FeatureReader) -> None:
         )
 
 
-def native_probabilities(
-    logits: Float[Tensor, "n_classes y x"], size: tuple[int, int]
-) -> Float[Tensor, "n_classes y2 x2"]:
-    """Probabilities at the image's own size: softmax at the model's, then bilinear interpolation."""
-    return F.interpolate(logits.softmax(0)[None], size=size, mode="bilinear", align_corners=False)[0]
+def _labelled(reader: FeatureReader, split: str) -> list[tuple[SampleRow, ...]]:
+    """The rows of each sample of which at least one is labelled, in the order of `cut_tiles`."""
+    wholes: dict[str, list[SampleRow]] = {}
+    for row in reader.samples:
+        wholes.setdefault(row.parent, []).append(row)
+    labelled = [rows for rows in wholes.values() if any(has_labels(reader, row) for row in rows)]
+    chosen = [tuple(sorted(rows, key=lambda row: row.tile)) for rows in labelled if rows[0].split == split]
+    if not chosen:
+        names = ", ".join(sorted({rows[0].split for rows in labelled})) or "none"
+        raise DataError(f"--split {split}: {reader.root} has no labelled samples there; it has some in {names}")
+    return chosen
 
 
-def _labelled(reader: FeatureReader, split: str) -> tuple[SampleRow, ...]:
-    samples = tuple(sample for sample in reader.split(split) if has_labels(reader, sample))
-    if not samples:
-        names = sorted({sample.split for sample in reader.samples if has_labels(reader, sample)})
-        raise DataError(
-            f"--split {split}: {reader.root} has no labelled samples there; it has some in {', '.join(names) or 'none'}"
-        )
-    return samples
+def _count_whole(
+    head: PixelHead, data: HeadData, rows: Sequence[SampleRow], labels_of: LabelsOf
+) -> Int[Tensor, "label predicted"]:
+    """Confusion counts of a whole image at its own size, a band at a time."""
+    tile, offsets = data.reader.manifest.features.tile, [row.tile for row in rows]
+    counts = torch.zeros(data.n_classes, data.n_classes, dtype=torch.long)
+    for top, probabilities in whole_image(_logits(head, data, rows), rows[0].size, tile, offsets):
+        predicted = probabilities.argmax(0).cpu()
+        labels = torch.from_numpy(labels_of(rows, top, len(predicted)))
+        counts += confusion(predicted, labels, data.n_classes, IGNORE)
+    return counts
 
 
-def _native_counts(
-    head: PixelHead, data: HeadData, samples: Sequence[SampleRow]
-) -> Int[Tensor, "sample label predicted"]:
-    masks = _mask_files(data.reader, samples)
-    classes = Classes.from_dict(data.reader.manifest.classes)
-    counts = []
-    for sample, path in zip(samples, masks, strict=True):
-        tokens, mask = data.texts([sample])
-        logits = head.segment(data.maps(sample), data.size, tokens[0], mask[0])
-        predicted = native_probabilities(logits, sample.size).argmax(0).cpu()
-        labels: UInt8[Tensor, "y x"] = torch.from_numpy(np.asarray(classes.labels(read_mask(path))))
-        counts.append(confusion(predicted, labels, data.n_classes, IGNORE))
-    return torch.stack(counts)
+def _logits(head: PixelHead, data: HeadData, rows: Sequence[SampleRow]) -> Iterator[Float[Tensor, "n_classes y x"]]:
+    tokens, mask = data.texts(rows[:1])  # one text an image
+    return (head.segment(data.maps(row), data.size, tokens[0], mask[0]) for row in rows)
+
+
+LabelsOf = Callable[[Sequence[SampleRow], int, int], UInt8[np.ndarray, "y x"]]
+"""Rows of one image, first row of pixels, number of rows → class indices over the image's whole width."""
+
+
+def _cached_labels(reader: FeatureReader, rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:
+    """Labels of a band, from the tiles that begin where it begins: they reach down to its end."""
+    tile, width = reader.manifest.features.tile or 0, rows[0].size[1]
+    labels = np.full((height, width), IGNORE, np.uint8)
+    for row in rows:
+        if row.tile[0] == top:
+            left = row.tile[1]
+            native = resize_labels(reader.labels(row.row), (tile, tile))
+            labels[:, left : left + tile] = native[:height, : width - left]
+    return labels
+
+
+def _labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> LabelsOf:
+    """Labels from the mask files.
+
+    Raises:
+        DataError: if some are gone or changed.
+    """
+    paths = dict(zip((sample.parent for sample in samples), _mask_files(reader, samples), strict=True))
+    classes = Classes.from_dict(reader.manifest.classes)
+    opened = lru_cache(1)(open_mask)
+
+    def read(rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:
+        return classes.labels(opened(paths[rows[0].parent]).read(top, 0, height, rows[0].size[1]))
+
+    return read
 
 
 def _mask_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> list[Path]:
@@ -153,9 +193,9 @@ def _mask_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> list[Pat
     problems = []
     for sample, path in zip(samples, paths, strict=True):
         if not path.is_file():
-            problems.append(f"{sample.id}: {path} is gone")
+            problems.append(f"{sample.parent}: {path} is gone")
         elif file_digest(path) != sample.mask_digest:
-            problems.append(f"{sample.id}: {path} changed since the cache was made; run extract-features again")
+            problems.append(f"{sample.parent}: {path} changed since the cache was made; run extract-features again")
     if problems:
         raise DataError("--at native compares with the mask files, and not all of them are as they were:", problems)
     return paths

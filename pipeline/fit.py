@@ -20,6 +20,7 @@ from ..stages.pixels import gather, sample_pixels
 from ..stages.seeds import named_generator, named_seed
 from .head_config import TrainConfig
 from .head_data import HeadData
+from .scoring import counts_by_parent
 
 MIN_STEPS_PER_EPOCH = 8
 N_FINALISTS = 2
@@ -102,7 +103,8 @@ class Fit:
         scored = []
         for finalist in self.finalists:
             self.head.load_state_dict(finalist.weights)
-            scored.append(dice(score_samples(self.head, self._data, self._val)))
+            counts = score_samples(self.head, self._data, self._val)
+            scored.append(dice(counts_by_parent(counts, self._val)))
         best = max(range(len(scored)), key=lambda place: float(scored[place].mean()))
         self.head.load_state_dict(self.finalists[best].weights)
         return self.finalists[best], scored[best]

@@ -125,7 +125,8 @@ class EvaluateConfig:
     split: Literal["train", "val", "test"] = "test"
     """Which samples to score."""
     at: Literal["model", "native"] = "model"
-    """Compare at the size that the UNet sees, or bring probabilities to the images' own size."""
+    """Compare at the size that the UNet sees, or bring probabilities to the images' own size and compare with the mask
+    files. Tiles are put together to whole images of their own size either way; `model` needs no mask files for it."""
     text: TextMode | None = None
     """Which text the head is shown; `None`: as in training."""
     device: str = "auto"
@@ -150,6 +151,8 @@ class PredictConfig:
     """Also write NAME.npy: float16 [class, y, x]."""
     unet: str | None = None
     """Where the same UNet is to be found, if not where the run says; checked by its digest."""
+    unet_config: Path | None = None
+    """JSON with guided-diffusion's flags, if that UNet is a `guided-diffusion:` checkpoint that needs them."""
     text_encoder: str | None = None
     """Where the same text encoder is to be found, if not where the run says; checked by its digest."""
     device: str = "auto"

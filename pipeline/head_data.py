@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from ..cache.maps import StoredMaps
 from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow
 from ..errors import ConfigError
 from ..stages.head import HeadSpec
-from ..stages.pixels import Maps
+from ..stages.pixels import Map, Maps, QuantisedMap
 from ..stages.seeds import named_generator
 from .head_config import TextMode
 
@@ -55,10 +56,7 @@ class HeadData:
     def maps(self, sample: SampleRow) -> Maps:
         """The sample's activations: views of the cache's files, read when they are touched."""
         return {
-            block: [
-                torch.from_numpy(self.reader.features(block, timestep, sample.row)).to(self.device)
-                for timestep in self.timesteps
-            ]
+            block: [to_map(self.reader.stored(block, timestep, sample.row), self.device) for timestep in self.timesteps]
             for block in self.blocks
         }
 
@@ -74,6 +72,12 @@ class HeadData:
         index = torch.tensor([0 if place is None else place for place in places], device=self.device)
         shown = torch.tensor([place is not None for place in places], device=self.device)
         return self.tokens[index], self.mask[index] & shown[:, None]
+
+
+def to_map(stored: StoredMaps, device: str) -> Map:
+    """One row of a cache as a head takes it, without a copy where the device is the CPU."""
+    values = torch.from_numpy(stored.values).to(device)
+    return values if stored.scales is None else QuantisedMap(values, torch.from_numpy(stored.scales).to(device))
 
 
 def open_head_data(
@@ -103,6 +107,11 @@ def open_head_data(
     """
     chosen_blocks, chosen_timesteps = tuple(blocks or reader.blocks), tuple(timesteps or reader.timesteps)
     reader.require(chosen_blocks, chosen_timesteps)
+    if text != "true" and reader.manifest.features.condition == "own":
+        raise ConfigError(
+            f"--text {text}: {reader.root} was made with --condition own, so that its features know the texts; "
+            "extract into a new cache with --condition empty to go without"
+        )
     tokens, mask = (torch.from_numpy(array) for array in reader.texts())
     if len(tokens) == 0:
         tokens, mask = torch.zeros(1, 1, text_dim), torch.zeros(1, 1, dtype=torch.bool)
@@ -115,14 +124,18 @@ def open_head_data(
 def _assign_texts(samples: Sequence[SampleRow], text: TextMode, seed: int) -> dict[str, int | None]:
     if text == "none":
         return {sample.id: None for sample in samples}
-    own = {sample.id: sample.text for sample in samples}
-    if text == "true":
-        return own
+    own = {sample.parent: sample.text for sample in samples}
+    shown = own if text == "true" else _shuffle_texts(samples, own, seed)
+    return {sample.id: shown[sample.parent] for sample in samples}
+
+
+def _shuffle_texts(samples: Sequence[SampleRow], own: dict[str, int | None], seed: int) -> dict[str, int | None]:
+    """Each image of a split gets another's text, and all tiles of an image the same."""
     if len({place for place in own.values() if place is not None}) < 2:
         raise ConfigError("--text shuffled needs at least two different texts in the cache; use --text true or none")
     shuffled: dict[str, int | None] = {}
     for split in sorted({sample.split for sample in samples}):
-        ids = sorted(sample.id for sample in samples if sample.split == split)
+        ids = sorted({sample.parent for sample in samples if sample.split == split})
         order = torch.randperm(len(ids), generator=named_generator(seed, "shuffled texts", split)).tolist()
         # Along a random cycle each sample gets the text of the next, so that none keeps its own
         # (its words may be the same where texts repeat).

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 from jaxtyping import UInt
 from PIL import Image
 
-from ..cache.durable import write_durably, write_json
+from ..cache.durable import TEMPORARY_SUFFIX, sync_folder, write_durably, write_json
 from ..errors import DataError
+from .files import list_images, stem_of
 from .head_config import PredictConfig
-from .images import list_images
-from .progress import Progress
-from .segmenter import Segmenter
-from .tables import read_table
+from .progress import Progress, Task
+from .segmenter import Request, Segmenter
+from .texts import texts_by_image
+from .tiles import Band
 
 RECORD = "predictions.json"
 
@@ -54,21 +56,56 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         DataError: if images or the table of texts cannot be used.
     """
     progress = progress or Progress()
-    segmenter = Segmenter.load(config.run, unet=config.unet, text_encoder=config.text_encoder, device=config.device)
+    segmenter = Segmenter.load(
+        config.run,
+        unet=config.unet,
+        unet_config=config.unet_config,
+        text_encoder=config.text_encoder,
+        device=config.device,
+    )
     paths = list_images(config.images)
     _refuse_same_names(paths)
-    text_of = _texts_of(paths, config.texts) if config.texts else dict.fromkeys(paths, config.text)
-    _claim(config.out, text_of, config.run)
-    written = []
-    with progress.task("predict", len(paths), "images") as task:
-        for path in paths:
-            prediction = segmenter.predict(path, text_of[path], sample_id=path.stem)
-            written.append(str(config.out / f"{path.stem}.png"))
-            write_mask(config.out / f"{path.stem}.png", prediction.mask)
-            if config.probabilities:
-                _write_array(config.out / f"{path.stem}.npy", prediction.probabilities.astype(np.float16))
-            task.advance()
-    return PredictSummary(str(config.out), tuple(written))
+    text_of: Mapping[Path, str | None] = (
+        texts_by_image(paths, config.texts) if config.texts else dict.fromkeys(paths, config.text)
+    )
+    n_rows = sum(size[0] for size in _sizes(segmenter, paths))
+    segmenter.check_texts(text for text in text_of.values() if text is not None)
+    _claim(config, text_of)
+    requests = (Request(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
+    with progress.task("predict", n_rows, "rows of pixels") as task:
+        masks = [_write(config, segmenter, request, bands, task) for request, bands in segmenter.segment(requests)]
+    return PredictSummary(str(config.out), tuple(masks))
+
+
+def _sizes(segmenter: Segmenter, paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Height and width of every image: a first look at all, so that none is met as unreadable hours later."""
+    sizes, problems = [], []
+    for path in paths:
+        try:
+            image = segmenter.open(path)
+            image.read(0, 0, 1, 1)  # of a TIFF, what its values are shows only when some are read
+            sizes.append(image.size)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError(f"{len(problems)} of {len(paths)} images cannot be used; mend or remove them:", problems)
+    return sizes
+
+
+def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands: Iterable[Band], task: Task) -> str:
+    """Write one image's files as its bands are finished: in memory is the mask, at one byte a pixel."""
+    path, size, values = config.out / f"{request.sample_id}.png", request.image.size, segmenter.mask_values
+    mask = np.empty(size, values.dtype)
+    wanted = _array_file(path.with_suffix(".npy"), (len(values), *size)) if config.probabilities else nullcontext()
+    with wanted as array:
+        for top, probabilities in bands:
+            rows = slice(top, top + probabilities.shape[1])
+            mask[rows] = values[probabilities.argmax(0).cpu().numpy()]
+            if array is not None:
+                array[:, rows] = probabilities.half().cpu().numpy()
+            task.advance(probabilities.shape[1])
+    write_mask(path, mask)
+    return str(path)
 
 
 def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:
@@ -78,36 +115,33 @@ def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:
     write_durably(path, [buffer.getbuffer()])
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
-    buffer = BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    write_durably(path, [buffer.getbuffer()])
+@contextmanager
+def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """A float16 array in a file, to be filled in parts; the file has its name once it is whole and on the disk."""
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        array = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
+        yield array
+        array.flush()
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
-def _texts_of(paths: Sequence[Path], table_path: Path) -> Mapping[Path, str | None]:
-    """Each image's text, by file name with or without its ending."""
-    table = read_table(table_path)
-    missing = [name for name in ("image", "description") if name not in table.columns]
-    if missing:
-        raise DataError(f"{table_path} lacks columns {', '.join(missing)}; expected Image and Description")
-    by_name = {row.cells["image"]: row.cells["description"] for row in table.rows}
-    found = {path: by_name.get(path.name) or by_name.get(path.stem) for path in paths}
-    problems = [*table.problems, *(f"no text for {path.name}" for path, text in found.items() if not text)]
-    if problems:
-        raise DataError(f"{table_path} does not give every image a text; add rows, or leave --texts out:", problems)
-    return found
-
-
-def _claim(out: Path, text_of: Mapping[Path, str | None], run: Path) -> None:
+def _claim(config: PredictConfig, text_of: Mapping[Path, str | None]) -> None:
     """Note in `out` what its masks are of; files of the masks' names that are not ours are never replaced."""
-    taken = [str(target) for path in text_of if (target := out / f"{path.stem}.png").exists()]
+    out, suffixes = config.out, (".png", ".npy") if config.probabilities else (".png",)
+    targets = [out / f"{stem_of(path)}{suffix}" for path in text_of for suffix in suffixes]
+    taken = [str(target) for target in targets if target.exists()]
     if taken and not (out / RECORD).exists():
         raise DataError(f"{out}: masks would replace files that stand there; give another folder:", taken)
-    write_json(out / RECORD, {"run": str(run), "texts": {path.name: text for path, text in text_of.items()}})
+    write_json(out / RECORD, {"run": str(config.run), "texts": {path.name: text for path, text in text_of.items()}})
 
 
 def _refuse_same_names(paths: Sequence[Path]) -> None:
-    stems = [path.stem for path in paths]
+    stems = [stem_of(path) for path in paths]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise DataError("masks are named after images, and these names stand for several images; rename them:", twice)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from ..cache.durable import TEMPORARY_SUFFIX, canonical_json, write_durably, write_json
+from ..cache.manifest import Manifest
+from ..cache.projections import Projections, projection_digest
 from ..cache.spec import FeatureSpec, TextSpec
 from ..errors import RunError
+from ..stages.compression import Projection
 from ..stages.head import HeadSpec, PixelHead
 from .fit import Finalist, Fit
 
-HEAD, CONFIG, METRICS, SUMMARY, RESUME = (
+HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
     "head.safetensors",
     "config.json",
     "metrics.jsonl",
     "summary.json",
     "resume.safetensors",
+    "projections.safetensors",
 )
 
 
@@ -45,6 +49,8 @@ class RunConfig:
     """Of the cache."""
     samples: Mapping[str, tuple[str, ...]]
     """Ids of the samples that were trained on and that chose the epoch."""
+    projections: Mapping[str, str] = field(default_factory=dict)
+    """`block/timestep` → digest of what its channels were projected on; nothing where they are the UNet's own."""
 
     def write(self, run: Path) -> None:
         """Write `config.json`."""
@@ -165,6 +171,57 @@ def load_head(run: Path, config: RunConfig, device: str) -> PixelHead:
     return head.eval().to(device)
 
 
+def projection_digests(manifest: Manifest, blocks: Sequence[int], timesteps: Sequence[int]) -> dict[str, str]:
+    """`block/timestep` → the digest of its projection, of those among the blocks and timesteps that have one."""
+    return {
+        _name(*record.pair): record.digest
+        for record in manifest.projections
+        if record.block in blocks and record.timestep in timesteps
+    }
+
+
+def projection_differences(config: RunConfig, manifest: Manifest) -> list[str]:
+    """One line for each block and timestep of the run whose channels the cache projects on something else."""
+    there, here = config.projections, projection_digests(manifest, config.blocks, config.timesteps)
+    return [
+        f"projection of block/timestep {name}: the run has {there.get(name, 'none')[:12]}, "
+        f"the cache has {here.get(name, 'none')[:12]} (fitted on other images)"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+
+
+def save_projections(run: Path, projections: Projections) -> None:
+    """Keep a cache's projections beside the head, which is of no use without them; nothing where there are none."""
+    if projections:
+        tensors = {_name(*pair): torch.from_numpy(array) for pair, array in projections.items()}
+        write_durably(run / PROJECTIONS, [save(tensors)])
+
+
+def load_projections(run: Path, config: RunConfig, device: str) -> dict[tuple[int, int], Projection]:
+    """(block, timestep) → what its channels are to be projected on; nothing for those that stay as the UNet gives them.
+
+    Raises:
+        RunError: if the file is absent or is not this run's.
+    """
+    if not config.projections:
+        return {}
+    path = run / PROJECTIONS
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); restore the file, or train again") from error
+    found = {name: projection_digest(tensor.numpy()) for name, tensor in tensors.items()}
+    if found != config.projections:
+        raise RunError(f"{path}: not the projections of {run / CONFIG}; restore the file, or train again")
+    pairs = {name: name.split("/") for name in tensors}
+    return {(int(b), int(t)): Projection.from_rows(tensors[name]).to(device) for name, (b, t) in pairs.items()}
+
+
+def _name(block: int, timestep: int) -> str:
+    return f"{block}/{timestep}"
+
+
 def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -181,4 +238,5 @@ def _run_config(values: Mapping[str, Any]) -> RunConfig:
         classes=values["classes"],
         digests=values["digests"],
         samples={name: tuple(ids) for name, ids in values["samples"].items()},
+        projections=values.get("projections", {}),
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
+from itertools import islice, tee
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,18 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, SourceError
 from ..stages.head import PixelHead
 from ..stages.text import TextEncoder, load_text_encoder
-from ..stages.unet import UNetRecorder, load_unet
 from .classes import Classes
 from .device import resolve_device
-from .evaluate import native_probabilities
-from .images import read_image, resize_image
-from .runs import RunConfig, load_head
+from .frozen_models import restore_stage_one
+from .head_data import to_map
+from .images import resize_image
+from .regions import open_image
+from .runs import RunConfig, load_head, load_projections
 from .stage_one import StageOne
+from .tiles import Band, Offset, Source, cut_tiles, tile_offsets, whole_image
+
+TEXTS_KEPT = 64
+"""Texts whose tokens are kept, since the tiles of an image share one and often all images do."""
 
 
 @dataclass(frozen=True)
@@ -28,41 +35,107 @@ class Prediction:
     """The segmentation of one image, at its own size."""
 
     mask: UInt[np.ndarray, "y x"]
-    """The values of the training masks: {0, 255} or {0, 1} as they were, or class ids; uint8, or uint16 beyond 255."""
+    """The value of the likeliest class, as the training masks have it; uint8, or uint16 where values need it."""
     probabilities: Float32[np.ndarray, "n_classes y x"]
     """Of the classes, background first; they add up to 1."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """An image to segment."""
+
+    image: Source
+    text: str | None = None
+    """What the head is to go by; `None`: nothing."""
+    sample_id: str = ""
+    """Names the noise, where the head was trained with one noise for each sample."""
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """An image in memory."""
+
+    pixels: UInt8[np.ndarray, "y x 3"]
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        if self.pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
+            raise DataError(f"image is {self.pixels.dtype} {shape}; expected uint8 (y, x, 3), RGB")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def read(self, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
+        return self.pixels[top : top + height, left : left + width]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What goes through the UNet as one: an image or a tile, at the model's size."""
+
+    pixels: UInt8[np.ndarray, "y x 3"]
+    id: str
+    text: str | None
 
 
 class Segmenter:
     """A trained head, ready for new images: `Segmenter.load(run).predict(image, text)`.
 
-    The frozen models are loaded when they are first needed.
+    The frozen models are loaded when they are first needed. `mask_values` are the values that the training masks have
+    for the classes, background first: {0, 255} or {0, 1} as they were, or class ids.
     """
 
-    def __init__(self, config: RunConfig, head: PixelHead, device: str, unet: str, text_encoder: str | None) -> None:
-        self._config, self._head, self._device = config, head, device
-        self._unet, self._text_encoder = unet, text_encoder
-        self.classes = Classes.from_dict(config.classes)
+    def __init__(
+        self,
+        config: RunConfig,
+        head: PixelHead,
+        load_stage_one: Callable[[], StageOne],
+        text_encoder: str | None,
+        device: str,
+    ) -> None:
+        self._config, self._head, self._load_stage_one = config, head, load_stage_one
+        self._text_encoder, self._device = text_encoder, device
+        self._tokens = lru_cache(TEXTS_KEPT)(self._encode)
+        ids = Classes.from_dict(config.classes).ids
+        self.mask_values: UInt[np.ndarray, "class"] = np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)
 
     @classmethod
     def load(
-        cls, run: Path | str, *, unet: str | None = None, text_encoder: str | None = None, device: str = "auto"
+        cls,
+        run: Path | str,
+        *,
+        unet: str | None = None,
+        unet_config: Path | None = None,
+        text_encoder: str | None = None,
+        device: str = "auto",
     ) -> Segmenter:
         """Load a finished run.
 
         Args:
             run: the run's folder.
             unet: where the same UNet is to be found, if not where the run says; checked by its digest.
+            unet_config: JSON with guided-diffusion's flags, if that UNet is a checkpoint that needs them.
             text_encoder: where the same text encoder is to be found, likewise.
             device: `auto`, `cpu`, `cuda`, ...
 
         Raises:
             RunError: if the run is absent, unfinished or damaged.
         """
-        config = RunConfig.read(Path(run))
-        device = resolve_device(device)
+        run, device = Path(run), resolve_device(device)
+        config = RunConfig.read(run)
+        head, projections = load_head(run, config, device), load_projections(run, config, device)
+        load_stage_one = partial(
+            restore_stage_one,
+            config.features,
+            config.blocks,
+            projections,
+            device,
+            unet=unet,
+            unet_config=unet_config,
+        )
         encoder = text_encoder or (config.texts.encoder if config.texts else None)
-        return cls(config, load_head(Path(run), config, device), device, unet or config.features.unet, encoder)
+        return cls(config, head, load_stage_one, encoder, device)
 
     def predict(
         self, image: UInt8[np.ndarray, "y x 3"] | Path | str, text: str | None = None, *, sample_id: str = ""
@@ -79,43 +152,100 @@ class Segmenter:
             DataError: if the image cannot be read, or the text is empty or too long.
             ConfigError: if a text is given to a head that was trained without any.
         """
-        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image), self._config.features.window)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise DataError(f"image is {pixels.dtype} {pixels.shape}; expected uint8 (y, x, 3), RGB")
-        tokens, mask = self._tokens(text)
-        size = (self._config.features.image_size,) * 2
-        logits = self._head.segment(self._maps(pixels, sample_id), size, tokens, mask)
-        probabilities = native_probabilities(logits, (pixels.shape[0], pixels.shape[1])).cpu().numpy()
-        values = np.array(self.classes.ids, np.uint8 if max(self.classes.ids) < 256 else np.uint16)
-        return Prediction(values[probabilities.argmax(0)], probabilities)
+        source = _Pixels(image) if isinstance(image, np.ndarray) else self.open(Path(image))
+        _, bands = next(self.segment([Request(source, text, sample_id)]))
+        probabilities = torch.cat([band.cpu() for _, band in bands], 1)
+        return Prediction(self.mask_values[probabilities.argmax(0).numpy()], probabilities.numpy())
 
-    def _maps(self, pixels: UInt8[np.ndarray, "y x 3"], sample_id: str) -> dict[int, list[Tensor]]:
-        size = self._config.features.image_size
-        resized = resize_image(pixels, (size, size))[None]
+    def segment(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Iterator[Band]]]:
+        """Segment images as large as they may be, and as many, a band of rows at a time.
+
+        Images or tiles go through the UNet as many at once as they did in the extraction, across the borders of
+        requests: how they fall together changes last bits. Take all the bands of a request before the next request.
+
+        Args:
+            requests: taken one by one, a little ahead of the results.
+
+        Raises:
+            SourceError: as `predict`.
+            DataError: as `predict`.
+            ConfigError: as `predict`.
+        """
+        ahead, answered = tee(requests)
+        logits = self._logits(part for request in ahead for part in self._parts(request))
+        for request in answered:
+            size = request.image.size
+            offsets = self._offsets(size)
+            yield request, whole_image(islice(logits, len(offsets)), size, self._config.features.tile, offsets)
+
+    def open(self, path: Path) -> Source:
+        """An image file as the head's training images were read.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        return open_image(path, self._config.features.window)
+
+    def check_texts(self, texts: Iterable[str]) -> None:
+        """Load the text encoder, if there are texts, and refuse those that it cannot read whole.
+
+        Raises:
+            SourceError: if the encoder cannot be loaded, or is not that of the training.
+            DataError: with every text that is empty or too long.
+            ConfigError: if the head was trained without texts.
+        """
+        distinct = list(dict.fromkeys(texts))
+        if not distinct:
+            return
+        if self._config.texts is None or self._config.train["text"] == "none":
+            raise ConfigError("a text was given, but the head was trained without texts; leave it out")
+        problems = [f"{text!r}: empty; leave the text out instead" for text in distinct if not text.strip()]
+        limit = self._encoder.limit
+        for text, n_tokens in zip(distinct, self._encoder.count_tokens(distinct), strict=True):
+            if n_tokens > limit and not self._config.texts.truncated:
+                problems.append(f"{text[:60]!r}: {n_tokens} tokens; shorten it to {limit}")
+        if problems:
+            raise DataError(f"texts that {self._text_encoder} cannot read:", problems)
+
+    def _offsets(self, size: tuple[int, int]) -> Sequence[Offset]:
+        spec = self._config.features
+        return ((0, 0),) if spec.tile is None else tile_offsets(size, spec.tile, spec.tile_overlap)
+
+    def _parts(self, request: Request) -> Iterator[_Part]:
+        image, tile, side = request.image, self._config.features.tile, self._config.features.image_size
+        if tile is None:
+            whole = image.read(0, 0, *image.size)
+            yield _Part(resize_image(whole, (side, side)), request.sample_id, request.text)
+            return
+        offsets = self._offsets(image.size)
+        for (y, x), pixels in zip(offsets, cut_tiles(image, offsets, tile), strict=True):
+            yield _Part(resize_image(pixels, (side, side)), f"{request.sample_id}@{y},{x}", request.text)
+
+    def _logits(self, parts: Iterator[_Part]) -> Iterator[Float[Tensor, "n_classes y x"]]:
         blocks, timesteps = self._config.blocks, self._config.timesteps
-        features = self._stage_one.features(resized, [sample_id], timesteps, blocks)
-        return {
-            block: [torch.from_numpy(features[block, timestep][0]).to(self._device) for timestep in timesteps]
-            for block in blocks
-        }
+        size = (self._config.features.image_size,) * 2
+        while batch := list(islice(parts, self._config.features.rows_per_shard)):
+            images, ids = np.stack([part.pixels for part in batch]), [part.id for part in batch]
+            features = self._stage_one.features(images, ids, timesteps, blocks, [part.text or "" for part in batch])
+            for place, part in enumerate(batch):
+                maps = {
+                    block: [to_map(features[block, timestep].row(place), self._device) for timestep in timesteps]
+                    for block in blocks
+                }
+                yield self._head.segment(maps, size, *self._tokens(part.text))
 
-    def _tokens(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
+    def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         if text is None:
             nothing = torch.zeros(1, self._config.head.text_dim, device=self._device)
             return nothing, torch.zeros(1, dtype=torch.bool, device=self._device)
-        if self._config.texts is None or self._config.train["text"] == "none":
-            raise ConfigError("a text was given, but the head was trained without texts; leave it out")
-        encoded = self._encoder.encode([text], truncate=self._config.texts.truncated)
+        self.check_texts([text])
+        encoded = self._encoder.encode([text], truncate=True)
         # The cache holds tokens in float16; the head sees the same numbers here.
         return encoded.tokens[0].half().float().to(self._device), encoded.mask[0].to(self._device)
 
     @cached_property
     def _stage_one(self) -> StageOne:
-        spec = self._config.features
-        frozen = load_unet(self._unet, self._device)
-        if frozen.digest != spec.unet_digest:
-            raise SourceError(_not_the_same("UNet", self._unet, frozen.digest, spec.unet_digest, "--unet"))
-        return StageOne(frozen, UNetRecorder(frozen, self._config.blocks), spec, self._device)
+        return self._load_stage_one()
 
     @cached_property
     def _encoder(self) -> TextEncoder:
@@ -124,13 +254,8 @@ class Segmenter:
             raise AssertionError("asked for the text encoder of a head that was trained without texts")
         encoder = load_text_encoder(source, self._device)
         if encoder.digest != texts.encoder_digest:
-            wanted = texts.encoder_digest
-            raise SourceError(_not_the_same("text encoder", source, encoder.digest, wanted, "--text-encoder"))
+            raise SourceError(
+                f"{source}: not the text encoder that the head was trained with (digest {encoder.digest[:12]}, "
+                f"expected {texts.encoder_digest[:12]}); give its place with --text-encoder"
+            )
         return encoder
-
-
-def _not_the_same(what: str, source: str, got: str, expected: str, flag: str) -> str:
-    return (
-        f"{source}: not the {what} that the head was trained with (digest {got[:12]}, expected {expected[:12]}); "
-        f"give its place with {flag}"
-    )

@@ -12,11 +12,12 @@ from ..cache.table import SampleRow
 from ..errors import DataError
 from ..stages.seeds import named_generator
 from .head_config import TrainConfig
+from .scoring import parents
 
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled samples, by what they are for."""
+    """Labelled samples, or labelled tiles of them, by what they are for."""
 
     train: tuple[SampleRow, ...]
     val: tuple[SampleRow, ...]
@@ -39,7 +40,7 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
     val_is = "the validation split"
     if config.hold_out or not val:
         n_held = max(1, round(config.val_fraction * len(groups)))
-        held, groups = groups[:n_held], groups[n_held:]
+        held, groups = set(groups[:n_held]), groups[n_held:]
         val = tuple(sample for sample in train if sample.group in held)
         val_is = f"{n_held} training groups held out with seed {config.seed}"
     if config.n_labelled is not None:
@@ -48,11 +49,13 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
                 f"--n-labelled got {config.n_labelled}; the cache has {len(groups)} labelled groups to train on"
             )
         groups = groups[: config.n_labelled]
-    train = tuple(sample for sample in train if sample.group in set(groups))
+    kept = set(groups)
+    train = tuple(sample for sample in train if sample.group in kept)
     if not train or not val:
         raise DataError(
-            f"the cache has {len(labelled)} labelled samples, of which {len(train)} to train on and {len(val)} to "
-            "choose the epoch by; expected at least one of each (label more images of the train split)"
+            f"the cache has {len(parents(labelled))} labelled samples, of which {len(parents(train))} to train on and "
+            f"{len(parents(val))} to choose the epoch by; expected at least one of each (label more images of the "
+            "train split)"
         )
     return Split(train, val, test, val_is)
 

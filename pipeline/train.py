@@ -8,14 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Int
-from torch import Tensor
-
 from ..cache.durable import canonical_json
 from ..cache.reader import FeatureReader
-from ..cache.table import SampleRow
 from ..errors import RunError
-from ..stages.metrics import dice, iou
 from .config import to_dict
 from .device import resolve_device
 from .fit import Fit, score_samples
@@ -30,9 +25,12 @@ from .runs import (
     finish_run,
     load_state,
     prepare_folder,
+    projection_digests,
     read_summary,
+    save_projections,
     save_state,
 )
+from .scoring import parents, scores
 from .splits import Split, choose_split
 
 SAVE_EVERY_S = 5.0
@@ -92,7 +90,9 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
             progress.say(f"{config.run}: is already finished")
             return TrainSummary(str(config.run), read_summary(config.run), time.monotonic() - started)
     resolved.write(config.run)
-    progress.say(f"{len(split.train)} samples to train on; the epoch is chosen on {len(split.val)} of {split.val_is}")
+    save_projections(config.run, reader.projections(data.blocks, data.timesteps))
+    n_train, n_val = len(parents(split.train)), len(parents(split.val))
+    progress.say(f"{n_train} samples to train on; the epoch is chosen on {n_val} of {split.val_is}")
     summary = _train(config, data, split, progress)
     return TrainSummary(str(config.run), summary, time.monotonic() - started)
 
@@ -105,8 +105,8 @@ def _train(config: TrainConfig, data: HeadData, split: Split, progress: Progress
     summary = {
         "best_epoch": best.epoch,
         "epochs": fit.epoch,
-        "n_train": len(split.train),
-        "n_val": len(split.val),
+        "n_train": len(parents(split.train)),
+        "n_val": len(parents(split.val)),
         "val_is": split.val_is,
         "val_dice": float(val_dice.mean()),
         "n_parameters": sum(parameter.numel() for parameter in fit.head.parameters()),
@@ -133,25 +133,6 @@ def run_epochs(fit: Fit, config: TrainConfig, progress: Progress) -> None:
                 raise KeyboardInterrupt
 
 
-def scores(counts: Int[Tensor, "sample label predicted"], samples: tuple[SampleRow, ...]) -> dict[str, Any]:
-    """Per-sample and micro Dice and IoU as plain numbers; with several classes, the mean over foreground classes."""
-    sample_dice, sample_iou, micro = dice(counts), iou(counts), counts.sum(0)
-    per_sample = [
-        {"id": sample.id, "dice": float(one_dice.mean()), "iou": float(one_iou.mean())}
-        for sample, one_dice, one_iou in zip(samples, sample_dice, sample_iou, strict=True)
-    ]
-    return {
-        "n": len(samples),
-        "dice": float(sample_dice.mean()),
-        "iou": float(sample_iou.mean()),
-        "micro_dice": float(dice(micro).mean()),
-        "micro_iou": float(iou(micro).mean()),
-        "class_dice": sample_dice.mean(0).tolist(),
-        "class_iou": sample_iou.mean(0).tolist(),
-        "per_sample": per_sample,
-    }
-
-
 def _resolve(config: TrainConfig, data: HeadData, split: Split) -> RunConfig:
     manifest = data.reader.manifest
     settings = to_dict(replace(config, blocks=data.blocks, timesteps=data.timesteps, device=data.device))
@@ -167,9 +148,10 @@ def _resolve(config: TrainConfig, data: HeadData, split: Split) -> RunConfig:
         classes=manifest.classes,
         digests=manifest.digests,
         samples={
-            "train": tuple(sample.id for sample in split.train),
-            "val": tuple(sample.id for sample in split.val),
+            "train": parents(split.train),
+            "val": parents(split.val),
         },
+        projections=projection_digests(manifest, data.blocks, data.timesteps),
     )
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .attention import TextAttention
-from .pixels import Maps, interpolate
+from .pixels import Maps, dense, interpolate
 
 PIXELS_AT_ONCE = 4096
 N_FREQUENCIES = 3
@@ -130,7 +130,7 @@ class PixelHead(nn.Module):
             tokens: of the image's text.
             mask: true on real tokens.
         """
-        projected = [self.project(block, torch.cat(list(of), -1)) for block, of in maps.items()]
+        projected = [self.project(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()]
         logits = []
         for pixels in _chunks(size, projected[0].device):
             x = torch.stack([interpolate(map_, pixels, size) for map_ in projected]).sum(0)

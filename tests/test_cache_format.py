@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,10 @@ import pytest
 import zarr
 
 from textdiff.cache import layout
-from textdiff.cache.manifest import LightShard, Manifest, RowKey, Unit, read_manifest
+from textdiff.cache.light import TextArrays
+from textdiff.cache.manifest import LightShard, Manifest, ProjectionRecord, RowKey, Unit, read_manifest
+from textdiff.cache.maps import StoredMaps
+from textdiff.cache.plan import plan_work, read_state
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.shards import ShardRecord, write_shard
 from textdiff.cache.spec import FORMAT, FeatureSpec, TextSpec
@@ -20,7 +23,9 @@ from textdiff.errors import CacheError
 from textdiff.pipeline.extract import extract_features
 
 DOCUMENT = Path(layout.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
-DATACLASSES = [FeatureSpec, TextSpec, RowKey, Unit, ShardRecord, LightShard, Manifest, SampleRow, SampleTable]
+DATACLASSES = [
+    FeatureSpec, TextSpec, RowKey, Unit, ShardRecord, ProjectionRecord, LightShard, Manifest, SampleRow, SampleTable,
+]  # fmt: skip
 JSON_TYPES = {str: "string", bool: "boolean", int: "integer", list: "array", dict: "object", type(None): "null"}
 
 
@@ -86,6 +91,42 @@ def interrupted(extraction, monkeypatch):
     return extraction.cache
 
 
+N_COMPONENTS = 5
+
+
+@pytest.fixture
+def compressed_cache(tiny_cache, tmp_path):
+    """The tiny cache again, as int8; block 1 with 5 components of its channels, the mean of which is taken as 0."""
+    source, root = FeatureReader(tiny_cache), tmp_path / "compressed"
+    spec = replace(source.manifest.features, dtype="int8", pca=N_COMPONENTS)
+    shapes = {1: source.manifest.block_shapes[1], 3: (*source.manifest.block_shapes[3][:2], N_COMPONENTS)}
+    plan = plan_work(None, spec, source.manifest.rows, shapes, source.timesteps)
+    writer = CacheWriter(root, plan)
+    assert plan.unfitted == ((1, 50), (1, 150))
+    rows = np.eye(N_COMPONENTS + 1, shapes[1][2], -1, np.float32)
+    writer.write_projections(dict.fromkeys(plan.unfitted, rows))
+    for unit in plan.pending:
+        maps = source.read(unit.blocks, unit.timesteps, unit.rows)
+        writer.write_unit(unit, {pair: quantised(found.values) for pair, found in maps.items()}, {})
+    texts = TextArrays(source.manifest.texts, *source.texts())
+    classes = source.manifest.classes
+    writer.publish(source.table, classes, texts, lambda s: source.image(s.row), lambda s: source.labels(s.row))
+    return root
+
+
+def quantised(values):
+    """The first channels in eight bits."""
+    first = values[..., :N_COMPONENTS].astype(np.float32)
+    scales = np.abs(first).max((1, 2)) / 127
+    return StoredMaps(np.rint(first / scales[:, None, None]).astype(np.int8), scales)
+
+
+@pytest.fixture(params=["tiny_cache", "compressed_cache"])
+def cache(request):
+    """A cache of each kind."""
+    return request.getfixturevalue(request.param)
+
+
 def json_objects(cache):
     """Dataclass → the objects of that kind in the cache's JSON files."""
     table, manifest = load(cache / "samples.json"), load(cache / "manifest.json")
@@ -98,6 +139,7 @@ def json_objects(cache):
         "RowKey": manifest["rows"],
         "Unit": manifest["units"],
         "ShardRecord": [shard for unit in manifest["units"] for shard in unit["shards"]],
+        "ProjectionRecord": manifest["projections"],
         "LightShard": manifest["light_shards"],
     }
 
@@ -118,12 +160,12 @@ def test_every_section_of_fields_is_held_against_the_code():
     assert set(re.findall(r"^### (\w+):", DOCUMENT, re.MULTILINE)) == {cls.__name__ for cls in DATACLASSES}
 
 
-def test_the_json_files_hold_what_the_document_says(tiny_cache):
-    for name, values in json_objects(tiny_cache).items():
-        assert values, name
+def test_the_json_files_hold_what_the_document_says(cache, compressed_cache):
+    for name, values in json_objects(cache).items():
+        assert values or (name == "ProjectionRecord" and cache != compressed_cache), name
         for value in values:
             assert_documented(name, value)
-    assert set(load(tiny_cache / "manifest.json")["digests"]) == {row[0] for row in table_under("Key")}
+    assert set(load(cache / "manifest.json")["digests"]) == {row[0] for row in table_under("Key")}
 
 
 def test_the_journal_holds_what_the_document_says(interrupted):
@@ -143,8 +185,8 @@ def test_json_files_are_sorted_and_indented_by_one(tiny_cache):
         assert content == json.dumps(json.loads(content), sort_keys=True, ensure_ascii=False, indent=1) + "\n"
 
 
-def test_the_tree_names_every_file_and_no_other(tiny_cache, extraction, folder_bytes, monkeypatch):
-    files = set(folder_bytes(tiny_cache))
+def test_the_tree_names_every_file_and_no_other(tiny_cache, compressed_cache, extraction, folder_bytes, monkeypatch):
+    files = set(folder_bytes(tiny_cache)) | set(folder_bytes(compressed_cache))
     monkeypatch.setattr(CacheWriter, "publish", lambda *_args, **_kwargs: None)
     extract_features(extraction)
     files |= set(folder_bytes(tiny_cache))
@@ -162,9 +204,12 @@ def array_names(cache):
 def sizes_of(manifest, n_texts, array_path):
     """What the words in the table of arrays stand for."""
     sizes = {**vars(manifest.features), **vars(manifest.texts), "n_rows": len(manifest.rows), "n_texts": n_texts}
-    if array_path.startswith("features/"):
+    if array_path.startswith(("features/", "scales/")):
         shape = manifest.block_shapes[int(array_path.split("/")[1])]
         sizes.update(zip(("y", "x", "channel"), shape, strict=True))
+    elif array_path.startswith("projections/"):
+        records = {f"projections/{record.block}/{record.timestep}": record for record in manifest.projections}
+        sizes.update(zip(("n_components", "unet_channel"), records[array_path].shape, strict=True))
     return sizes
 
 
@@ -172,11 +217,11 @@ def resolve(cell, sizes):
     return tuple(int(term) if term.isdigit() else sizes[term] for term in cell.split(", "))
 
 
-def test_the_table_of_arrays_is_what_zarr_finds(tiny_cache):
-    reader, group = FeatureReader(tiny_cache), zarr.open_group(tiny_cache, mode="r")
+def test_the_table_of_arrays_is_what_zarr_finds(compressed_cache):
+    reader, group = FeatureReader(compressed_cache), zarr.open_group(compressed_cache, mode="r")
     documented = {re.sub(r"<\w+>", r"\\d+", row[0]): row[1:] for row in table_under("Path")}
     seen = set()
-    for name in array_names(tiny_cache):
+    for name in array_names(compressed_cache):
         array = group[name]
         (pattern,) = (pattern for pattern in documented if re.fullmatch(pattern, name))
         seen.add(pattern)
@@ -190,11 +235,11 @@ def test_the_table_of_arrays_is_what_zarr_finds(tiny_cache):
     assert seen == set(documented)
 
 
-def test_the_zarr_metadata_is_as_the_document_says(tiny_cache):
+def test_the_zarr_metadata_is_as_the_document_says(compressed_cache):
     documented = {key: json.loads(value) for key, value in table_under("Zarr metadata")}
-    names = array_names(tiny_cache)
-    assert len(names) == 8
-    for metadata in (load(tiny_cache / name / "zarr.json") for name in names):
+    names = array_names(compressed_cache)
+    assert len(names) == 4 + 4 + 2 + 4
+    for metadata in (load(compressed_cache / name / "zarr.json") for name in names):
         sharding = metadata["codecs"][0]["configuration"]
         found = {key: metadata[key] for key in ("zarr_format", "chunk_key_encoding", "fill_value", "attributes")}
         found["index_location"] = sharding["index_location"]
@@ -222,8 +267,8 @@ def run_examples(cache):
     return names
 
 
-def test_the_documents_python_reads_what_our_reader_reads(tiny_cache):
-    found, reader = run_examples(tiny_cache), FeatureReader(tiny_cache)
+def test_the_documents_python_reads_what_our_reader_reads(cache):
+    found, reader = run_examples(cache), FeatureReader(cache)
     sample = reader.samples[-1]
     assert found["sample"]["id"] == sample.id
     assert {*found["pairs"]} == reader.pairs
@@ -234,8 +279,8 @@ def test_the_documents_python_reads_what_our_reader_reads(tiny_cache):
     np.testing.assert_array_equal(found["tokens"], tokens[sample.text][mask[sample.text]])
 
 
-def test_the_documents_python_gives_the_manifests_digests(tiny_cache):
-    found = run_examples(tiny_cache)
+def test_the_documents_python_gives_the_manifests_digests(cache):
+    found = run_examples(cache)
     assert found["digests"] == found["manifest"]["digests"]
 
 
@@ -266,8 +311,28 @@ def test_every_field_of_the_features_that_identifies_is_refused_when_it_differs(
     for name in fields_of("FeatureSpec"):
         other = FeatureSpec(**{**vars(spec), name: "another"})
         assert [line.split(":")[0] for line in spec.differences(other)] == (
-            [] if name in ("unet", "tile_overlap") else [name]
+            [] if name in ("unet", "unet_config", "tile_overlap") else [name]
         )
+
+
+def test_format_1_is_read_with_what_it_lacks_filled_in(tiny_cache):
+    """What the first version wrote, made by taking away the fields that came later."""
+    path, reader = tiny_cache / "manifest.json", FeatureReader(tiny_cache)
+    manifest, table = load(path), load(tiny_cache / "samples.json")
+    for name in ("precision", "class_label", "condition", "pca", "tile", "tile_overlap"):
+        del manifest["features"][name]
+    for key in manifest["rows"]:
+        key and key.pop("text_digest")
+    del manifest["projections"]
+    for sample in table["samples"]:
+        del sample["parent"]
+    path.write_text(json.dumps({**manifest, "format": 1}))
+    (tiny_cache / "samples.json").write_text(json.dumps(table))
+    old = FeatureReader(tiny_cache)
+    assert (old.manifest, old.table) == (reader.manifest, reader.table)
+    state = read_state(tiny_cache, resume=False)
+    again = plan_work(state, state.features, [key for key in state.rows if key], state.block_shapes, (50, 150))
+    assert again.pending == ()
 
 
 STEP_WORDS = {

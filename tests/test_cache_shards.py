@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import zarr
 
+from textdiff.cache import shards
 from textdiff.cache.layout import features_layout, write_array_metadata, write_group_metadata
-from textdiff.cache.shards import ShardFile, write_shard
+from textdiff.cache.shards import ShardFile, read_rows, write_shard
 from textdiff.errors import CacheCorruptError
 
 LAYOUT = features_layout(6, 50, (5, 7, 3), "float16", 4)
@@ -106,10 +107,40 @@ def test_a_changed_byte_is_found_when_its_row_is_read(root, rows):
 def test_a_file_cut_short_is_found_when_it_is_opened(root, keep):
     path = root / LAYOUT.shard_path(0)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CacheCorruptError, match=r"absent or empty|index at the end"):
+    with pytest.raises(CacheCorruptError, match="cut short or damaged: the index at its end"):
         open_shard(root)
 
 
 def test_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(CacheCorruptError, match="absent or empty"):
+    with pytest.raises(CacheCorruptError, match="none: absent; extract"):
         ShardFile(tmp_path / "none", (1,), np.dtype("uint8"), 1)
+
+
+def test_a_file_with_a_hole_cut_out_is_found(root):
+    path = root / LAYOUT.shard_path(0)
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + content[200:])
+    with pytest.raises(CacheCorruptError, match="its index tells of more bytes than it has"):
+        open_shard(root)
+
+
+@pytest.mark.parametrize("piece_bytes", [64, 1 << 18])
+def test_rows_are_read_in_bulk_in_pieces_of_any_size(root, rows, monkeypatch, piece_bytes):
+    monkeypatch.setattr(shards, "PIECE_BYTES", piece_bytes)
+    out = np.empty_like(rows[:3])
+    read_rows(root / LAYOUT.shard_path(0), {3: out[0], 0: out[1], 1: out[2]}, 4)
+    np.testing.assert_array_equal(out, rows[[3, 0, 1]])
+
+
+def test_bulk_reading_finds_what_is_absent_or_changed(root):
+    path, out = root / LAYOUT.shard_path(1), np.empty(LAYOUT.row_shape, np.float16)
+    with pytest.raises(CacheCorruptError, match="row 2 is absent"):
+        read_rows(path, {2: out}, 4)
+    with pytest.raises(CacheCorruptError, match="row 0 is absent or of another size"):
+        read_rows(path, {0: out[1:]}, 4)
+    content = bytearray(path.read_bytes())
+    content[17] ^= 1
+    path.write_bytes(content)
+    read_rows(path, {1: out}, 4)
+    with pytest.raises(CacheCorruptError, match="bytes of row 0 are not those that were written"):
+        read_rows(path, {0: out}, 4)

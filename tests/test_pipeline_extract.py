@@ -36,9 +36,9 @@ def n_forwards(monkeypatch):
     seen = []
     record = UNetRecorder.record
 
-    def counting(self, image, timesteps, noise):
+    def counting(self, image, timesteps, noise, prompts=None):
         seen.append((len(image), tuple(timesteps), self.blocks))
-        return record(self, image, timesteps, noise)
+        return record(self, image, timesteps, noise, prompts)
 
     monkeypatch.setattr(UNetRecorder, "record", counting)
     return seen

@@ -78,7 +78,7 @@ def test_a_folder_is_segmented_with_a_table_of_texts(prediction, extraction, tmp
         (folder / name).write_bytes((extraction.data.parent / name).read_bytes())
     table = tmp_path / "texts.csv"
     table.write_text("Image,Description\nval0.png,the nuclei are round\n")
-    with pytest.raises(DataError, match=r"no text for val1\.png"):
+    with pytest.raises(DataError, match=r"no row for val1\.png; add one"):
         predict(replace(prediction, images=folder, texts=table))
     assert not prediction.out.exists()
     table.write_text("Image,Description\nval0.png,the nuclei are round\nval1,not malignant\n")

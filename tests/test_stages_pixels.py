@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from textdiff.stages.pixels import gather, interpolate, sample_pixels
+from textdiff.stages.compression import quantise
+from textdiff.stages.pixels import QuantisedMap, dense, gather, interpolate, sample_pixels
 
 IGNORE = 255
 
@@ -37,6 +38,35 @@ def test_gather_joins_the_timesteps_of_a_block_in_order():
     first, second = random_map(2, 2, 3, 0), random_map(2, 2, 3, 1)
     gathered = gather({7: [first, second]}, torch.tensor([3]), (2, 2))
     assert gathered[7].tolist() == [[*first[1, 1].tolist(), *second[1, 1].tolist()]]
+
+
+def quantised_map(y, x, channels, seed=0):
+    values, scale = quantise(random_map(y, x, channels, seed)[None])
+    return QuantisedMap(values[0], scale[0])
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (8, 12), (16, 24), (1, 1)])
+@pytest.mark.parametrize("n_pixels", [2, 96])
+def test_eight_bits_are_interpolated_as_if_they_had_been_turned_to_floats_first(shape, n_pixels):
+    map_, size = quantised_map(*shape, 6), (8, 12)
+    pixels = torch.arange(96)[-n_pixels:]  # fewer points than the map has, and more
+    found = interpolate(map_, pixels, size)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, interpolate(map_.dequantise(), pixels, size), atol=1e-6, rtol=1e-6)
+
+
+def test_gather_joins_quantised_maps_too():
+    first, second = quantised_map(2, 2, 3, 0), quantised_map(2, 2, 3, 1)
+    gathered = gather({7: [first, second]}, torch.tensor([3]), (2, 2))[7]
+    torch.testing.assert_close(gathered[0], torch.cat([first.dequantise()[1, 1], second.dequantise()[1, 1]]))
+
+
+def test_dense_is_values_times_scale_and_leaves_floats_alone():
+    map_ = QuantisedMap(torch.tensor([[[3, -4]]], dtype=torch.int8), torch.tensor([0.5, 2]))
+    assert dense(map_).tolist() == [[[1.5, -8]]]
+    assert map_.values.tolist() == [[[3, -4]]]
+    floats = random_map(2, 2, 3).half()
+    assert dense(floats) is floats
 
 
 def test_only_labelled_pixels_are_drawn_and_all_of_them():

