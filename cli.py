@@ -99,7 +99,9 @@ _PRESET = inspect.Parameter(
 
 
 def _parameters(config_class: type[Any]) -> list[inspect.Parameter]:
-    hints, told = get_type_hints(config_class), _field_docstrings(config_class)
+    hints = get_type_hints(config_class)
+    # Rich takes brackets for markup.
+    told = {name: text.replace("[", r"\[") for name, text in _field_docstrings(config_class).items()}
     parameters = [_parameter(field, hints[field.name], told[field.name]) for field in fields(config_class)]
     if config_class is configs.ExtractConfig:
         parameters.append(_PRESET)

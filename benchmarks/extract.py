@@ -1,7 +1,8 @@
-"""What stage one costs around and inside the UNet: three measurements, each of ratios within one run.
+"""What stage one costs around and inside the UNet: four measurements, each of ratios within one run.
 
     python benchmarks/extract.py efficiency [--images 48] [--image-size 64] [--batch-size 8]
     python benchmarks/extract.py early-exit [--image-size 256] [--repeats 3]
+    python benchmarks/extract.py compile [--image-size 64] [--batch-size 8] [--repeats 3]
     python benchmarks/extract.py memory [--images 30 300]
 
 All take --device and --json; UNets have random weights and are made on the spot, files go to a temporary folder (TMPDIR
@@ -15,6 +16,8 @@ the time of loading the UNet, so also looking at the data and publishing the cac
 
 `early-exit`: time of the forward up to block 12 of the 256-pixel ADM architecture with 64 channels in place of 256,
 divided by that of the whole UNet as diffusers runs it.
+
+`compile`: time of the bare forward through torch.compile, divided by that without, and what compiling took.
 
 `memory`: peak anonymous memory of extracting few images and many, each in a process of its own.
 """
@@ -86,6 +89,11 @@ def parse_arguments() -> argparse.Namespace:
     part.add_argument("--image-size", type=int, default=256, help="side in pixels, a multiple of 32")
     part.add_argument("--repeats", type=int, default=3)
     part.set_defaults(measure=measure_early_exit)
+    part = parts.add_parser("compile", parents=[common])
+    part.add_argument("--image-size", type=int, default=64, help="side in pixels, a multiple of 8")
+    part.add_argument("--batch-size", type=int, default=ExtractConfig.batch_size)
+    part.add_argument("--repeats", type=int, default=3)
+    part.set_defaults(measure=measure_compile)
     part = parts.add_parser("memory", parents=[common])
     part.add_argument("--images", type=int, nargs="+", default=[30, 300])
     part.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
@@ -215,6 +223,21 @@ def adm_unet(image_size: int) -> UNet2DModel:
         attention_head_dim=64,
         attn_norm_num_groups=32,
     ).eval()
+
+
+def measure_compile(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The bare forward of one batch with and without torch.compile, in turns."""
+    size, batch = args.image_size, args.batch_size
+    config = make_extraction(folder, batch, image_size=size, channels=CHANNELS, device=args.device, batch_size=batch)
+    plain, compiled = (load_stage_one(replace(config, compile=flag)) for flag in (False, True))
+    plain_s = [bare_forwards(plain, config, batch)]
+    compile_s = bare_forwards(compiled, config, batch)
+    ratios = []
+    for _ in range(args.repeats):
+        seconds = bare_forwards(compiled, config, batch)
+        plain_s.append(bare_forwards(plain, config, batch))
+        ratios.append(2 * seconds / (plain_s[-2] + plain_s[-1]))
+    return {"compile_s": compile_s, "compiled_per_plain": ratios, "median": statistics.median(ratios)}
 
 
 def measure_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

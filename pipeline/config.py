@@ -46,9 +46,9 @@ class ExtractConfig:
     cache: Path
     """The cache's folder: made, or extended where it stands."""
     unet: str
-    """The frozen UNet, as `kind:where`."""
+    """The frozen UNet: diffusers:FOLDER_OR_HUB_ID, guided-diffusion:FILE or stable-diffusion:FOLDER_OR_HUB_ID."""
     text_encoder: str | None = None
-    """The frozen text encoder, as `kind:where`; needed where a sample has a text."""
+    """The frozen text encoder: open_clip:MODEL/PRETRAINED, hf:FOLDER_OR_HUB_ID or package:NAME; none without texts."""
     timesteps: tuple[int, ...] = (50, 150, 250)
     """Noise levels at which activations are recorded, each in [0, number of training timesteps)."""
     blocks: tuple[int, ...] = (6, 8, 12, 16)
@@ -71,6 +71,8 @@ class ExtractConfig:
     """Store this many principal components of each block's channels; `None`: the channels as they are."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Arithmetic of the UNet; `auto`: the cache's; for a new cache bfloat16 on CUDA, float32 elsewhere."""
+    compile: bool = False
+    """Run the UNet through torch.compile: minutes at the start, for many images on a GPU."""
     noise: Literal["shared", "per-sample"] = "shared"
     """One noise for all images (the paper's way), or one for each, seeded by its id."""
     noise_draws: int = 1

@@ -31,7 +31,7 @@ def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> 
     frozen = load_unet(config.unet, device, config=config.unet_config, class_label=config.class_label)
     check_timesteps(config.timesteps, len(frozen.alphas_cumprod))
     precision = _precision(config, cached, device)
-    recorder = UNetRecorder(frozen, config.blocks, precision)
+    recorder = UNetRecorder(frozen, config.blocks, precision, compiled=config.compile)
     spec = FeatureSpec(
         unet=lasting_source(config.unet),
         unet_config=None if config.unet_config is None else str(config.unet_config.resolve()),

@@ -130,6 +130,7 @@ class StageOne:
         return {
             "device": name,
             "threads": torch.get_num_threads(),
+            "compiled": self.recorder.compiled,
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
             "cpu_capability": torch.backends.cpu.get_cpu_capability() if self.device == "cpu" else os.name,
@@ -138,7 +139,7 @@ class StageOne:
     def _recorder(self, blocks: Sequence[int]) -> UNetRecorder:
         if set(blocks) == set(self.recorder.blocks):
             return self.recorder
-        return UNetRecorder(self.frozen, blocks, self.recorder.precision)
+        return UNetRecorder(self.frozen, blocks, self.recorder.precision, compiled=self.recorder.compiled)
 
     def _mean_over_draws(
         self,

@@ -82,7 +82,9 @@ class FrozenUNet:
 class UNetRecorder:
     """Records the activations of chosen decoder blocks; nothing after the last of them is computed."""
 
-    def __init__(self, frozen: FrozenUNet, blocks: Sequence[int], precision: Precision = "float32") -> None:
+    def __init__(
+        self, frozen: FrozenUNet, blocks: Sequence[int], precision: Precision = "float32", *, compiled: bool = False
+    ) -> None:
         """Choose decoder blocks by number, in any order.
 
         Args:
@@ -90,6 +92,7 @@ class UNetRecorder:
             blocks: numbers of its decoder blocks.
             precision: `float32` runs the UNet as it is; `bfloat16` and `float16` run it under autocast of that dtype.
                 A VAE, a text encoder and the noising stay in float32.
+            compiled: run the UNet through torch.compile: minutes at the first forward of each shape.
 
         Raises:
             ConfigError: no block was given, one was given twice, there is none of that number, or the precision is
@@ -101,7 +104,9 @@ class UNetRecorder:
         self.frozen = frozen
         self.blocks = tuple(sorted(blocks))
         self.precision = precision
+        self.compiled = compiled
         self.truncated = TruncatedUNet(frozen.model, self.blocks, frozen.class_label)
+        self._run = torch.compile(self.truncated) if compiled else self.truncated
 
     @torch.inference_mode()
     def record(
@@ -139,7 +144,7 @@ class UNetRecorder:
         if text is not None:
             text = text.to(dtype).repeat(len(timesteps), 1, 1)
         with torch.autocast(device.type, getattr(torch, self.precision), enabled=self.precision != "float32"):
-            activations = self.truncated(x_t.flatten(0, 1).to(dtype, memory_format=torch.channels_last), t, text)
+            activations = self._run(x_t.flatten(0, 1).to(dtype, memory_format=torch.channels_last), t, text)
         return {block: a.unflatten(0, (len(timesteps), len(image))) for block, a in activations.items()}
 
     def noise_shape(self, image_size: int) -> tuple[int, int, int]:

@@ -46,6 +46,11 @@ def test_help_shows_the_configs_own_words_and_defaults(textdiff):
         assert field in flat
 
 
+def test_help_shows_brackets_as_they_are(textdiff):
+    _, out, _ = textdiff("predict", "--help")
+    assert "float16 [class, y, x]" in " ".join(out.replace("│", " ").split())
+
+
 @pytest.mark.slow
 def test_help_answers_within_a_second():
     started = time.process_time()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -272,3 +274,13 @@ def test_images_need_not_be_square():
 def test_a_config_is_for_guided_diffusion_alone(tiny_unet, tmp_path):
     with pytest.raises(ConfigError, match=r"got the config .*flags.json, which only guided-diffusion:FILE takes"):
         load_unet(f"diffusers:{tiny_unet}", config=tmp_path / "flags.json")
+
+
+def test_a_compiled_recorder_gives_the_same_activations(tiny_unet, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
+    frozen, image, noise = load_unet(f"diffusers:{tiny_unet}"), torch.rand(2, 3, 16, 16), torch.randn(1, 3, 16, 16)
+    plain, compiled = (UNetRecorder(frozen, (1, 3), compiled=flag) for flag in (False, True))
+    assert compiled.shapes(16) == plain.shapes(16)
+    expected = plain.record(image, (5, 50), noise)
+    for block, activations in compiled.record(image, (5, 50), noise).items():
+        assert torch.equal(activations, expected[block])
