@@ -111,8 +111,6 @@ class CacheWriter:
             CacheError: if an activation is not finite, naming blocks, timesteps and samples, or if a projection that
                 the unit needs was not written yet.
         """
-        # TEMPORARY: until stage one gives StoredMaps itself.
-        features = {k: m if isinstance(m, StoredMaps) else StoredMaps(m) for k, m in features.items()}
         self._refuse_unprojected(features)
         self._refuse_not_finite(pending, features)
         arrays = [array for pair, maps in sorted(features.items()) for array in self._arrays(pair, maps)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -110,11 +110,12 @@ class Fit:
         return self.finalists[best], scored[best]
 
     def _standardise(self) -> None:
-        generator = named_generator(self._config.seed, "statistics")
         samples = self._train[:MAX_CHECKED_IMAGES]
-        batch = sample_batch(self._data, samples, PIXELS_FOR_STATISTICS // len(samples), generator)
-        for block, features in batch.features.items():
-            self.head.standardise(block, features.flatten(0, 1))
+        for block in self._data.blocks:  # one at a time, since all of them take a gigabyte
+            generator = named_generator(self._config.seed, "statistics")
+            data = replace(self._data, blocks=(block,))
+            batch = sample_batch(data, samples, PIXELS_FOR_STATISTICS // len(samples), generator)
+            self.head.standardise(block, batch.features[block].flatten(0, 1))
 
     def _order(self, generator: torch.Generator) -> list[list[SampleRow]]:
         """The images of each step: all of them, several times where they are few."""
