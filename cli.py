@@ -235,11 +235,18 @@ def ablate_timesteps(config: head_configs.AblateConfig, progress: Progress) -> S
 
 @command(head_configs.EvaluateConfig)
 def evaluate(config: head_configs.EvaluateConfig, progress: Progress) -> Summary:
-    """Score a trained head on the labelled samples of a cache: Dice and IoU, per sample and micro."""
+    """Score a trained head on labelled samples of a cache: overlap, calibration; on request outlines and objects."""
     from .pipeline.evaluate import evaluate
 
-    del progress
-    return evaluate(config)
+    return evaluate(config, progress)
+
+
+@command(head_configs.CompareConfig)
+def compare(config: head_configs.CompareConfig, progress: Progress) -> Summary:
+    """Say whether one run is better than another on the same samples: paired Dice with interval and test."""
+    from .pipeline.compare import compare
+
+    return compare(config, progress)
 
 
 @command(head_configs.PredictConfig)

@@ -61,7 +61,7 @@ def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> 
     found: dict[str, float] = {}
     for train, held in folds(samples, n_folds, config.seed):
         fit = Fit(data, train, held, config)
-        while fit.epoch < config.epochs:
+        while fit.epoch < fit.n_epochs:
             fit.run_epoch()
         fit.head.eval()
         per_sample = scores(score_samples(fit.head, data, held), held)["per_sample"]

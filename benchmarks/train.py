@@ -1,10 +1,14 @@
 """How long an epoch of `train-head` takes, and how much memory of its own the process needs.
 
-    python benchmarks/train.py CACHE [--epochs 5] [--json]
+    python benchmarks/train.py CACHE [--head pixel|paper] [--blocks N,N,...] [--timesteps N,N,...] [--epochs 5] [--json]
+    python benchmarks/train.py CACHE --head pixel --against paper [--json]
 
 Trains a head with the default settings as `train-head` does, and writes nothing. A phase's peak is that of RssAnon,
 sampled from /proc (Linux): the pages that the process itself filled. Pages of the mapped cache are the system's, which
 takes them back when it needs them; VmHWM, the highest resident size, counts them too and so grows with the cache.
+
+With `--against`, epochs of both heads take turns in one process, and their ratio is that of the medians. An epoch is
+what `train-head` calls one: the steps over all training images, and the check on the validation images after them.
 """
 
 from __future__ import annotations
@@ -16,16 +20,18 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 
 from textdiff.cache.reader import FeatureReader
+from textdiff.errors import TextdiffError
 from textdiff.pipeline.device import resolve_device
 from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.head_config import TrainConfig
+from textdiff.pipeline.head_config import HeadKind, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.splits import choose_split
 
@@ -39,17 +45,34 @@ def main() -> None:
     if not STATUS.exists():
         raise SystemExit(f"{STATUS} does not exist; memory can be measured on Linux alone")
     # Nothing is written: a `Fit` does not know of the run's folder.
-    found = measure(TrainConfig(cache=args.cache, run=Path(os.devnull), epochs=args.epochs))
-    print(json.dumps(found) if args.json else "\n".join(lines(found)))
+    config = TrainConfig(
+        args.cache, Path(os.devnull), args.head, timesteps=args.timesteps, blocks=args.blocks, epochs=args.epochs
+    )
+    try:
+        found = compare(config, replace(config, head=args.against)) if args.against else measure(config)
+    except TextdiffError as error:
+        raise SystemExit(f"error: {error}") from error
+    shown = lines_of_comparison(found) if args.against else lines(found)
+    print(json.dumps(found) if args.json else "\n".join(shown))
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
-    parser.add_argument("--epochs", type=int, default=5)
+    heads = get_args(HeadKind)
+    parser.add_argument("--head", choices=heads, default="pixel")
+    parser.add_argument("--against", choices=heads, help="time this head's epochs as well, and divide by them")
+    parser.add_argument("--blocks", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
+    parser.add_argument("--timesteps", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
+    parser.add_argument("--epochs", type=int, default=5, help="how many to time, of each head")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Numbers with commas between them."""
+    return tuple(int(number) for number in text.split(","))
 
 
 def measure(config: TrainConfig) -> dict[str, Any]:
@@ -58,7 +81,7 @@ def measure(config: TrainConfig) -> dict[str, Any]:
     with Phase() as opening:
         fit = open_fit(config)
     epochs = []
-    for _ in range(config.epochs):
+    for _ in range(fit.n_epochs):
         with Phase() as epoch:
             fit.run_epoch()
         epochs.append(epoch)
@@ -66,10 +89,8 @@ def measure(config: TrainConfig) -> dict[str, Any]:
         fit.finish()
     seconds = [epoch.seconds for epoch in epochs]
     return {
-        "cache": str(config.cache),
-        "device": resolve_device(config.device),
-        "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0],
+        **conditions(config),
+        "head": config.head,
         "epoch_s": statistics.median(seconds),
         "epochs_s": seconds,
         "open_s": opening.seconds,
@@ -80,6 +101,35 @@ def measure(config: TrainConfig) -> dict[str, Any]:
         "choose_peak_anon_bytes": choosing.peak_bytes,
         "peak_anon_bytes": max(phase.peak_bytes for phase in (opening, *epochs, choosing)),
         "vm_hwm_bytes": status_bytes("VmHWM"),
+    }
+
+
+def compare(config: TrainConfig, against: TrainConfig) -> dict[str, Any]:
+    """Time epochs of two heads, turn and turn about, so that whatever else runs meets both."""
+    fits = [open_fit(config), open_fit(against)]
+    seconds: list[list[float]] = [[], []]
+    for _ in range(fits[0].n_epochs):
+        for fit, times in zip(fits, seconds, strict=True):
+            started = time.perf_counter()
+            fit.run_epoch()
+            times.append(time.perf_counter() - started)
+    medians = [statistics.median(times) for times in seconds]
+    return {
+        **conditions(config),
+        "heads": [config.head, against.head],
+        "epoch_s": medians,
+        "epochs_s": seconds,
+        "ratio": medians[0] / medians[1],
+    }
+
+
+def conditions(config: TrainConfig) -> dict[str, Any]:
+    """What the times depend on."""
+    return {
+        "cache": str(config.cache),
+        "device": resolve_device(config.device),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
     }
 
 
@@ -135,9 +185,22 @@ def status_bytes(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def lines_of_comparison(found: dict[str, Any]) -> Iterator[str]:
+    """The result of `compare` for people."""
+    yield line_of_conditions(found)
+    for head, median_s, seconds in zip(found["heads"], found["epoch_s"], found["epochs_s"], strict=True):
+        yield f"--head {head}: epoch median {median_s:.3f} s of {', '.join(f'{one:.3f}' for one in seconds)}"
+    yield f"one epoch of {' ÷ one epoch of '.join(found['heads'])}: {found['ratio']:.4f}"
+
+
+def line_of_conditions(found: dict[str, Any]) -> str:
+    """What the times depend on, for people."""
+    return f"{found['device']}, {found['threads']} threads, load average {found['load_average']:.1f}"
+
+
 def lines(found: dict[str, Any]) -> Iterator[str]:
-    """The result for people."""
-    yield f"{found['device']}, {found['threads']} threads, load average {found['load_average']:.1f}"
+    """The result of `measure` for people."""
+    yield f"--head {found['head']}, {line_of_conditions(found)}"
     yield (
         f"epoch: median {found['epoch_s']:.2f} s of {', '.join(f'{seconds:.2f}' for seconds in found['epochs_s'])}; "
         f"opening {found['open_s']:.2f} s, choosing the epoch on whole images {found['choose_s']:.2f} s"

@@ -21,7 +21,7 @@ class SampleRow:
     """One sample: an image as the model saw it, with its text and its labels."""
 
     id: str
-    """Unique; of a tile, its sample's id and its offset."""
+    """Unique; the sample's id, of a tile with its offset (`ID@Y,X`), of a view with its number (`ID~VIEW`)."""
     parent: str
     """The id of the sample in the data, which all its tiles and views share."""
     group: str
@@ -31,7 +31,7 @@ class SampleRow:
     row: int
     """Place along the first axis of `features`, `labels` and `images`."""
     text: int | None
-    """Place along the first axis of `texts`; `None`: the sample has no text."""
+    """Place along the first axis of `texts`, of a view that of the rewritten text; `None`: the sample has no text."""
     size: tuple[int, int]
     """Native height and width of the image in pixels."""
     image: str
@@ -43,7 +43,8 @@ class SampleRow:
     mask_digest: str | None
     """SHA-256 of the mask file."""
     view: int = 0
-    """Which flip or rotation of the image; 0 is the image as it is."""
+    """Which flip or rotation of the image, 0 to 7 in three bits: 1 exchanges left and right, then 2 exchanges top and
+    bottom, then 4 exchanges the axes; 0 is the image as it is."""
     tile: tuple[int, int] = (0, 0)
     """Offset (y, x) in the native image of the part that the row shows."""
 

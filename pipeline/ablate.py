@@ -123,7 +123,7 @@ def _train_one(
     )
     split: Split = choose_split(reader, settings)
     fit = Fit(data, split.train, split.val, settings)
-    while fit.epoch < settings.epochs:
+    while fit.epoch < fit.n_epochs:
         fit.run_epoch()
     _, dice = fit.finish()
     return float(dice.mean()), f"{len(parents(split.val))} images of {split.val_is.partition(' with seed ')[0]}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .checks import bad_window, below, not_among, not_distinct, not_divisible, outside, refuse
+from .views import bad_view_count
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -65,6 +66,11 @@ class ExtractConfig:
     """Cut images into squares of this many native pixels; `None`: take images whole."""
     tile_overlap: int = 0
     """Native pixels that neighbouring tiles share."""
+    views: int = 1
+    """Rows for this many flips and rotations of each training image, texts rewritten: 1, 2 (mirrored), 4 (and upside
+    down), 8 (and turned)."""
+    views_of: Literal["train", "all"] = "train"
+    """Whose views to make; `all`: those of the other splits too, which `evaluate --tta` averages over."""
     dtype: Literal["float16", "float32", "int8"] = "float16"
     """How activations are stored; int8 with a scale for each image, timestep and channel."""
     pca: int | None = None
@@ -108,6 +114,9 @@ class ExtractConfig:
             below("--pca", self.pca, 1) if self.pca is not None else None,
             below("--noise-draws", self.noise_draws, 1),
             below("--batch-size", self.batch_size, 1),
+            bad_view_count("--views", self.views),
+            not_among("--views-of", self.views_of, ("train", "all")),
+            self._views_of_nothing(),
             not_among("--dtype", self.dtype, ("float16", "float32", "int8")),
             not_among("--precision", self.precision, ("auto", "float32", "bfloat16", "float16")),
             not_among("--noise", self.noise, ("shared", "per-sample")),
@@ -124,6 +133,10 @@ class ExtractConfig:
         if self.tile is None:
             return f"--tile-overlap got {self.tile_overlap} without --tile; give both" if self.tile_overlap else None
         return outside("--tile-overlap", self.tile_overlap, 0, self.tile - 1)
+
+    def _views_of_nothing(self) -> str | None:
+        missing = self.views_of == "all" and self.views == 1
+        return "--views-of got all without --views; give --views 2, 4 or 8 too" if missing else None
 
 
 @dataclass(frozen=True)

@@ -2,77 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..cache.reader import FeatureReader
+from ..cache.spec import digest
 from ..cache.table import IGNORE, SampleRow
 from ..errors import CacheMismatchError, ConfigError, DataError
-from ..stages.head import PixelHead
-from ..stages.metrics import confusion
+from ..stages.head import Head
 from .classes import Classes
 from .device import resolve_device
+from .evaluations import Evaluation, digest_of_cache
 from .files import file_digest
-from .fit import score_samples
 from .head_config import EvaluateConfig, TextMode
 from .head_data import HeadData, open_head_data
 from .images import resize_labels
+from .progress import Progress
 from .regions import open_mask
 from .runs import RunConfig, load_head, projection_differences
-from .scoring import scores
-from .splits import has_labels
+from .splits import as_they_are, group_views, has_labels
+from .tally import LabelledBand, Tally, summarise, tally
 from .tiles import whole_image
+from .turning import mean_over_views
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of one run on one split."""
-
-    run: str
-    cache: str
-    split: str
-    at: str
-    text: TextMode
-    scores: Mapping[str, Any]
-    """`dice`, `iou` (per-sample means), `micro_dice`, `micro_iou`, `class_dice`, `class_iou`, `n`, `per_sample`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        about = {"run": self.run, "cache": self.cache, "split": self.split, "at": self.at, "text": self.text}
-        return {**about, **self.scores}
-
-    def lines(self) -> list[str]:
-        """For the terminal."""
-        found = self.scores
-        worst = min(found["per_sample"], key=lambda sample: sample["dice"])
-        return [
-            f"{found['n']} samples of {self.split}, at {self.at} size, text: {self.text}",
-            f"Dice {found['dice']:.4f}, IoU {found['iou']:.4f} (means over samples)",
-            f"Dice {found['micro_dice']:.4f}, IoU {found['micro_iou']:.4f} (all pixels together)",
-            f"lowest: {worst['id']} with Dice {worst['dice']:.4f}",
-        ]
-
-
-def evaluate(config: EvaluateConfig) -> Evaluation:
-    """Score a run's head on the labelled samples of one split.
+def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
+    """Score a run's head on the labelled samples of one split; the run keeps the result.
 
     Args:
         config: settings.
+        progress: where to report; `None`: nowhere.
 
     Raises:
         RunError: if the run is absent or unfinished.
         CacheMismatchError: if the cache's features or texts are not what the head was trained on.
         ConfigError: if texts are asked for and the head was trained without any.
-        DataError: if the split has no labelled samples, or mask files are gone or changed (`native`).
+        DataError: if the split has no labelled samples or lacks the views that are asked for, or if mask files are
+            gone or changed (`native`).
     """
+    progress = progress or Progress()
     run, reader = RunConfig.read(config.run), FeatureReader(config.cache)
     device = resolve_device(config.device)
     check_same_features(run, reader)
@@ -90,14 +66,69 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     )
     wholes = _labelled(reader, config.split)
     firsts = [rows[0] for rows in wholes]
+    tallies = _count(config, load_head(config.run, run, device), data, wholes, progress)
+    found = _describe(config, text, run, reader, firsts=firsts, found=summarise(tallies, firsts))
+    _keep(found, progress)
+    return found
+
+
+def _count(
+    config: EvaluateConfig, head: Head, data: HeadData, wholes: Sequence[Sequence[SampleRow]], progress: Progress
+) -> list[Tally]:
+    reader, firsts = data.reader, [rows[0] for rows in wholes]
     labels_of = _labels_of_files(reader, firsts) if config.at == "native" else partial(_cached_labels, reader)
-    head = load_head(config.run, run, device)
-    if config.at == "model" and reader.manifest.features.tile is None:
-        counts = score_samples(head, data, firsts)
-    else:
-        counts = torch.stack([_count_whole(head, data, rows, labels_of) for rows in wholes])
-    found = scores(counts, firsts)
-    return Evaluation(str(config.run), str(config.cache), config.split, config.at, text, found)
+    views = group_views(reader.split(config.split), config.tta)
+    tallies = []
+    with progress.task("evaluate", len(wholes), "samples") as task:
+        for rows in wholes:
+            logits = (_logits(head, data, views[row.id]) for row in rows)
+            bands = _bands(logits, data, config.at, labels_of, rows)
+            tallies.append(tally(bands, data.n_classes, surface=config.surface, instances=config.instances))
+            task.advance()
+    return tallies
+
+
+def _logits(head: Head, data: HeadData, views: Sequence[SampleRow]) -> Float[Tensor, "n_classes y x"]:
+    """Logits of one row, as it is, from all its views."""
+    texts = zip(*data.texts(views), strict=True)
+    of_views = (head.segment(data.maps(row), data.size, *text) for row, text in zip(views, texts, strict=True))
+    return mean_over_views(of_views, [row.view for row in views])
+
+
+def _describe(
+    config: EvaluateConfig,
+    text: TextMode,
+    run: RunConfig,
+    reader: FeatureReader,
+    *,
+    firsts: Sequence[SampleRow],
+    found: dict[str, Any],
+) -> Evaluation:
+    """What came of it, with what was evaluated on what."""
+    manifest = reader.manifest
+    at_model = config.at == "model" and manifest.features.tile is None
+    masks = sorted((sample.parent, sample.mask_digest or "") for sample in firsts)
+    return Evaluation(
+        run=str(config.run),
+        cache=str(config.cache),
+        split=config.split,
+        at=config.at,
+        text=text,
+        tta=config.tta,
+        classes=Classes.from_dict(manifest.classes).names[1:],
+        cache_digest=digest_of_cache(manifest.digests),
+        truth=digest([manifest.features.image_size if at_model else "native", masks]),
+        n_seen={name: len({sample.parent for sample in firsts} & {*ids}) for name, ids in run.samples.items()},
+        scores=found,
+    )
+
+
+def _keep(found: Evaluation, progress: Progress) -> None:
+    try:
+        found.keep()
+        progress.say(f"kept in {found.path}")
+    except OSError as error:  # a run that was handed on may be read-only
+        progress.say(f"not kept: {found.path} cannot be written ({error.strerror or error})")
 
 
 def check_same_features(config: RunConfig, reader: FeatureReader) -> None:
@@ -128,7 +159,7 @@ def check_same_features(config: RunConfig, reader: FeatureReader) -> None:
 def _labelled(reader: FeatureReader, split: str) -> list[tuple[SampleRow, ...]]:
     """The rows of each sample of which at least one is labelled, in the order of `cut_tiles`."""
     wholes: dict[str, list[SampleRow]] = {}
-    for row in reader.samples:
+    for row in as_they_are(reader.samples):
         wholes.setdefault(row.parent, []).append(row)
     labelled = [rows for rows in wholes.values() if any(has_labels(reader, row) for row in rows)]
     chosen = [tuple(sorted(rows, key=lambda row: row.tile)) for rows in labelled if rows[0].split == split]
@@ -138,22 +169,20 @@ def _labelled(reader: FeatureReader, split: str) -> list[tuple[SampleRow, ...]]:
     return chosen
 
 
-def _count_whole(
-    head: PixelHead, data: HeadData, rows: Sequence[SampleRow], labels_of: LabelsOf
-) -> Int[Tensor, "label predicted"]:
-    """Confusion counts of a whole image at its own size, a band at a time."""
-    tile, offsets = data.reader.manifest.features.tile, [row.tile for row in rows]
-    counts = torch.zeros(data.n_classes, data.n_classes, dtype=torch.long)
-    for top, probabilities in whole_image(_logits(head, data, rows), rows[0].size, tile, offsets):
-        predicted = probabilities.argmax(0).cpu()
-        labels = torch.from_numpy(labels_of(rows, top, len(predicted)))
-        counts += confusion(predicted, labels, data.n_classes, IGNORE)
-    return counts
-
-
-def _logits(head: PixelHead, data: HeadData, rows: Sequence[SampleRow]) -> Iterator[Float[Tensor, "n_classes y x"]]:
-    tokens, mask = data.texts(rows[:1])  # one text an image
-    return (head.segment(data.maps(row), data.size, tokens[0], mask[0]) for row in rows)
+def _bands(
+    logits: Iterable[Float[Tensor, "n_classes y x"]],
+    data: HeadData,
+    at: str,
+    labels_of: LabelsOf,
+    rows: Sequence[SampleRow],
+) -> Iterator[LabelledBand]:
+    """Probabilities and labels of an image: at its own size, or whole at the model's where it was not cut."""
+    tile = data.reader.manifest.features.tile
+    if at == "model" and tile is None:
+        yield from ((one.softmax(0).cpu(), data.labels(rows[0]).cpu()) for one in logits)
+        return
+    for top, probabilities in whole_image(logits, rows[0].size, tile, [row.tile for row in rows]):
+        yield probabilities.cpu(), torch.from_numpy(labels_of(rows, top, probabilities.shape[1]))
 
 
 LabelsOf = Callable[[Sequence[SampleRow], int, int], UInt8[np.ndarray, "y x"]]

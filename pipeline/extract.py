@@ -24,7 +24,16 @@ from ..stages.compression import Projection
 from .config import ExtractConfig
 from .frozen_models import load_stage_one
 from .overlap import Behind, ahead
-from .pictures import Batch, Picture, PictureReader, distinct_texts, pictures_of, read_batch, sample_table
+from .pictures import (
+    Batch,
+    Picture,
+    PictureReader,
+    distinct_texts,
+    pictures_of,
+    read_batch,
+    sample_table,
+    views_left_out,
+)
 from .progress import Progress
 from .projections import fit_projections
 from .samples import Dataset, read_dataset
@@ -33,6 +42,8 @@ from .text_arrays import encode_texts
 
 UNITS_READ_AHEAD = 2
 """Units whose images are read while the model runs; bounds memory."""
+TEXTS_NAMED = 10
+"""In the warning about views that are left out."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +53,15 @@ class ExtractSummary:
     cache: str
     n_samples: int
     n_rows: int
-    """Tiles of all samples; as many as samples where images are taken whole."""
+    """Views of tiles of all samples; as many as samples where images are taken whole and as they are."""
+    n_turned: int
+    """Rows that show a flip or rotation."""
     n_texts: int
+    """Distinct texts, rewritten ones included."""
     blocks: tuple[int, ...]
     timesteps: tuple[int, ...]
     n_forwards: int
-    """Images or tiles that went through the UNet: 0 where everything was there already."""
+    """Rows that went through the UNet: 0 where everything was there already."""
     added_bytes: int
     """What this request adds to the disk, texts apart."""
     free_bytes: int
@@ -56,6 +70,13 @@ class ExtractSummary:
     """Arithmetic of the UNet."""
     dry_run: bool
 
+    @property
+    def rows_in_words(self) -> str:
+        """What rows there are beside one for each sample."""
+        n_upright = self.n_rows - self.n_turned
+        tiles = f" in {n_upright} tiles" if n_upright > self.n_samples else ""
+        return tiles + (f" and {self.n_turned} flips and rotations of them" if self.n_turned else "")
+
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return asdict(self)
@@ -63,9 +84,8 @@ class ExtractSummary:
     def lines(self) -> list[str]:
         """For the terminal."""
         what = "would be written" if self.dry_run else "is whole"
-        tiles = f" in {self.n_rows} tiles" if self.n_rows > self.n_samples else ""
         return [
-            f"{self.cache} {what}: {self.n_samples} samples{tiles}, blocks {_list(self.blocks)}, "
+            f"{self.cache} {what}: {self.n_samples} samples{self.rows_in_words}, blocks {_list(self.blocks)}, "
             f"timesteps {_list(self.timesteps)}; {self.n_forwards} images through the UNet, "
             f"{self.added_bytes / 1e9:.3f} GB added"
         ]
@@ -111,8 +131,7 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
     """
     progress = progress or Progress()
     dataset = read_dataset(config.data, config.window)
-    for warning in dataset.warnings:
-        progress.say(f"warning: {warning}")
+    _warn_of_data(config, dataset, progress)
     cached = _state(config)
     stage_one = load_stage_one(config, cached.features if cached else None)
     with ExitStack() as stack:
@@ -126,12 +145,24 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
             raise CacheError(_too_large(config.cache, summary))
         if config.dry_run:
             return summary
-        texts = encode_texts(config, dataset, job.plan.manifest, progress)
+        texts = encode_texts(config, job.pictures, job.plan.manifest, progress)
         _try_largest_batch(job)
         writer = CacheWriter(config.cache, job.plan)
         _run_units(writer, job, progress)
         _publish(writer, job, texts)
     return summary
+
+
+def _warn_of_data(config: ExtractConfig, dataset: Dataset, progress: Progress) -> None:
+    for warning in dataset.warnings:
+        progress.say(f"warning: {warning}")
+    left_out = views_left_out(dataset.samples, config)
+    if left_out:
+        progress.say(
+            "warning: left out, since words of side in these texts cannot be rewritten (docs/views.md says which can): "
+            + "; ".join(left_out[:TEXTS_NAMED])
+            + (f"; and those of {len(left_out) - TEXTS_NAMED} more texts" if len(left_out) > TEXTS_NAMED else "")
+        )
 
 
 def _state(config: ExtractConfig) -> Manifest | None:
@@ -141,7 +172,7 @@ def _state(config: ExtractConfig) -> Manifest | None:
 def _plan(config: ExtractConfig, dataset: Dataset, stage_one: StageOne) -> _Job:
     shapes = stage_one.recorder.shapes(config.side)
     channels_last = {block: (y, x, channel) for block, (channel, y, x) in shapes.items()}
-    pictures = pictures_of(dataset.samples, config.tile, config.tile_overlap)
+    pictures = pictures_of(dataset.samples, config)
     keys = [picture.key(told_its_text=stage_one.spec.condition == "own") for picture in pictures]
     plan = plan_work(_state(config), stage_one.spec, keys, channels_last, config.timesteps)
     return _Job(config, dataset, pictures, stage_one, plan)
@@ -154,7 +185,8 @@ def _summarise(job: _Job) -> ExtractSummary:
         cache=str(config.cache),
         n_samples=len(job.dataset.samples),
         n_rows=len(job.pictures),
-        n_texts=len(distinct_texts(job.dataset)),
+        n_turned=sum(picture.view != 0 for picture in job.pictures),
+        n_texts=len(distinct_texts(job.pictures)),
         blocks=tuple(sorted(config.blocks)),
         timesteps=tuple(sorted(config.timesteps)),
         n_forwards=sum(len(unit.rows) for unit in job.plan.pending),
@@ -166,10 +198,10 @@ def _summarise(job: _Job) -> ExtractSummary:
 
 
 def _estimate(summary: ExtractSummary) -> str:
-    tiles = f" in {summary.n_rows} tiles" if summary.n_rows > summary.n_samples else ""
     return (
-        f"{summary.n_samples} samples{tiles}, {summary.n_texts} distinct texts; {summary.n_forwards} images to run "
-        f"through the UNet in {summary.precision}, {summary.added_bytes / 1e9:.3f} GB to write, "
+        f"{summary.n_samples} samples{summary.rows_in_words}, {summary.n_texts} distinct texts; "
+        f"{summary.n_forwards} images to run through the UNet in {summary.precision}, "
+        f"{summary.added_bytes / 1e9:.3f} GB to write, "
         f"{summary.free_bytes / 1e9:.1f} GB free"
     )
 
@@ -222,7 +254,8 @@ def _with_projections(writer: CacheWriter, job: _Job, progress: Progress) -> Sta
     known = {pair: Projection.from_rows(torch.from_numpy(array)) for pair, array in arrays.items()}
     if job.plan.unfitted:
         progress.say(f"fitting {job.config.pca} principal components on training images")
-        fitted = fit_projections(job.stage_one, job.reader, job.pictures, job.plan.unfitted)
+        upright = [picture for picture in job.pictures if picture.view == 0]  # so that views change no projection
+        fitted = fit_projections(job.stage_one, job.reader, upright, job.plan.unfitted)
         writer.write_projections({pair: projection.to_rows().numpy() for pair, projection in fitted.items()})
         known |= fitted
     return job.stage_one.projected(known)

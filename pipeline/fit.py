@@ -1,49 +1,160 @@
-"""Trains one head, an epoch at a time, from sampled pixels; it can stop and go on between any two epochs."""
+"""Trains one head, an epoch at a time; it can stop and go on between any two epochs.
+
+`Fit` is the loop that all kinds of head share. What a kind does its own way stands in its `Learner`: how a step's loss
+comes about, how the head is checked after an epoch, and the shape of the steps.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..cache.table import SampleRow
 from ..errors import ConfigError
-from ..stages.head import PixelHead
+from ..stages.head import Head, PixelHead
 from ..stages.metrics import confusion, dice
 from ..stages.objective import segmentation_loss
-from ..stages.pixels import gather, sample_pixels
+from ..stages.paper_head import PaperHead, stack_maps
 from ..stages.seeds import named_generator, named_seed
-from .head_config import TrainConfig
-from .head_data import HeadData
+from .head_config import HeadKind, TrainConfig
+from .head_data import HeadData, sample_batch
 from .scoring import counts_by_parent
 
-MIN_STEPS_PER_EPOCH = 8
 N_FINALISTS = 2
 PIXELS_PER_CHECK = 512
 MAX_CHECKED_IMAGES = 64
 PIXELS_FOR_STATISTICS = 65_536
 
+AnyHead = TypeVar("AnyHead", bound=Head)
 
-@dataclass(frozen=True)
-class PixelBatch:
-    """Sampled pixels of a few images."""
 
-    features: dict[int, Float[Tensor, "image pixel channel"]]
-    pixels: Int[Tensor, "image pixel"]
-    labels: Int[Tensor, "image pixel"]
+class Learner(ABC, Generic[AnyHead]):
+    """A head, and how heads of its kind learn.
+
+    Args:
+        data: the cache as the head sees it.
+        train: labelled samples to learn from.
+        val: labelled samples to choose the epoch by.
+        config: settings.
+    """
+
+    head_class: type[AnyHead]
+    check_name: ClassVar[str]
+    """The name in `metrics.jsonl` of what `check` gives."""
+    min_steps: ClassVar[int] = 1
+    """Steps of an epoch at least: where images are few, an epoch passes over them several times."""
+    max_gradient_norm: ClassVar[float] = math.inf
+    """Longer gradients are shortened to this."""
+
+    def __init__(
+        self, data: HeadData, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
+    ) -> None:
+        self._data, self._config, self._settings = data, config, config.settings
+        order = torch.randperm(len(val), generator=named_generator(config.seed, "checked images"))
+        self._checked = [val[place] for place in order[:MAX_CHECKED_IMAGES].tolist()]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(named_seed(config.seed, "weights"))
+            self.head = self.head_class(data.head_spec(self._settings.width, config.n_heads)).to(data.device).eval()
+        self._prepare(train)
+
+    def rate(self, progress: float) -> float:
+        """Share of the learning rate at a share of the training that is done, in [0, 1]: constant."""
+        del progress
+        return 1.0
+
+    @abstractmethod
+    def loss(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Float[Tensor, ""]:
+        """The loss of a step on some samples."""
+
+    @abstractmethod
+    def check(self) -> float:
+        """Dice on the validation images, or on part of them: what ranks epochs."""
+
+    def _prepare(self, train: Sequence[SampleRow]) -> None:
+        """Set what of the head is not trained; nothing by default."""
+
+    def _texts(
+        self, samples: Sequence[SampleRow], generator: torch.Generator
+    ) -> tuple[Float[Tensor, "image token dim"], Bool[Tensor, "image token"]]:
+        """The samples' texts, of which some are dropped."""
+        tokens, mask = self._data.texts(samples)
+        shown = torch.rand(len(samples), generator=generator) >= self._settings.text_dropout
+        return tokens, mask & shown.to(mask.device)[:, None]
+
+
+class PixelLearner(Learner[PixelHead]):
+    """Learns from sampled pixels, with a learning rate that rises and falls, and is checked on sampled pixels."""
+
+    head_class = PixelHead
+    check_name = "val_dice_sampled"
+    min_steps = 8
+    max_gradient_norm = 1.0
+
+    def rate(self, progress: float) -> float:
+        """As `schedule`."""
+        return schedule(progress)
+
+    def loss(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Float[Tensor, ""]:
+        """Over pixels drawn evenly from the labelled ones of each image."""
+        batch = sample_batch(self._data, samples, self._config.pixels_per_image, generator)
+        logits = self.head(batch.features, batch.pixels, self._data.size, *self._texts(samples, generator))
+        return segmentation_loss(logits.flatten(0, 1), batch.labels.flatten(), self._data.ignore)
+
+    @torch.no_grad()
+    def check(self) -> float:
+        """Dice over the same sampled pixels of the validation images after every epoch, all images together."""
+        generator = named_generator(self._config.seed, "checked pixels")
+        counts = torch.zeros(self._data.n_classes, self._data.n_classes, dtype=torch.long)
+        for sample in self._checked:
+            batch = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator)
+            logits = self.head(batch.features, batch.pixels, self._data.size, *self._data.texts([sample]))
+            counts += confusion(logits.argmax(-1).cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
+        return float(dice(counts).mean())
+
+    def _prepare(self, train: Sequence[SampleRow]) -> None:
+        samples = train[:MAX_CHECKED_IMAGES]
+        for block in self._data.blocks:  # one at a time, since all of them take a gigabyte
+            generator = named_generator(self._config.seed, "statistics")
+            data = replace(self._data, blocks=(block,))
+            batch = sample_batch(data, samples, PIXELS_FOR_STATISTICS // len(samples), generator)
+            self.head.standardise(block, batch.features[block].flatten(0, 1))
+
+
+class PaperLearner(Learner[PaperHead]):
+    """Learns from whole images as the paper does: once an epoch each, at a constant learning rate."""
+
+    head_class = PaperHead
+    check_name = "val_dice_whole"
+
+    def loss(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Float[Tensor, ""]:
+        """Over all labelled pixels."""
+        features = stack_maps([self._data.maps(sample) for sample in samples])
+        labels = torch.stack([self._data.labels(sample) for sample in samples])
+        logits = self.head(features, self._data.size, *self._texts(samples, generator))
+        return segmentation_loss(logits.movedim(1, -1).flatten(0, 2), labels.flatten(), self._data.ignore)
+
+    def check(self) -> float:
+        """Mean over whole validation images."""
+        return float(dice_of_samples(self.head, self._data, self._checked).mean())
+
+
+LEARNERS: Mapping[HeadKind, type[Learner[Any]]] = {"pixel": PixelLearner, "paper": PaperLearner}
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """A head that did well on sampled pixels."""
+    """A head that did well in its check."""
 
     epoch: int
-    sampled_dice: float
+    checked_dice: float
     weights: dict[str, Tensor]
 
 
@@ -58,40 +169,52 @@ class Fit:
         train: labelled samples to learn from.
         val: labelled samples to choose the epoch by.
         config: settings.
+
+    Raises:
+        ConfigError: if the head cannot be made for these blocks.
     """
 
     def __init__(
         self, data: HeadData, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
     ) -> None:
-        self._data, self._train, self._val, self._config = data, list(train), list(val), config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(named_seed(config.seed, "weights"))
-            self.head = PixelHead(data.head_spec(config.width, config.n_heads)).to(data.device)
-        self._standardise()
+        self._data, self._train, self._val = data, list(train), list(val)
+        self._seed, self._settings = config.seed, config.settings
+        self.learner: Learner[Any] = LEARNERS[config.head](data, self._train, self._val, config)
         self.optimizer = torch.optim.AdamW(
-            self.head.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self.head.parameters(), self._settings.learning_rate, weight_decay=self._settings.weight_decay, fused=True
         )
-        self._checked = self._samples_to_check()
         self.history: list[dict[str, float]] = []
         self.finalists: list[Finalist] = []
+
+    @property
+    def head(self) -> Head:
+        """What is trained; in evaluation mode between epochs."""
+        return self.learner.head
 
     @property
     def epoch(self) -> int:
         """How many epochs are done."""
         return len(self.history)
 
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs there are to be."""
+        return self._settings.epochs
+
     def run_epoch(self) -> dict[str, float]:
-        """Train for one epoch and check the head on fixed sampled pixels."""
+        """Train for one epoch and check the head."""
         epoch = self.epoch
-        generator = named_generator(self._config.seed, "epoch", epoch)
+        generator = named_generator(self._seed, "epoch", epoch)
         steps = self._order(generator)
+        self.head.train()
         losses = [self._step(samples, epoch + i / len(steps), generator) for i, samples in enumerate(steps)]
+        self.head.eval()
         if not all(map(math.isfinite, losses)):
             raise ConfigError(f"the loss is not finite in epoch {epoch + 1}: lower --learning-rate or --weight-decay")
-        sampled_dice = self._sampled_dice()
-        row = {"epoch": epoch + 1, "loss": sum(losses) / len(losses), "val_dice_sampled": sampled_dice}
+        checked_dice = self.learner.check()
+        row = {"epoch": epoch + 1, "loss": sum(losses) / len(losses), self.learner.check_name: checked_dice}
         self.history.append(row)
-        self._keep_if_good(Finalist(epoch + 1, sampled_dice, copy.deepcopy(self.head.state_dict())))
+        self._keep_if_good(Finalist(epoch + 1, checked_dice, copy.deepcopy(self.head.state_dict())))
         return row
 
     def finish(self) -> tuple[Finalist, Float[Tensor, "sample class"]]:
@@ -103,58 +226,30 @@ class Fit:
         scored = []
         for finalist in self.finalists:
             self.head.load_state_dict(finalist.weights)
-            counts = score_samples(self.head, self._data, self._val)
-            scored.append(dice(counts_by_parent(counts, self._val)))
+            scored.append(dice_of_samples(self.head, self._data, self._val))
         best = max(range(len(scored)), key=lambda place: float(scored[place].mean()))
         self.head.load_state_dict(self.finalists[best].weights)
         return self.finalists[best], scored[best]
 
-    def _standardise(self) -> None:
-        samples = self._train[:MAX_CHECKED_IMAGES]
-        for block in self._data.blocks:  # one at a time, since all of them take a gigabyte
-            generator = named_generator(self._config.seed, "statistics")
-            data = replace(self._data, blocks=(block,))
-            batch = sample_batch(data, samples, PIXELS_FOR_STATISTICS // len(samples), generator)
-            self.head.standardise(block, batch.features[block].flatten(0, 1))
-
     def _order(self, generator: torch.Generator) -> list[list[SampleRow]]:
         """The images of each step: all of them, several times where they are few."""
-        per_step, n_train = self._config.images_per_step, len(self._train)
-        passes = max(1, math.ceil(MIN_STEPS_PER_EPOCH * per_step / n_train))
+        per_step, n_train = self._settings.images_per_step, len(self._train)
+        passes = max(1, math.ceil(self.learner.min_steps * per_step / n_train))
         order = torch.cat([torch.randperm(n_train, generator=generator) for _ in range(passes)])
         return [[self._train[place] for place in chunk.tolist()] for chunk in order.split(per_step)]
 
-    def _step(self, samples: list[SampleRow], progress: float, generator: torch.Generator) -> float:
+    def _step(self, samples: list[SampleRow], epochs_done: float, generator: torch.Generator) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = self._config.learning_rate * schedule(progress / self._config.epochs)
-        batch = sample_batch(self._data, samples, self._config.pixels_per_image, generator)
-        tokens, mask = self._data.texts(samples)
-        shown = torch.rand(len(samples), generator=generator) >= self._config.text_dropout
-        logits = self.head(batch.features, batch.pixels, self._data.size, tokens, mask & shown.to(mask.device)[:, None])
-        loss = segmentation_loss(logits.flatten(0, 1), batch.labels.flatten(), self._data.ignore)
+            group["lr"] = self._settings.learning_rate * self.learner.rate(epochs_done / self.n_epochs)
+        loss = self.learner.loss(samples, generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.head.parameters(), self.learner.max_gradient_norm)
         self.optimizer.step()
         return float(loss.detach())
 
-    def _samples_to_check(self) -> list[SampleRow]:
-        order = torch.randperm(len(self._val), generator=named_generator(self._config.seed, "checked images"))
-        return [self._val[place] for place in order[:MAX_CHECKED_IMAGES].tolist()]
-
-    @torch.no_grad()
-    def _sampled_dice(self) -> float:
-        """Dice over the same sampled pixels of the validation images after every epoch."""
-        generator = named_generator(self._config.seed, "checked pixels")
-        counts = torch.zeros(self._data.n_classes, self._data.n_classes, dtype=torch.long)
-        for sample in self._checked:
-            batch = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator)
-            logits = self.head(batch.features, batch.pixels, self._data.size, *self._data.texts([sample]))
-            counts += confusion(logits.argmax(-1).cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
-        return float(dice(counts).mean())
-
     def _keep_if_good(self, candidate: Finalist) -> None:
-        ranked = sorted([*self.finalists, candidate], key=lambda finalist: (-finalist.sampled_dice, finalist.epoch))
+        ranked = sorted([*self.finalists, candidate], key=lambda finalist: (-finalist.checked_dice, finalist.epoch))
         self.finalists = ranked[:N_FINALISTS]
 
 
@@ -170,24 +265,7 @@ def schedule(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
-def sample_batch(data: HeadData, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator) -> PixelBatch:
-    """Draw labelled pixels of each sample and gather their activations and labels."""
-    features: dict[int, list[Tensor]] = {block: [] for block in data.blocks}
-    pixels, labels = [], []
-    for sample in samples:
-        truth = data.labels(sample)
-        drawn = sample_pixels(truth.cpu(), n_pixels, data.ignore, generator).to(data.device)
-        for block, gathered in gather(data.maps(sample), drawn, data.size).items():
-            features[block].append(gathered)
-        pixels.append(drawn)
-        labels.append(truth.reshape(-1)[drawn])
-    stacked = {block: torch.stack(gathered) for block, gathered in features.items()}
-    return PixelBatch(stacked, torch.stack(pixels), torch.stack(labels))
-
-
-def score_samples(
-    head: PixelHead, data: HeadData, samples: Sequence[SampleRow]
-) -> Int[Tensor, "sample label predicted"]:
+def score_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> Int[Tensor, "sample label predicted"]:
     """Confusion counts of whole images at the model's size."""
     counts = []
     for sample in samples:
@@ -195,3 +273,8 @@ def score_samples(
         predicted = head.segment(data.maps(sample), data.size, tokens[0], mask[0]).argmax(0)
         counts.append(confusion(predicted.cpu(), data.labels(sample).cpu(), data.n_classes, data.ignore))
     return torch.stack(counts)
+
+
+def dice_of_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> Float[Tensor, "sample class"]:
+    """Dice of whole images, tiles of one image together."""
+    return dice(counts_by_parent(score_samples(head, data, samples), samples))

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from .checks import below, not_among, not_distinct, not_divisible, outside, refuse
+from .views import bad_view_count
 
 TextMode = Literal["true", "none", "shuffled"]
+HeadKind = Literal["pixel", "paper"]
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """Settings of `train-head` whose defaults are each head's own."""
+
+    epochs: int
+    images_per_step: int
+    learning_rate: float
+    weight_decay: float
+    width: int
+    text_dropout: float
+
+
+HEAD_DEFAULTS: Mapping[HeadKind, HeadSettings] = {
+    # Strong weight decay, lest the head learn images by heart in place of their texts.
+    "pixel": HeadSettings(
+        epochs=40, images_per_step=8, learning_rate=2e-3, weight_decay=2.0, width=128, text_dropout=0.1
+    ),
+    # The paper's: Adam is AdamW without weight decay.
+    "paper": HeadSettings(
+        epochs=50, images_per_step=1, learning_rate=1e-4, weight_decay=0.0, width=768, text_dropout=0.0
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -19,8 +46,9 @@ class TrainConfig:
     """The feature cache to learn from."""
     run: Path
     """The folder for the trained head; must not hold another run."""
-    head: Literal["pixel"] = "pixel"
-    """The head's architecture."""
+    head: HeadKind = "pixel"
+    """The head's architecture: `pixel` is light and learns from sampled pixels; `paper` is TextDiff's own, learns from
+    whole images and is far slower."""
     timesteps: tuple[int, ...] | None = None
     """Which cached timesteps to use; `None`: all of them."""
     blocks: tuple[int, ...] | None = None
@@ -35,22 +63,25 @@ class TrainConfig:
     """Choose the epoch on held-out training groups even where a validation split exists, so that it stays unseen."""
     seed: int = 0
     """Seed of initial weights, sampled pixels, text dropout and every draw of samples."""
-    epochs: int = 40
-    """Passes over the training images; several at once where they are few."""
-    images_per_step: int = 8
-    """Images in one optimiser step."""
+    epochs: int | None = None
+    """Passes over the training images; `pixel` makes several at once where they are few.
+    `None`: 40 for `pixel`, 50 for `paper`."""
+    images_per_step: int | None = None
+    """Images in one optimiser step. `None`: 8 for `pixel`, 1 for `paper`."""
     pixels_per_image: int = 512
-    """Pixels sampled from each image in one step."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of AdamW, after a short warm-up; it falls to zero along a cosine."""
-    weight_decay: float = 2.0
-    """AdamW's decoupled weight decay; strong, lest the head learn images by heart in place of their texts."""
-    width: int = 128
-    """Channels of the head."""
+    """Pixels sampled from each image in one step; `paper` takes all of them."""
+    learning_rate: float | None = None
+    """Learning rate of AdamW. `pixel` warms up to it and then falls to zero along a cosine; `paper` keeps it.
+    `None`: 0.002 for `pixel`, 0.0001 for `paper`."""
+    weight_decay: float | None = None
+    """AdamW's decoupled weight decay. `None`: 2 for `pixel`, 0 for `paper`."""
+    width: int | None = None
+    """Channels of the head. `None`: 128 for `pixel`, 768 for `paper`."""
     n_heads: int = 8
     """Heads of the cross-attention."""
-    text_dropout: float = 0.1
-    """Chance that a training image is shown without its text, so that prediction without text works."""
+    text_dropout: float | None = None
+    """Chance that a training image is shown without its text, so that prediction without text works.
+    `None`: 0.1 for `pixel`, 0 for `paper`."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     resume: bool = False
@@ -62,22 +93,30 @@ class TrainConfig:
         Raises:
             ConfigError: with a line for each problem.
         """
+        refuse(not_among("--head", self.head, tuple(HEAD_DEFAULTS)))
+        settings = self.settings
         refuse(
             not_distinct("--timesteps", self.timesteps) if self.timesteps is not None else None,
             not_distinct("--blocks", self.blocks) if self.blocks is not None else None,
-            not_among("--head", self.head, ("pixel",)),
             not_among("--text", self.text, ("true", "none", "shuffled")),
             below("--n-labelled", self.n_labelled, 1) if self.n_labelled is not None else None,
             outside("--val-fraction", self.val_fraction, 0.01, 0.9),
-            below("--epochs", self.epochs, 1),
-            below("--images-per-step", self.images_per_step, 1),
+            below("--epochs", settings.epochs, 1),
+            below("--images-per-step", settings.images_per_step, 1),
             below("--pixels-per-image", self.pixels_per_image, 1),
-            outside("--learning-rate", self.learning_rate, 1e-8, 1.0),
-            outside("--weight-decay", self.weight_decay, 0.0, 100.0),
-            outside("--text-dropout", self.text_dropout, 0.0, 1.0),
-            below("--width", self.width, 1),
-            not_divisible("--width", self.width, "--n-heads", self.n_heads),
+            outside("--learning-rate", settings.learning_rate, 1e-8, 1.0),
+            outside("--weight-decay", settings.weight_decay, 0.0, 100.0),
+            outside("--text-dropout", settings.text_dropout, 0.0, 1.0),
+            below("--width", settings.width, 1),
+            not_divisible("--width", settings.width, "--n-heads", self.n_heads),
         )
+
+    @property
+    def settings(self) -> HeadSettings:
+        """What is given, over the head's own defaults."""
+        defaults = asdict(HEAD_DEFAULTS[self.head])
+        given = {name: getattr(self, name) for name in defaults}
+        return HeadSettings(**defaults | {name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -96,7 +135,7 @@ class AblateConfig:
     """Which cached blocks to use; `None`: all of them."""
     text: TextMode = "true"
     """As for `train-head`."""
-    epochs: int = TrainConfig.epochs
+    epochs: int | None = None
     """As for `train-head`."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
@@ -110,7 +149,7 @@ class AblateConfig:
         refuse(
             *(not_distinct("--subsets", subset) for subset in self.subsets or ()),
             not_distinct("--seeds", self.seeds),
-            below("--epochs", self.epochs, 1),
+            below("--epochs", self.epochs, 1) if self.epochs is not None else None,
         )
 
 
@@ -129,8 +168,54 @@ class EvaluateConfig:
     files. Tiles are put together to whole images of their own size either way; `model` needs no mask files for it."""
     text: TextMode | None = None
     """Which text the head is shown; `None`: as in training."""
+    surface: bool = False
+    """Also measure how far outlines are apart: the 95 % Hausdorff distance of each sample, in pixels of the size that
+    is compared at. Needs more time and whole images in memory."""
+    instances: bool = False
+    """Also compare objects: aggregated Jaccard index (AJI) and panoptic quality (PQ). Masks say which class a pixel is
+    and not which object, so that touching objects are split alike in both, by a watershed. Needs more time and whole
+    images in memory."""
+    tta: int = 1
+    """Average over this many of the cached flips and rotations of each sample: 1, 2, 4 or 8. Other splits than `train`
+    have them where the cache was made with `--views-of all`."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of views.
+
+        Raises:
+            ConfigError: as said.
+        """
+        refuse(bad_view_count("--tta", self.tta))
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Settings of `compare`."""
+
+    run_a: Path
+    """A finished run."""
+    run_b: Path
+    """Another finished run, evaluated on the same samples."""
+    cache: Path | None = None
+    """Features of the samples to compare on; `None`: for each run the cache that it was trained on."""
+    split: Literal["train", "val", "test"] = "val"
+    """Which samples to compare on."""
+    at: Literal["model", "native"] = "model"
+    """As for `evaluate`; runs whose UNets saw images at different sizes can only be compared at `native`."""
+    tta: int = 1
+    """As for `evaluate`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of views.
+
+        Raises:
+            ConfigError: as said.
+        """
+        refuse(bad_view_count("--tta", self.tta))
 
 
 @dataclass(frozen=True)
@@ -149,6 +234,9 @@ class PredictConfig:
     """A table (CSV or XLSX) with the columns Image and Description: a text for each image."""
     probabilities: bool = False
     """Also write NAME.npy: float16 [class, y, x]."""
+    tta: int = 1
+    """Average over this many flips and rotations of each image, texts rewritten: 1, 2, 4 or 8; as many as the cache
+    was made with serve best."""
     unet: str | None = None
     """Where the same UNet is to be found, if not where the run says; checked by its digest."""
     unet_config: Path | None = None
@@ -162,7 +250,10 @@ class PredictConfig:
         """Refuse what contradicts itself.
 
         Raises:
-            ConfigError: if texts are given in two ways.
+            ConfigError: if texts are given in two ways, or `tta` is no number of views.
         """
         both = self.text is not None and self.texts is not None
-        refuse("--text and --texts were both given; give one of them" if both else None)
+        refuse(
+            "--text and --texts were both given; give one of them" if both else None,
+            bad_view_count("--tta", self.tta),
+        )

@@ -1,4 +1,4 @@
-"""A cache as stage two sees it: one sample's maps, labels and text, on the chosen blocks and timesteps."""
+"""A cache as stage two sees it: samples' maps, labels and texts, on the chosen blocks and timesteps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ..cache.maps import StoredMaps
@@ -14,7 +14,7 @@ from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow
 from ..errors import ConfigError
 from ..stages.head import HeadSpec
-from ..stages.pixels import Map, Maps, QuantisedMap
+from ..stages.pixels import Map, Maps, QuantisedMap, gather, sample_pixels
 from ..stages.seeds import named_generator
 from .head_config import TextMode
 
@@ -72,6 +72,30 @@ class HeadData:
         index = torch.tensor([0 if place is None else place for place in places], device=self.device)
         shown = torch.tensor([place is not None for place in places], device=self.device)
         return self.tokens[index], self.mask[index] & shown[:, None]
+
+
+@dataclass(frozen=True)
+class PixelBatch:
+    """Sampled pixels of a few images."""
+
+    features: dict[int, Float[Tensor, "image pixel channel"]]
+    pixels: Int[Tensor, "image pixel"]
+    labels: Int[Tensor, "image pixel"]
+
+
+def sample_batch(data: HeadData, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator) -> PixelBatch:
+    """Draw labelled pixels of each sample and gather their activations and labels."""
+    features: dict[int, list[Tensor]] = {block: [] for block in data.blocks}
+    pixels, labels = [], []
+    for sample in samples:
+        truth = data.labels(sample)
+        drawn = sample_pixels(truth.cpu(), n_pixels, data.ignore, generator).to(data.device)
+        for block, gathered in gather(data.maps(sample), drawn, data.size).items():
+            features[block].append(gathered)
+        pixels.append(drawn)
+        labels.append(truth.reshape(-1)[drawn])
+    stacked = {block: torch.stack(gathered) for block, gathered in features.items()}
+    return PixelBatch(stacked, torch.stack(pixels), torch.stack(labels))
 
 
 def to_map(stored: StoredMaps, device: str) -> Map:

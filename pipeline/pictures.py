@@ -1,9 +1,10 @@
-"""What the rows of a cache show: whole images or tiles of them, as the model sees them, with their labels."""
+"""What the rows of a cache show: images or tiles of them, as they are or in another view, with labels and texts."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,40 +14,93 @@ from jaxtyping import UInt8
 
 from ..cache.manifest import RowKey
 from ..cache.table import IGNORE, SampleRow, SampleTable
+from ..errors import DataError
 from .classes import Classes
+from .config import ExtractConfig
 from .images import resize_image, resize_labels
 from .regions import open_image, open_mask
 from .rendering import Window
 from .samples import Dataset, Sample
+from .side_words import rewrite_sides, unsafe_words
 from .tiles import pad_to_tile, tile_offsets
+from .turning import turn
+from .views import View
 
 OPEN_FILES = 4
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One row: a sample's whole image, or a tile of it."""
+    """One row: a view of a sample's whole image, or of a tile of it."""
 
     sample: Sample
     offset: tuple[int, int] | None
     """(y, x) of the tile in the native image; `None`: the whole image."""
+    view: View
+    text: str
+    """The sample's, rewritten for the view; "" where there is none."""
 
     @property
     def id(self) -> str:
-        """The sample's id; of a tile, with its offset."""
-        return self.sample.id if self.offset is None else f"{self.sample.id}@{self.offset[0]},{self.offset[1]}"
+        """The sample's id; of a tile, with its offset; of another view than 0, with its number."""
+        return row_id(self.sample.id, self.offset, self.view)
 
     def key(self, *, told_its_text: bool) -> RowKey:
         """What the row's activations are made from."""
-        text = hashlib.sha256(self.sample.text.encode()).hexdigest() if told_its_text else None
+        text = hashlib.sha256(self.text.encode()).hexdigest() if told_its_text else None
         return RowKey(self.id, self.sample.image_digest, text)
 
 
-def pictures_of(samples: Sequence[Sample], tile: int | None, overlap: int) -> tuple[Picture, ...]:
-    """The rows that the samples make, in the samples' order; a sample's tiles from its upper left, row by row."""
-    if tile is None:
-        return tuple(Picture(sample, None) for sample in samples)
-    return tuple(Picture(sample, offset) for sample in samples for offset in tile_offsets(sample.size, tile, overlap))
+def row_id(sample_id: str, offset: tuple[int, int] | None, view: View) -> str:
+    """The id of a row, which names its noise where that is per sample."""
+    place = "" if offset is None else f"@{offset[0]},{offset[1]}"
+    return f"{sample_id}{place}~{view}" if view else f"{sample_id}{place}"
+
+
+def pictures_of(samples: Sequence[Sample], config: ExtractConfig) -> tuple[Picture, ...]:
+    """The rows that the samples make: first all as they are, then each view of all; tiles row by row.
+
+    A view for which the sample's text cannot be rewritten is left out.
+
+    Raises:
+        DataError: if a sample has the id that a view of another has.
+    """
+    pictures = tuple(_pictures(samples, config))
+    twice = [name for name, n in Counter(picture.id for picture in pictures).items() if n > 1]
+    if twice:
+        raise DataError("these are ids of samples and of other samples' views (ID~VIEW); rename the samples:", twice)
+    return pictures
+
+
+def _pictures(samples: Sequence[Sample], config: ExtractConfig) -> Iterator[Picture]:
+    for view in range(config.views):
+        for sample in samples:
+            text = rewrite_sides(sample.text, view)
+            if text is None or view not in _views_of(sample, config):
+                continue
+            for offset in _offsets(sample, config):
+                yield Picture(sample, offset, view, text)
+
+
+def _offsets(sample: Sample, config: ExtractConfig) -> Sequence[tuple[int, int] | None]:
+    return (None,) if config.tile is None else tile_offsets(sample.size, config.tile, config.tile_overlap)
+
+
+def _views_of(sample: Sample, config: ExtractConfig) -> range:
+    return range(config.views if config.views_of == "all" or sample.split == "train" else 1)
+
+
+def views_left_out(samples: Sequence[Sample], config: ExtractConfig) -> list[str]:
+    """One line for each text that cannot be rewritten for all of its samples' views: the views, and why."""
+    lines, needed = [], dict[str, range]()
+    for sample in samples:
+        needed[sample.text] = max(needed.get(sample.text, range(1)), _views_of(sample, config), key=len)
+    for text, views in needed.items():
+        unsafe = {view: unsafe_words(text, view) for view in views if rewrite_sides(text, view) is None}
+        if unsafe:
+            words = ", ".join(dict.fromkeys(repr(word) for found in unsafe.values() for word in found))
+            lines.append(f"views {','.join(map(str, unsafe))} of {text!r} ({words})")
+    return lines
 
 
 class PictureReader:
@@ -70,8 +124,9 @@ class PictureReader:
         """RGB; a tile at the image's border is completed by reflection."""
         source = self._open_image(picture.sample.image)
         if self._tile is None:
-            return resize_image(source.read_whole(), self._size)
-        return resize_image(pad_to_tile(source.read(*_region(picture, self._tile)), self._tile, None), self._size)
+            return turn(resize_image(source.read_whole(), self._size), picture.view)
+        part = pad_to_tile(source.read(*_region(picture, self._tile)), self._tile, None)
+        return turn(resize_image(part, self._size), picture.view)
 
     def labels(self, picture: Picture) -> UInt8[np.ndarray, "y x"]:
         """Class indices; "not labelled" where there is no mask and beyond the image's border."""
@@ -79,9 +134,9 @@ class PictureReader:
             return np.full(self._size, IGNORE, np.uint8)
         source = self._open_mask(picture.sample.mask)
         if self._tile is None:
-            return resize_labels(self._classes.labels(source.read_whole()), self._size)
+            return turn(resize_labels(self._classes.labels(source.read_whole()), self._size), picture.view)
         part = self._classes.labels(source.read(*_region(picture, self._tile)))
-        return resize_labels(pad_to_tile(part, self._tile, IGNORE), self._size)
+        return turn(resize_labels(pad_to_tile(part, self._tile, IGNORE), self._size), picture.view)
 
 
 def _region(picture: Picture, tile: int) -> tuple[int, int, int, int]:
@@ -104,25 +159,24 @@ def read_batch(reader: PictureReader, pictures: Sequence[Picture]) -> Batch:
     return Batch(
         images=np.stack([reader.image(picture) for picture in pictures]),
         ids=tuple(picture.id for picture in pictures),
-        texts=tuple(picture.sample.text for picture in pictures),
+        texts=tuple(picture.text for picture in pictures),
     )
 
 
 def sample_table(dataset: Dataset, pictures: Sequence[Picture], rows: Sequence[int]) -> SampleTable:
     """The cache's table: what is in each row."""
-    texts = distinct_texts(dataset)
+    texts = distinct_texts(pictures)
     place = {text: index for index, text in enumerate(texts)}
     root = dataset.root.resolve()
     samples = (
-        _sample_row(picture, row, place.get(picture.sample.text), root)
-        for picture, row in zip(pictures, rows, strict=True)
+        _sample_row(picture, row, place.get(picture.text), root) for picture, row in zip(pictures, rows, strict=True)
     )
     return SampleTable(str(root), texts, tuple(samples))
 
 
-def distinct_texts(dataset: Dataset) -> tuple[str, ...]:
+def distinct_texts(pictures: Sequence[Picture]) -> tuple[str, ...]:
     """Each text once, in an order that does not depend on the samples' order."""
-    return tuple(sorted({sample.text for sample in dataset.samples if sample.text}))
+    return tuple(sorted({picture.text for picture in pictures if picture.text}))
 
 
 def _sample_row(picture: Picture, row: int, text: int | None, root: Path) -> SampleRow:
@@ -139,6 +193,7 @@ def _sample_row(picture: Picture, row: int, text: int | None, root: Path) -> Sam
         image_digest=sample.image_digest,
         mask=None if sample.mask is None else _relative(sample.mask, root),
         mask_digest=sample.mask_digest,
+        view=picture.view,
         tile=picture.offset or (0, 0),
     )
 

@@ -19,6 +19,7 @@ from .files import list_images, stem_of
 from .head_config import PredictConfig
 from .progress import Progress, Task
 from .segmenter import Request, Segmenter
+from .side_words import safe_views
 from .texts import texts_by_image
 from .tiles import Band
 
@@ -44,7 +45,7 @@ class PredictSummary:
 def predict(config: PredictConfig, progress: Progress | None = None) -> PredictSummary:
     """Segment an image, or every image of a folder, and write `NAME.png` into the folder `out` for each.
 
-    `predictions.json` there says which run and which texts the masks are of.
+    `predictions.json` there says which run, which texts and how many views the masks are of.
 
     Args:
         config: settings.
@@ -69,12 +70,24 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         texts_by_image(paths, config.texts) if config.texts else dict.fromkeys(paths, config.text)
     )
     n_rows = sum(size[0] for size in _sizes(segmenter, paths))
-    segmenter.check_texts(text for text in text_of.values() if text is not None)
+    segmenter.check_texts((text for text in text_of.values() if text is not None), tta=config.tta)
+    _warn_of_fewer_views(config, text_of, progress)
     _claim(config, text_of)
     requests = (Request(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
+    segmented = segmenter.segment(requests, tta=config.tta)
     with progress.task("predict", n_rows, "rows of pixels") as task:
-        masks = [_write(config, segmenter, request, bands, task) for request, bands in segmenter.segment(requests)]
+        masks = [_write(config, segmenter, request, bands, task) for request, bands in segmented]
     return PredictSummary(str(config.out), tuple(masks))
+
+
+def _warn_of_fewer_views(config: PredictConfig, text_of: Mapping[Path, str | None], progress: Progress) -> None:
+    for path, text in text_of.items():
+        n_views = len(safe_views(text, config.tta))
+        if n_views < config.tta:
+            progress.say(
+                f"warning: {path.name}: {n_views} of {config.tta} views; its text cannot be rewritten for the others "
+                "(docs/views.md says which can)"
+            )
 
 
 def _sizes(segmenter: Segmenter, paths: Sequence[Path]) -> list[tuple[int, int]]:
@@ -137,7 +150,8 @@ def _claim(config: PredictConfig, text_of: Mapping[Path, str | None]) -> None:
     taken = [str(target) for target in targets if target.exists()]
     if taken and not (out / RECORD).exists():
         raise DataError(f"{out}: masks would replace files that stand there; give another folder:", taken)
-    write_json(out / RECORD, {"run": str(config.run), "texts": {path.name: text for path, text in text_of.items()}})
+    texts = {path.name: text for path, text in text_of.items()}
+    write_json(out / RECORD, {"run": str(config.run), "texts": texts, "tta": config.tta})
 
 
 def _refuse_same_names(paths: Sequence[Path]) -> None:

@@ -18,8 +18,8 @@ from ..cache.projections import Projections, projection_digest
 from ..cache.spec import FeatureSpec, TextSpec
 from ..errors import RunError
 from ..stages.compression import Projection
-from ..stages.head import HeadSpec, PixelHead
-from .fit import Finalist, Fit
+from ..stages.head import Head, HeadSpec
+from .fit import LEARNERS, Finalist, Fit
 
 HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
     "head.safetensors",
@@ -36,7 +36,7 @@ class RunConfig:
     """Everything that a trained head needs to be used, and to be trained again."""
 
     train: Mapping[str, Any]
-    """The settings, resolved; neither the run's own path nor whether it was resumed."""
+    """The settings, resolved, the kind of head among them; neither the run's own path nor whether it was resumed."""
     head: HeadSpec
     blocks: tuple[int, ...]
     timesteps: tuple[int, ...]
@@ -100,7 +100,7 @@ def save_state(run: Path, fit: Fit) -> None:
         tensors |= {f"finalist.{place}.{name}": tensor for name, tensor in finalist.weights.items()}
     told = {
         "history": fit.history,
-        "finalists": [[finalist.epoch, finalist.sampled_dice] for finalist in fit.finalists],
+        "finalists": [[finalist.epoch, finalist.checked_dice] for finalist in fit.finalists],
     }
     write_metrics(run, fit.history)
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -130,8 +130,8 @@ def load_state(run: Path, fit: Fit) -> None:
     fit.optimizer.load_state_dict({**fit.optimizer.state_dict(), "state": moments})
     fit.history = told["history"]
     fit.finalists = [
-        Finalist(epoch, sampled_dice, _below(f"finalist.{place}.", tensors))
-        for place, (epoch, sampled_dice) in enumerate(told["finalists"])
+        Finalist(epoch, checked_dice, _below(f"finalist.{place}.", tensors))
+        for place, (epoch, checked_dice) in enumerate(told["finalists"])
     ]
 
 
@@ -140,7 +140,7 @@ def write_metrics(run: Path, history: list[dict[str, float]]) -> None:
     write_durably(run / METRICS, (canonical_json(row) + b"\n" for row in history))
 
 
-def finish_run(run: Path, head: PixelHead, history: list[dict[str, float]], summary: Mapping[str, Any]) -> None:
+def finish_run(run: Path, head: Head, history: list[dict[str, float]], summary: Mapping[str, Any]) -> None:
     """Write the head, the metrics and, last, the summary, which makes the run whole; the resume file goes."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
     write_durably(run / HEAD, [save(tensors)])
@@ -155,7 +155,7 @@ def read_summary(run: Path) -> dict[str, Any]:
     return summary
 
 
-def load_head(run: Path, config: RunConfig, device: str) -> PixelHead:
+def load_head(run: Path, config: RunConfig, device: str) -> Head:
     """Load a finished run's head, in evaluation mode.
 
     Raises:
@@ -163,7 +163,7 @@ def load_head(run: Path, config: RunConfig, device: str) -> PixelHead:
     """
     if not (run / SUMMARY).exists():
         raise RunError(f"{run}: its training did not finish; repeat the `textdiff train-head` command with --resume")
-    head = PixelHead(config.head)
+    head: Head = LEARNERS[config.train["head"]].head_class(config.head)
     try:
         head.load_state_dict(load((run / HEAD).read_bytes()))
     except (OSError, SafetensorError, RuntimeError) as error:

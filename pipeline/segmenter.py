@@ -14,17 +14,22 @@ from jaxtyping import Bool, Float, Float32, UInt, UInt8
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, SourceError
-from ..stages.head import PixelHead
+from ..stages.head import Head
 from ..stages.text import TextEncoder, load_text_encoder
+from .checks import refuse
 from .classes import Classes
 from .device import resolve_device
 from .frozen_models import restore_stage_one
 from .head_data import to_map
 from .images import resize_image
+from .pictures import row_id
 from .regions import open_image
 from .runs import RunConfig, load_head, load_projections
+from .side_words import rewrite_sides, safe_views
 from .stage_one import StageOne
 from .tiles import Band, Offset, Source, cut_tiles, tile_offsets, whole_image
+from .turning import mean_over_views, turn
+from .views import View, bad_view_count
 
 TEXTS_KEPT = 64
 """Texts whose tokens are kept, since the tiles of an image share one and often all images do."""
@@ -72,7 +77,7 @@ class _Pixels:
 
 @dataclass(frozen=True)
 class _Part:
-    """What goes through the UNet as one: an image or a tile, at the model's size."""
+    """What goes through the UNet as one: a view of an image or a tile, at the model's size."""
 
     pixels: UInt8[np.ndarray, "y x 3"]
     id: str
@@ -89,7 +94,7 @@ class Segmenter:
     def __init__(
         self,
         config: RunConfig,
-        head: PixelHead,
+        head: Head,
         load_stage_one: Callable[[], StageOne],
         text_encoder: str | None,
         device: str,
@@ -138,7 +143,12 @@ class Segmenter:
         return cls(config, head, load_stage_one, encoder, device)
 
     def predict(
-        self, image: UInt8[np.ndarray, "y x 3"] | Path | str, text: str | None = None, *, sample_id: str = ""
+        self,
+        image: UInt8[np.ndarray, "y x 3"] | Path | str,
+        text: str | None = None,
+        *,
+        sample_id: str = "",
+        tta: int = 1,
     ) -> Prediction:
         """Segment one image.
 
@@ -146,6 +156,7 @@ class Segmenter:
             image: RGB pixels, or the path of an image file.
             text: what the head is to go by; `None`: nothing.
             sample_id: names the noise, where the head was trained with one noise for each sample.
+            tta: as `segment`.
 
         Raises:
             SourceError: if the UNet or the text encoder cannot be loaded, or are not those of the training.
@@ -153,11 +164,11 @@ class Segmenter:
             ConfigError: if a text is given to a head that was trained without any.
         """
         source = _Pixels(image) if isinstance(image, np.ndarray) else self.open(Path(image))
-        _, bands = next(self.segment([Request(source, text, sample_id)]))
+        _, bands = next(self.segment([Request(source, text, sample_id)], tta=tta))
         probabilities = torch.cat([band.cpu() for _, band in bands], 1)
         return Prediction(self.mask_values[probabilities.argmax(0).numpy()], probabilities.numpy())
 
-    def segment(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Iterator[Band]]]:
+    def segment(self, requests: Iterable[Request], *, tta: int = 1) -> Iterator[tuple[Request, Iterator[Band]]]:
         """Segment images as large as they may be, and as many, a band of rows at a time.
 
         Images or tiles go through the UNet as many at once as they did in the extraction, across the borders of
@@ -165,18 +176,25 @@ class Segmenter:
 
         Args:
             requests: taken one by one, a little ahead of the results.
+            tta: probabilities are the mean over this many flips and rotations of each image or tile (1, 2, 4 or 8),
+                with the text rewritten for each; those for which it cannot be rewritten are left out.
 
         Raises:
             SourceError: as `predict`.
             DataError: as `predict`.
-            ConfigError: as `predict`.
+            ConfigError: as `predict`; or if `tta` is no number of views.
         """
+        refuse(bad_view_count("tta", tta))
+        return self._segment(requests, tta)
+
+    def _segment(self, requests: Iterable[Request], tta: int) -> Iterator[tuple[Request, Iterator[Band]]]:
         ahead, answered = tee(requests)
-        logits = self._logits(part for request in ahead for part in self._parts(request))
+        logits = self._logits(part for request in ahead for part in self._parts(request, tta))
         for request in answered:
-            size = request.image.size
+            size, views = request.image.size, safe_views(request.text, tta)
             offsets = self._offsets(size)
-            yield request, whole_image(islice(logits, len(offsets)), size, self._config.features.tile, offsets)
+            means = _means(logits, views, len(offsets))
+            yield request, whole_image(means, size, self._config.features.tile, offsets)
 
     def open(self, path: Path) -> Source:
         """An image file as the head's training images were read.
@@ -186,15 +204,16 @@ class Segmenter:
         """
         return open_image(path, self._config.features.window)
 
-    def check_texts(self, texts: Iterable[str]) -> None:
-        """Load the text encoder, if there are texts, and refuse those that it cannot read whole.
+    def check_texts(self, texts: Iterable[str], *, tta: int = 1) -> None:
+        """Load the text encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.
 
         Raises:
             SourceError: if the encoder cannot be loaded, or is not that of the training.
             DataError: with every text that is empty or too long.
             ConfigError: if the head was trained without texts.
         """
-        distinct = list(dict.fromkeys(texts))
+        rewritten = (rewrite_sides(text, view) for text in texts for view in safe_views(text, tta))
+        distinct = list(dict.fromkeys(text for text in rewritten if text is not None))
         if not distinct:
             return
         if self._config.texts is None or self._config.train["text"] == "none":
@@ -211,15 +230,23 @@ class Segmenter:
         spec = self._config.features
         return ((0, 0),) if spec.tile is None else tile_offsets(size, spec.tile, spec.tile_overlap)
 
-    def _parts(self, request: Request) -> Iterator[_Part]:
-        image, tile, side = request.image, self._config.features.tile, self._config.features.image_size
+    def _parts(self, request: Request, tta: int) -> Iterator[_Part]:
+        """The views of the image, or of its tiles one after another."""
+        image, tile = request.image, self._config.features.tile
         if tile is None:
-            whole = image.read(0, 0, *image.size)
-            yield _Part(resize_image(whole, (side, side)), request.sample_id, request.text)
+            yield from self._views(request, None, image.read(0, 0, *image.size), tta)
             return
         offsets = self._offsets(image.size)
-        for (y, x), pixels in zip(offsets, cut_tiles(image, offsets, tile), strict=True):
-            yield _Part(resize_image(pixels, (side, side)), f"{request.sample_id}@{y},{x}", request.text)
+        for offset, pixels in zip(offsets, cut_tiles(image, offsets, tile), strict=True):
+            yield from self._views(request, offset, pixels, tta)
+
+    def _views(
+        self, request: Request, offset: Offset | None, pixels: UInt8[np.ndarray, "y x 3"], tta: int
+    ) -> Iterator[_Part]:
+        picture = resize_image(pixels, (self._config.features.image_size,) * 2)
+        for view in safe_views(request.text, tta):
+            text = None if request.text is None else rewrite_sides(request.text, view)
+            yield _Part(turn(picture, view), row_id(request.sample_id, offset, view), text)
 
     def _logits(self, parts: Iterator[_Part]) -> Iterator[Float[Tensor, "n_classes y x"]]:
         blocks, timesteps = self._config.blocks, self._config.timesteps
@@ -259,3 +286,11 @@ class Segmenter:
                 f"expected {texts.encoder_digest[:12]}); give its place with --text-encoder"
             )
         return encoder
+
+
+def _means(
+    logits: Iterator[Float[Tensor, "n_classes y x"]], views: Sequence[View], n: int
+) -> Iterator[Float[Tensor, "n_classes y x"]]:
+    """What the head says of `n` pictures, whose views follow one another in `logits`."""
+    for _ in range(n):
+        yield mean_over_views(islice(logits, len(views)), views)

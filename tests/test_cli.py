@@ -41,7 +41,7 @@ def test_help_shows_the_configs_own_words_and_defaults(textdiff):
     _, out, _ = textdiff("train-head", "--help")
     flat = " ".join(out.replace("│", " ").split())
     assert "Passes over the training images" in flat
-    assert f"({head_configs.TrainConfig.epochs})" in flat
+    assert f"({head_configs.TrainConfig.pixels_per_image})" in flat
     for field in ("--timesteps", "--blocks", "--text", "--n-labelled", "--seed", "--epochs", "--resume", "--head"):
         assert field in flat
 

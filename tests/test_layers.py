@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN_MODELS = {"diffusers", "open_clip", "transformers"}
-STAGE_TWO = ("seeds", "attention", "head", "pixels", "objective", "metrics")
+STAGE_TWO = ("seeds", "attention", "head", "paper_head", "pixels", "objective", "metrics")
 STAGE_TWO_PIPELINE = ("head_data", "fit", "splits", "runs", "train", "ablate", "evaluate")
 
 

@@ -1,7 +1,7 @@
 """Scores of whole images from tiles: put together at their own size, counted once each, whatever the masks' values."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,14 +9,16 @@ import torch
 from PIL import Image
 
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.table import SampleRow
 from textdiff.errors import CacheMismatchError, DataError
+from textdiff.pipeline import evaluations
 from textdiff.pipeline.evaluate import evaluate
+from textdiff.pipeline.evaluations import read_evaluation
 from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.head_config import EvaluateConfig, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
+from textdiff.pipeline.progress import Progress
 from textdiff.pipeline.runs import RunConfig, load_head
-from textdiff.pipeline.scoring import counts_by_parent, parents, scores
+from textdiff.pipeline.scoring import parents
 from textdiff.pipeline.splits import choose_split
 from textdiff.pipeline.train import train_head
 from textdiff.stages.metrics import confusion, dice
@@ -45,23 +47,6 @@ def tiled(extraction, tmp_path):
     training = training_of(settings.cache, tmp_path / "run")
     summary = train_head(training).summary
     return EvaluateConfig(training.run, settings.cache, device="cpu"), summary
-
-
-def row_of(parent, group="g"):
-    return SampleRow(parent, parent, group, "test", 0, None, (4, 4), "", "", None, None)
-
-
-def test_tiles_of_a_sample_are_added_up_before_the_ratio():
-    rows = [row_of("b"), row_of("a"), row_of("b")]
-    counts = torch.tensor([[[5, 1], [0, 2]], [[1, 0], [0, 1]], [[3, 0], [4, 2]]])
-    assert parents(rows) == ("b", "a")
-    assert counts_by_parent(counts, rows).tolist() == [[[8, 1], [4, 4]], [[1, 0], [0, 1]]]
-    found = scores(counts, rows)
-    assert found["n"] == 2
-    # b: 2·4 / (2·4 + 1 + 4), where the mean over its tiles would be (2·2 / 5 + 2·2 / 8) / 2.
-    assert [(one["id"], one["dice"]) for one in found["per_sample"]] == [("b", pytest.approx(8 / 13)), ("a", 1.0)]
-    assert found["dice"] == pytest.approx((8 / 13 + 1) / 2)
-    assert found["micro_dice"] == pytest.approx(10 / 15)
 
 
 def test_a_tiled_cache_is_scored_by_whole_images_at_their_own_size(tiled, extraction):
@@ -162,3 +147,99 @@ def test_which_mask_value_is_the_foreground_does_not_matter_but_what_the_classes
         CacheMismatchError, match="classes: the head has background, foreground; the cache has background, gland"
     ):
         evaluate(config)
+
+
+class Listening(Progress):
+    def __init__(self):
+        self.said = []
+
+    def say(self, line):
+        self.said.append(line)
+
+
+def test_the_run_keeps_what_evaluate_says(tiny_cache, tmp_path):
+    training = training_of(tiny_cache, tmp_path / "run")
+    summary = train_head(training).summary
+    config, progress = EvaluateConfig(training.run, tiny_cache, device="cpu"), Listening()
+    found = evaluate(config, progress)
+    assert found.scores["dice"] == pytest.approx(summary["test"]["dice"])
+    assert progress.said == [f"kept in {found.path}"]
+    assert found.path.parent == training.run / "evaluations"
+    assert json.loads(found.path.read_bytes()) == json.loads(json.dumps(found.to_dict()))
+    assert read_evaluation(found.path).lines() == found.lines()
+    other = evaluate(replace(config, split="val", text="none"))
+    assert other.path != found.path
+    assert other.n_seen == {"train": 0, "val": 2}
+    assert f"of these samples 2 were used to choose the epoch by {training.run}" in other.lines()
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(tiny_cache, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    training, progress = training_of(tiny_cache, tmp_path / "run"), Listening()
+    train_head(training)
+    monkeypatch.setattr(evaluations, "write_json", refuse)
+    found = evaluate(EvaluateConfig(training.run, tiny_cache, device="cpu"), progress)
+    assert progress.said == [f"not kept: {found.path} cannot be written (Permission denied)"]
+    assert found.scores["n"] == 1
+
+
+def test_outlines_and_objects_are_measured_on_request_and_bands_give_the_same_as_whole_images(tiled):
+    config = replace(tiled[0], split="train")
+    assert {"hd95", "aji", "pq"}.isdisjoint(evaluate(config).scores)
+    found = evaluate(replace(config, surface=True, instances=True)).scores
+    assert evaluate(replace(config, surface=True, instances=True, at="native")).scores == found
+    assert found["n_groups"] == 4
+    for sample in found["per_sample"]:
+        assert 0 <= sample["pq"] <= 1
+        assert 0 <= sample["aji"] <= sample["iou"] + 1e-9  # unions of objects that are not matched only add up
+        assert sample["hd95"] >= 0
+
+
+def test_the_table_shows_every_figure_with_its_interval_and_each_class(tiny_cache, tmp_path):
+    training = training_of(tiny_cache, tmp_path / "run")
+    train_head(training)
+    found = evaluate(
+        EvaluateConfig(training.run, tiny_cache, split="train", surface=True, instances=True, device="cpu")
+    )
+    text = "\n".join(found.lines())
+    scores = found.scores
+    assert text.startswith("4 samples in 4 groups of train, at model size, text: true")
+    assert "only 4 groups: intervals of fewer than 5 mean little" in text
+    low, high = scores["intervals"]["dice"]
+    assert f"\nDice           {scores['dice']:.4f} [{low:.4f}, {high:.4f}]       {scores['micro_dice']:.4f} [" in text
+    for label in (
+        "IoU",
+        "precision",
+        "recall",
+        "HD95 (pixels)",
+        "AJI",
+        "PQ",
+        "  SQ",
+        "  RQ",
+        "calibration error (ECE)",
+    ):
+        assert f"\n{label} " in text
+    fields = asdict(found) | {"classes": ("gland", "vessel")}
+    fields["scores"] = scores | {"intervals": scores["intervals"] | {"dice": (0.25, 0.75)}}
+    fields["scores"] |= {name: 2 * values for name, values in scores.items() if name.startswith("class_")}
+    several = type(found)(**fields).lines()
+    assert any("[0.2500, 0.7500]" in line for line in several)
+    (vessel,) = (line for line in several if line.startswith("vessel"))
+    assert vessel.split()[1] == f"{scores['class_dice'][0]:.4f}"
+
+
+def test_views_are_averaged_and_kept_apart_and_more_than_the_cache_has_are_refused(extraction, tmp_path):
+    settings = replace(extraction, cache=tmp_path / "views", views=2, views_of="all")
+    extract_features(settings)
+    training = training_of(settings.cache, tmp_path / "run")
+    train_head(training)
+    config = EvaluateConfig(training.run, settings.cache, split="val", device="cpu")
+    one, two = evaluate(config), evaluate(replace(config, tta=2))
+    assert (one.scores["n"], two.scores["n"]) == (2, 2)
+    assert one.scores["calibration"] != two.scores["calibration"]
+    assert one.path != two.path
+    assert two.lines()[0].endswith("text: true, mean over 2 views")
+    with pytest.raises(DataError, match="--tta 4: the cache"):
+        evaluate(replace(config, tta=4))

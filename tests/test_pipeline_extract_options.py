@@ -1,5 +1,6 @@
 """Tiles, smaller caches, precision and conditions: each is exactly what it says, and the cache stays extensible."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -189,6 +190,17 @@ def test_a_unet_that_is_told_the_samples_own_text_runs_again_when_it_changes(ext
     text = extraction.data.read_text(encoding="utf-8").replace("in a", "in d")
     extraction.data.write_text(text, encoding="utf-8")
     assert extract_features(config).n_forwards == n_changed
+
+
+def test_a_unet_that_is_told_the_text_is_told_the_views_own(extraction, tiny_stable_diffusion):
+    for text in ("the nuclei are round", "the nuclei are not round", "spindle nuclei in the upper half"):
+        table = extraction.data.read_text(encoding="utf-8").replace(text, "in left")
+        extraction.data.write_text(table, encoding="utf-8")
+    config = latent(extraction, tiny_stable_diffusion, condition="own", views=2)
+    assert extract_features(config).n_forwards == 7 + 4
+    digests = {row.id: row.text_digest for row in FeatureReader(config.cache).manifest.rows if row}
+    expected = [hashlib.sha256(text).hexdigest() for text in (b"in left", b"in right", b"")]
+    assert [digests[name] for name in ("train0", "train0~1", "train3~1")] == expected
 
 
 def test_a_unet_without_text_cannot_be_told_one(extraction):

@@ -1,5 +1,6 @@
 """From image to mask: the same logits as from the cache, and masks at the images' own size."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.head_config import PredictConfig, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.predict import predict
+from textdiff.pipeline.progress import Progress
 from textdiff.pipeline.runs import RunConfig, load_head
+from textdiff.pipeline.side_words import rewrite_sides
 from textdiff.pipeline.train import train_head
+from textdiff.pipeline.turning import turn
+from textdiff.pipeline.views import inverse
 
 
 @pytest.fixture
@@ -132,3 +137,35 @@ def test_two_images_of_one_name_are_refused(prediction, tmp_path):
 def test_texts_given_twice_are_refused(prediction, tmp_path):
     with pytest.raises(ConfigError, match="--text and --texts were both given"):
         replace(prediction, text="a", texts=tmp_path / "texts.csv")
+
+
+def test_views_are_averaged_in_the_images_own_place_each_with_its_text(prediction, run, extraction):
+    image = np.array(Image.open(extraction.data.parent / "test0.png").resize((16, 16)))
+    text = "spindle nuclei in the upper half"
+    segmenter = Segmenter.load(run, device="cpu")
+    alone = [segmenter.predict(turn(image, view), rewrite_sides(text, view)).probabilities for view in range(8)]
+    upright = [turn(one.transpose(1, 2, 0), inverse(view)).transpose(2, 0, 1) for view, one in enumerate(alone)]
+    together = segmenter.predict(image, text, tta=8)
+    np.testing.assert_allclose(together.probabilities, np.mean(upright, 0), atol=1e-5)
+    assert np.abs(together.probabilities - alone[0]).max() > 1e-3
+    np.testing.assert_array_equal(together.mask > 0, together.probabilities[1] > together.probabilities[0])
+
+
+def test_tta_is_recorded_and_views_that_a_text_has_not_are_left_out(prediction, monkeypatch):
+    said = []
+    monkeypatch.setattr(Progress, "say", lambda _, line: said.append(line))
+    predict(replace(prediction, text="the left lung, not round on the right", tta=4))
+    record = json.loads((prediction.out / "predictions.json").read_text(encoding="utf-8"))
+    assert (record["tta"], list(record["texts"])) == (4, ["test0.png"])
+    assert said == [
+        "warning: test0.png: 2 of 4 views; its text cannot be rewritten for the others (docs/views.md says which can)"
+    ]
+    with pytest.raises(ConfigError, match="--tta got 6; expected 1, 2, 4 or 8"):
+        replace(prediction, tta=6)
+
+
+def test_a_text_that_is_too_long_once_rewritten_is_refused_before_any_model_runs(prediction, monkeypatch):
+    monkeypatch.setattr("textdiff.pipeline.frozen_models.load_unet", lambda *_, **__: pytest.fail("loaded"))
+    text = "above the half " + "the nuclei " * 13
+    with pytest.raises(DataError, match=r"'to the left of the half .*: 34 tokens; shorten it to 32"):
+        predict(replace(prediction, text=text.strip(), tta=8))

@@ -17,9 +17,11 @@ from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.predict import predict
 from textdiff.pipeline.runs import RunConfig, load_head
 from textdiff.pipeline.segmenter import Request
+from textdiff.pipeline.splits import as_they_are, group_views
 from textdiff.pipeline.stage_one import StageOne
 from textdiff.pipeline.tiles import blend
 from textdiff.pipeline.train import train_head
+from textdiff.pipeline.turning import mean_over_views
 
 
 @pytest.fixture
@@ -89,6 +91,25 @@ def test_tiles_are_predicted_as_they_were_cached(tiled_run, extraction, batches)
     image = extraction.data.parent / "train0.png"
     own, other = (segmenter.predict(image, sample_id=name).probabilities for name in ("train0", "another"))
     assert np.abs(own - other).max() > 1e-3
+
+
+def test_views_of_tiles_are_predicted_as_they_were_cached(tiled_run, extraction, batches):
+    settings = replace(extraction, tile=16, tile_overlap=6, noise="per-sample", cache=tiled_run.cache)
+    extract_features(replace(settings, views=4, views_of="all"))
+    reader, head = FeatureReader(tiled_run.cache), load_head(tiled_run.run, RunConfig.read(tiled_run.run), "cpu")
+    data = open_head_data(reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
+    tokens, mask = data.texts(reader.samples[:1])
+    means, rows = [], [row for row in as_they_are(reader.samples) if row.parent == "val0"]
+    for views in (group_views(reader.samples, 4)[row.id] for row in rows):
+        logits = [head.segment(data.maps(row), (16, 16), tokens[0], mask[0]) for row in views]
+        means.append(mean_over_views(logits, range(4)).softmax(0))
+    batches.clear()
+    found = Segmenter.load(tiled_run.run, device="cpu").predict(
+        extraction.data.parent / "val0.png", sample_id="val0", tta=4
+    )
+    expected = torch.cat([band for _, band in blend(means, [row.tile for row in rows], (20, 24))], 1).numpy()
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert batches[:3] == [["val0@0,0", "val0@0,0~1"], ["val0@0,0~2", "val0@0,0~3"], ["val0@0,8", "val0@0,8~1"]]
 
 
 def test_a_large_image_is_read_and_finished_strip_by_strip(tiled_run):

@@ -1,0 +1,186 @@
+"""Whether one run is better than another: paired differences of Dice on the same samples, groups as the units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..cache.reader import FeatureReader
+from ..errors import CacheNotFoundError, RunError
+from .evaluate import evaluate
+from .evaluations import Evaluation, counted, digest_of_cache, few_groups, kept_path, read_evaluation
+from .head_config import CompareConfig, EvaluateConfig
+from .intervals import Interval, SignFlipTest, mean_intervals, sign_flip_test, sum_by_group
+from .progress import Progress
+from .runs import RunConfig
+
+N_SHOWN = 3
+LEVEL = 0.05
+
+Verdict = Literal["a", "b", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Run A minus run B."""
+
+    a: Evaluation
+    b: Evaluation
+    difference: float
+    """Mean over samples of Dice of A minus Dice of B."""
+    interval: Interval | None
+    """95 % bootstrap interval over groups; `None` with fewer than two groups."""
+    test: SignFlipTest
+    per_sample: tuple[Mapping[str, Any], ...]
+    """`id`, `group`, `a`, `b`, `difference`; where A gains most comes first."""
+
+    @property
+    def n_groups(self) -> int:
+        """What was drawn and flipped."""
+        return int(self.a.scores["n_groups"])
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which run is better, if both the interval and the test leave no doubt."""
+        if self._doubt():
+            return "cannot tell"
+        return "a" if self.difference > 0 else "b"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "run_a": self.a.run,
+            "run_b": self.b.run,
+            "split": self.a.split,
+            "at": self.a.at,
+            "n": self.a.scores["n"],
+            "n_groups": self.n_groups,
+            "dice_a": self.a.scores["dice"],
+            "dice_b": self.b.scores["dice"],
+            "difference": self.difference,
+            "interval": self.interval,
+            "test": vars(self.test),
+            "verdict": self.verdict,
+            "per_sample": [*self.per_sample],
+        }
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        interval = "" if self.interval is None else " [{:+.4f}, {:+.4f}]".format(*self.interval)
+        flips = f"{'all' if self.test.exact else 'random'} {self.test.n_flips:,} flips"
+        gains = [_signed(one) for one in self.per_sample if one["difference"] > 0][:N_SHOWN]
+        losses = [_signed(one) for one in self.per_sample[::-1] if one["difference"] < 0][:N_SHOWN]
+        return [
+            f"{counted(self.a.scores)} of {self.a.split}, at {self.a.at} size; means over samples",
+            f"A  Dice {self.a.scores['dice']:.4f}  {self.a.run} (text: {self.a.text})",
+            f"B  Dice {self.b.scores['dice']:.4f}  {self.b.run} (text: {self.b.text})",
+            *self.a.seen(),
+            *self.b.seen(),
+            f"A − B  {self.difference:+.4f}{interval}  [95 % bootstrap interval over groups]",
+            f"sign-flip test over groups: p = {self.test.p_value:.2g} ({flips})",
+            *([warning] if (warning := few_groups(self.n_groups)) else []),
+            self._conclusion(),
+            f"A gains most on {', '.join(gains) or 'no sample'}",
+            f"A loses most on {', '.join(losses) or 'no sample'}",
+        ]
+
+    def _conclusion(self) -> str:
+        if doubt := self._doubt():
+            return f"cannot tell which is better: {doubt}"
+        better = self.verdict.upper()
+        return f"{better} is better on these samples (one comparison; of many, some come out like this by chance)"
+
+    def _doubt(self) -> str:
+        """Why the difference may be nothing, "" where it is not."""
+        if self.interval is None:
+            return "one group alone shows nothing of how groups vary"
+        if self.interval[0] <= 0 <= self.interval[1]:
+            return "the interval includes 0"
+        if self.test.least_p_value > LEVEL:
+            return f"with {self.n_groups} groups the test cannot give less than p = {self.test.least_p_value:.2g}"
+        return f"p is above {LEVEL}" if self.test.p_value > LEVEL else ""
+
+
+def compare(config: CompareConfig, progress: Progress | None = None) -> Comparison:
+    """Compare two runs on the same samples, from the evaluations that they keep; those that are not there are made.
+
+    Args:
+        config: settings.
+        progress: where to report; `None`: nowhere.
+
+    Raises:
+        RunError: if a run is absent or unfinished, or was not evaluated and cannot be, or if the two were evaluated
+            on different samples.
+        CacheError: if a cache cannot be used for its run.
+        DataError: if the split has no labelled samples.
+    """
+    progress = progress or Progress()
+    a, b = (_evaluation(run, config, progress) for run in (config.run_a, config.run_b))
+    _refuse_different_samples(a, b)
+    of_b = {one["id"]: one["dice"] for one in b.scores["per_sample"]}
+    pairs = [
+        {"id": one["id"], "group": one["group"], "a": one["dice"], "b": of_b[one["id"]],
+         "difference": one["dice"] - of_b[one["id"]]}
+        for one in a.scores["per_sample"]
+    ]  # fmt: skip
+    differences, groups = np.array([pair["difference"] for pair in pairs]), [pair["group"] for pair in pairs]
+    (interval,) = mean_intervals(differences[:, None], groups)
+    test = sign_flip_test(sum_by_group(differences, groups))
+    ranked = tuple(sorted(pairs, key=lambda pair: -pair["difference"]))
+    return Comparison(a, b, float(differences.mean()), interval, test, ranked)
+
+
+def _evaluation(run: Path, config: CompareConfig, progress: Progress) -> Evaluation:
+    """The run's evaluation on the cache that is meant; of a cache that is gone, the only one that the run keeps."""
+    trained = RunConfig.read(run).train
+    cache = config.cache or Path(trained["cache"])
+    kept = partial(kept_path, run, split=config.split, at=config.at, text=trained["text"], tta=config.tta)
+    try:
+        path = kept(digest_of_cache(FeatureReader(cache).manifest.digests))
+    except CacheNotFoundError:
+        if config.cache is not None:
+            raise
+        path = _only_one(kept("*"), run, config, cache)
+    if path.exists():
+        return read_evaluation(path)
+    progress.say(f"{run}: evaluating on {config.split}")
+    settings = EvaluateConfig(run, cache, split=config.split, at=config.at, tta=config.tta, device=config.device)
+    return evaluate(settings, progress)
+
+
+def _only_one(pattern: Path, run: Path, config: CompareConfig, cache: Path) -> Path:
+    kept = sorted(pattern.parent.glob(pattern.name))
+    if len(kept) != 1:
+        raise RunError(
+            f"{run}: keeps {len(kept)} evaluations on {config.split} at {config.at} size, and the cache that it was "
+            f"trained on is gone ({cache}); say with --cache which features to evaluate on"
+        )
+    return kept[0]
+
+
+def _refuse_different_samples(a: Evaluation, b: Evaluation) -> None:
+    ids_a, ids_b = ({one["id"] for one in run.scores["per_sample"]} for run in (a, b))
+    if ids_a != ids_b:
+        only = [f"only {name}: {_some(ids)}" for name, ids in (("A", ids_a - ids_b), ("B", ids_b - ids_a)) if ids]
+        problem = f"on different samples of {a.split} ({'; '.join(only)}); evaluate both on one cache: --cache CACHE"
+    elif a.classes != b.classes:
+        problem = f"on different classes ({', '.join(a.classes)} and {', '.join(b.classes)})"
+    elif a.truth != b.truth:
+        problem = "against other masks, or at another size: compare with --at native, on caches of the same masks"
+    else:
+        return
+    raise RunError(f"{a.run} and {b.run} cannot be compared: they were evaluated {problem}")
+
+
+def _some(ids: set[str]) -> str:
+    shown = ", ".join(sorted(ids)[:N_SHOWN])
+    return shown + (f" and {len(ids) - N_SHOWN} more" if len(ids) > N_SHOWN else "")
+
+
+def _signed(one: Mapping[str, Any]) -> str:
+    return f"{one['id']} {one['difference']:+.4f}"

@@ -1,0 +1,129 @@
+"""What is counted of one sample, from its probabilities and labels band by band.
+
+Counts and histograms of bands add up, so that an image of any size takes the memory of a band. Distances and objects
+need the whole image: where they are asked for, its classes are kept, two bytes a pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from ..cache.table import IGNORE, SampleRow
+from ..stages.calibration import (
+    N_BINS,
+    N_LEVELS,
+    confusion_by_entropy,
+    expected_calibration_error,
+    reliability,
+    without_uncertain,
+)
+from ..stages.instances import aggregated_jaccard, panoptic_quality, split_objects
+from ..stages.metrics import dice
+from ..stages.surfaces import hausdorff_95
+from .scoring import scores
+
+SHARES_ASIDE = tuple(percent / 100 for percent in range(0, 51, 5))
+"""Shares of an image's pixels that are set aside as the most uncertain."""
+
+LabelledBand = tuple[Float[Tensor, "n_classes y x"], UInt8[Tensor, "y x"]]
+"""Probabilities and class indices of the same pixels, over the image's whole width."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The counts of one sample."""
+
+    counts: Int[Tensor, "label predicted"]
+    reliability: Float[Tensor, "bin 3"]
+    without_uncertain: Float[Tensor, "share label predicted"]
+    """Confusion counts without each of `SHARES_ASIDE`."""
+    more: Mapping[str, Float[Tensor, "class"]]
+    """`hd95`; `aji`, `pq`, `sq`, `rq`: of each foreground class, as far as they were asked for."""
+
+
+def tally(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, instances: bool) -> Tally:
+    """Count a sample.
+
+    Args:
+        bands: from top to bottom, on the CPU.
+        n_classes: background included.
+        surface: whether to measure the distance of outlines.
+        instances: whether to compare objects.
+    """
+    bins = torch.zeros(N_BINS, 3, dtype=torch.float64)
+    by_entropy = torch.zeros(N_LEVELS, n_classes, n_classes, dtype=torch.long)
+    kept: list[UInt8[np.ndarray, "2 y x"]] = []
+    for probabilities, labels in bands:
+        bins += reliability(probabilities, labels, IGNORE)
+        by_entropy += confusion_by_entropy(probabilities, labels, IGNORE)
+        if surface or instances:
+            kept.append(np.stack([labels.numpy(), probabilities.argmax(0).byte().numpy()]))
+    more: dict[str, list[float]] = {}
+    for index in range(1, n_classes) if kept else ():
+        for name, value in _shapes(np.concatenate(kept, 1), index, surface=surface, instances=instances).items():
+            more.setdefault(name, []).append(value)
+    return Tally(
+        by_entropy.sum(0),
+        bins,
+        torch.stack([without_uncertain(by_entropy, share) for share in SHARES_ASIDE]),
+        {name: torch.tensor(values, dtype=torch.float64) for name, values in more.items()},
+    )
+
+
+def summarise(tallies: Sequence[Tally], samples: Sequence[SampleRow]) -> dict[str, Any]:
+    """The figures of all samples as plain numbers.
+
+    Args:
+        tallies: of the samples.
+        samples: a row of each.
+
+    Returns:
+        What `scores` gives; `calibration`: `ece` and its `bins`, over the pixels of all samples; and `selective`:
+        share of each image's pixels that is kept, the most certain ones → mean Dice per sample. A class of which
+        nothing is left, neither labelled nor predicted, has no Dice there.
+    """
+    more = {name: torch.stack([one.more[name] for one in tallies]) for name in tallies[0].more}
+    bins = torch.stack([one.reliability for one in tallies]).sum(0)
+    selective = _selective(torch.stack([one.without_uncertain for one in tallies]))
+    return {
+        **scores(torch.stack([one.counts for one in tallies]), samples, more),
+        "calibration": {"ece": expected_calibration_error(bins), "bins": _plain_bins(bins)},
+        "selective": {f"{1 - share:.2f}": of for share, of in zip(SHARES_ASIDE, selective, strict=True)},
+    }
+
+
+def _selective(counts: Float[Tensor, "sample share label predicted"]) -> list[float | None]:
+    """Mean Dice per sample for each share; `None` where no sample has any left."""
+    rest = (counts.sum(-1) + counts.sum(-2))[..., 1:]  # [sample, share, class]
+    set_aside = (rest == 0) & (rest[:, :1] > 0)
+    means = dice(counts).masked_fill(set_aside, math.nan).nanmean(-1).nanmean(0)
+    return [None if math.isnan(of) else of for of in means.tolist()]
+
+
+def _plain_bins(bins: Float[Tensor, "bin 3"]) -> list[dict[str, float | None]]:
+    """Number of pixels, share of right ones and mean probability; the latter two `None` where there are no pixels."""
+    return [
+        {"n": int(n), "accuracy": right / n if n else None, "confidence": confidence / n if n else None}
+        for n, right, confidence in bins.tolist()
+    ]
+
+
+def _shapes(maps: UInt8[np.ndarray, "2 y x"], index: int, *, surface: bool, instances: bool) -> dict[str, float]:
+    """Measures of one class that need the whole image; where it is not labelled, there is background in both."""
+    labels, found = maps
+    truth, predicted = labels == index, (found == index) & (labels != IGNORE)
+    measures = {"hd95": hausdorff_95(truth, predicted)} if surface else {}
+    if instances:
+        objects = split_objects(truth), split_objects(predicted)
+        panoptic = panoptic_quality(*objects)
+        measures["aji"] = aggregated_jaccard(*objects)
+        measures |= {"pq": panoptic.quality, "sq": panoptic.segmentation, "rq": panoptic.recognition}
+    return measures

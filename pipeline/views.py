@@ -1,0 +1,61 @@
+"""The eight ways to flip and turn a square picture (the dihedral group D4), as numbers.
+
+A view's number is three bits, done in this order: 1 exchanges left and right, 2 exchanges top and bottom, 4 exchanges
+the two axes (a mirror along the falling diagonal). So the first 1, 2, 4 or 8 views are groups, each within the next:
+nothing; the mirror; both flips and the half turn; everything.
+
+    0 as it is    1 mirrored     2 top to bottom         3 half turn
+    4 transposed  5 turned left  6 turned right          7 transposed along the rising diagonal
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+View = int
+"""0 to 7, as above."""
+
+Side = Literal["up", "down", "left", "right"]
+
+VIEW_COUNTS = (1, 2, 4, 8)
+"""How many views may be asked for: the sizes of the groups."""
+
+MIRROR, FLIP, TRANSPOSE = 1, 2, 4
+
+_MIRRORED: dict[Side, Side] = {"left": "right", "right": "left"}
+_FLIPPED: dict[Side, Side] = {"up": "down", "down": "up"}
+_TRANSPOSED: dict[Side, Side] = {"up": "left", "left": "up", "down": "right", "right": "down"}
+
+
+def compose(first: View, then: View) -> View:
+    """The view that does both, one after the other."""
+    return first ^ (_other_axes(then) if first & TRANSPOSE else then)
+
+
+def inverse(view: View) -> View:
+    """The view that undoes it."""
+    return _other_axes(view) if view & TRANSPOSE else view
+
+
+def side_in(view: View, side: Side) -> Side:
+    """Where a side of the picture lies in the view."""
+    if view & MIRROR:
+        side = _MIRRORED.get(side, side)
+    if view & FLIP:
+        side = _FLIPPED.get(side, side)
+    return _TRANSPOSED[side] if view & TRANSPOSE else side
+
+
+def is_reflection(view: View) -> bool:
+    """Whether the view shows things as a mirror does, whatever way up: no turning brings it back."""
+    return view.bit_count() % 2 == 1
+
+
+def bad_view_count(flag: str, n_views: int) -> str | None:
+    """A problem unless so many views are a group."""
+    return None if n_views in VIEW_COUNTS else f"{flag} got {n_views}; expected 1, 2, 4 or 8"
+
+
+def _other_axes(view: View) -> View:
+    """What the view's flips are called when the axes have changed places before them."""
+    return view & TRANSPOSE | (FLIP if view & MIRROR else 0) | (MIRROR if view & FLIP else 0)

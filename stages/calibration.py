@@ -1,0 +1,87 @@
+"""Whether a head is as sure as it is right: calibration, and overlap without the pixels that it is least sure of.
+
+Both are read from histograms, so that pixels are seen once, band by band, and none is kept. Histograms of the bands of
+an image add up to those of the image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+N_BINS = 15
+"""Bins of confidence, of equal width: as in Guo et al. 2017 (arXiv 1706.04599)."""
+N_LEVELS = 1000
+"""Bins of entropy, of equal width."""
+
+
+def reliability(
+    probabilities: Float[Tensor, "n_classes *pixel"], labels: UInt8[Tensor, "*pixel"], ignore: int
+) -> Float[Tensor, "bin 3"]:
+    """Labelled pixels by the probability of their predicted class.
+
+    Args:
+        probabilities: in [0, 1], adding up to 1 over classes.
+        labels: class indices, or `ignore` for pixels that do not count.
+        ignore: the value that means "not labelled".
+
+    Returns:
+        For each bin ((m-1)/15, m/15]: how many pixels, how many of them right, and the sum of their probabilities.
+    """
+    confidence, predicted = probabilities[:, labels != ignore].double().max(0)
+    right = (predicted == labels[labels != ignore]).double()
+    bins = ((confidence * N_BINS).ceil().long() - 1).clamp(0, N_BINS - 1)
+    columns = [torch.bincount(bins, of, N_BINS) for of in (torch.ones_like(right), right, confidence)]
+    return torch.stack(columns, 1)
+
+
+def expected_calibration_error(bins: Float[Tensor, "bin 3"]) -> float:
+    """Mean over pixels of how far the share of right ones in a bin is from its mean probability, in [0, 1].
+
+    The error of the predicted class alone (Guo et al. 2017, equation 3); nan without pixels.
+    """
+    n, right, confidence = bins.unbind(1)
+    return float((right - confidence).abs().sum() / n.sum())
+
+
+def confusion_by_entropy(
+    probabilities: Float[Tensor, "n_classes *pixel"], labels: UInt8[Tensor, "*pixel"], ignore: int
+) -> Int[Tensor, "level label predicted"]:
+    """Count labelled pixels by entropy, label and prediction; over levels it adds up to the confusion counts.
+
+    Args:
+        probabilities: in [0, 1], adding up to 1 over classes.
+        labels: class indices, or `ignore` for pixels that do not count.
+        ignore: the value that means "not labelled".
+
+    Returns:
+        int64 counts; the last level is the highest entropy, that of equal probabilities.
+    """
+    n_classes = len(probabilities)
+    p = probabilities[:, labels != ignore]  # [class, pixel]
+    entropy = torch.special.entr(p).sum(0) / math.log(n_classes)
+    level = (entropy * N_LEVELS).long().clamp(0, N_LEVELS - 1)
+    cell = (level * n_classes + labels[labels != ignore]) * n_classes + p.argmax(0)
+    counts = torch.bincount(cell, minlength=N_LEVELS * n_classes**2)
+    return counts.reshape(N_LEVELS, n_classes, n_classes)
+
+
+def without_uncertain(
+    by_entropy: Int[Tensor, "level label predicted"], share: float
+) -> Float[Tensor, "label predicted"]:
+    """Confusion counts without the pixels of highest entropy.
+
+    Args:
+        by_entropy: what `confusion_by_entropy` counted.
+        share: of the pixels to set aside, in [0, 1).
+
+    Returns:
+        float64 counts: of the level that the limit goes through, every kind of pixel counts in proportion.
+    """
+    n = by_entropy.sum((1, 2)).double()  # [level]
+    before = n.cumsum(0) - n
+    kept = ((1 - share) * n.sum() - before).clamp(min=0).minimum(n)
+    return (by_entropy * (kept / n.clamp(min=1))[:, None, None]).sum(0)
