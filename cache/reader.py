@@ -24,7 +24,6 @@ from .table import SampleRow, SampleTable, read_table
 MAX_OPEN_SHARDS = 256
 """Half of it for int8, whose scales have shards of their own; processes may have 1,024 files open as a rule."""
 
-
 ALIGNMENT = 64
 """Bytes; of the arrays that are read in bulk."""
 
@@ -98,6 +97,8 @@ class FeatureReader:
 
     def stored(self, block: int, timestep: int, row: int) -> StoredMaps:
         """One row as it is stored: views of the files [y, x, channel] and, for int8, [channel]."""
+        if (block, timestep) not in self.pairs:
+            self.require([block], [timestep])
         values, scales = self._layouts(block, timestep)
         return StoredMaps(self._row(values, row), None if scales is None else self._row(scales, row))
 
@@ -114,8 +115,14 @@ class FeatureReader:
 
         Returns:
             (block, timestep) → values [row, y, x, channel] and, for int8, scales [row, channel].
+
+        Raises:
+            CacheMismatchError: if the cache lacks a block or timestep.
+            ValueError: if a row is named twice, or is not a row of the cache.
+            CacheCorruptError: if a row is not what was written.
         """
         self.require(blocks, timesteps)
+        self._check_rows(rows)
         pairs = [(block, timestep) for block in blocks for timestep in timesteps]
         layouts = [layout for pair in pairs for layout in self._layouts(*pair) if layout]
         arrays = dict(zip(layouts, _allocate(layouts, len(rows)), strict=True))
@@ -151,6 +158,12 @@ class FeatureReader:
     def split(self, name: str) -> tuple[SampleRow, ...]:
         """The samples of one split, in the table's order."""
         return tuple(sample for sample in self.samples if sample.split == name)
+
+    def _check_rows(self, rows: Sequence[int]) -> None:
+        n_rows = len(self.manifest.rows)
+        wrong = sorted({row for row in rows if not 0 <= row < n_rows or rows.count(row) > 1})
+        if wrong:
+            raise ValueError(f"{self.root}: rows {wrong} are named twice or are none of 0 to {n_rows - 1}")
 
     def _row(self, layout: ArrayLayout, row: int) -> npt.NDArray[Any]:
         group, position = layout.locate(row)
