@@ -20,7 +20,7 @@ from ..stages.head import PixelHead
 from ..stages.metrics import confusion
 from .classes import Classes
 from .device import resolve_device
-from .files import file_digest
+from .files import file_digest, split_slice
 from .fit import score_samples
 from .head_config import EvaluateConfig, TextMode
 from .head_data import HeadData, open_head_data
@@ -30,6 +30,9 @@ from .runs import RunConfig, load_head, projection_differences
 from .scoring import scores
 from .splits import has_labels
 from .tiles import whole_image
+
+COLUMNS_AT_ONCE = 8192
+"""Of a mask file: slides are wider than may be read in one piece."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,10 @@ def _labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> Lab
     opened = lru_cache(1)(open_mask)
 
     def read(rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:
-        return classes.labels(opened(paths[rows[0].parent]).read(top, 0, height, rows[0].size[1]))
+        width = rows[0].size[1]
+        source = opened(paths[rows[0].parent])
+        parts = [(left, min(COLUMNS_AT_ONCE, width - left)) for left in range(0, width, COLUMNS_AT_ONCE)]
+        return np.concatenate([classes.labels(source.read(top, left, height, n)) for left, n in parts], 1)
 
     return read
 
@@ -192,7 +198,7 @@ def _mask_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> list[Pat
     paths = [Path(reader.table.root) / (sample.mask or "") for sample in samples]
     problems = []
     for sample, path in zip(samples, paths, strict=True):
-        if not path.is_file():
+        if not split_slice(path)[0].is_file():
             problems.append(f"{sample.parent}: {path} is gone")
         elif file_digest(path) != sample.mask_digest:
             problems.append(f"{sample.parent}: {path} changed since the cache was made; run extract-features again")

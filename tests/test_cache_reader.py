@@ -182,5 +182,5 @@ def test_rows_that_are_named_twice_or_are_not_there_are_refused(cache, rows, wro
 
 
 def test_a_block_that_is_not_cached_is_refused_with_what_would_add_it(cache):
-    with pytest.raises(CacheMismatchError, match="lacks blocks 4 at timesteps 50.*--blocks 4 --timesteps 50"):
+    with pytest.raises(CacheMismatchError, match=r"lacks blocks 4 at timesteps 50.*--blocks 4 --timesteps 50"):
         FeatureReader(cache).features(4, 50, 0)

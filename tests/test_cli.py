@@ -104,7 +104,7 @@ def test_an_interrupt_ends_with_one_line(textdiff, tmp_path, monkeypatch):
     assert textdiff("check-data", tmp_path) == (
         130,
         "",
-        "interrupted; finished work is kept, and commands with --resume go on from it\n",
+        "interrupted; nothing is half-written: repeat the command\n",
     )
 
 
