@@ -1,5 +1,6 @@
 """From image to mask: the same logits as from the cache, and masks at the images' own size."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,17 @@ def test_a_folder_is_segmented_with_a_table_of_texts(prediction, extraction, tmp
     assert not prediction.out.exists()
     table.write_text("Image,Description\nval0.png,the nuclei are round\nval1,not malignant\n")
     predict(replace(prediction, images=folder, texts=table))
+    assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
+
+
+def test_the_record_says_of_each_mask_what_it_is_of(prediction, extraction):
+    images = extraction.data.parent
+    predict(replace(prediction, images=images / "val0.png", text="the nuclei are round", probabilities=True))
+    predict(replace(prediction, images=images / "val1.png", text="not malignant"))
+    predict(replace(prediction, images=images / "val0.png", text=None))
+    record = json.loads((prediction.out / "predictions.json").read_bytes())["masks"]
+    assert {name: about["text"] for name, about in record.items()} == {"val0": None, "val1": "not malignant"}
+    assert {about["run"] for about in record.values()} == {str(prediction.run.resolve())}
     assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
 
 
