@@ -68,7 +68,7 @@ def command(
             except OSError as error:
                 _stop(f"error: {error.filename or 'disk'}: {error.strerror or error}", 1)
             except KeyboardInterrupt:
-                _stop("interrupted; finished work is kept, and commands with --resume go on from it", 130)
+                _stop(_interrupted(config_class), 130)
             _show(summary, as_json=as_json)
 
         parameters = [*_parameters(config_class), _JSON]
@@ -78,6 +78,12 @@ def command(
         return function
 
     return decorate
+
+
+def _interrupted(config_class: type[Any]) -> str:
+    if any(field.name == "resume" for field in fields(config_class)):
+        return "interrupted; finished work is kept: repeat the command with --resume to go on"
+    return "interrupted; nothing is half-written: repeat the command"
 
 
 _JSON = inspect.Parameter(

@@ -7,6 +7,7 @@ a fixed number of epochs and scored as it is then: the held-out images choose no
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -41,10 +42,12 @@ def folds(samples: Sequence[SampleRow], n_folds: int, seed: int) -> list[tuple[l
     """(to train on, held out) for each fold."""
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     organs, groups = [organ(sample.parent) for sample in samples], [sample.group for sample in samples]
-    return [
-        ([samples[place] for place in train], [samples[place] for place in held])
-        for train, held in splitter.split(np.zeros(len(samples)), organs, groups)
-    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "The least populated class"
+        )  # of some organs there are fewer images than folds
+        places = list(splitter.split(np.zeros(len(samples)), organs, groups))
+    return [([samples[place] for place in train], [samples[place] for place in held]) for train, held in places]
 
 
 def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> dict[str, float]:

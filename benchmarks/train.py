@@ -3,9 +3,8 @@
     python benchmarks/train.py CACHE [--head pixel|paper] [--blocks N,N,...] [--timesteps N,N,...] [--epochs 5] [--json]
     python benchmarks/train.py CACHE --head pixel --against paper [--json]
 
-Trains a head with the default settings as `train-head` does, and writes nothing. A phase's peak is that of RssAnon,
-sampled from /proc (Linux): the pages that the process itself filled. Pages of the mapped cache are the system's, which
-takes them back when it needs them; VmHWM, the highest resident size, counts them too and so grows with the cache.
+Trains a head with the default settings as `train-head` does, and writes nothing. Memory is measured as
+`peak_memory.py` says; VmHWM, which counts pages of the mapped cache too, grows with the cache.
 
 With `--against`, epochs of both heads take turns in one process, and their ratio is that of the medians. An epoch is
 what `train-head` calls one: the steps over all training images, and the check on the validation images after them.
@@ -17,15 +16,13 @@ import argparse
 import json
 import os
 import statistics
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 import torch
+from peak_memory import Phase, status_bytes
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import TextdiffError
@@ -35,15 +32,10 @@ from textdiff.pipeline.head_config import HeadKind, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.splits import choose_split
 
-SAMPLE_EVERY_S = 0.005
-STATUS = Path("/proc/self/status")
-
 
 def main() -> None:
     """Train, and print times and memory."""
     args = parse_arguments()
-    if not STATUS.exists():
-        raise SystemExit(f"{STATUS} does not exist; memory can be measured on Linux alone")
     # Nothing is written: a `Fit` does not know of the run's folder.
     config = TrainConfig(
         args.cache, Path(os.devnull), args.head, timesteps=args.timesteps, blocks=args.blocks, epochs=args.epochs
@@ -77,8 +69,8 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def measure(config: TrainConfig) -> dict[str, Any]:
     """Train a head in three phases and measure each."""
-    imported_bytes = status_bytes("RssAnon")
     with Phase() as opening:
+        imported_bytes = status_bytes("RssAnon")
         fit = open_fit(config)
     epochs = []
     for _ in range(fit.n_epochs):
@@ -146,43 +138,6 @@ def open_fit(config: TrainConfig) -> Fit:
     )
     split = choose_split(reader, config)
     return Fit(data, split.train, split.val, config)
-
-
-class Phase:
-    """Takes the time and the peak of anonymous memory of what runs inside."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.peak_bytes = 0
-        self._over = threading.Event()
-        self._sampler = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Self:
-        self._sampler.start()
-        self._started = time.perf_counter()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.seconds = time.perf_counter() - self._started
-        self._over.set()
-        self._sampler.join()
-        self._sample()
-
-    def _watch(self) -> None:
-        self._sample()
-        while not self._over.wait(SAMPLE_EVERY_S):
-            self._sample()
-
-    def _sample(self) -> None:
-        self.peak_bytes = max(self.peak_bytes, status_bytes("RssAnon"))
-
-
-def status_bytes(name: str) -> int:
-    """A size of this process from /proc, which gives KiB."""
-    line = next(line for line in STATUS.read_text(encoding="ascii").splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024
 
 
 def lines_of_comparison(found: dict[str, Any]) -> Iterator[str]:

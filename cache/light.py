@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -77,7 +78,8 @@ def text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | N
 
 
 def _load_rows(samples: Sequence[SampleRow], load: LoadRow) -> dict[int, npt.NDArray[Any]]:
-    return {sample.row: load(sample) for sample in samples}
+    with ThreadPoolExecutor() as pool:  # decoding files takes the time
+        return dict(zip((sample.row for sample in samples), pool.map(load, samples), strict=True))
 
 
 def _pick_rows(array: npt.NDArray[Any] | None, rows: Sequence[int]) -> dict[int, npt.NDArray[Any]]:

@@ -158,7 +158,7 @@ def read_manifest(root: Path, name: str | Path = MANIFEST) -> Manifest | None:
         if values["format"] > FORMAT:
             raise CacheError(f"{path}: format {values['format']}; this textdiff reads up to {FORMAT}: upgrade textdiff")
         return _manifest(values)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CacheError):
             raise
         raise CacheCorruptError(f"{path}: not a manifest of a feature cache ({error})") from error
@@ -177,8 +177,18 @@ def record_unit(root: Path, unit: Unit) -> None:
 
 
 def read_journal(root: Path) -> tuple[Unit, ...]:
-    """The units that were finished but not published."""
-    return tuple(Unit.from_dict(line) for line in read_lines(root / JOURNAL))
+    """The units that were finished but not published.
+
+    Raises:
+        CacheCorruptError: if a line that was written whole cannot be read.
+    """
+    try:
+        return tuple(Unit.from_dict(line) for line in read_lines(root / JOURNAL))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CacheCorruptError(
+            f"{root / JOURNAL}: not a journal of finished units ({error}); remove {(root / JOURNAL).parent} to go on "
+            "from what was published before"
+        ) from error
 
 
 def remove_journal(root: Path) -> None:

@@ -93,13 +93,7 @@ def plan_work(
         CacheMismatchError: if the features that are there are not those that this request needs.
     """
     manifest = state or Manifest(spec, (), {})
-    differences = manifest.features.differences(spec)
-    if differences:
-        raise CacheMismatchError(
-            "the cache holds other features than this request needs:\n"
-            + "\n".join(f"  - {line}" for line in differences)
-            + "\nextract into a new cache, or give the settings that made this one"
-        )
+    _refuse_other_features(manifest, spec)
     rows, sample_rows = _assign_rows(manifest, keys)
     stored = {block: (y, x, min(channel, spec.pca or channel)) for block, (y, x, channel) in block_shapes.items()}
     shapes = {**manifest.block_shapes, **stored}
@@ -112,8 +106,18 @@ def plan_work(
         sample_rows,
         pending,
         unfitted=_unfitted(manifest, pending, projected),
-        size_bytes=sum(_size_bytes(unit, manifest) for unit in pending),
+        size_bytes=sum(_size_bytes(unit, manifest) for unit in pending) + _new_pictures_bytes(pending, manifest),
     )
+
+
+def _refuse_other_features(manifest: Manifest, spec: FeatureSpec) -> None:
+    differences = manifest.features.differences(spec)
+    if differences:
+        raise CacheMismatchError(
+            "the cache holds other features than this request needs:\n"
+            + "\n".join(f"  - {line}" for line in differences)
+            + "\nextract into a new cache, or give the settings that made this one"
+        )
 
 
 def _assign_rows(manifest: Manifest, keys: Sequence[RowKey]) -> tuple[tuple[RowKey | None, ...], tuple[int, ...]]:
@@ -169,5 +173,11 @@ def _size_bytes(unit: PendingUnit, manifest: Manifest) -> int:
     shapes = [manifest.block_shapes[block] for block in unit.blocks]
     maps = sum(y * x * channel for y, x, channel in shapes) * dtype.itemsize
     scales = sum(channel for *_, channel in shapes) * 4 if dtype == QUANTISED else 0
-    images = manifest.features.image_size**2 * 4
-    return len(unit.rows) * ((maps + scales) * len(unit.timesteps) + images)
+    return len(unit.rows) * (maps + scales) * len(unit.timesteps)
+
+
+def _new_pictures_bytes(pending: Sequence[PendingUnit], manifest: Manifest) -> int:
+    """Images and labels of rows that no unit has yet."""
+    known = {row for unit in manifest.units for row in unit.rows}
+    new = {row for unit in pending for row in unit.rows} - known
+    return len(new) * manifest.features.image_size**2 * 4

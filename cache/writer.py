@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy.typing as npt
 
@@ -45,6 +45,7 @@ from .shards import ShardRecord, write_shard
 from .spec import TextSpec
 from .table import TABLE, SampleTable, write_table
 
+LOCK = ".lock"
 WRITERS = 4
 """Shards of a unit that are written at once: one is checked while others wait for the disk (measured)."""
 
@@ -57,12 +58,27 @@ def hold_lock(root: Path) -> Iterator[None]:
         CacheBusyError: if another process holds it.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CacheBusyError(f"{root}: another process is writing to this cache; wait until it ends") from error
+    with (root / LOCK).open("wb") as file:
+        _lock(root, file)
         yield
+
+
+def refuse_if_locked(root: Path) -> None:
+    """Look whether another process writes to the cache at `root`, if there is one, without making anything.
+
+    Raises:
+        CacheBusyError: if so.
+    """
+    if (root / LOCK).exists():
+        with (root / LOCK).open("rb") as file:
+            _lock(root, file)
+
+
+def _lock(root: Path, file: IO[bytes]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise CacheBusyError(f"{root}: another process is writing to this cache; wait until it ends") from error
 
 
 class CacheWriter:

@@ -18,6 +18,8 @@ class CacheInfo:
     cache: str
     splits: dict[str, int]
     """Split → samples."""
+    n_rows: int
+    """Tiles of all samples; as many as samples where images are whole."""
     n_groups: int
     n_texts: int
     n_labelled: int
@@ -44,17 +46,33 @@ class CacheInfo:
         encoder = f"{self.texts.encoder}, {self.texts.n_tokens} tokens × {self.texts.dim}" if self.texts else "none"
         return [
             f"{self.cache}: whole, {self.size_bytes / 1e9:.3f} GB in {self.n_shards} shards",
-            f"samples    {splits}; {self.n_groups} groups, {self.n_labelled} labelled, {self.n_texts} distinct texts",
+            f"samples    {splits}; {self.n_groups} groups, {self.n_labelled} labelled, {self.n_texts} distinct texts"
+            + (f"; {self.n_rows} tiles" if self.features.tile else ""),
             f"blocks     {blocks}",
             f"timesteps  {', '.join(map(str, self.timesteps))}",
-            f"images     {self.features.image_size} px, {self.features.noise} noise, seed {self.features.seed}, "
-            f"{self.features.dtype}",
-            f"UNet       {self.features.unet} ({self.features.unet_digest[:12]})",
+            f"images     {_images(self.features)}",
+            f"features   {_stored(self.features)}",
+            f"UNet       {self.features.unet} ({self.features.unet_digest[:12]}){_told(self.features)}",
             f"texts      {encoder}",
             f"classes    {', '.join(f'{value} {name}' for value, name in self.classes.items())}",
             *([f"unused     {self.n_unused_rows} rows of images no longer in the data"] if self.n_unused_rows else []),
             *(f"{name:<10} {digest[:16]}" for name, digest in sorted(self.digests.items())),
         ]
+
+
+def _images(spec: FeatureSpec) -> str:
+    tiles = f"tiles of {spec.tile} native pixels, overlapping by {spec.tile_overlap}, at " if spec.tile else ""
+    return f"{tiles}{spec.image_size} px; {spec.noise} noise, {spec.noise_draws} drawn, seed {spec.seed}"
+
+
+def _stored(spec: FeatureSpec) -> str:
+    components = f"{spec.pca} principal components in " if spec.pca else ""
+    return f"{components}{spec.dtype}, made in {spec.precision}"
+
+
+def _told(spec: FeatureSpec) -> str:
+    label = "" if spec.class_label is None else f", told class {spec.class_label}"
+    return label if spec.condition == "none" else f"{label}, told the {spec.condition} text"
 
 
 def cache_info(cache: Path) -> CacheInfo:
@@ -64,11 +82,13 @@ def cache_info(cache: Path) -> CacheInfo:
         CacheError: if there is none, or it is not whole.
     """
     reader = FeatureReader(cache)
-    manifest, samples = reader.manifest, reader.samples
+    manifest, rows = reader.manifest, reader.samples
+    samples = {row.parent: row for row in rows}.values()
     shards = list(manifest.shards())
     return CacheInfo(
         cache=str(cache),
         splits=dict(Counter(sample.split for sample in samples)),
+        n_rows=len(rows),
         n_groups=len({sample.group for sample in samples}),
         n_texts=len(reader.table.texts),
         n_labelled=sum(sample.mask is not None for sample in samples),
@@ -79,6 +99,6 @@ def cache_info(cache: Path) -> CacheInfo:
         texts=manifest.texts,
         size_bytes=sum(shard.size_bytes for shard in shards),
         n_shards=len(shards),
-        n_unused_rows=sum(key is not None for key in manifest.rows) - len({sample.row for sample in samples}),
+        n_unused_rows=sum(key is not None for key in manifest.rows) - len({row.row for row in rows}),
         digests=dict(manifest.digests),
     )

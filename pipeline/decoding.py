@@ -7,8 +7,10 @@ warning, which threads cannot turn into an error safely. `tiff`, `dicom` and `ni
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -23,6 +25,10 @@ ORIENTATION = 0x0112
 """The tag in Exif and TIFF that says how a picture is turned; 1 is upright."""
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # where the header, always the first chunk, holds bit depth and colour type
 _PNG_GREY, _PNG_PALETTE = 0, 3
+
+_is_decoding = ContextVar("is_decoding", default=False)
+for _name in ("tifffile", "nibabel.global"):  # they log remarks on odd files, which would stand between our lines
+    logging.getLogger(_name).addFilter(lambda _record: not _is_decoding.get())
 
 
 class UnusableImageError(Exception):
@@ -97,13 +103,19 @@ def _refuse_odd(image: ImageFile) -> None:
 
 @contextmanager
 def broken_bytes() -> Iterator[None]:
-    """Anything that a decoder raises becomes "is truncated or broken": broken bytes make them raise nearly anything."""
+    """Anything that a decoder raises becomes "is truncated or broken": broken bytes make them raise nearly anything.
+
+    What decoders log meanwhile in this thread goes unheard.
+    """
+    outside = _is_decoding.set(True)
     try:
         yield
     except (UnusableImageError, MemoryError):
         raise
     except Exception as error:
         raise UnusableImageError(f"is truncated or broken ({type(error).__name__}: {error})") from error
+    finally:
+        _is_decoding.reset(outside)
 
 
 def check_size(height: int, width: int, advice: str = "cut it into fields") -> None:
@@ -119,11 +131,15 @@ def check_upright(orientation: int) -> None:
         raise UnusableImageError(f"is stored turned (orientation {orientation}); save it upright, as its mask is")
 
 
-def without_alpha(pixels: np.ndarray, n_channels: int) -> np.ndarray:
-    """Grey as [y, x], colours as [y, x, 3]; one more channel than the colours need is alpha."""
-    found = 1 if pixels.ndim == 2 else pixels.shape[-1]
+def check_channels(found: int, n_channels: int) -> None:
+    """Refuse other channels than those of the colours and alpha."""
     if found not in (n_channels, n_channels + 1):
         raise UnusableImageError(f"has {found} channels; save it as grey, RGB or RGBA")
+
+
+def without_alpha(pixels: np.ndarray, n_channels: int) -> np.ndarray:
+    """Grey as [y, x], colours as [y, x, 3]; one more channel than the colours need is alpha."""
+    check_channels(1 if pixels.ndim == 2 else pixels.shape[-1], n_channels)
     if n_channels == 3:
         return pixels[..., :3]
     return pixels if pixels.ndim == 2 else pixels[..., 0]

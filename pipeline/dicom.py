@@ -128,8 +128,14 @@ def _rescale(pixels: np.ndarray, group: Any, header: Any) -> Real[np.ndarray, "y
 
     if header.get("ModalityLUTSequence"):
         return apply_modality_lut(pixels, header).astype(np.int32)
-    slope, intercept = float(group.get("RescaleSlope") or 1), float(group.get("RescaleIntercept") or 0)
+    slope, intercept = _number(group.get("RescaleSlope"), 1), _number(group.get("RescaleIntercept"), 0)
+    if slope == 0:
+        raise UnusableImageError("scales all its values to one (RescaleSlope 0); correct its RescaleSlope")
     return pixels if (slope, intercept) == (1, 0) else pixels * slope + intercept
+
+
+def _number(value: Any, absent: float) -> float:  # noqa: ANN401
+    return absent if value in (None, "") else float(value)
 
 
 def _window(group: Any) -> tuple[int, int] | None:  # noqa: ANN401

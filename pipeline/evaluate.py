@@ -21,7 +21,7 @@ from ..stages.head import Head
 from .classes import Classes
 from .device import resolve_device
 from .evaluations import Evaluation, digest_of_cache
-from .files import file_digest
+from .files import file_digest, split_slice
 from .head_config import EvaluateConfig, TextMode
 from .head_data import HeadData, open_head_data
 from .images import resize_labels
@@ -32,6 +32,9 @@ from .splits import as_they_are, group_views, has_labels
 from .tally import LabelledBand, Tally, summarise, tally
 from .tiles import whole_image
 from .turning import mean_over_views
+
+COLUMNS_AT_ONCE = 8192
+"""Of a mask file: slides are wider than may be read in one piece."""
 
 
 def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
@@ -212,7 +215,10 @@ def _labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> Lab
     opened = lru_cache(1)(open_mask)
 
     def read(rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:
-        return classes.labels(opened(paths[rows[0].parent]).read(top, 0, height, rows[0].size[1]))
+        width = rows[0].size[1]
+        source = opened(paths[rows[0].parent])
+        parts = [(left, min(COLUMNS_AT_ONCE, width - left)) for left in range(0, width, COLUMNS_AT_ONCE)]
+        return np.concatenate([classes.labels(source.read(top, left, height, n)) for left, n in parts], 1)
 
     return read
 
@@ -221,7 +227,7 @@ def _mask_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> list[Pat
     paths = [Path(reader.table.root) / (sample.mask or "") for sample in samples]
     problems = []
     for sample, path in zip(samples, paths, strict=True):
-        if not path.is_file():
+        if not split_slice(path)[0].is_file():
             problems.append(f"{sample.parent}: {path} is gone")
         elif file_digest(path) != sample.mask_digest:
             problems.append(f"{sample.parent}: {path} changed since the cache was made; run extract-features again")

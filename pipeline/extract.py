@@ -18,8 +18,8 @@ from ..cache.manifest import Manifest
 from ..cache.maps import StoredMaps
 from ..cache.plan import PendingUnit, WorkPlan, plan_work, read_state
 from ..cache.projections import read_projections
-from ..cache.writer import CacheWriter, hold_lock
-from ..errors import CacheError
+from ..cache.writer import CacheWriter, hold_lock, refuse_if_locked
+from ..errors import CacheError, ConfigError
 from ..stages.compression import Projection
 from .config import ExtractConfig
 from .frozen_models import load_stage_one
@@ -37,7 +37,7 @@ from .pictures import (
 from .progress import Progress
 from .projections import fit_projections
 from .samples import Dataset, read_dataset
-from .stage_one import StageOne
+from .stage_one import Pair, StageOne
 from .text_arrays import encode_texts
 
 UNITS_READ_AHEAD = 2
@@ -132,6 +132,7 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
     progress = progress or Progress()
     dataset = read_dataset(config.data, config.window)
     _warn_of_data(config, dataset, progress)
+    refuse_if_locked(config.cache)
     cached = _state(config)
     stage_one = load_stage_one(config, cached.features if cached else None)
     with ExitStack() as stack:
@@ -147,8 +148,10 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
             return summary
         texts = encode_texts(config, job.pictures, job.plan.manifest, progress)
         _try_largest_batch(job)
+        fitted = _fit(job, progress)
         writer = CacheWriter(config.cache, job.plan)
-        _run_units(writer, job, progress)
+        writer.write_projections({pair: projection.to_rows().numpy() for pair, projection in fitted.items()})
+        _run_units(writer, job, _projected(job, fitted), progress)
         _publish(writer, job, texts)
     return summary
 
@@ -171,11 +174,18 @@ def _state(config: ExtractConfig) -> Manifest | None:
 
 def _plan(config: ExtractConfig, dataset: Dataset, stage_one: StageOne) -> _Job:
     shapes = stage_one.recorder.shapes(config.side)
+    _check_components(config, {block: channel for block, (channel, _, _) in shapes.items()})
     channels_last = {block: (y, x, channel) for block, (channel, y, x) in shapes.items()}
     pictures = pictures_of(dataset.samples, config)
     keys = [picture.key(told_its_text=stage_one.spec.condition == "own") for picture in pictures]
     plan = plan_work(_state(config), stage_one.spec, keys, channels_last, config.timesteps)
     return _Job(config, dataset, pictures, stage_one, plan)
+
+
+def _check_components(config: ExtractConfig, channels: Mapping[int, int]) -> None:
+    if config.pca and config.pca >= max(channels.values()):
+        found = ", ".join(f"{n} of block {block}" for block, n in channels.items())
+        raise ConfigError(f"--pca got {config.pca}; expected fewer components than there are channels ({found})")
 
 
 def _summarise(job: _Job) -> ExtractSummary:
@@ -235,9 +245,24 @@ def _try_largest_batch(job: _Job) -> None:
     job.stage_one.features(images, blank, unit.timesteps, unit.blocks, blank)
 
 
-def _run_units(writer: CacheWriter, job: _Job, progress: Progress) -> None:
+def _fit(job: _Job, progress: Progress) -> dict[Pair, Projection]:
+    """The projections that the cache lacks, fitted before anything is written."""
+    if not job.plan.unfitted:
+        return {}
+    progress.say(f"fitting {job.config.pca} principal components on training images")
+    upright = [picture for picture in job.pictures if picture.view == 0]  # so that views change no projection
+    return fit_projections(job.stage_one, job.reader, upright, job.plan.unfitted)
+
+
+def _projected(job: _Job, fitted: Mapping[Pair, Projection]) -> StageOne:
+    """Stage one with the cache's projections, those that were fitted just now included."""
+    arrays = read_projections(job.config.cache, job.plan.manifest.projections)
+    known = {pair: Projection.from_rows(torch.from_numpy(array)) for pair, array in arrays.items()}
+    return job.stage_one.projected({**known, **fitted})
+
+
+def _run_units(writer: CacheWriter, job: _Job, stage_one: StageOne, progress: Progress) -> None:
     """Read ahead of the model and write behind it, so that it waits for neither."""
-    stage_one = _with_projections(writer, job, progress)
     conditions = stage_one.conditions()
     total = sum(len(unit.rows) for unit in job.plan.pending)
     with progress.task("extract", total, "images") as task, Behind() as disk:
@@ -248,23 +273,10 @@ def _run_units(writer: CacheWriter, job: _Job, progress: Progress) -> None:
             task.advance(len(unit.rows))
 
 
-def _with_projections(writer: CacheWriter, job: _Job, progress: Progress) -> StageOne:
-    """Stage one with the projections that the cache has; those that are lacking are fitted and written first."""
-    arrays = read_projections(job.config.cache, job.plan.manifest.projections)
-    known = {pair: Projection.from_rows(torch.from_numpy(array)) for pair, array in arrays.items()}
-    if job.plan.unfitted:
-        progress.say(f"fitting {job.config.pca} principal components on training images")
-        upright = [picture for picture in job.pictures if picture.view == 0]  # so that views change no projection
-        fitted = fit_projections(job.stage_one, job.reader, upright, job.plan.unfitted)
-        writer.write_projections({pair: projection.to_rows().numpy() for pair, projection in fitted.items()})
-        known |= fitted
-    return job.stage_one.projected(known)
-
-
 def _write_unit(
     writer: CacheWriter,
     unit: PendingUnit,
-    features: Callable[[], Mapping[tuple[int, int], StoredMaps]],
+    features: Callable[[], Mapping[Pair, StoredMaps]],
     conditions: Mapping[str, Any],
 ) -> None:
     writer.write_unit(unit, features(), conditions)

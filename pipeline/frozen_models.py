@@ -32,6 +32,7 @@ def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> 
     check_timesteps(config.timesteps, len(frozen.alphas_cumprod))
     precision = _precision(config, cached, device)
     recorder = UNetRecorder(frozen, config.blocks, precision, compiled=config.compile)
+    recorder.noise_shape(config.side)  # refuses a size that the UNet cannot read
     spec = FeatureSpec(
         unet=lasting_source(config.unet),
         unet_config=None if config.unet_config is None else str(config.unet_config.resolve()),
@@ -77,8 +78,13 @@ def restore_stage_one(
         SourceError: if the UNet cannot be loaded, or is not the same.
     """
     source = unet or spec.unet
-    known = Path(spec.unet_config) if spec.unet_config and not unet else None
-    frozen = load_unet(source, device, config=unet_config or known, class_label=spec.class_label)
+    known = Path(spec.unet_config) if spec.unet_config and source.startswith("guided-diffusion:") else None
+    try:
+        frozen = load_unet(source, device, config=unet_config or known, class_label=spec.class_label)
+    except SourceError as error:
+        raise SourceError(
+            f"{error}; if the UNet lies elsewhere now, say where with --unet (and --unet-config)"
+        ) from error
     if frozen.digest != spec.unet_digest:
         raise SourceError(
             f"{source}: not the UNet that the head was trained with (digest {frozen.digest[:12]}, expected "

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from ..cache.maps import StoredMaps
 from ..cache.reader import FeatureReader
-from ..cache.table import SampleRow
+from ..cache.table import SampleRow, SampleTable
 from ..errors import ConfigError
 from ..stages.head import HeadSpec
 from ..stages.pixels import Map, Maps, QuantisedMap, gather, sample_pixels
 from ..stages.seeds import named_generator
 from .head_config import TextMode
+from .side_words import place_in_view
+from .splits import as_they_are
 
 
 @dataclass(frozen=True)
@@ -139,22 +141,25 @@ def open_head_data(
     tokens, mask = (torch.from_numpy(array) for array in reader.texts())
     if len(tokens) == 0:
         tokens, mask = torch.zeros(1, 1, text_dim), torch.zeros(1, 1, dtype=torch.bool)
-    text_of = _assign_texts(reader.samples, text, seed)
+    text_of = _assign_texts(reader.table, text, seed)
     return HeadData(
         reader, chosen_blocks, chosen_timesteps, text_of, tokens.float().to(device), mask.to(device), device
     )
 
 
-def _assign_texts(samples: Sequence[SampleRow], text: TextMode, seed: int) -> dict[str, int | None]:
+def _assign_texts(table: SampleTable, text: TextMode, seed: int) -> dict[str, int | None]:
+    """Row id → its text; of a turned picture, the text as it reads in that view."""
     if text == "none":
-        return {sample.id: None for sample in samples}
-    own = {sample.parent: sample.text for sample in samples}
-    shown = own if text == "true" else _shuffle_texts(samples, own, seed)
-    return {sample.id: shown[sample.parent] for sample in samples}
+        return {row.id: None for row in table.samples}
+    if text == "true":
+        return {row.id: row.text for row in table.samples}
+    shuffled = _shuffle_texts(as_they_are(table.samples), seed)
+    return {row.id: place_in_view(table.texts, shuffled[row.parent], row.view) for row in table.samples}
 
 
-def _shuffle_texts(samples: Sequence[SampleRow], own: dict[str, int | None], seed: int) -> dict[str, int | None]:
+def _shuffle_texts(samples: Sequence[SampleRow], seed: int) -> dict[str, int | None]:
     """Each image of a split gets another's text, and all tiles of an image the same."""
+    own = {sample.parent: sample.text for sample in samples}
     if len({place for place in own.values() if place is not None}) < 2:
         raise ConfigError("--text shuffled needs at least two different texts in the cache; use --text true or none")
     shuffled: dict[str, int | None] = {}

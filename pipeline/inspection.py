@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Integer
 
 from ..errors import DataError
 from .files import file_digest
@@ -97,9 +98,16 @@ def _inspect_mask(path: Path) -> MaskFile:
     regions = open_mask(path)
     n_pixels = Counter[int]()
     for box in regions.boxes():
-        values, counts = np.unique(regions.read(*box), return_counts=True)
-        n_pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        n_pixels.update(_count(regions.read(*box)))
     return MaskFile(regions.size, file_digest(path), dict(n_pixels))
+
+
+def _count(values: Integer[np.ndarray, "y x"]) -> dict[int, int]:
+    """How often each value occurs."""
+    if values.dtype == np.uint8:  # without sorting them
+        return {value: n for value, n in enumerate(np.bincount(values.reshape(-1), minlength=256).tolist()) if n}
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def duplicate_ids(entries: Iterable[Entry]) -> Iterator[str]:

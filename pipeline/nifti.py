@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import product
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -25,6 +25,10 @@ from .files import GZIP, kind_of, read_head, split_slice, version_of
 
 MAX_UNPACKED_BYTES = 2**31
 """Of a `.nii.gz`, which can only be unpacked whole; slices of a `.nii` are read from the file."""
+MAX_KEPT_BYTES = 2**30
+"""Of the volumes that stay unpacked, an image's and its mask's in turn; the last one stays whatever its size."""
+_MAX_KEPT = 4
+_MAX_APART_MM = 0.01
 _opening = Lock()
 
 
@@ -40,6 +44,12 @@ class _Volume:
     """+1 where the stored axis goes the way of that name, -1 where the opposite."""
     canonical: Float[np.ndarray, "4 4"]
     """Voxels in RAS order → millimetres."""
+    size_bytes: int
+    """Memory that it fills: nothing to speak of for a `.nii`."""
+
+
+_kept: dict[tuple[Path, int, int], _Volume] = {}
+"""The volumes opened last, by path and version, the latest at the end."""
 
 
 def read_nifti(path: Path, index: int | None) -> Raster:
@@ -63,14 +73,17 @@ def read_nifti(path: Path, index: int | None) -> Raster:
 def misplaced(image: Path, mask: Path) -> bool:
     """Whether both are slices of NIfTI volumes whose voxels lie at different places of the patient.
 
-    Each is turned to RAS first, so that how the voxels are stored does not matter. The tolerance is 0.01 mm and what
-    headers lose in float32.
+    Each is turned to RAS first, so that how the voxels are stored does not matter. Then each of the eight corners of
+    the image's volume must lie within 0.01 mm of where the mask puts it, and with them every voxel between. Headers
+    lose far less in float32.
     """
     files = [split_slice(path)[0] for path in (image, mask)]
     if any(kind_of(read_head(file)) != "NIfTI" for file in files):
         return False
-    one, other = (_volume(file).canonical for file in files)
-    return not np.allclose(one, other, rtol=1e-4, atol=0.01)
+    one, other = map(_volume, files)
+    corners = np.array([(*corner, 1) for corner in product(*((0, one.shape[axis] - 1) for axis in one.axes))])
+    apart = corners @ (one.canonical - other.canonical).T  # in mm; the last column is 0
+    return not bool((np.linalg.norm(apart, axis=1) <= _MAX_APART_MM).all())
 
 
 def _sliced_direction(volume: _Volume) -> int:
@@ -92,17 +105,25 @@ def _plane(volume: _Volume, through: int, index: int) -> Real[np.ndarray, "y x"]
 
 def _volume(path: Path) -> _Volume:
     with _opening:  # or every worker would unpack a volume whose slices come one after the other
-        return _open(path, *version_of(path))
+        key = (path, *version_of(path))
+        volume = _kept.pop(key, None) or _open(path)
+        _kept[key] = volume
+        while len(_kept) > 1 and (len(_kept) > _MAX_KEPT or _kept_bytes() > MAX_KEPT_BYTES):
+            del _kept[next(iter(_kept))]
+        return volume
 
 
-@lru_cache(maxsize=4)  # where workers go from one volume and its mask to the next
-def _open(path: Path, _changed_ns: int, _size_bytes: int) -> _Volume:
+def _kept_bytes() -> int:
+    return sum(volume.size_bytes for volume in _kept.values())
+
+
+def _open(path: Path) -> _Volume:
     try:
         import nibabel
     except ImportError as error:
         raise UnusableImageError("is a NIfTI file; install textdiff[medical] to read it") from error
     with broken_bytes():
-        image = _load(nibabel, path)
+        image, size_bytes = _load(nibabel, path)
         shape = (*image.shape, 1, 1)[:3]
         _refuse_odd(image, shape)
         directions = nibabel.io_orientation(image.affine)
@@ -111,22 +132,24 @@ def _open(path: Path, _changed_ns: int, _size_bytes: int) -> _Volume:
         axes = np.argsort(directions[:, 0])
         canonical = image.affine @ nibabel.orientations.inv_ornt_aff(directions, shape)
     towards = directions[axes, 1].astype(int)
-    return _Volume(image.dataobj.reshape(shape), shape, tuple(axes.tolist()), tuple(towards.tolist()), canonical)
+    values = image.dataobj.reshape(shape)
+    return _Volume(values, shape, tuple(axes.tolist()), tuple(towards.tolist()), canonical, size_bytes)
 
 
-def _load(nibabel: Any, path: Path) -> Any:  # noqa: ANN401
+def _load(nibabel: Any, path: Path) -> tuple[Any, int]:  # noqa: ANN401
+    """Nibabel's image, and how many bytes it keeps in memory."""
     packed = read_head(path).startswith(GZIP)
     with gzip.open(path) if packed else path.open("rb") as file:
         kind = nibabel.Nifti2Image if file.read(8)[4:] == b"n+2\0" else nibabel.Nifti1Image
         if not packed:
-            return kind.from_file_map({"image": nibabel.FileHolder(str(path))})
+            return kind.from_file_map({"image": nibabel.FileHolder(str(path))}), 0
         file.seek(0)
         content = file.read(MAX_UNPACKED_BYTES + 1)
     if len(content) > MAX_UNPACKED_BYTES:
         raise UnusableImageError(
             f"unpacks to over {MAX_UNPACKED_BYTES} bytes; unpack it with gunzip: slices of a .nii are read alone"
         )
-    return kind.from_bytes(content)
+    return kind.from_bytes(content), len(content)
 
 
 def _refuse_odd(image: Any, shape: tuple[int, int, int]) -> None:  # noqa: ANN401

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import UInt
@@ -45,7 +46,7 @@ class PredictSummary:
 def predict(config: PredictConfig, progress: Progress | None = None) -> PredictSummary:
     """Segment an image, or every image of a folder, and write `NAME.png` into the folder `out` for each.
 
-    `predictions.json` there says which run, which texts and how many views the masks are of.
+    `predictions.json` there says of each mask which run, which text and how many views it is of.
 
     Args:
         config: settings.
@@ -72,12 +73,13 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     n_rows = sum(size[0] for size in _sizes(segmenter, paths))
     segmenter.check_texts((text for text in text_of.values() if text is not None), tta=config.tta)
     _warn_of_fewer_views(config, text_of, progress)
-    _claim(config, text_of)
+    record = _Record.open(config, [stem_of(path) for path in paths])
     requests = (Request(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
-    segmented = segmenter.segment(requests, tta=config.tta)
-    with progress.task("predict", n_rows, "rows of pixels") as task:
-        masks = [_write(config, segmenter, request, bands, task) for request, bands in segmented]
-    return PredictSummary(str(config.out), tuple(masks))
+    with progress.task("predict", n_rows, "rows of pixels") as task, record:
+        for request, bands in segmenter.segment(requests, tta=config.tta):
+            _write(config, segmenter, request, bands, task)
+            record.add(request)
+    return PredictSummary(str(config.out), tuple(str(config.out / f"{stem_of(path)}.png") for path in paths))
 
 
 def _warn_of_fewer_views(config: PredictConfig, text_of: Mapping[Path, str | None], progress: Progress) -> None:
@@ -105,7 +107,7 @@ def _sizes(segmenter: Segmenter, paths: Sequence[Path]) -> list[tuple[int, int]]
     return sizes
 
 
-def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands: Iterable[Band], task: Task) -> str:
+def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands: Iterable[Band], task: Task) -> None:
     """Write one image's files as its bands are finished: in memory is the mask, at one byte a pixel."""
     path, size, values = config.out / f"{request.sample_id}.png", request.image.size, segmenter.mask_values
     mask = np.empty(size, values.dtype)
@@ -118,7 +120,8 @@ def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands:
                 array[:, rows] = probabilities.half().cpu().numpy()
             task.advance(probabilities.shape[1])
     write_mask(path, mask)
-    return str(path)
+    if not config.probabilities:
+        path.with_suffix(".npy").unlink(missing_ok=True)  # of an earlier mask
 
 
 def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:
@@ -143,15 +146,44 @@ def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     sync_folder(path.parent)
 
 
-def _claim(config: PredictConfig, text_of: Mapping[Path, str | None]) -> None:
-    """Note in `out` what its masks are of; files of the masks' names that are not ours are never replaced."""
-    out, suffixes = config.out, (".png", ".npy") if config.probabilities else (".png",)
-    targets = [out / f"{stem_of(path)}{suffix}" for path in text_of for suffix in suffixes]
-    taken = [str(target) for target in targets if target.exists()]
-    if taken and not (out / RECORD).exists():
-        raise DataError(f"{out}: masks would replace files that stand there; give another folder:", taken)
-    texts = {path.name: text for path, text in text_of.items()}
-    write_json(out / RECORD, {"run": str(config.run), "texts": texts, "tta": config.tta})
+class _Record:
+    """What `predictions.json` says: for each mask its run, text and views; it may know of fewer than are there."""
+
+    def __init__(self, config: PredictConfig, masks: dict[str, Any]) -> None:
+        self._path, self._masks = config.out / RECORD, masks
+        self._run, self._tta = str(config.run.resolve()), config.tta
+
+    @classmethod
+    def open(cls, config: PredictConfig, names: Sequence[str]) -> _Record:
+        """Claim the names of new masks; what is ours of these names stays until it is replaced, unrecorded.
+
+        Raises:
+            DataError: if files of these names are not ours.
+        """
+        path, suffixes = config.out / RECORD, (".png", ".npy")
+        there = [file for name in names for suffix in suffixes if (file := config.out / f"{name}{suffix}").exists()]
+        if there and not path.exists():
+            taken = list(map(str, there))
+            raise DataError(f"{config.out}: masks would replace files that stand there; give another folder:", taken)
+        known = json.loads(path.read_bytes()).get("masks", {}) if path.exists() else {}
+        record = cls(config, {name: about for name, about in known.items() if name not in names})
+        record.write()
+        return record
+
+    def add(self, request: Request) -> None:
+        """Note a mask that is on the disk."""
+        self._masks[request.sample_id] = {"run": self._run, "text": request.text, "tta": self._tta}
+
+    def write(self) -> None:
+        """Bring the file up to date."""
+        write_json(self._path, {"masks": self._masks})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Keep what was noted, however the work ended."""
+        self.write()
 
 
 def _refuse_same_names(paths: Sequence[Path]) -> None:

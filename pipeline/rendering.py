@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt8
 
 from .decoding import Raster, UnusableImageError
+
+_MAX_VALUE = 2**31
+"""Of a mask that is stored as floats; a class has no such number."""
 
 Window = tuple[int, int]
 """The intensities (lo, hi) that become 0 and 255, in the file's units: grey levels, or Hounsfield units of a CT."""
@@ -46,8 +52,31 @@ def _to_8_bits(raster: Raster, window: Window | None) -> UInt8[np.ndarray, "y x 
         raise UnusableImageError("holds values that are no numbers (NaN or infinite); replace them by the background's")
     if window is None:
         raise UnusableImageError(_window_needed(raster))
+    if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
+        return _through(window, pixels)
+    return _look_up_16_bits(window, pixels)
+
+
+def _look_up_16_bits(window: Window, pixels: Integer[np.ndarray, "y x *c"]) -> UInt8[np.ndarray, "y x *c"]:
+    shown = _table(window, pixels.dtype)
+    result = np.empty(pixels.shape, np.uint8)
+    patterns = pixels.view(f"u{pixels.dtype.itemsize}")
+    for row, indices in zip(result, patterns, strict=True):  # numpy widens an index to 8 bytes
+        row[...] = shown[indices]
+    return result
+
+
+@lru_cache(maxsize=8)
+def _table(window: Window, dtype: np.dtype[Any]) -> UInt8[np.ndarray, " pattern"]:
+    """What the window makes of each of at most 65,536 values, by their bits read without a sign."""
+    patterns = np.arange(256**dtype.itemsize, dtype=f"u{dtype.itemsize}")
+    return _through(window, patterns.view(dtype))
+
+
+def _through(window: Window, values: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    """The values through the window; exact in float64, which whole numbers beyond 2**53 only leave for their clip."""
     lo, hi = window
-    clipped = np.clip(pixels.astype(np.float64 if pixels.dtype.kind == "f" else np.int64), lo, hi)
+    clipped = np.clip(values.astype(np.float64), lo, hi)
     return ((2 * 255 * (clipped - lo) + (hi - lo)) // (2 * (hi - lo))).astype(np.uint8)
 
 
@@ -71,9 +100,9 @@ def as_values(raster: Raster) -> Integer[np.ndarray, "y x"]:
         return _as_grey(pixels)
     if pixels.dtype.kind != "f":
         return pixels
-    if not (np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()):
+    if not ((np.abs(pixels) < _MAX_VALUE).all() and (pixels == np.rint(pixels)).all()):
         raise UnusableImageError(
-            "holds values that are not whole numbers; save the mask as integers, one value a class"
+            "holds values that are not whole numbers (below 2**31); save the mask as integers, one value a class"
         )
     return pixels.astype(np.int64)
 

@@ -163,6 +163,9 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
     """
     if not (run / SUMMARY).exists():
         raise RunError(f"{run}: its training did not finish; repeat the `textdiff train-head` command with --resume")
+    if config.train.get("head") not in LEARNERS:
+        known = ", ".join(LEARNERS)
+        raise RunError(f"{run / CONFIG}: the head is {config.train.get('head')!r}; this textdiff knows {known}")
     head: Head = LEARNERS[config.train["head"]].head_class(config.head)
     try:
         head.load_state_dict(load((run / HEAD).read_bytes()))

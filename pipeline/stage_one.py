@@ -199,11 +199,13 @@ def _keep_freed_memory() -> None:
     """Tell glibc to reuse the memory of freed activations in place of giving it back to the kernel.
 
     By default every large tensor is mapped and faulted in anew: half of stage one's CPU time here, measured at 256
-    pixels and 8 images a batch (docs/results.md). Elsewhere than on glibc nothing happens.
+    pixels and 8 images a batch (docs/results.md). One heap for all threads: with one each, memory grows with the number
+    of images, since activations are freed by another thread than made them. Elsewhere than on glibc nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
+        m_trim_threshold, m_top_pad, m_mmap_max, m_arena_max = -1, -2, -4, -8  # malloc.h
+        mallopt(m_arena_max, 1)
         mallopt(m_mmap_max, 0)
         mallopt(m_trim_threshold, 2**31 - 1)
         mallopt(m_top_pad, 2**28)

@@ -18,13 +18,24 @@ import tifffile
 from jaxtyping import Shaped, UInt8
 
 from . import decoding
-from .decoding import ORIENTATION, Raster, UnusableImageError, broken_bytes, check_size, check_upright, without_alpha
+from .decoding import (
+    ORIENTATION,
+    Raster,
+    UnusableImageError,
+    broken_bytes,
+    check_channels,
+    check_size,
+    check_upright,
+    without_alpha,
+)
 
 Box = tuple[int, int, int, int]
 """top, left, height and width of a region in pixels."""
 
 _CHANNELS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3, "YCBCR": 3}
-_JPEG = (6, 7, 33007, 34892)  # the compressions whose segments share tables (tifffile's own list)
+_OLD_JPEG = 6  # of TIFF 6.0: its segments are parts of a stream
+_JPEG = (_OLD_JPEG, 7, 33007, 34892)  # the compressions whose segments share tables (tifffile's own list)
+_END_OF_JPEG, _PADDING = b"\xff\xd9", b"\x00\xff"
 _KEPT_PIXELS = 2**24  # of decoded segments: a row of tiles across a whole slide shares its strips
 _BOX_PIXELS = 2**22
 
@@ -108,6 +119,8 @@ class _Segments:
     decoder: Any
     shared: dict[str, Any]
     """What the decoder needs besides: tables of JPEG segments."""
+    is_jpeg: bool
+    """Whether each segment is a whole JPEG stream."""
 
     def decode(self, place: tuple[int, int, int]) -> Shaped[np.ndarray, "y x c"] | None:
         """The segment at (plane, row, column); `None` if it is not stored."""
@@ -118,6 +131,9 @@ class _Segments:
         with self.path.open("rb") as file:
             file.seek(self.offsets[index])
             data = file.read(self.sizes_bytes[index])
+        # The decoder fills what is missing of a stream with grey, without a word.
+        if self.is_jpeg and not data.rstrip(_PADDING).endswith(_END_OF_JPEG):
+            raise UnusableImageError(f"is truncated: its tile or strip {index} ends within the picture")
         with broken_bytes():
             segment = self.decoder(data, index, **self.shared)[0]
         pixels: np.ndarray = segment[0]
@@ -150,6 +166,7 @@ def _segments_of(path: Path, page: Any) -> _Segments:  # noqa: ANN401
         sizes_bytes=page.databytecounts,
         decoder=page.decode,
         shared=tables,
+        is_jpeg=page.compression in _JPEG and page.compression != _OLD_JPEG,
     )
 
 
@@ -167,6 +184,7 @@ def _refuse_odd(tiff: tifffile.TiffFile, page: Any) -> None:  # noqa: ANN401
     kind = tifffile.PHOTOMETRIC(page.photometric).name
     if kind not in _CHANNELS or (kind == "YCBCR" and page.compression != tifffile.COMPRESSION.JPEG):
         raise UnusableImageError(f"holds {kind} values; save it as RGB or grey")
+    check_channels(page.samplesperpixel, _CHANNELS[kind])
     if page.dtype is None or page.dtype.kind not in "bui":
         raise UnusableImageError(f"holds {page.dtype} values; save it as 8 or 16 bit integers")
     # JPEG strips decode leniently, so that a cut file would pass as a grey smear.

@@ -79,12 +79,10 @@ def pad_to_tile(part: UInt8[np.ndarray, "y x *c"], tile: int, fill: int | None) 
 
 
 def cut_tiles(source: Source, offsets: Sequence[Offset], tile: int) -> Iterator[UInt8[np.ndarray, "tile tile 3"]]:
-    """The tiles at the offsets, which go row by row: a row of tiles is read at once, so that little is read twice."""
+    """The tiles at the offsets, read one by one, however wide the image is."""
     height, width = source.size
-    for top, row in groupby(offsets, key=itemgetter(0)):
-        strip = source.read(top, 0, min(tile, height - top), width)
-        for _, left in row:
-            yield pad_to_tile(strip[:, left : left + tile], tile, None)
+    for top, left in offsets:
+        yield pad_to_tile(source.read(top, left, min(tile, height - top), min(tile, width - left)), tile, None)
 
 
 def native_probabilities(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int8
@@ -65,7 +66,9 @@ class Projection:
     @classmethod
     def from_rows(cls, rows: Float32[Tensor, "1+k channel"]) -> Projection:
         """The inverse of `to_rows`."""
-        return cls(rows[0], rows[1:])
+        # In one order in memory wherever they come from: with other strides, last bits of `apply` differ.
+        mean, components = (part.clone(memory_format=torch.contiguous_format) for part in (rows[0], rows[1:]))
+        return cls(mean, components)
 
 
 def fit_projection(pixels: Float[Tensor, "pixel channel"], n_components: int) -> Projection:
@@ -85,7 +88,7 @@ def fit_projection(pixels: Float[Tensor, "pixel channel"], n_components: int) ->
     if not pixels.isfinite().all():
         raise ConfigError("--pca: activations of training images are NaN or infinite; leave their block out")
     pca = PCA(n_components, svd_solver="covariance_eigh").fit(pixels.double().numpy())
-    return Projection(torch.from_numpy(pca.mean_).float(), torch.from_numpy(pca.components_).float())
+    return Projection.from_rows(torch.from_numpy(np.vstack([pca.mean_, pca.components_])).float())
 
 
 def choose_fit_images(ids: Sequence[str], seed: int) -> tuple[str, ...]:

@@ -76,7 +76,9 @@ def infer_architecture(source: str, shapes: Shapes) -> Architecture:
     """
     shapes = {name: shape for name, shape in shapes.items() if shape}
     _refuse_others(source, shapes)
-    n_blocks = 1 + max(_indices(shapes, "input_blocks") | _indices(shapes, "output_blocks"))
+    n_blocks = 1 + max(_indices(shapes, "input_blocks") | _indices(shapes, "output_blocks"), default=-1)
+    if not 0 < n_blocks <= len(shapes):
+        raise _unclear(source, f"its blocks are numbered up to {n_blocks - 1}, and it has {len(shapes)} tensors")
     resampling, n_levels = _resampling(shapes, n_blocks)
     if n_blocks % n_levels or n_blocks == n_levels:
         raise _unclear(source, f"{n_blocks} decoder blocks do not make {n_levels} levels of two or more each")
@@ -85,7 +87,9 @@ def infer_architecture(source: str, shapes: Shapes) -> Architecture:
     architecture = Architecture(
         in_channels=in_channels,
         out_channels=_vote((s[0] for n, s in shapes.items() if n in ("out.2.weight", "out.2.bias")), in_channels),
-        model_channels=_vote((s[1] // 4 for n, s in shapes.items() if n.endswith(".emb_layers.1.weight")), 0),
+        model_channels=_vote(
+            (s[1] // 4 for n, s in shapes.items() if n.endswith(".emb_layers.1.weight") and len(s) > 1), 0
+        ),
         widths=tuple(_width(shapes, level * per_level, per_level) for level in range(n_levels)),
         n_res_blocks=per_level - 1,
         attention=tuple(_attends(shapes, level, per_level, n_blocks) for level in range(n_levels)),
@@ -113,7 +117,7 @@ def _refuse_impossible(source: str, architecture: Architecture) -> None:
             f"{source}: it reads 6 channels, so it is an upsampling model, which needs a smaller image besides the "
             "noisy one; expected a model that reads images alone (3 channels)"
         )
-    if a.out_channels not in (a.in_channels, 2 * a.in_channels):
+    if a.in_channels < 1 or a.out_channels not in (a.in_channels, 2 * a.in_channels):
         raise _unclear(source, f"it reads {a.in_channels} channels and predicts {a.out_channels}")
     if a.model_channels < 1 or any(width < 1 or width % N_GROUPS for width in a.widths):
         raise _unclear(
@@ -142,7 +146,7 @@ def _resampling(shapes: Shapes, n_blocks: int) -> tuple[Resampling, int]:
 
 
 def _indices(shapes: Shapes, part: str) -> set[int]:
-    found = (re.match(rf"{part}\.(\d+)\.", name) for name in shapes)
+    found = (re.match(rf"{part}\.(\d{{1,9}})\.", name) for name in shapes)
     return {int(match[1]) for match in found if match}
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import SourceError
+from .sources import unheard
 
 _MARK = "input_blocks."
 """Every UNet of guided-diffusion has tensors of this name, after whatever prefix its trainer put before it."""
@@ -29,14 +28,20 @@ def read_state(source: str, path: Path) -> dict[str, Tensor]:
         path: a `.pt` or `.pth` of `torch.save`, of which nothing but tensors is unpickled, or a `.safetensors`.
 
     Raises:
-        SourceError: there is no such file, it cannot be read as what its name says, or it holds no UNet, or several.
+        SourceError: there is no such file, it cannot be read as what its name says, it holds no UNet, or several, or
+            one whose weights are no plain floats.
     """
     state = _only_state(source, _read(source, path))
-    strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise SourceError(f"{source}: expected tensors alone in the state dict, which also holds {_some(strangers)}")
+    _refuse_odd(source, state)
     prefix = next(name.partition(_MARK)[0] for name in state if _MARK in name)
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    named = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    if len(named) < len(state):
+        twice = [name for name in state if prefix and prefix + name in state]
+        raise SourceError(
+            f"{source}: it holds {_some(twice)} both with and without {prefix!r} before the name; save one model's "
+            "state dict by itself"
+        )
+    return named
 
 
 def _read(source: str, path: Path) -> Mapping[str, Any]:
@@ -45,21 +50,42 @@ def _read(source: str, path: Path) -> Mapping[str, Any]:
     if path.suffix not in (".pt", ".pth", ".safetensors"):
         raise SourceError(f"{source}: a file of no known kind; expected .pt, .pth or .safetensors")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # Files from before torch 1.6 are no zip archives and cannot be mapped into memory.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
+        with unheard():
+            content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
+    except MemoryError:
+        raise
+    except PermissionError as error:
+        raise SourceError(f"{source}: it cannot be read: {error.strerror}") from error
+    except Exception as error:  # damaged bytes make either library raise nearly anything
+        # torch's own text is never told: it advises to run what the file holds.
         raise SourceError(
-            f"{source}: it cannot be read as tensors alone ({reason}); fetch it again, or save its state dict "
-            "by itself, with torch.save or safetensors"
+            f"{source}: it is no checkpoint, or holds more than tensors; fetch it again, or save its state dict by "
+            "itself, with torch.save or safetensors"
         ) from error
     return content if isinstance(content, Mapping) else {}
 
 
-def _only_state(source: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
-    parts = {"": content, **{name: part for name, part in content.items() if isinstance(part, Mapping)}}
+def _unpickle(path: Path) -> Any:  # noqa: ANN401
+    # Files from before torch 1.6 are no zip archives and cannot be mapped into memory.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+def _refuse_odd(source: str, state: Mapping[Any, Any]) -> None:
+    strangers = [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    if strangers:
+        raise SourceError(
+            f"{source}: expected tensors alone in the state dict, by name, which also holds {_some(strangers)}"
+        )
+    odd = [name for name, tensor in state.items() if not tensor.is_floating_point() or tensor.layout != torch.strided]
+    if odd:
+        raise SourceError(
+            f"{source}: expected plain floating-point weights; {_some(odd)} are of {state[odd[0]].dtype} (a quantised "
+            "model?); convert the original checkpoint"
+        )
+
+
+def _only_state(source: str, content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    parts = {"the file itself": content, **{name: part for name, part in content.items() if isinstance(part, Mapping)}}
     found = {name: part for name, part in parts.items() if any(_MARK in str(key) for key in part)}
     if not found:
         held = f"it holds {_some(content)}" if content else "it holds no named tensors"
@@ -68,12 +94,12 @@ def _only_state(source: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     if len(found) > 1:
         raise SourceError(
-            f"{source}: it holds several state dicts ({', '.join(found)}); save the one wanted by itself, usually "
+            f"{source}: it holds several state dicts ({_some(found)}); save the one wanted by itself, usually "
             "the averaged weights (EMA)"
         )
     return next(iter(found.values()))
 
 
-def _some(names: Mapping[str, Any] | list[str]) -> str:
+def _some(names: Mapping[Any, Any] | list[Any]) -> str:
     listed = [str(name) for name in names]
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

@@ -36,15 +36,6 @@ class Converted:
     """What they did not."""
 
 
-def load_guided_diffusion(source: str, path: Path, config: Path | None) -> tuple[UNet2DModel, DDPMScheduler]:
-    """Read a guided-diffusion checkpoint as a UNet of diffusers' parts with its noise schedule.
-
-    See `convert_checkpoint` for arguments and errors.
-    """
-    converted = convert_checkpoint(source, path, config)
-    return converted.model, converted.scheduler
-
-
 def convert_checkpoint(source: str, path: Path, config: Path | None) -> Converted:
     """Read a guided-diffusion checkpoint and convert it, with all that was found out about it.
 

@@ -46,8 +46,8 @@ class LatentInput(nn.Module):
         self.max_tokens = min(int(tokenizer.model_max_length), text_encoder.config.max_position_embeddings)
         self.pixels_per_latent = 1 << (len(vae.config.block_out_channels) - 1)
         self.settings = _settings(vae, text_encoder, tokenizer, self.max_tokens)
-        self._scaling_factor: float = vae.config.scaling_factor
-        self._shift_factor: float = vae.config.shift_factor or 0.0
+        self._scaling_factor = float(vae.config.scaling_factor)
+        self._shift_factor = float(vae.config.shift_factor or 0)
         self._reads_mask = bool(getattr(text_encoder.config, "use_attention_mask", False))
         self._tokenizer = tokenizer
         self._encoded = lru_cache(maxsize=N_PROMPTS_KEPT)(self._encode_prompt)

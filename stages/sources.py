@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import pickle
+import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -16,7 +21,9 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from ..errors import SourceError
+from ..errors import SourceError, TextdiffError
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def parse_source(source: str, kinds: Sequence[str]) -> tuple[str, str]:
@@ -88,9 +95,59 @@ def _from_hub(source: str, hub_id: str, files: Sequence[str], weights: Sequence[
     raise SourceError(f"{source}: {hub_id} has no weights on the hub that can be read; expected one of {names}")
 
 
+def read_config(source: str, path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        SourceError: there is no such file, or it holds no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"{source}: no {path.name} in {path.parent}; expected the folder of a UNet2DModel or its pipeline"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"{source}: {path} cannot be read as JSON ({error}); save the model again") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{source}: {path} holds no JSON object; save the model again")
+    return content
+
+
+@contextmanager
+def loading(source: str) -> Iterator[None]:
+    """Let a library read what somebody else wrote.
+
+    Malformed configs and damaged weights make libraries raise nearly anything, so all of it becomes the SourceError of
+    `unusable`. What they log or warn of goes unheard: what matters of it is checked and raised by the caller.
+    """
+    try:
+        with unheard():
+            yield
+    except (TextdiffError, MemoryError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise unusable(source, error) from error
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Nothing that libraries log or warn of reaches the terminal; for one thread at a time."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def unusable(source: str, error: BaseException) -> SourceError:
     """The SourceError for what a library raised while it fetched or loaded `source`."""
-    reason = " ".join((str(error) or type(error).__name__).split())[:300]
+    reason = _COLOURS.sub("", " ".join((str(error) or type(error).__name__).split()))[:300]
+    if any(isinstance(cause, pickle.UnpicklingError) for cause in _causes(error)):
+        reason = "its weights are damaged, or hold more than tensors"  # torch would advise to run what they hold
     if any(_is_network_failure(cause) for cause in _causes(error)):
         return SourceError(
             f"{source}: it is not on this machine and the hub could not be reached ({reason}); "

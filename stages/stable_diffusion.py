@@ -11,9 +11,10 @@ from typing import Any
 
 from ..errors import SourceError
 from .latent import LatentInput
-from .sources import model_folder, unusable
-from .text_hf import silent_transformers
-from .unet_diffusers import init_defaults, load_model, load_scheduler, read_config, unnumbered_parts
+from .schedule import load_scheduler
+from .sources import loading, model_folder, read_config
+from .text_hf import without_bars
+from .unet_diffusers import init_defaults, load_model, unnumbered_parts
 
 _HUB_FILES = ("model_index.json", "*/config.json", "tokenizer/*", "scheduler/*.json")
 _HUB_WEIGHTS = (
@@ -63,7 +64,9 @@ def load_stable_diffusion(source: str, where: str) -> tuple[Any, Any, LatentInpu
     for weights in _HUB_WEIGHTS:
         model_folder(source, where, (), weights)
     vae = load_model(source, AutoencoderKL, root / "vae")
-    latent = LatentInput(vae, *_load_text(source, root))
+    text = _load_text(source, root)
+    with loading(source):
+        latent = LatentInput(vae, *text)
     unet = load_model(source, UNet2DConditionModel, root / "unet")
     return unet, scheduler, latent.eval().requires_grad_(False)
 
@@ -91,7 +94,8 @@ def _check_parts(source: str, root: Path) -> None:
 
 def _check_configs(source: str, root: Path) -> None:
     unet, vae, text = (read_config(source, root / part / "config.json") for part in ("unet", "vae", "text_encoder"))
-    problems = _wrong_classes(unet, vae, text) or [*_unet_problems(unet, vae, text), *_vae_problems(vae)]
+    with loading(source):
+        problems = _wrong_classes(unet, vae, text) or [*_unet_problems(unet, vae, text), *_vae_problems(vae)]
     if problems:
         raise SourceError("\n  - ".join([f"{source}: the pipeline cannot be recorded:", *problems]))
 
@@ -145,17 +149,13 @@ def _vae_problems(vae: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _load_text(source: str, root: Path) -> tuple[Any, Any]:
-    from safetensors import SafetensorError
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    try:
-        with silent_transformers():
-            tokenizer = CLIPTokenizer.from_pretrained(root / "tokenizer", local_files_only=True)
-            model, info = CLIPTextModel.from_pretrained(
-                root / "text_encoder", local_files_only=True, output_loading_info=True
-            )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise unusable(source, error) from error
+    with loading(source), without_bars():
+        tokenizer = CLIPTokenizer.from_pretrained(root / "tokenizer", local_files_only=True)
+        model, info = CLIPTextModel.from_pretrained(
+            root / "text_encoder", local_files_only=True, output_loading_info=True
+        )
     missing = sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])})
     if missing:
         raise SourceError(

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxtyping import Bool, Float
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import SourceError
-from .sources import function_digest, model_folder, unusable
+from .sources import function_digest, loading, model_folder
 from .text import CheckedEncoder
 
 PROBE = "Probe: 3 ROUND nuclei, upper-left (40x)."
@@ -67,14 +66,11 @@ def load_hf(source: str, where: str, device: str) -> HFEncoder:
     from transformers import AutoModel, AutoTokenizer
 
     folder = model_folder(source, where, _HUB_FILES, _HUB_WEIGHTS)
-    try:
-        with silent_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model, info = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise unusable(source, error) from error
-    _prepare(source, tokenizer)
-    return HFEncoder(source, _encoder_of(source, model, info), tokenizer, device)
+    with loading(source), without_bars():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, info = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        _prepare(source, tokenizer)
+        return HFEncoder(source, _encoder_of(source, model, info), tokenizer, device)
 
 
 def load_package(source: str, where: str, device: str) -> HFEncoder:
@@ -106,17 +102,15 @@ def _folder_in_package(source: str, name: str) -> Path:
 
 
 @contextmanager
-def silent_transformers() -> Iterator[None]:
-    """No progress bar and no report of unused heads: what matters of the report is checked and raised here."""
+def without_bars() -> Iterator[None]:
+    """Loading with transformers, but for its progress bar."""
     from transformers.utils import logging
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
+    bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import SourceError
-from .sources import function_digest, unusable
+from .sources import function_digest, loading
 from .text import CheckedEncoder
 from .text_hf import PROBE, drop_pooler, model_settings
 
@@ -122,11 +121,9 @@ def _split(source: str, where: str) -> tuple[str, str | None]:
 def _create(source: str, name: str, pretrained: str | None) -> tuple[Any, Any]:
     import open_clip
 
-    try:
+    with loading(source):
         model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True)
         return model, open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise unusable(source, error) from error
 
 
 def _last_layer(tower: Any, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token dim"]:  # noqa: ANN401

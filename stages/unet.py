@@ -19,8 +19,9 @@ from ..errors import ConfigError
 from .decoder import TruncatedUNet, levels
 from .latent import LatentInput
 from .noise import add_noise
+from .schedule import noise_schedule
 from .sources import function_digest, parse_source
-from .unet_diffusers import load_pixel_unet, model_settings, noise_schedule
+from .unet_diffusers import load_pixel_unet, model_settings
 
 KINDS = ("diffusers", "guided-diffusion", "stable-diffusion")
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -267,9 +268,10 @@ def _load(source: str, kind: str, where: str, config: Path | None) -> tuple[Any,
 
         return load_stable_diffusion(source, where)
     if kind == "guided-diffusion":
-        from .guided_diffusion import load_guided_diffusion
+        from .guided_diffusion import convert_checkpoint
 
-        return *load_guided_diffusion(source, Path(where).expanduser(), config), None
+        converted = convert_checkpoint(source, Path(where).expanduser(), config)
+        return converted.model, converted.scheduler, None
     return *load_pixel_unet(source, where), None
 
 

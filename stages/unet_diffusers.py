@@ -1,4 +1,4 @@
-"""UNets and noise schedules in diffusers' folders: found, checked against their configs, and only then loaded.
+"""UNets in diffusers' folders: found, checked against their configs, and only then loaded.
 
 diffusers fills what a checkpoint lacks with random numbers and runs what it was not meant to run, with a warning at
 most; everything here that loads also checks.
@@ -7,19 +7,14 @@ most; everything here that loads also checks.
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from ..errors import SourceError
 from .decoder import DOWN_BLOCKS, UP_BLOCKS
-from .sources import model_folder, unusable
+from .schedule import load_scheduler
+from .sources import loading, model_folder, read_config
 
 _HUB_FILES = ("model_index.json", "*config.json", "unet/*.json", "scheduler/*.json")
 _HUB_WEIGHTS = (
@@ -53,31 +48,9 @@ _TEXT_MODEL_SETTINGS = (
     "mid_block_only_cross_attention",
     "upcast_attention",
     "timestep_post_act",
+    "resnet_skip_time_act",
+    "resnet_out_scale_factor",
 )
-_SCHEDULE_SETTINGS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-)
-
-_PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-
-
-@dataclass(frozen=True, eq=False)
-class NoiseSchedule:
-    """What a UNet's scheduler says about the noise that it was trained on."""
-
-    alphas_cumprod: Float[Tensor, " T"]
-    """alpha_bar, float32 on the CPU; exactly 0 at the end where the signal-to-noise ratio there is zero."""
-
-    prediction_type: str
-    """What the UNet predicts: `epsilon`, `v_prediction` or `sample`."""
-
-    settings: dict[str, Any]
-    """All that alpha_bar follows from."""
 
 
 def load_pixel_unet(source: str, where: str) -> tuple[Any, Any]:
@@ -94,31 +67,13 @@ def load_pixel_unet(source: str, where: str) -> tuple[Any, Any]:
     _refuse_latents(source, where, root, folder)
     config = read_config(source, folder / "config.json")
     model_class = _pixel_class(source, folder, config)
-    problems = unnumbered_parts({**init_defaults(model_class), **config})
+    with loading(source):
+        problems = unnumbered_parts({**init_defaults(model_class), **config})
     if problems:
         raise SourceError(f"{source}: {'; '.join(problems)}")
     scheduler = load_scheduler(source, (folder, folder / "scheduler", folder.parent / "scheduler"))
     model_folder(source, where, _HUB_FILES, _HUB_WEIGHTS)
     return load_model(source, model_class, folder), scheduler
-
-
-def read_config(source: str, path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        SourceError: there is no such file, or it holds no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"{source}: no {path.name} in {path.parent}; expected the folder of a UNet2DModel or its pipeline"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{source}: {path} cannot be read as JSON ({error}); save the model again") from error
-    if not isinstance(content, dict):
-        raise SourceError(f"{source}: {path} holds no JSON object; save the model again")
-    return content
 
 
 def init_defaults(model_class: type) -> dict[str, Any]:
@@ -182,74 +137,14 @@ def unnumbered_parts(config: Mapping[str, Any], in_channels: int = 3) -> list[st
     return problems
 
 
-def load_scheduler(source: str, places: Sequence[Path]) -> Any:  # noqa: ANN401
-    """The scheduler from the first of the folders that has a `scheduler_config.json`.
-
-    Raises:
-        SourceError: none has one, or it is of a class without discrete noise levels.
-    """
-    import diffusers
-
-    path = next((p / "scheduler_config.json" for p in places if (p / "scheduler_config.json").is_file()), None)
-    if path is None:
-        raise SourceError(
-            f"{source}: no scheduler_config.json in {', '.join(map(str, places))}; expected the noise schedule that "
-            "the UNet was trained with: save its scheduler there with save_pretrained"
-        )
-    config = read_config(source, path)
-    scheduler_class = getattr(diffusers, str(config.get("_class_name")), None)
-    try:
-        scheduler = scheduler_class.from_config(config) if scheduler_class is not None else None
-    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
-        raise unusable(source, error) from error
-    if not hasattr(scheduler, "alphas_cumprod"):
-        raise SourceError(
-            f"{source}: {path} is of class {config.get('_class_name')}, which has no alphas_cumprod; "
-            "expected a discrete noise schedule such as DDPMScheduler's"
-        )
-    return scheduler
-
-
-def noise_schedule(source: str, scheduler: Any) -> NoiseSchedule:  # noqa: ANN401
-    """What a scheduler of any of diffusers' discrete classes says about the noise.
-
-    Euler's and other solvers' schedulers put 2**-24 in place of a last alpha_bar of zero, since they divide by it;
-    DDPMScheduler, which does not, computes it from the same settings.
-
-    Raises:
-        SourceError: the class makes something else of these settings than DDPMScheduler does, or the UNet was not
-            trained on x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps.
-    """
-    from diffusers import DDPMScheduler
-
-    prediction_type = scheduler.config.get("prediction_type", "epsilon")
-    if prediction_type not in _PREDICTION_TYPES:
-        raise SourceError(
-            f"{source}: the UNet predicts {prediction_type!r}; expected {', '.join(_PREDICTION_TYPES)}: others are "
-            "trained on another kind of noising"
-        )
-    settings = {name: scheduler.config.get(name) for name in _SCHEDULE_SETTINGS}
-    settings["rescale_betas_zero_snr"] = bool(settings["rescale_betas_zero_snr"])
-    stated = {name: value for name, value in settings.items() if value is not None}
-    alpha_bar = DDPMScheduler(**stated).alphas_cumprod.float()
-    if not torch.allclose(alpha_bar, scheduler.alphas_cumprod.float(), rtol=1e-4, atol=1e-6):
-        raise SourceError(
-            f"{source}: {type(scheduler).__name__} does not make its noise levels from {', '.join(settings)} alone; "
-            "expected those of DDPMScheduler: save that, with the settings that the UNet was trained with"
-        )
-    return NoiseSchedule(alpha_bar, prediction_type, settings)
-
-
 def load_model(source: str, model_class: Any, folder: Path) -> Any:  # noqa: ANN401
     """A diffusers model with weights for everything in it, in float32, in eval mode and without gradients.
 
     Raises:
         SourceError: the files are absent or damaged, or do not fit `config.json`.
     """
-    from safetensors import SafetensorError
-
     only_older_format = not _weights(folder, "safetensors").is_file() and _weights(folder, "bin").is_file()
-    try:
+    with loading(source):
         model, info = model_class.from_pretrained(
             folder,
             use_safetensors=not only_older_format,
@@ -257,8 +152,6 @@ def load_model(source: str, model_class: Any, folder: Path) -> Any:  # noqa: ANN
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise unusable(source, error) from error
     # diffusers leaves what is missing at random and only warns.
     problems = [f"{kind} {', '.join(map(str, names))}" for kind, names in info.items() if names]
     if problems:

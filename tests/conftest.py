@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,6 @@ def tiny_stable_diffusion(tmp_path_factory) -> Path:
     """
     import torch
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "tiny_stable_diffusion"
@@ -120,22 +120,9 @@ def tiny_stable_diffusion(tmp_path_factory) -> Path:
         norm_num_groups=4,
         sample_size=32,
     )
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=12,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=12,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
     StableDiffusionPipeline(
         vae=vae,
-        text_encoder=text_encoder,
+        text_encoder=_tiny_clip_text_model(tokenizer),
         tokenizer=tokenizer,
         unet=unet,
         scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1),
@@ -144,6 +131,24 @@ def tiny_stable_diffusion(tmp_path_factory) -> Path:
         requires_safety_checker=False,
     ).save_pretrained(folder)
     return folder
+
+
+def _tiny_clip_text_model(tokenizer):
+    """A CLIPTextModel of width 12 and 12 positions, with the tokenizer's vocabulary."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=12,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=12,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
 
 
 def _tiny_clip_tokenizer(folder: Path):
@@ -157,6 +162,88 @@ def _tiny_clip_tokenizer(folder: Path):
     (folder / "merges.txt").write_text("#version: 0.2\ni n</w>\n", encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 12}), encoding="utf-8")
     return CLIPTokenizer.from_pretrained(folder)
+
+
+def _write_image(path: Path, seed: int = 0, size: tuple[int, int] = (6, 8)) -> None:
+    import numpy as np
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+
+
+def _write_mask(path: Path, values: Sequence[int] = (0, 255), size: tuple[int, int] = (6, 8)) -> None:
+    import numpy as np
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.resize(np.array(values, np.uint8), size)).save(path)
+
+
+def _write_table(path: Path, rows: Sequence[tuple]) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+
+
+def _problems_of(data: Path, window: tuple[int, int] | None = None) -> tuple[str, ...]:
+    from textdiff.pipeline.samples import scan_dataset
+
+    return scan_dataset(data, window)[1]
+
+
+@pytest.fixture
+def write_image() -> Callable[..., None]:
+    """Gives `write_image(path, seed=0, size=(6, 8))`, which writes noise in RGB."""
+    return _write_image
+
+
+@pytest.fixture
+def write_mask() -> Callable[..., None]:
+    """Gives `write_mask(path, values=(0, 255), size=(6, 8))`, which writes a mask whose pixels are `values` in turn."""
+    return _write_mask
+
+
+@pytest.fixture
+def write_table() -> Callable[..., None]:
+    """Gives `write_table(path, rows)`, which writes an XLSX file."""
+    return _write_table
+
+
+@pytest.fixture
+def problems_of() -> Callable[..., tuple[str, ...]]:
+    """Gives `problems_of(data, window=None)`: the problems that a scan of the data finds."""
+    return _problems_of
+
+
+@pytest.fixture
+def assert_one_problem() -> Callable[[Path, str], None]:
+    """Gives `assert_one_problem(data, pattern)`: a scan finds a single problem, of one line, and it matches."""
+
+    def check(data: Path, pattern: str) -> None:
+        problems = _problems_of(data)
+        assert len(problems) == 1, problems
+        assert re.search(pattern, problems[0]), problems[0]
+        assert "\n" not in problems[0]
+
+    return check
+
+
+@pytest.fixture
+def lvit(tmp_path) -> Path:
+    """Two training samples and one of each other split, in LViT's layout."""
+    root = tmp_path / "data"
+    for i, (split, names) in enumerate({"Train": "ab", "Val": "c", "Test": "d"}.items()):
+        folder = root / f"{split}_Folder"
+        for j, name in enumerate(names):
+            _write_image(folder / "img" / f"{name}.png", seed=10 * i + j)
+            _write_mask(folder / "labelcol" / f"{name}.png")
+        rows = [(f"{name}.png", f"text of {name}") for name in names]
+        _write_table(folder / f"{split}_text.xlsx", [("Image", "Description"), *rows])
+    return root
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ from textdiff.cache import layout
 from textdiff.cache.light import TextArrays
 from textdiff.cache.manifest import LightShard, Manifest, ProjectionRecord, RowKey, Unit, read_manifest
 from textdiff.cache.maps import StoredMaps
-from textdiff.cache.plan import plan_work, read_state
+from textdiff.cache.plan import plan_work
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.shards import ShardRecord, write_shard
 from textdiff.cache.spec import FORMAT, FeatureSpec, TextSpec
 from textdiff.cache.table import IGNORE, SampleRow, SampleTable
 from textdiff.cache.writer import CacheWriter
-from textdiff.errors import CacheError
 from textdiff.pipeline.extract import extract_features
 
 DOCUMENT = Path(layout.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
@@ -298,14 +297,6 @@ def test_constants_are_those_of_the_code():
     assert f"text // {layout.TEXTS_PER_SHARD}" in DOCUMENT
 
 
-def test_a_newer_format_is_refused(tiny_cache):
-    path = tiny_cache / "manifest.json"
-    newer = f'"format": {FORMAT + 1}'
-    path.write_bytes(path.read_bytes().replace(f'"format": {FORMAT}'.encode(), newer.encode()))
-    with pytest.raises(CacheError, match=rf"format {FORMAT + 1}; this textdiff reads up to {FORMAT}: upgrade"):
-        read_manifest(tiny_cache)
-
-
 def test_every_field_of_the_features_that_identifies_is_refused_when_it_differs(tiny_cache):
     spec = read_manifest(tiny_cache).features
     for name in fields_of("FeatureSpec"):
@@ -313,26 +304,6 @@ def test_every_field_of_the_features_that_identifies_is_refused_when_it_differs(
         assert [line.split(":")[0] for line in spec.differences(other)] == (
             [] if name in ("unet", "unet_config", "tile_overlap") else [name]
         )
-
-
-def test_format_1_is_read_with_what_it_lacks_filled_in(tiny_cache):
-    """What the first version wrote, made by taking away the fields that came later."""
-    path, reader = tiny_cache / "manifest.json", FeatureReader(tiny_cache)
-    manifest, table = load(path), load(tiny_cache / "samples.json")
-    for name in ("precision", "class_label", "condition", "pca", "tile", "tile_overlap"):
-        del manifest["features"][name]
-    for key in manifest["rows"]:
-        key and key.pop("text_digest")
-    del manifest["projections"]
-    for sample in table["samples"]:
-        del sample["parent"]
-    path.write_text(json.dumps({**manifest, "format": 1}))
-    (tiny_cache / "samples.json").write_text(json.dumps(table))
-    old = FeatureReader(tiny_cache)
-    assert (old.manifest, old.table) == (reader.manifest, reader.table)
-    state = read_state(tiny_cache, resume=False)
-    again = plan_work(state, state.features, [key for key in state.rows if key], state.block_shapes, (50, 150))
-    assert again.pending == ()
 
 
 STEP_WORDS = {

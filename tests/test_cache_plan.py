@@ -57,6 +57,7 @@ def test_a_new_image_begins_a_new_shard(three_images):
 def test_a_new_timestep_runs_alone_on_the_old_images(three_images):
     plan = plan_work(carry_out(three_images), SPEC, keys("a", "b", "c"), SHAPES, (50, 150, 250))
     assert plan.pending == (PendingUnit((0, 1), (250,), (3, 5)), PendingUnit((2,), (250,), (3, 5)))
+    assert plan.size_bytes == 3 * 2 * (4 * 4 * 6 + 8 * 8 * 2)
 
 
 def test_a_new_block_and_a_new_timestep_make_two_units_a_shard(three_images):

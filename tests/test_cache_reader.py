@@ -173,3 +173,14 @@ def _same(reader, expected):
     """Ends the process with an error unless the row is the same; closing nothing of the parent's."""
     np.testing.assert_array_equal(reader.features(3, 50, 0), expected)
     del reader
+
+
+@pytest.mark.parametrize(("rows", "wrong"), [((1, 1, 2), r"\[1\]"), ((0, -1), r"\[-1\]"), ((99,), r"\[99\]")])
+def test_rows_that_are_named_twice_or_are_not_there_are_refused(cache, rows, wrong):
+    with pytest.raises(ValueError, match=f"rows {wrong} are named twice or are none of 0 to"):
+        FeatureReader(cache).read((3,), (50,), rows)
+
+
+def test_a_block_that_is_not_cached_is_refused_with_what_would_add_it(cache):
+    with pytest.raises(CacheMismatchError, match=r"lacks blocks 4 at timesteps 50.*--blocks 4 --timesteps 50"):
+        FeatureReader(cache).features(4, 50, 0)

@@ -12,7 +12,8 @@ from textdiff.pipeline import config as configs
 from textdiff.pipeline import head_config as head_configs
 
 COMMANDS = (
-    "demo", "check-data", "extract-features", "train-head", "ablate-timesteps", "evaluate", "predict", "pretrain-unet",
+    "demo", "check-data", "extract-features", "train-head", "ablate-timesteps", "evaluate", "compare", "predict",
+    "pretrain-unet", "convert-unet",
 )  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def test_an_interrupt_ends_with_one_line(textdiff, tmp_path, monkeypatch):
     assert textdiff("check-data", tmp_path) == (
         130,
         "",
-        "interrupted; finished work is kept, and commands with --resume go on from it\n",
+        "interrupted; nothing is half-written: repeat the command\n",
     )
 
 
@@ -140,7 +141,10 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
 
 
 def test_every_field_of_every_config_explains_itself():
-    for name in ("Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Predict", "Check", "Demo", "CacheInfo"):
+    for name in (
+        "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Check", "Demo", "CacheInfo",
+        "Convert",
+    ):  # fmt: skip
         config = getattr(configs, f"{name}Config", None) or getattr(head_configs, f"{name}Config")
         told = cli._field_docstrings(config)
         assert set(told) == {field.name for field in cli.fields(config)}, name

@@ -7,8 +7,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN_MODELS = {"diffusers", "open_clip", "transformers"}
-STAGE_TWO = ("seeds", "attention", "head", "paper_head", "pixels", "objective", "metrics")
-STAGE_TWO_PIPELINE = ("head_data", "fit", "splits", "runs", "train", "ablate", "evaluate")
+STAGE_TWO = (
+    "seeds", "attention", "head", "paper_head", "pixels", "objective", "metrics",
+    "calibration", "surfaces", "instances",
+)  # fmt: skip
+STAGE_TWO_PIPELINE = (
+    "head_data", "fit", "splits", "runs", "train", "ablate", "evaluate", "scoring", "intervals", "tally", "evaluations",
+    "compare", "turning", "views", "side_words", "side_vocabulary",
+)  # fmt: skip
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:

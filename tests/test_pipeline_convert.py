@@ -140,6 +140,6 @@ def test_an_interrupt_while_writing_leaves_nothing(config, monkeypatch):
 
 def test_a_wrong_checkpoint_makes_no_folder(config):
     config.checkpoint.write_bytes(b"nothing")
-    with pytest.raises(SourceError, match=r"model\.safetensors: it cannot be read"):
+    with pytest.raises(SourceError, match=r"model\.safetensors: it is no checkpoint"):
         convert_unet(config)
     assert not config.out.parent.exists()

@@ -85,6 +85,18 @@ def test_8_bits_need_no_window_unless_they_are_rescaled(tmp_path):
         read_image(write(tmp_path / "b.dcm", pixels, RescaleSlope=2, RescaleIntercept=0))
 
 
+def test_a_slope_of_0_is_refused(tmp_path):
+    path = write(tmp_path / "a.dcm", GREY, bits=12, RescaleSlope=0, RescaleIntercept=-1024)
+    with pytest.raises(DataError, match=r"a\.dcm scales all its values to one \(RescaleSlope 0\); correct"):
+        read_mask(path)
+
+
+def test_a_window_without_width_is_not_suggested(tmp_path):
+    path = write(tmp_path / "a.dcm", GREY, bits=12, WindowCenter=40, WindowWidth=0.5)
+    with pytest.raises(DataError, match=r"become black and white$"):
+        read_image(path)
+
+
 def test_a_table_of_the_modality_is_applied(tmp_path):
     data = np.array([0, 10, 500, 1000], "<u2").tobytes()
     table = item(LUTDescriptor=[4, 0, 16], LUTData=data, ModalityLUTType="US")
@@ -124,7 +136,12 @@ def test_frames_of_enhanced_files_have_settings_of_their_own(tmp_path):
             group(RescaleSlope=1, RescaleIntercept=-1000),
             group(RescaleSlope=3, RescaleIntercept=1),
         ],
-        SharedFunctionalGroupsSequence=[item(FrameVOILUTSequence=[item(WindowCenter=50, WindowWidth=100)])],
+        SharedFunctionalGroupsSequence=[
+            item(
+                FrameVOILUTSequence=[item(WindowCenter=50, WindowWidth=100)],
+                PixelValueTransformationSequence=[item(RescaleSlope=7, RescaleIntercept=7)],
+            )
+        ],
     )
     assert read_mask(tmp_path / "a.dcm#0").tolist() == [[-900, -900]]
     assert read_mask(tmp_path / "a.dcm#1").tolist() == [[301, 301]]
@@ -176,6 +193,13 @@ def test_signed_values_survive_lossless_jpeg(tmp_path):
     frame = imagecodecs.ljpeg_encode(signed.view(np.uint16) & 0xFFF, bitspersample=12)
     path = write(tmp_path / "a.dcm", signed, bits=12, syntax="1.2.840.10008.1.2.4.70", frames=[frame])
     np.testing.assert_array_equal(read_mask(path), signed)
+
+
+def test_8_bits_compressed_in_a_file_that_says_16(tmp_path):
+    grey = NOISE & 255
+    frame = imagecodecs.jpegls_encode(grey.astype(np.uint8))
+    path = write(tmp_path / "a.dcm", grey, bits=8, syntax="1.2.840.10008.1.2.4.80", frames=[frame])
+    np.testing.assert_array_equal(read_mask(path), grey)
 
 
 def test_jpeg_of_8_and_12_bits(tmp_path):

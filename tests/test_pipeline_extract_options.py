@@ -10,6 +10,7 @@ from PIL import Image
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.table import IGNORE
+from textdiff.cache.writer import CacheWriter
 from textdiff.errors import CacheMismatchError, ConfigError
 from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.frozen_models import load_stage_one
@@ -127,19 +128,46 @@ def test_a_cache_with_pca_keeps_its_projections_and_fits_new_timesteps_alone(ext
     assert len({name for name in after if name.startswith("projections/") and "/c/" in name}) == 6
 
 
-def test_more_components_than_channels_leave_the_channels(extraction):
-    config = replace(extraction, pca=1000)
+def test_blocks_with_fewer_channels_than_components_stay_as_they_are(extraction):
+    config = replace(extraction, pca=10)
     extract_features(config)
     reader = FeatureReader(config.cache)
-    assert reader.projections((1, 3), (50, 150)) == {}
-    assert reader.features(1, 50, 0).shape[-1] == 16
+    assert sorted(reader.projections((1, 3), (50, 150))) == [(1, 50), (1, 150)]
+    assert [reader.features(block, 50, 0).shape[-1] for block in (1, 3)] == [10, 8]
 
 
-def test_pca_without_training_images_is_refused(extraction):
+def test_as_many_components_as_channels_are_refused_and_leave_nothing(extraction):
+    with pytest.raises(ConfigError, match="--pca got 16; expected fewer components than there are channels"):
+        extract_features(replace(extraction, pca=16))
+    extract_features(extraction)
+
+
+def test_an_interrupted_cache_with_pca_is_resumed_to_the_same_bytes(extraction, folder_bytes, tmp_path, monkeypatch):
+    config = replace(extraction, pca=5, dtype="int8")
+    whole, broken = replace(config, cache=tmp_path / "whole"), replace(config, cache=tmp_path / "broken")
+    extract_features(whole)
+    write, done = CacheWriter.write_unit, []
+
+    def fail_at_the_third(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        write(*arguments)
+        done.append(1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CacheWriter, "write_unit", fail_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            extract_features(broken)
+    extract_features(replace(broken, resume=True))
+    assert folder_bytes(broken.cache) == folder_bytes(whole.cache)
+
+
+def test_pca_without_training_images_is_refused_and_leaves_nothing(extraction):
     table = extraction.data.read_text(encoding="utf-8").replace(",train\n", ",val\n")
     extraction.data.write_text(table, encoding="utf-8")
     with pytest.raises(ConfigError, match="--pca is fitted on images of the training split, and the data has none"):
         extract_features(replace(extraction, pca=5))
+    assert extract_features(extraction).n_forwards == 7  # nothing of the refused extraction is in the way
 
 
 def test_precision_is_stored_and_an_open_one_follows_the_cache(extraction):

@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import tifffile
 from PIL import Image
 
 from textdiff.errors import ConfigError, DataError
+from textdiff.pipeline.decoding import Raster
 from textdiff.pipeline.images import read_image, read_mask, resize_image, resize_labels
+from textdiff.pipeline.rendering import as_rgb
 
 MONUSEG = Path(__file__).resolve().parents[2] / "shared" / "data" / "monuseg"
 
@@ -151,6 +154,29 @@ def test_window_rounds_to_nearest_and_clips(tmp_path):
 def test_signed_16_bits_go_through_a_window_below_zero(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.array([[-2000, -160, 240, 3000]], np.int16))
     assert read_image(tmp_path / "a.tif", (-160, 240))[0, :, 0].tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int16, np.dtype(">i2")])
+def test_every_value_goes_through_the_window_as_exact_arithmetic_takes_it(dtype):
+    info = np.iinfo(dtype)
+    values = np.arange(info.min, info.max + 1).reshape(2, -1)
+    lo, hi = info.min + 5, info.max - 90
+    expected = (2 * 255 * (np.clip(values, lo, hi) - lo) + (hi - lo)) // (2 * (hi - lo))
+    shown = as_rgb(Raster(values.astype(dtype), 16), (lo, hi))
+    np.testing.assert_array_equal(shown[..., 1], expected)
+
+
+def test_16_bits_become_8_in_little_memory():
+    raster = Raster(np.zeros((1000, 1000), np.uint16), 16)
+    tracemalloc.start()
+    as_rgb(raster, (0, 1000))
+    assert tracemalloc.get_traced_memory()[1] < 10 * raster.pixels.size
+    tracemalloc.stop()
+
+
+def test_whole_numbers_of_64_bits_go_through_the_window_unwrapped():
+    values = np.array([[0, 255, 2**63 + 5, 2**64 - 1]], np.uint64)
+    assert as_rgb(Raster(values, 64), (0, 255))[0, :, 0].tolist() == [0, 255, 255, 255]
 
 
 def test_16_bit_without_a_window_is_refused_with_its_range(tmp_path):

@@ -11,6 +11,7 @@ from PIL import Image
 from textdiff.errors import DataError
 from textdiff.pipeline import decoding
 from textdiff.pipeline.images import read_image, read_mask
+from textdiff.pipeline.regions import open_image
 
 
 @pytest.fixture
@@ -111,6 +112,46 @@ def test_floats_and_many_channels_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "b.tif", five, photometric="minisblack", planarconfig="contig")
     with pytest.raises(DataError, match="has 5 channels; save it as grey, RGB or RGBA"):
         read_image(tmp_path / "b.tif")
+
+
+def test_many_planes_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    planes = np.zeros((200, 16, 16), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="minisblack", planarconfig="separate")
+    with pytest.raises(DataError, match="has 200 channels; save it as grey, RGB or RGBA"):
+        open_image(tmp_path / "a.tif")
+
+
+def test_a_jpeg_strip_that_ends_within_the_picture_is_refused(tmp_path, rgb):
+    options = {"photometric": "ycbcr", "compression": "jpeg"}
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, rgb, **options)
+    expected = read_image(path)
+    with tifffile.TiffFile(path) as tiff:
+        (strip,) = (segment for segment, _ in tiff.filehandle.read_segments(*_strips(tiff.pages[0])))
+    for ending in (b"\0", b"\xff\0\0"):  # as some writers pad
+        tifffile.imwrite(path, iter([strip + ending]), shape=rgb.shape, dtype=rgb.dtype, **options)
+        np.testing.assert_array_equal(read_image(path), expected)
+    tifffile.imwrite(path, iter([strip[:-40]]), shape=rgb.shape, dtype=rgb.dtype, **options)
+    with pytest.raises(DataError, match=r"a\.tif is truncated: its tile or strip 0 ends within the picture"):
+        read_image(path)
+
+
+def _strips(page):
+    return page.dataoffsets, page.databytecounts
+
+
+def test_more_rows_than_strips_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((64, 8), np.uint8), rowsperstrip=16)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(128)
+    with pytest.raises(DataError, match=r"a\.tif is broken: 4 tiles or strips for \(8, 1\)"):
+        open_image(tmp_path / "a.tif")
+
+
+def test_what_tifffile_remarks_is_not_heard(tmp_path, caplog):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint8), extratags=[(42113, "s", 0, "none", True)])
+    read_image(tmp_path / "a.tif")
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])

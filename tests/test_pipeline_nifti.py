@@ -98,8 +98,12 @@ def test_masks_may_be_stored_as_floats_of_whole_numbers(tmp_path):
     mask = read_mask(path)
     assert mask.dtype.kind == "i"
     assert mask[:, 0].tolist() == [3, 0]
-    with pytest.raises(DataError, match=r"b\.nii holds values that are not whole numbers; save the mask as integers"):
+    with pytest.raises(
+        DataError, match=r"b\.nii holds values that are not whole numbers .*; save the mask as integers"
+    ):
         read_mask(write(tmp_path / "b.nii", np.array([[[0], [0.5]]])))
+    with pytest.raises(DataError, match=r"c\.nii holds values that are not whole numbers \(below 2\*\*31\); save the"):
+        read_mask(write(tmp_path / "c.nii", np.array([[[0], [1e30]]])))
 
 
 def test_values_that_are_no_numbers_are_refused(tmp_path):
@@ -155,6 +159,15 @@ def test_a_volume_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     assert read_mask(tmp_path / "a.nii#1")[0, 0] == 21
 
 
+def test_what_nibabel_remarks_is_not_heard(tmp_path, caplog):
+    path = write(tmp_path / "a.nii", VOLUME)
+    content = bytearray(path.read_bytes())
+    content[254:256] = (206).to_bytes(2, "little")  # sform_code
+    path.write_bytes(content)
+    read_mask(tmp_path / "a.nii#0")
+    assert not caplog.records
+
+
 def test_without_the_extra_it_is_named(tmp_path, monkeypatch):
     path = write(tmp_path / "a.nii.gz", VOLUME)
     monkeypatch.setitem(sys.modules, "nibabel", None)
@@ -174,6 +187,15 @@ def test_a_volume_is_unpacked_once_for_its_slices(tmp_path, monkeypatch):
     assert unpacked == [path]
     write(path, VOLUME + np.int16(100))
     assert read_mask(tmp_path / "a.nii.gz#0")[0, 0] == 120
+
+
+@pytest.mark.parametrize(("n_bytes", "n_kept"), [(2**30, 2), (500, 1)])
+def test_unpacked_volumes_are_kept_within_a_limit(tmp_path, monkeypatch, n_bytes, n_kept):
+    monkeypatch.setattr(nifti, "MAX_KEPT_BYTES", n_bytes)
+    monkeypatch.setattr(nifti, "_kept", {})
+    for name in ("a.nii.gz", "b.nii.gz"):
+        read_mask(write(tmp_path / name, VOLUME).with_name(f"{name}#0"))
+    assert [path for path, *_ in nifti._kept] == [tmp_path / name for name in ("a.nii.gz", "b.nii.gz")][-n_kept:]
 
 
 @pytest.fixture
@@ -220,6 +242,32 @@ def test_masks_that_lie_elsewhere_are_a_problem(scans):
     write(scans / "b_mask.nii.gz", np.zeros((2, 3, 4), np.uint8), np.diag([1.0, 1.0, 1.02, 1.0]))
     (problem,) = check_data(scans, (0, 9)).problems
     assert "b_mask.nii.gz#0 does not lie where its image b.nii.gz#0 does (their affines differ)" in problem
+
+
+BIG = np.diag([0.7, 0.7, 1.0, 1.0]) + np.array([[0, 0, 0, -180]] * 2 + [[0, 0, 0, -900]] + [[0] * 4])
+ANGLE = np.array([[np.cos(0.01), -np.sin(0.01)], [np.sin(0.01), np.cos(0.01)]])
+
+
+def changed(part, by):
+    affine = BIG.copy()
+    affine[part] = by(affine[part])
+    return affine
+
+
+@pytest.mark.parametrize(
+    ("affine", "expected"),
+    [
+        (BIG.astype(np.float32), False),
+        (changed((2, 3), lambda z: z + 0.005), False),
+        (changed((2, 3), lambda z: z + 0.09), True),
+        (changed((0, 0), lambda x: x * 0.709 / 0.7), True),
+        (changed((slice(2), slice(2)), lambda square: ANGLE @ square), True),
+    ],
+)
+def test_places_are_compared_over_the_whole_volume(tmp_path, affine, expected):
+    values = np.zeros((512, 512, 1), np.uint8)
+    image, mask = write(tmp_path / "a.nii", values, BIG), write(tmp_path / "b.nii", values, affine)
+    assert nifti.misplaced(image, mask) is expected
 
 
 def test_volumes_that_are_missing_are_a_problem(scans):

@@ -91,6 +91,17 @@ def test_a_folder_is_segmented_with_a_table_of_texts(prediction, extraction, tmp
     assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
 
 
+def test_the_record_says_of_each_mask_what_it_is_of(prediction, extraction):
+    images = extraction.data.parent
+    predict(replace(prediction, images=images / "val0.png", text="the nuclei are round", probabilities=True))
+    predict(replace(prediction, images=images / "val1.png", text="not malignant"))
+    predict(replace(prediction, images=images / "val0.png", text=None))
+    record = json.loads((prediction.out / "predictions.json").read_bytes())["masks"]
+    assert {name: about["text"] for name, about in record.items()} == {"val0": None, "val1": "not malignant"}
+    assert {about["run"] for about in record.values()} == {str(prediction.run.resolve())}
+    assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
+
+
 def test_the_python_api_takes_pixels_and_refuses_what_is_no_image(run):
     segmenter = Segmenter.load(run, device="cpu")
     image = np.full((30, 10, 3), 40, np.uint8)

@@ -64,7 +64,7 @@ class Tall:
         self.tops, self.heights = [], []
 
     def read(self, top, left, height, width):
-        assert (left, width) == (0, 24)
+        assert left + width <= 24
         self.tops.append(top)
         self.heights.append(height)
         y = (np.arange(top, top + height) % 256).astype(np.uint8)[:, None, None]
@@ -112,7 +112,7 @@ def test_views_of_tiles_are_predicted_as_they_were_cached(tiled_run, extraction,
     assert batches[:3] == [["val0@0,0", "val0@0,0~1"], ["val0@0,0~2", "val0@0,0~3"], ["val0@0,8", "val0@0,8~1"]]
 
 
-def test_a_large_image_is_read_and_finished_strip_by_strip(tiled_run):
+def test_a_large_image_is_read_tile_by_tile_and_finished_strip_by_strip(tiled_run):
     image = Tall()
     segmenter = Segmenter.load(tiled_run.run, device="cpu")
     [(request, bands)] = segmenter.segment([Request(image)])
@@ -122,7 +122,7 @@ def test_a_large_image_is_read_and_finished_strip_by_strip(tiled_run):
     assert max(image.tops) <= 20
     tops, heights = zip(*((top, band.shape[1]) for top, band in bands), strict=True)
     assert tops[:2] == (10, 20)
-    assert (first.shape[1] + sum(heights), set(image.heights), len(image.tops)) == (400, {16}, len(tops) + 1)
+    assert (first.shape[1] + sum(heights), set(image.heights), len(image.tops)) == (400, {16}, 2 * (len(tops) + 1))
 
 
 def test_small_images_share_a_forward_and_come_out_as_alone(extraction, tmp_path, batches):

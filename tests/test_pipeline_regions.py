@@ -144,6 +144,8 @@ def test_tiles_that_are_not_stored_are_black(tmp_path, rgb):
     whole = open_image(tmp_path / "a.tif").read_whole()
     assert whole[:32, :32].max() == 0
     assert (whole[32:] == 9).all()
+    write(tmp_path / "b.tif", iter([b"", tile, tile, tile]), **options, extratags=[(42113, "s", 0, "7", True)])
+    assert (open_image(tmp_path / "b.tif").read(0, 0, 32, 32) == 7).all()  # GDAL_NODATA
 
 
 # Only what is touched is read

@@ -1,13 +1,10 @@
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
-import openpyxl
 import pytest
-from PIL import Image
 
 from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.samples import IGNORE, Classes, check_data, read_dataset, scan_dataset
@@ -15,59 +12,17 @@ from textdiff.pipeline.samples import IGNORE, Classes, check_data, read_dataset,
 MONUSEG = Path(__file__).resolve().parents[2] / "shared" / "data" / "monuseg"
 
 
-def write_image(path, seed=0, size=(6, 8)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
-
-
-def write_mask(path, values=(0, 255), size=(6, 8)):
-    """A mask whose pixels go through `values` in turn."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.resize(np.array(values, np.uint8), size)).save(path)
-
-
-def write_table(path, rows):
-    book = openpyxl.Workbook()
-    for row in rows:
-        book.active.append(row)
-    book.save(path)
-
-
-@pytest.fixture
-def lvit(tmp_path):
-    """Two training samples and one of each other split, in LViT's layout."""
-    root = tmp_path / "data"
-    for i, (folder, names) in enumerate({"Train": "ab", "Val": "c", "Test": "d"}.items()):
-        for j, name in enumerate(names):
-            write_image(root / f"{folder}_Folder" / "img" / f"{name}.png", seed=10 * i + j)
-            write_mask(root / f"{folder}_Folder" / "labelcol" / f"{name}.png")
-        rows = [(f"{name}.png", f"text of {name}") for name in names]
-        write_table(root / f"{folder}_Folder" / f"{folder}_text.xlsx", [("Image", "Description"), *rows])
-    return root
-
-
-def problems_of(data, window=None):
-    return scan_dataset(data, window)[1]
-
-
-def assert_one_problem(data, pattern):
-    problems = problems_of(data)
-    assert len(problems) == 1, problems
-    assert re.search(pattern, problems[0]), problems[0]
-    assert "\n" not in problems[0]
-
-
 # What single files say
 
 
 @pytest.mark.parametrize("kind", ["img", "labelcol"])
-def test_truncated_file(lvit, kind):
+def test_truncated_file(lvit, kind, assert_one_problem):
     path = lvit / "Train_Folder" / kind / "a.png"
     path.write_bytes(path.read_bytes()[:-30])
     assert_one_problem(lvit, rf"{kind}/a\.png is truncated or broken")
 
 
-def test_16_bit_images_need_a_window(lvit):
+def test_16_bit_images_need_a_window(lvit, problems_of, assert_one_problem):
     path = lvit / "Val_Folder" / "img" / "c.png"
     path.write_bytes(imagecodecs.png_encode(np.full((6, 8), 900, np.uint16)))
     assert_one_problem(lvit, r"img/c\.png holds 16 bit values \(900 to 900\); say with an intensity window")
@@ -76,7 +31,7 @@ def test_16_bit_images_need_a_window(lvit):
         scan_dataset(lvit, (5, 5))
 
 
-def test_undeclared_mask_values(lvit):
+def test_undeclared_mask_values(lvit, write_mask, assert_one_problem):
     write_mask(lvit / "Train_Folder" / "labelcol" / "a.png", (0, 255, 3, 4, 5, 6, 7, 8))
     assert_one_problem(
         lvit,
@@ -85,19 +40,19 @@ def test_undeclared_mask_values(lvit):
     )
 
 
-def test_jpeg_masks_are_told_why(lvit):
+def test_jpeg_masks_are_told_why(lvit, write_mask, assert_one_problem):
     folder = lvit / "Train_Folder" / "labelcol"
     (folder / "a.png").unlink()
     write_mask(folder / "a.jpg", (0, 255, 255))
     assert_one_problem(lvit, r"labelcol/a\.jpg holds undeclared values .*; JPEG invents values, save masks as PNG$")
 
 
-def test_a_mask_of_the_other_binary_kind_is_a_problem(lvit):
+def test_a_mask_of_the_other_binary_kind_is_a_problem(lvit, write_mask, assert_one_problem):
     write_mask(lvit / "Train_Folder" / "labelcol" / "a.png", (0, 1))
     assert_one_problem(lvit, r"labelcol/a\.png holds undeclared values 1 \(known: 0, 255\)")
 
 
-def test_empty_masks_are_one_warning(lvit):
+def test_empty_masks_are_one_warning(lvit, write_mask):
     write_mask(lvit / "Train_Folder" / "labelcol" / "a.png", (0,))
     write_mask(lvit / "Val_Folder" / "labelcol" / "c.png", (0,))
     assert read_dataset(lvit).warnings == ("2 of 4 masks hold only background: a, c",)
@@ -110,7 +65,7 @@ def declare(root, declared):
     (root / "classes.json").write_text(declared if isinstance(declared, str) else json.dumps(declared))
 
 
-def test_declared_classes_and_ignore(lvit):
+def test_declared_classes_and_ignore(lvit, write_mask):
     declare(lvit, {"classes": {"7": "tumour", "0": "background"}, "ignore": 255})
     write_mask(lvit / "Train_Folder" / "labelcol" / "a.png", (0, 7, 255))
     write_mask(lvit / "Train_Folder" / "labelcol" / "b.png", (255,))
@@ -144,13 +99,13 @@ def test_a_class_without_a_pixel_is_a_warning(lvit):
         ({"classes": {"0": "a", "1": "b"}, "ignore": 1}, '"ignore" is 1, which is a class too'),
     ],
 )
-def test_malformed_classes_say_what_was_expected(lvit, declared, said):
+def test_malformed_classes_say_what_was_expected(lvit, declared, said, assert_one_problem):
     declare(lvit, declared)
     assert_one_problem(lvit, rf"classes\.json.*{said}.*; expected \{{\"classes\": \{{\"0\": \"background\"")
 
 
 @pytest.mark.parametrize("foreground", [1, 255])
-def test_binary_masks_need_no_declaration(lvit, foreground):
+def test_binary_masks_need_no_declaration(lvit, foreground, write_mask):
     for path in lvit.glob("*_Folder/labelcol/*.png"):
         write_mask(path, (0, foreground, foreground))
     classes = read_dataset(lvit).classes
@@ -175,7 +130,7 @@ def test_classes_survive_json():
 # The whole
 
 
-def test_everything_is_reported_at_once(lvit):
+def test_everything_is_reported_at_once(lvit, write_mask, problems_of):
     folder = lvit / "Train_Folder"
     (folder / "labelcol" / "a.png").unlink()
     (lvit / "Val_Folder" / "img" / "c.png").write_bytes(b"")
@@ -186,7 +141,7 @@ def test_everything_is_reported_at_once(lvit):
     assert [s.id for s in scan_dataset(lvit)[0].samples] == ["a", "b", "d"]  # c's image cannot be used
 
 
-def test_one_id_in_two_folders(lvit):
+def test_one_id_in_two_folders(lvit, write_table, assert_one_problem):
     folder = lvit / "Val_Folder"
     for kind in ("img", "labelcol"):
         (folder / kind / "c.png").rename(folder / kind / "a.png")
@@ -206,7 +161,7 @@ def test_paths_that_hold_no_data(lvit, tmp_path):
         scan_dataset(lvit)
 
 
-def test_report(lvit):
+def test_report(lvit, write_image, write_mask):
     declare(lvit, {"classes": {"0": "background", "255": "nuclei"}, "ignore": 9})
     write_mask(lvit / "Train_Folder" / "labelcol" / "a.png", (0, 9, 9, 9))
     write_image(lvit / "Test_Folder" / "img" / "d.png", size=(5, 8))

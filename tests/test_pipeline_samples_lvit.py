@@ -2,53 +2,9 @@ import re
 from hashlib import sha256
 
 import numpy as np
-import openpyxl
 import pytest
-from PIL import Image
 
 from textdiff.pipeline.samples import Sample, read_dataset, scan_dataset
-
-
-def write_image(path, seed=0, size=(6, 8)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
-
-
-def write_mask(path, values=(0, 255), size=(6, 8)):
-    """A mask whose pixels go through `values` in turn."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.resize(np.array(values, np.uint8), size)).save(path)
-
-
-def write_table(path, rows):
-    book = openpyxl.Workbook()
-    for row in rows:
-        book.active.append(row)
-    book.save(path)
-
-
-@pytest.fixture
-def lvit(tmp_path):
-    """Two training samples and one of each other split, in LViT's layout."""
-    root = tmp_path / "data"
-    for i, (folder, names) in enumerate({"Train": "ab", "Val": "c", "Test": "d"}.items()):
-        for j, name in enumerate(names):
-            write_image(root / f"{folder}_Folder" / "img" / f"{name}.png", seed=10 * i + j)
-            write_mask(root / f"{folder}_Folder" / "labelcol" / f"{name}.png")
-        rows = [(f"{name}.png", f"text of {name}") for name in names]
-        write_table(root / f"{folder}_Folder" / f"{folder}_text.xlsx", [("Image", "Description"), *rows])
-    return root
-
-
-def problems_of(data, window=None):
-    return scan_dataset(data, window)[1]
-
-
-def assert_one_problem(data, pattern):
-    problems = problems_of(data)
-    assert len(problems) == 1, problems
-    assert re.search(pattern, problems[0]), problems[0]
-    assert "\n" not in problems[0]
 
 
 def test_lvit_samples(lvit):
@@ -77,7 +33,7 @@ def test_lvit_samples(lvit):
 
 @pytest.mark.parametrize("mask_name", ["mask_a", "a_mask", "a"])
 @pytest.mark.parametrize("text_name", ["a.png", "a", "{mask}.png", "{mask}"])
-def test_masks_and_texts_go_by_any_of_their_names(lvit, mask_name, text_name):
+def test_masks_and_texts_go_by_any_of_their_names(lvit, mask_name, text_name, write_table):
     folder = lvit / "Train_Folder"
     (folder / "labelcol" / "a.png").rename(folder / "labelcol" / f"{mask_name}.png")
     rows = [("image", "DESCRIPTION"), (text_name.format(mask=mask_name), "by name"), ("b", "text of b")]
@@ -94,7 +50,7 @@ def test_texts_may_come_from_a_csv_with_bom_and_semicolons(lvit):
     assert [s.text for s in read_dataset(lvit).samples[:2]] == ["Größere Kerne, dicht", "one; two"]
 
 
-def test_test_images_need_no_masks(lvit):
+def test_test_images_need_no_masks(lvit, assert_one_problem):
     (lvit / "Test_Folder" / "labelcol" / "d.png").unlink()
     assert_one_problem(lvit, r"img/d\.png has no mask; expected .*labelcol/d\.png")
     (lvit / "Test_Folder" / "labelcol").rmdir()
@@ -102,69 +58,69 @@ def test_test_images_need_no_masks(lvit):
     assert (sample.mask, sample.mask_digest) == (None, None)
 
 
-def test_a_folder_without_masks_is_one_problem(lvit):
+def test_a_folder_without_masks_is_one_problem(lvit, assert_one_problem):
     for mask in (lvit / "Train_Folder" / "labelcol").iterdir():
         mask.unlink()
     (lvit / "Train_Folder" / "labelcol").rmdir()
     assert_one_problem(lvit, r"Train_Folder/labelcol does not exist; expected a mask there for each of 2 images")
 
 
-def test_missing_mask(lvit):
+def test_missing_mask(lvit, assert_one_problem):
     (lvit / "Train_Folder" / "labelcol" / "b.png").unlink()
     assert_one_problem(lvit, r"Train_Folder/img/b\.png has no mask; expected .*labelcol/b\.png$")
 
 
-def test_extra_mask(lvit):
+def test_extra_mask(lvit, write_mask, assert_one_problem):
     write_mask(lvit / "Train_Folder" / "labelcol" / "z.png")
     assert_one_problem(lvit, r"labelcol/z\.png belongs to no image in .*img; remove it")
 
 
-def test_two_masks_for_one_image(lvit):
+def test_two_masks_for_one_image(lvit, write_mask, assert_one_problem):
     write_mask(lvit / "Train_Folder" / "labelcol" / "mask_a.png")
     assert_one_problem(lvit, r"img/a\.png has 2 masks \(a\.png, mask_a\.png\); keep one")
 
 
-def test_mask_of_another_size(lvit):
+def test_mask_of_another_size(lvit, write_mask, assert_one_problem):
     write_mask(lvit / "Train_Folder" / "labelcol" / "a.png", size=(6, 7))
     assert_one_problem(lvit, r"labelcol/a\.png is 6 x 7 \(height x width\), its image a\.png is 6 x 8; save the mask")
 
 
-def test_text_without_image(lvit):
+def test_text_without_image(lvit, write_table, assert_one_problem):
     rows = [("Image", "Description"), ("a.png", "x"), ("b.png", "y"), ("z.png", "z")]
     write_table(lvit / "Train_Folder" / "Train_text.xlsx", rows)
     assert_one_problem(lvit, r"Train_text\.xlsx row 4: 'z\.png' is no image or mask here; add the image or remove")
 
 
-def test_image_without_text(lvit):
+def test_image_without_text(lvit, write_table, assert_one_problem):
     write_table(lvit / "Train_Folder" / "Train_text.xlsx", [("Image", "Description"), ("b.png", "y")])
     assert_one_problem(lvit, r"Train_text\.xlsx has no row for .*img/a\.png; add one")
 
 
-def test_empty_text(lvit):
+def test_empty_text(lvit, write_table, assert_one_problem):
     rows = [("Image", "Description"), ("a.png", "  "), ("b.png", "y")]
     write_table(lvit / "Train_Folder" / "Train_text.xlsx", rows)
     assert_one_problem(lvit, r"Train_text\.xlsx row 2: empty text for 'a\.png'; write a Description")
 
 
-def test_duplicate_rows_by_whatever_name(lvit):
+def test_duplicate_rows_by_whatever_name(lvit, write_table, assert_one_problem):
     rows = [("Image", "Description"), ("a.png", "x"), ("b.png", "y"), ("a", "again")]
     write_table(lvit / "Train_Folder" / "Train_text.xlsx", rows)
     assert_one_problem(lvit, r"row 4: 'a' has a text in row 2 already; keep one")
     assert scan_dataset(lvit)[0].samples[0].text == "x"
 
 
-def test_a_text_table_without_its_columns_is_one_problem(lvit):
+def test_a_text_table_without_its_columns_is_one_problem(lvit, write_table, assert_one_problem):
     write_table(lvit / "Train_Folder" / "Train_text.xlsx", [("File", "Description"), ("a.png", "x")])
     assert_one_problem(lvit, r"missing columns 'image'; found 'file', 'description'; add them to the header")
 
 
-def test_other_columns_of_texts_are_a_warning(lvit):
+def test_other_columns_of_texts_are_a_warning(lvit, write_table):
     rows = [("Image", "Description", "Rater"), ("a.png", "x", "1"), ("b.png", "y", "2")]
     write_table(lvit / "Train_Folder" / "Train_text.xlsx", rows)
     assert re.search(r"Train_text\.xlsx: columns 'rater' are not used", read_dataset(lvit).warnings[0])
 
 
-def test_two_text_tables(lvit):
+def test_two_text_tables(lvit, assert_one_problem):
     (lvit / "Train_Folder" / "new_text.csv").write_text("Image,Description\na.png,x\nb.png,y\n")
     assert_one_problem(lvit, r"Train_Folder holds Train_text\.xlsx, new_text\.csv; keep one table of texts")
 
@@ -176,24 +132,24 @@ def test_no_text_table_is_a_warning(lvit):
     assert re.search(r"Train_Folder holds no \*_text\.xlsx or \*_text\.csv", dataset.warnings[0])
 
 
-def test_a_lock_file_of_a_spreadsheet_is_no_table(lvit):
+def test_a_lock_file_of_a_spreadsheet_is_no_table(lvit, problems_of):
     (lvit / "Train_Folder" / "~$Train_text.xlsx").write_bytes(b"lock")
     assert problems_of(lvit) == ()
 
 
-def test_a_broken_text_table(lvit):
+def test_a_broken_text_table(lvit, assert_one_problem):
     (lvit / "Train_Folder" / "Train_text.xlsx").write_bytes(b"PK\x03\x04 and then nothing")
     assert_one_problem(lvit, r"Train_text\.xlsx cannot be read as XLSX \(BadZipFile: .*\); save it anew")
 
 
-def test_no_images(lvit):
+def test_no_images(lvit, write_table, assert_one_problem):
     for path in (lvit / "Val_Folder" / "img" / "c.png", lvit / "Val_Folder" / "labelcol" / "c.png"):
         path.unlink()
     write_table(lvit / "Val_Folder" / "Val_text.xlsx", [("Image", "Description")])
     assert_one_problem(lvit, r"Val_Folder/img holds no images; put them there, or remove Val_Folder")
 
 
-def test_names_that_cannot_be_ids(lvit):
+def test_names_that_cannot_be_ids(lvit, write_table, assert_one_problem):
     folder = lvit / "Train_Folder"
     for kind in ("img", "labelcol"):
         (folder / kind / "a.png").rename(folder / kind / "a (1).png")
@@ -208,7 +164,7 @@ def test_names_that_cannot_be_ids(lvit):
         (["Image,Description,,", "a.png,small,,", "b,y, z,"], "row 3: 4 cells under 2 columns; put quotes"),
     ],
 )
-def test_commas_without_quotes_do_not_cut_texts(lvit, lines, said):
+def test_commas_without_quotes_do_not_cut_texts(lvit, lines, said, problems_of):
     (lvit / "Train_Folder" / "Train_text.xlsx").unlink()
     (lvit / "Train_Folder" / "Train_text.csv").write_text("\n".join(lines))
     assert said in problems_of(lvit)[0]
@@ -217,7 +173,7 @@ def test_commas_without_quotes_do_not_cut_texts(lvit, lines, said):
 # The presets' data, as published
 
 
-def test_monuseg_as_published(tmp_path):
+def test_monuseg_as_published(tmp_path, write_image, write_mask, write_table):
     """Images are TIFF, masks PNG, and texts go by the mask's file name; here the test folder has no masks yet."""
     names = {"train": ("TCGA-18-5592-01Z-00-DX1", "TCGA-A7.x 2"), "test": ("TCGA-2Z-A9J9-01A-01-TS1",)}
     for seed, (split, stems) in enumerate(names.items()):
@@ -234,7 +190,7 @@ def test_monuseg_as_published(tmp_path):
     ]
 
 
-def test_qata_as_published(tmp_path):
+def test_qata_as_published(tmp_path, write_image, write_mask, write_table):
     """Masks are called `mask_NAME.png`, and so are the rows of the texts; strays of file managers stand about."""
     names = ["covid_1", "sub-S03047_ses-E07985_run-1_bp-chest_vp-ap_dx"]
     for seed, folder in enumerate(("Train_Folder", "Val_Folder")):
@@ -255,7 +211,7 @@ def test_qata_as_published(tmp_path):
     assert all("columns '' are not used" in warning for warning in dataset.warnings)
 
 
-def test_a_stray_mask_name_of_another_suffix_still_finds_its_image(lvit):
+def test_a_stray_mask_name_of_another_suffix_still_finds_its_image(lvit, write_table):
     folder = lvit / "Train_Folder"
     write_table(folder / "Train_text.xlsx", [("Image", "Description"), ("a_mask.TIF", "x"), ("mask_b", "y")])
     assert [sample.text for sample in read_dataset(lvit).samples[:2]] == ["x", "y"]

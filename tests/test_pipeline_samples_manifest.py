@@ -1,35 +1,12 @@
-import re
-
-import numpy as np
-import openpyxl
 import pytest
-from PIL import Image
 
-from textdiff.pipeline.samples import check_data, read_dataset, scan_dataset
+from textdiff.pipeline.samples import check_data, read_dataset
 
 HEADER = "id,image,mask,text,split,group"
 
 
-def write_image(path, seed=0, size=(6, 8)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
-
-
-def write_mask(path, values=(0, 255), size=(6, 8)):
-    """A mask whose pixels go through `values` in turn."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.resize(np.array(values, np.uint8), size)).save(path)
-
-
-def write_table(path, rows):
-    book = openpyxl.Workbook()
-    for row in rows:
-        book.active.append(row)
-    book.save(path)
-
-
 @pytest.fixture
-def manifest(tmp_path):
+def manifest(tmp_path, write_image, write_mask):
     """A manifest of two samples; returns a function that writes other rows instead."""
     root = tmp_path / "data"
     for i, name in enumerate("abc"):
@@ -43,17 +20,6 @@ def manifest(tmp_path):
 
     write("a,images/a.png,masks/a.png,round nuclei,train,p1", "b,images/b.png,,,val,p2")
     return write
-
-
-def problems_of(data, window=None):
-    return scan_dataset(data, window)[1]
-
-
-def assert_one_problem(data, pattern):
-    problems = problems_of(data)
-    assert len(problems) == 1, problems
-    assert re.search(pattern, problems[0]), problems[0]
-    assert "\n" not in problems[0]
 
 
 def test_manifest_samples(manifest, tmp_path):
@@ -72,7 +38,7 @@ def test_manifest_samples(manifest, tmp_path):
         ]
 
 
-def test_manifest_as_xlsx_without_group(manifest):
+def test_manifest_as_xlsx_without_group(manifest, write_table):
     path = manifest().parent / "my.xlsx"
     write_table(path, [("ID", "Image", "Mask", "Text", "Split"), (12, "images/a.png", None, "x", "validation")])
     (sample,) = read_dataset(path).samples
@@ -99,7 +65,7 @@ def test_manifest_as_xlsx_without_group(manifest):
         ("x,images/a.png,,,val,", r"the same image is in more than one split: .*a\.png \(train\), .*a\.png \(val\)"),
     ],
 )
-def test_one_wrong_row(manifest, row, said):
+def test_one_wrong_row(manifest, row, said, assert_one_problem):
     assert_one_problem(manifest("a,images/a.png,masks/a.png,,train,p1", row), said)
 
 
@@ -108,20 +74,20 @@ def test_one_image_may_stand_twice_in_a_split_with_other_texts(manifest):
     assert [s.text for s in read_dataset(path).samples] == ["spindle", "round"]
 
 
-def test_a_copy_under_another_name_in_another_split(manifest):
+def test_a_copy_under_another_name_in_another_split(manifest, assert_one_problem):
     path = manifest("a,images/a.png,,,train,", "b,images/b.png,,,test,")
     (path.parent / "images/b.png").write_bytes((path.parent / "images/a.png").read_bytes())
     assert_one_problem(path, r"the same image is in more than one split: .*a\.png \(train\), .*b\.png \(test\)")
 
 
-def test_unknown_and_missing_columns(manifest):
+def test_unknown_and_missing_columns(manifest, problems_of):
     path = manifest("a,images/a.png,masks/a.png,train,p1", header="id,image,mask,split,patient")
     unknown, missing = problems_of(path)
     assert "unknown columns 'patient'; expected id, image, mask, text, split and optionally group" in unknown
     assert "missing columns 'text'; found 'id', 'image', 'mask', 'split', 'patient'; add them" in missing
 
 
-def test_tables_that_cannot_be_read(manifest):
+def test_tables_that_cannot_be_read(manifest, assert_one_problem):
     path = manifest()
     assert_one_problem(path, "manifest.csv lists no images; write one row for each sample")
     assert_one_problem(manifest(header="id,id,image"), "more than one column named 'id'; keep one")

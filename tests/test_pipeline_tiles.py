@@ -81,17 +81,17 @@ def test_what_is_beyond_the_border_is_mirrored_or_filled():
     assert pad_to_tile(mirrored_tile := np.array(mirrored, np.uint8), 4, 255).tolist() == mirrored_tile.tolist()
 
 
-def test_a_row_of_tiles_is_read_at_once_and_nothing_beyond_the_image():
+def test_tiles_are_read_one_by_one_and_nothing_beyond_the_image():
     pixels = np.random.default_rng(0).integers(0, 255, (6, 7, 3), dtype=np.uint8)
     source = Recorded(pixels)
     offsets = tile_offsets((6, 7), 4, 1)
     tiles = list(cut_tiles(source, offsets, 4))
-    assert source.read_of == [(0, 0, 4, 7), (2, 0, 4, 7)]
+    assert source.read_of == [(0, 0, 4, 4), (0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 4, 4)]
     for (y, x), tile in zip(offsets, tiles, strict=True):
         np.testing.assert_array_equal(tile, pixels[y : y + 4, x : x + 4])
     small = Recorded(pixels[:3])
     [first, _] = cut_tiles(small, tile_offsets((3, 7), 4, 1), 4)
-    assert small.read_of == [(0, 0, 3, 7)]
+    assert small.read_of == [(0, 0, 3, 4), (0, 3, 3, 4)]
     np.testing.assert_array_equal(first[3], pixels[2, :4])
 
 

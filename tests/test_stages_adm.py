@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import UNet2DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor
 
 from textdiff.stages.adm import ADMUNet2DModel
 from textdiff.stages.decoder import TruncatedUNet
@@ -79,10 +80,17 @@ def test_the_width_of_a_head_is_each_levels_own(noisy):
     parts = [*model.down_blocks, model.mid_block, *model.up_blocks]
     heads = [[attention.heads for attention in getattr(part, "attentions", ())] for part in parts]
     assert heads == [[2], [], [2], [2], [2, 2], [], [2, 2]]
-    assert model.mid_block.attentions[0].scale == pytest.approx(32**-0.5)
     other = make(attention_head_dim=(16, None, 32, 32, 32, None, 32))  # one head in the last level
     other.load_state_dict(model.state_dict())
     assert not torch.allclose(model(noisy, 5).sample, other(noisy, 5).sample)
+
+
+def test_attention_without_torchs_own_kernel_is_scaled_by_the_same_width(noisy):
+    model = make()
+    fused = model(noisy, 5).sample
+    for attention in (module for module in model.modules() if isinstance(module, Attention)):
+        attention.set_processor(AttnProcessor())
+    assert torch.allclose(model(noisy, 5).sample, fused, atol=1e-5)
 
 
 def test_the_embedding_is_a_quarter_of_its_setting_wide():

@@ -119,3 +119,12 @@ def test_the_pixels_of_a_fit_do_not_depend_on_the_batch():
     assert alone.min() >= 900
     assert not torch.equal(choose_fit_pixels(images[1:], ["b"], 40, 6, 150), alone)
     assert len(choose_fit_pixels(images[:, :4, :5], ["a", "b"], 40, 6, 50)) == 2 * 20
+
+
+def test_a_projection_from_the_disk_gives_the_same_bits():
+    generator = torch.Generator().manual_seed(0)
+    fitted = fit_projection(torch.randn(500, 96, generator=generator), 16)
+    restored = Projection.from_rows(torch.from_numpy(fitted.to_rows().numpy().copy()))
+    x = torch.randn(2, 33, 17, 96, generator=generator)
+    assert torch.equal(restored.apply(x), fitted.apply(x))
+    assert fitted.components.is_contiguous()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from textdiff.stages.guided_architecture import Architecture, infer_architecture
 from textdiff.stages.guided_diffusion import (
     convert_checkpoint,
     empty_model,
-    load_guided_diffusion,
     noise_schedule,
 )
 from textdiff.stages.guided_settings import Settings, settle
@@ -293,8 +293,9 @@ def test_the_reference_is_guided_diffusion():
 def test_every_decoder_block_and_the_output_are_those_of_guided_diffusion():
     golden = load_file(FIXTURES / "adm_tiny" / "golden.safetensors")
     path = FIXTURES / "adm_tiny" / "weights.safetensors"
-    model, scheduler = load_guided_diffusion("x", path, FIXTURES / "adm_tiny" / "config.json")
-    frozen = FrozenUNet(model, scheduler.alphas_cumprod, "epsilon", digest="", source="x")
+    converted = convert_checkpoint("x", path, FIXTURES / "adm_tiny" / "config.json")
+    model = converted.model
+    frozen = FrozenUNet(model, converted.scheduler.alphas_cumprod, "epsilon", digest="", source="x")
 
     noisy = add_noise(golden["image"], golden["noise"], TIMESTEPS, frozen.alphas_cumprod)
     recorded = UNetRecorder(frozen, range(9)).record(golden["image"], TIMESTEPS, golden["noise"])
@@ -336,11 +337,13 @@ def test_betas_are_guided_diffusions(schedule, n_steps):
     else:
         alpha_bar = [math.cos((step / n_steps + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(n_steps + 1)]
         expected = [min(1 - alpha_bar[step + 1] / alpha_bar[step], 0.999) for step in range(n_steps)]
-    scheduler = noise_schedule(SMALL, Settings("x", 16, 0, 0, False, schedule, n_steps, False, None))
+    settings = Settings("x", 16, 0, 0, False, schedule, n_steps, False, None)
+    scheduler = noise_schedule(SMALL, settings)
     assert scheduler.config.num_train_timesteps == n_steps
     assert torch.allclose(scheduler.betas.double(), torch.tensor(expected, dtype=torch.double), rtol=0, atol=1e-7)
     assert scheduler.config.variance_type == "learned_range"
     assert scheduler.config.prediction_type == "epsilon"
+    assert noise_schedule(SMALL, replace(settings, predicts_image=True)).config.prediction_type == "sample"
 
 
 SMALL = Architecture(3, 6, 32, (32, 64), 1, (False, True), True, "resnet", None)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from textdiff.errors import SourceError
-from textdiff.stages.guided_architecture import Architecture
-from textdiff.stages.guided_diffusion import empty_model, load_guided_diffusion
+from textdiff.stages.guided_architecture import Architecture, infer_architecture
+from textdiff.stages.guided_checkpoint import read_state
+from textdiff.stages.guided_diffusion import convert_checkpoint, empty_model
 from textdiff.stages.guided_settings import Settings
 from textdiff.stages.guided_tensors import expected_shapes
 
@@ -34,7 +37,7 @@ def load(tmp_path):
     def load(content, name="model.pt", **how):
         path = tmp_path / name
         save_file(content, path) if name.endswith(".safetensors") else torch.save(content, path, **how)
-        return load_guided_diffusion("guided-diffusion:model", path, config)[0]
+        return convert_checkpoint("guided-diffusion:model", path, config).model
 
     return load
 
@@ -127,6 +130,23 @@ def test_other_models_are_refused(state, load):
         load(narrow)
 
 
+def test_odd_tensors_are_no_architecture(state):
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    flat = {name: shape[:1] if "emb_layers" in name else shape for name, shape in shapes.items()}
+    with pytest.raises(SourceError, match=r"its time embedding is 0, where guided-diffusion's have multiples"):
+        infer_architecture("x", flat)
+    with pytest.raises(SourceError, match=r"its blocks are numbered up to 999999999, and it has"):
+        infer_architecture("x", {**shapes, "input_blocks.999999999.0.weight": (32,)})
+    # int() refuses more than 4300 digits: no block of this model, so one of the differences that are listed later
+    assert infer_architecture("x", {**shapes, f"input_blocks.{'9' * 5000}.0.weight": (32,)}) == ARCHITECTURE
+
+
+def test_blocks_without_numbers_are_no_architecture():
+    parts = ("time_embed", "input_blocks", "middle_block", "output_blocks", "out")
+    with pytest.raises(SourceError, match=r"no architecture of guided-diffusion explains its tensors"):
+        infer_architecture("x", {f"{part}.x.weight": (1,) for part in parts})
+
+
 class Stranger:
     pass
 
@@ -136,8 +156,21 @@ class Stranger:
     [
         ({"weight": torch.zeros(1)}, r"expected the state dict of a guided-diffusion UNet .*; it holds weight"),
         ([1, 2], r"it holds no named tensors"),
-        (Stranger(), r"cannot be read as tensors alone .*; fetch it again, or save its state dict"),
+        (
+            Stranger(),
+            r"^guided-diffusion:model: it is no checkpoint, or holds more than tensors; fetch it again, or save[^(]*$",
+        ),
         ({"input_blocks.0.0.weight": torch.zeros(1), "step": 3}, r"expected tensors alone .* also holds step"),
+        ({"input_blocks.0.0.weight": torch.zeros(1), 7: torch.zeros(1)}, r"tensors alone .* by name, .* also holds 7"),
+        (
+            {"a.input_blocks.0.0.weight": torch.zeros(1), "a.x": torch.zeros(1), "x": torch.zeros(1)},
+            r"it holds x both with and without 'a\.' before the name",
+        ),
+        (
+            {"input_blocks.0.0.weight": torch.zeros(1, dtype=torch.int8)},
+            r"expected plain floating-point weights; input_blocks.0.0.weight are of torch.int8",
+        ),
+        ({n: {"input_blocks.0.0.weight": torch.zeros(1)} for n in (0, 1)}, r"it holds several state dicts \(0, 1\)"),
         (
             {name: {"input_blocks.0.0.weight": torch.zeros(1)} for name in ("model", "ema")},
             r"it holds several state dicts \(model, ema\)",
@@ -154,13 +187,28 @@ def test_a_file_that_was_cut_short(tmp_path, load, state, name):
     load(state, name)
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(SourceError, match=r"x: it cannot be read as tensors alone"):
-        load_guided_diffusion("x", path, None)
+    with pytest.raises(SourceError, match=r"x: it is no checkpoint, or holds more than tensors"):
+        convert_checkpoint("x", path, None)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_whatever_is_wrong_with_its_bytes(tmp_path, load, recwarn, is_zip):
+    path, tensor = tmp_path / "model.pt", torch.zeros(4)
+    torch.save({"input_blocks.0.0.weight": tensor, "b": tensor}, path, _use_new_zipfile_serialization=is_zip)
+    content, rng = path.read_bytes(), random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(content[: rng.choice([len(content), rng.randrange(1, len(content))])])
+        for _ in range(rng.randrange(4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(SourceError, MemoryError):
+            read_state("x", path)
+    assert not recwarn.list
 
 
 def test_paths_that_are_no_checkpoint(tmp_path):
     with pytest.raises(SourceError, match=r"x: there is no such file; expected a checkpoint"):
-        load_guided_diffusion("x", tmp_path / "none.pt", None)
+        convert_checkpoint("x", tmp_path / "none.pt", None)
     (tmp_path / "model.onnx").touch()
     with pytest.raises(SourceError, match=r"x: a file of no known kind; expected \.pt, \.pth or \.safetensors"):
-        load_guided_diffusion("x", tmp_path / "model.onnx", None)
+        convert_checkpoint("x", tmp_path / "model.onnx", None)

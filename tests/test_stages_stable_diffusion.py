@@ -103,6 +103,8 @@ def test_the_same_pipeline_has_the_same_digest_wherever_it_lies_and_whatever_sam
     [
         ("unet/config.json", {"norm_eps": 1e-3}),
         ("unet/config.json", {"upcast_attention": True}),
+        ("unet/config.json", {"resnet_skip_time_act": True}),
+        ("unet/config.json", {"resnet_out_scale_factor": 2.0}),
         ("vae/config.json", {"scaling_factor": 0.2}),
         ("vae/config.json", {"shift_factor": 0.1}),
         ("text_encoder/config.json", {"hidden_act": "gelu"}),
@@ -199,6 +201,24 @@ def test_other_pipelines_are_refused_before_any_weights_are_read(folder, file, c
     alter(folder, file, **changes)
     drop_weights(folder)
     with pytest.raises(SourceError, match=message):
+        load_unet(f"stable-diffusion:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("unet/config.json", {"in_channels": "x"}),
+        ("unet/config.json", {"up_block_types": 3}),
+        ("vae/config.json", {"latent_channels": None}),
+        ("vae/config.json", {"scaling_factor": None}),
+        ("text_encoder/config.json", {"architectures": 3}),
+        ("text_encoder/config.json", {"num_attention_heads": 0}),
+        ("tokenizer/tokenizer_config.json", {"model_max_length": "x"}),
+    ],
+)
+def test_malformed_settings_are_the_sources_fault(folder, file, changes):
+    alter(folder, file, **changes)
+    with pytest.raises(SourceError, match="could not be loaded"):
         load_unet(f"stable-diffusion:{folder}")
 
 

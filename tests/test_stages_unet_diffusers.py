@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_weights_in_the_older_format_are_read_without_unpickling_code(tiny_unet,
     weights.unlink()
     assert load_unet(f"diffusers:{folder}").digest == load_unet(f"diffusers:{tiny_unet}").digest
     torch.save({"conv_in.weight": Path("not a tensor")}, weights.with_suffix(".bin"))
-    with pytest.raises(SourceError, match="could not be loaded"):
+    with pytest.raises(SourceError, match=r"loaded \(its weights are damaged, or hold more than tensors\)"):
         load_unet(f"diffusers:{folder}")
 
 
@@ -147,12 +148,26 @@ def altered(tiny_unet: Path, tmp_path: Path, file: str, changes: dict) -> Path:
         ),
         ("unet/config.json", {"add_attention": False}, "not fit its config.json: unexpected_keys mid_block.attention"),
         ("unet/config.json", {"block_out_channels": [8, 8, 32]}, "could not be loaded .*shape"),
+        ("unet/config.json", {"down_block_types": 3}, "could not be loaded"),
+        ("unet/config.json", {"block_out_channels": []}, "could not be loaded"),
+        ("unet/config.json", {"norm_num_groups": 0}, "could not be loaded"),
+        ("unet/config.json", {"time_embedding_type": "x"}, "could not be loaded"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 0}, "are not within 0 to 1; correct num_train"),
+        ("scheduler/scheduler_config.json", {"beta_end": 20}, "are not within 0 to 1; correct num_train"),
     ],
 )
 def test_models_that_are_something_else_are_refused(tiny_unet, tmp_path, file, changes, message):
     folder = altered(tiny_unet, tmp_path, file, changes)
     with pytest.raises(SourceError, match=message):
         load_unet(f"diffusers:{folder}")
+
+
+def test_only_the_error_is_told(tiny_unet, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
+    folder = altered(tiny_unet, tmp_path, "unet/config.json", {"add_attention": False})
+    with pytest.raises(SourceError, match="unexpected_keys"):
+        load_unet(f"diffusers:{folder}")
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""Manifests of other versions."""
+
+import json
+
+import pytest
+
+from textdiff.cache.manifest import read_journal, read_manifest
+from textdiff.cache.plan import plan_work, read_state
+from textdiff.cache.reader import FeatureReader
+from textdiff.cache.spec import FORMAT
+from textdiff.errors import CacheCorruptError, CacheError
+
+
+def test_a_newer_format_is_refused(tiny_cache):
+    path = tiny_cache / "manifest.json"
+    newer = f'"format": {FORMAT + 1}'
+    path.write_bytes(path.read_bytes().replace(f'"format": {FORMAT}'.encode(), newer.encode()))
+    with pytest.raises(CacheError, match=rf"format {FORMAT + 1}; this textdiff reads up to {FORMAT}: upgrade"):
+        read_manifest(tiny_cache)
+
+
+def test_format_1_is_read_with_what_it_lacks_filled_in(tiny_cache):
+    """What the first version wrote, made by taking away the fields that came later."""
+    path, reader = tiny_cache / "manifest.json", FeatureReader(tiny_cache)
+    manifest, table = (json.loads(file.read_bytes()) for file in (path, tiny_cache / "samples.json"))
+    for name in ("unet_config", "precision", "class_label", "condition", "pca", "tile", "tile_overlap"):
+        del manifest["features"][name]
+    for key in manifest["rows"]:
+        key and key.pop("text_digest")
+    del manifest["projections"]
+    for sample in table["samples"]:
+        del sample["parent"]
+    path.write_text(json.dumps({**manifest, "format": 1}))
+    (tiny_cache / "samples.json").write_text(json.dumps(table))
+    old = FeatureReader(tiny_cache)
+    assert (old.manifest, old.table) == (reader.manifest, reader.table)
+    state = read_state(tiny_cache, resume=False)
+    again = plan_work(state, state.features, [key for key in state.rows if key], state.block_shapes, (50, 150))
+    assert again.pending == ()
+
+
+def test_a_damaged_journal_is_named(tiny_cache):
+    (tiny_cache / "journal").mkdir()
+    (tiny_cache / "journal" / "units.jsonl").write_text('{"rows": [0]}\n')
+    with pytest.raises(CacheCorruptError, match=r"units\.jsonl: not a journal of finished units"):
+        read_journal(tiny_cache)
+
+
+def test_a_manifest_with_a_field_of_another_kind_is_named(tiny_cache):
+    path = tiny_cache / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "block_shapes": []}))
+    with pytest.raises(CacheCorruptError, match=r"manifest\.json: not a manifest"):
+        read_manifest(tiny_cache)
