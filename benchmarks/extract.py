@@ -1,6 +1,6 @@
 """What stage one costs around and inside the UNet: four measurements, each of ratios within one run.
 
-    python benchmarks/extract.py efficiency [--images 48] [--image-size 64] [--batch-size 8]
+    python benchmarks/extract.py efficiency [--adm] [--images 48] [--image-size 64] [--batch-size 8]
     python benchmarks/extract.py early-exit [--image-size 256] [--repeats 3]
     python benchmarks/extract.py compile [--image-size 64] [--batch-size 8] [--repeats 3]
     python benchmarks/extract.py memory [--images 30 300]
@@ -11,8 +11,9 @@ says where, and so on which disk).
 `efficiency`: images/s of extraction, divided by those of the bare truncated forward on tensors in memory, with the same
 UNet, blocks, timesteps and batch. Extraction reads PNG files of twice the model's side and writes a cache. A machine's
 speed drifts, so that extraction and bare forward take turns, and each extraction is compared with the bare forwards
-before and after it. Two figures: `loop`, from the first unit to the last shard on the disk; `call`, the whole call less
-the time of loading the UNet, so also looking at the data and publishing the cache.
+before and after it. All blocks of a small UNet are stored, which is the most that can be asked of the disk; with --adm
+it is the architecture and the share of blocks of the paper. Two figures: `loop`, from the first unit to the last shard
+on the disk; `call`, the whole call less the time of loading the UNet, so also looking at the data and publishing.
 
 `early-exit`: time of the forward up to block 12 of the 256-pixel ADM architecture with 64 channels in place of 256,
 divided by that of the whole UNet as diffusers runs it.
@@ -84,6 +85,7 @@ def parse_arguments() -> argparse.Namespace:
     part.add_argument("--image-size", type=int, default=64, help="side in pixels, a multiple of 8")
     part.add_argument("--batch-size", type=int, default=ExtractConfig.batch_size)
     part.add_argument("--repeats", type=int, default=3)
+    part.add_argument("--adm", action="store_true", help="the ADM architecture and QaTa's blocks, as in early-exit")
     part.set_defaults(measure=measure_efficiency)
     part = parts.add_parser("early-exit", parents=[common])
     part.add_argument("--image-size", type=int, default=256, help="side in pixels, a multiple of 32")
@@ -111,6 +113,9 @@ def measure_efficiency(args: argparse.Namespace, folder: Path) -> dict[str, Any]
         device=args.device,
         batch_size=args.batch_size,
     )
+    if args.adm:
+        adm_unet(args.image_size).save_pretrained(folder / "unet")
+        config = replace(config, blocks=QATA_BLOCKS)
     few = write_images(folder / "few", args.batch_size, 2 * args.image_size)
     extract_features(replace(config, data=few, cache=folder / "few-cache"))  # kernels are chosen once
     stage_one, load_s = timed(lambda: load_stage_one(config))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
+
+NICENESS = 10
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -18,7 +23,7 @@ def ahead(load: Callable[[Item], Loaded], items: Iterable[Item], depth: int) -> 
     No more than `depth` results wait to be taken. What `load` raises is raised when its turn comes; when the iterator
     is closed, work that was not begun is dropped.
     """
-    with ThreadPoolExecutor(depth, thread_name_prefix="ahead") as pool:
+    with ThreadPoolExecutor(depth, thread_name_prefix="ahead", initializer=_give_way) as pool:
         waiting: deque[Future[Loaded]] = deque()
         try:
             for item in items:
@@ -41,7 +46,7 @@ class Behind:
 
     def __enter__(self) -> Self:
         """Start the thread."""
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="behind")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="behind", initializer=_give_way)
         self._waiting: deque[Future[None]] = deque()
         self._failed = False
         return self
@@ -72,3 +77,9 @@ class Behind:
         except BaseException:
             self._failed = True
             raise
+
+
+def _give_way() -> None:
+    """Let the model's threads go first where they want the same cores (on Linux, where niceness is a thread's own)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
