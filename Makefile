@@ -22,7 +22,10 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/extract.py efficiency
+	$(BIN)/python benchmarks/extract.py early-exit
+	$(BIN)/python benchmarks/extract.py memory
+	$(BIN)/python benchmarks/cache_io.py
 	test -f demo/cache/manifest.json || $(MAKE) --no-print-directory demo
 	$(BIN)/python benchmarks/train.py demo/cache
 
