@@ -28,13 +28,15 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/cache_io.py
 	test -f demo/cache/manifest.json || $(MAKE) --no-print-directory demo
 	$(BIN)/python benchmarks/train.py demo/cache
+	$(BIN)/python benchmarks/few_shot.py demo/cache --methods head,linear-probe,rgb-filters --n 4 \
+		--seeds 0 --folds 3 --out demo/few-shot
 
 clean:
 	rm -rf .venv .build build dist *.egg-info demo
 
 $(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev,demo]'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev,demo,baselines]'
 	touch $@
 
 # mypy wants a folder that carries the import name; the package's root is this one.

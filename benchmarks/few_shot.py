@@ -1,0 +1,164 @@
+"""How much few labels are worth: Dice against the number of labelled images, for our head and for what it must beat.
+
+    python benchmarks/few_shot.py CACHE [--n 1,2,4,8,16,24] [--seeds 0,1,2] [--methods head,unet,...] [--unet-n 4,24]
+        [--random-cache CACHE2] [--split-for-report cv|val] [--folds 5] [--out few-shot] [--device auto] [--json]
+
+All methods see the same images and labels at the cache's size, learn from the same ones, and are scored on the same
+others: by cross-validation over groups of the training images, organs spread evenly over the folds (see folds.py), or,
+with `--split-for-report val`, on the validation split, which is to be opened once. N groups are drawn with the seed,
+those of a smaller N among them; where a fold has fewer than N, it gives all that it has, and the table says how many.
+
+    head          the pixel head with its default settings and the samples' texts, as it is after its last epoch
+    head-no-text  the same without texts
+    linear-probe  a ridge classifier on all cached features of a pixel
+    rgb-filters   gradient boosting on intensity, edges and texture of the RGB image at six scales, as ilastik does
+    random-unet   as `head`, on the features of a UNet of the same architecture with random weights (--random-cache)
+    unet          a U-Net trained from scratch (unet_baseline.py); needs the extra `baselines`; at --unet-n alone
+
+The cache of random weights comes from a training that changes nothing, and the command that made CACHE:
+
+    textdiff pretrain-unet DATA random --steps 1 --learning-rate 1e-8        # and the --channels, ... of the true UNet
+    textdiff extract-features DATA CACHE2 --unet diffusers:random ...
+
+Every finished training is a line of OUT/cells.jsonl, by all that its result depends on, and is never repeated: a run
+that was stopped goes on, and more methods, seeds or labels can be added. few_shot.csv, .json and .png show what was
+asked for. Intervals are over groups, of each image's mean over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from few_shot_ladder import Identity, Journal, Protocol, Rung, climb
+from few_shot_methods import METHODS, Method, Task
+from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
+
+from textdiff.cache.durable import write_durably, write_json
+from textdiff.cache.reader import FeatureReader
+from textdiff.errors import ConfigError, TextdiffError
+from textdiff.pipeline.device import resolve_device
+from textdiff.pipeline.scoring import counts_by_parent, parents
+from textdiff.stages.metrics import dice
+
+
+def main() -> None:
+    """Climb the ladder and show it."""
+    args = parse_arguments()
+    try:
+        refuse_what_is_missing(args)
+        found = report(list(ladder(args)), args)
+    except TextdiffError as error:
+        raise SystemExit(f"error: {error}") from error
+    print(json.dumps(found) if args.json else "\n".join(found["lines"]))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
+    parser.add_argument("--n", type=numbers, default=(1, 2, 4, 8, 16, 24), help="labelled groups")
+    parser.add_argument("--seeds", type=numbers, default=(0, 1, 2))
+    parser.add_argument("--methods", type=lambda text: tuple(text.split(",")), default=tuple(METHODS))
+    parser.add_argument("--unet-n", type=numbers, default=(4, 24), help="labelled groups for the U-Net, which is slow")
+    parser.add_argument("--random-cache", type=Path, metavar="CACHE2", help="features of a UNet with random weights")
+    parser.add_argument("--split-for-report", choices=get_args(Protocol), default="cv")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("few-shot"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Numbers with commas between them, ascending."""
+    return tuple(sorted({int(number) for number in text.split(",")}))
+
+
+def refuse_what_is_missing(args: argparse.Namespace) -> None:
+    """Before anything is computed.
+
+    Raises:
+        ConfigError: if a method is unknown, or what it needs was not given or is not installed.
+    """
+    problems = [
+        f"--methods got {name!r}; expected some of {', '.join(METHODS)}" for name in args.methods if name not in METHODS
+    ]
+    if "random-unet" in args.methods and args.random_cache is None:
+        problems.append("random-unet needs --random-cache; give it, or leave random-unet out of --methods")
+    if "unet" in args.methods and importlib.util.find_spec("segmentation_models_pytorch") is None:
+        problems.append("unet needs segmentation_models_pytorch: pip install 'textdiff[baselines]'")
+    if args.n[0] < 1 or args.unet_n[0] < 1:
+        problems.append("--n and --unet-n must be at least 1")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def ladder(args: argparse.Namespace) -> Iterator[Cells]:
+    """All that was asked for, a method after the other: from the journal, or computed now."""
+    journal = Journal(args.out / "cells.jsonl")
+    for name in args.methods:
+        reader = FeatureReader(args.random_cache if METHODS[name].random_features else args.cache)
+        ns = args.unet_n if name == "unet" else args.n
+        results: dict[int, dict[tuple[int, int], dict[str, Any]]] = {n: {} for n in ns}
+        for rung in climb(reader, ns, args.seeds, args.split_for_report, args.folds):
+            results[rung.n][rung.seed, rung.fold] = result_of(name, rung, reader, journal, args)
+        yield from (Cells(name, n, of) for n, of in results.items())
+
+
+def result_of(
+    name: str, rung: Rung, reader: FeatureReader, journal: Journal, args: argparse.Namespace
+) -> dict[str, Any]:
+    """One cell: Dice by sample, groups learnt from, seconds."""
+    n_folds = args.folds if args.split_for_report == "cv" else 1
+    digests, settings = dict(reader.manifest.digests), dict(METHODS[name].settings())
+    identity = Identity(name, rung.n, rung.seed, rung.fold, n_folds, args.split_for_report, digests, settings)
+    known = journal.result(identity)
+    if known is None:
+        known = compute(METHODS[name], rung, reader, resolve_device(args.device))
+        journal.record(identity, known)
+        mean = sum(known["dice"].values()) / len(known["dice"])
+        told = f"{name}, N = {rung.n}, seed {rung.seed}, fold {rung.fold}: {mean:.4f}, {known['seconds']:.0f} s"
+        print(told, file=sys.stderr, flush=True)
+    return known
+
+
+def compute(method: Method, rung: Rung, reader: FeatureReader, device: str) -> dict[str, Any]:
+    """Train, and score whole images; tiles of one image count together."""
+    started = time.perf_counter()
+    counts = method.run(Task(reader, rung.train, rung.scored, rung.seed, device))
+    of_samples = dice(counts_by_parent(counts, rung.scored)).mean(-1).tolist()
+    return {
+        "dice": dict(zip(parents(rung.scored), of_samples, strict=True)),
+        "n_groups": rung.n_groups,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def report(climbed: list[Cells], args: argparse.Namespace) -> dict[str, Any]:
+    """Write the table and the picture, and give them for the screen."""
+    group_of = {sample.parent: sample.group for sample in FeatureReader(args.cache).samples}
+    rows, found = [summarise(cells, group_of) for cells in climbed], matches(climbed, group_of)
+    scored_on = f"{args.folds}-fold cross-validation" if args.split_for_report == "cv" else "validation split"
+    shown = {
+        "cache": str(args.cache),
+        "scored_on": scored_on,
+        "rows": [asdict(row) for row in rows],
+        "matches": [asdict(match) for match in found],
+        "lines": list(lines(rows, found)),
+    }
+    write_json(args.out / "few_shot.json", shown)
+    write_durably(args.out / "few_shot.csv", [to_csv(rows).encode()])
+    write_durably(args.out / "few_shot.png", [plot(rows, scored_on)])
+    return shown
+
+
+if __name__ == "__main__":
+    main()

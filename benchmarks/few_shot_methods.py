@@ -1,0 +1,131 @@
+"""What `few_shot.py` compares, behind one signature: a task in, confusion counts of the scored images out.
+
+No method sees the scored images before it is scored, and none chooses an epoch, a threshold or a setting by them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from pixel_baselines import FILTERS, PROBE, PixelBaseline, learn_pixels
+from torch import Tensor
+
+from textdiff.cache.reader import FeatureReader
+from textdiff.cache.table import SampleRow
+from textdiff.pipeline.config import to_dict
+from textdiff.pipeline.fit import Fit, score_samples
+from textdiff.pipeline.head_config import TextMode, TrainConfig
+from textdiff.pipeline.head_data import open_head_data
+from textdiff.pipeline.splits import as_they_are
+from textdiff.stages.metrics import confusion
+
+CONDITIONS = ("cache", "run", "seed", "device", "resume")
+"""Fields of a head's settings that stand elsewhere in a cell's identity, or do not matter."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Learn from these samples, then segment those."""
+
+    reader: FeatureReader
+    train: Sequence[SampleRow]
+    scored: Sequence[SampleRow]
+    seed: int
+    device: str
+
+
+Counts = Int[Tensor, "scored label predicted"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of the comparison."""
+
+    run: Callable[[Task], Counts]
+    settings: Callable[[], Mapping[str, Any]]
+    """All that would change its results, ready for JSON."""
+    random_features: bool = False
+    """It is given the cache of `--random-cache`."""
+
+
+def head(text: TextMode, *, random_features: bool = False) -> Method:
+    """Our pixel head with its default settings, as it is after its last epoch."""
+    settings = to_dict(TrainConfig(Path(os.devnull), Path(os.devnull), text=text))
+    kept = {name: value for name, value in settings.items() if name not in CONDITIONS}
+    resolved = asdict(TrainConfig(Path(os.devnull), Path(os.devnull), text=text).settings)
+    return Method(partial(run_head, text), lambda: kept | resolved, random_features)
+
+
+def run_head(text: TextMode, task: Task) -> Counts:
+    """Train for the fixed number of epochs; the scored samples are checked on the way and choose nothing."""
+    config = TrainConfig(task.reader.root, Path(os.devnull), text=text, seed=task.seed, device=task.device)
+    data = open_head_data(task.reader, blocks=None, timesteps=None, text=text, seed=task.seed, device=task.device)
+    fit = Fit(data, task.train, task.scored, config)
+    while fit.epoch < fit.n_epochs:
+        fit.run_epoch()
+    return score_samples(fit.head, data, task.scored)
+
+
+def pixels(baseline: PixelBaseline) -> Method:
+    """A scikit-learn classifier of single pixels."""
+    return Method(partial(run_pixels, baseline), lambda: baseline.settings)
+
+
+def run_pixels(baseline: PixelBaseline, task: Task) -> Counts:
+    """Fit it on sampled pixels of the images as they are."""
+    data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=task.seed, device="cpu")
+    predict = learn_pixels(baseline, data, as_they_are(task.train), task.seed)
+    return _count(task, predict)
+
+
+def run_unet(task: Task) -> Counts:
+    """Train a U-Net from scratch."""
+    from unet_baseline import UNetRecipe, segment, train_unet
+
+    train = as_they_are(task.train)
+    model = train_unet(
+        [torch.tensor(task.reader.image(sample.row)) for sample in train],
+        [torch.tensor(task.reader.labels(sample.row)) for sample in train],
+        n_classes=_n_classes(task.reader),
+        ignore=task.reader.table.ignore,
+        recipe=UNetRecipe(),
+        seed=task.seed,
+        device=task.device,
+    )
+    return _count(task, lambda sample: segment(model, torch.tensor(task.reader.image(sample.row)), task.device))
+
+
+def unet_settings() -> dict[str, Any]:
+    """Of the U-Net."""
+    from unet_baseline import UNetRecipe
+
+    return asdict(UNetRecipe())
+
+
+def _count(task: Task, predict: Callable[[SampleRow], Int[Tensor, "y x"]]) -> Counts:
+    reader = task.reader
+    return torch.stack([
+        confusion(predict(sample), torch.tensor(reader.labels(sample.row)), _n_classes(reader), reader.table.ignore)
+        for sample in task.scored
+    ])  # fmt: skip
+
+
+def _n_classes(reader: FeatureReader) -> int:
+    return len(reader.manifest.classes["classes"])
+
+
+METHODS: Mapping[str, Method] = {
+    "head": head("true"),
+    "head-no-text": head("none"),
+    "linear-probe": pixels(PROBE),
+    "rgb-filters": pixels(FILTERS),
+    "random-unet": head("true", random_features=True),
+    "unet": Method(run_unet, unet_settings),
+}
