@@ -98,6 +98,7 @@ def test_the_record_says_of_each_mask_what_it_is_of(prediction, extraction):
     predict(replace(prediction, images=images / "val0.png", text=None))
     record = json.loads((prediction.out / "predictions.json").read_bytes())["masks"]
     assert {name: about["text"] for name, about in record.items()} == {"val0": None, "val1": "not malignant"}
+    assert {json.dumps(about["classes"]) for about in record.values()} == {'{"0": "background", "255": "foreground"}'}
     assert {about["run"] for about in record.values()} == {str(prediction.run.resolve())}
     assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
 
