@@ -275,9 +275,8 @@ def test_every_click_of_a_real_size_is_kept():
     places = rng.integers(0, 1000, (50, 2))
     labels[places[:, 0], places[:, 1]] = 1
     resized = resize_labels(labels, (256, 256))
-    assert {(y * 256 // 1000, x * 256 // 1000) for y, x in places.tolist()} == set(
-        map(tuple, np.argwhere(resized == 1))
-    )
+    expected = {((2 * y + 1) * 256 // 2000, (2 * x + 1) * 256 // 2000) for y, x in places.tolist()}
+    assert set(map(tuple, np.argwhere(resized == 1).tolist())) == expected
 
 
 def test_images_are_averaged_when_they_shrink():
