@@ -255,6 +255,14 @@ def compare(config: head_configs.CompareConfig, progress: Progress) -> Summary:
     return compare(config, progress)
 
 
+@command(head_configs.SuggestConfig)
+def suggest(config: head_configs.SuggestConfig, progress: Progress) -> Summary:
+    """Say which unlabelled samples of a cache to label next: uncertain ones, unlike the labelled and one another."""
+    from .pipeline.suggest import suggest
+
+    return suggest(config, progress)
+
+
 @command(head_configs.PredictConfig)
 def predict(config: head_configs.PredictConfig, progress: Progress) -> Summary:
     """Segment new images with a trained head; runs stage one itself."""

@@ -47,6 +47,10 @@ class SampleRow:
     bottom, then 4 exchanges the axes; 0 is the image as it is."""
     tile: tuple[int, int] = (0, 0)
     """Offset (y, x) in the native image of the part that the row shows."""
+    stratum: str = ""
+    """The kind that the sample is of (organ, scanner, hospital): draws of groups are spread over strata; "": none."""
+    weight: float = 1.0
+    """How much the sample counts in a head's loss, beside the others; above 0."""
 
 
 @dataclass(frozen=True)
@@ -83,5 +87,7 @@ def read_table(root: Path) -> SampleTable:
 def _sample(values: Mapping[str, Any]) -> SampleRow:
     y, x = values["size"]
     top, left = values["tile"]
-    parent = values.get("parent", values["id"])  # format 1 had neither tiles nor views
+    parent = values.get(
+        "parent", values["id"]
+    )  # format 1 had neither tiles nor views, 1 and 2 neither strata nor weights
     return SampleRow(**{**values, "parent": parent, "size": (y, x), "tile": (top, left)})

@@ -25,7 +25,7 @@ from ..stages.objective import segmentation_loss
 from ..stages.paper_head import PaperHead, stack_maps
 from ..stages.seeds import named_generator, named_seed
 from .head_config import HeadKind, TrainConfig
-from .head_data import HeadData, sample_batch
+from .head_data import HeadData, sample_batch, sample_everywhere
 from .scoring import counts_by_parent
 
 N_FINALISTS = 2
@@ -58,6 +58,7 @@ class Learner(ABC, Generic[AnyHead]):
         self, data: HeadData, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
     ) -> None:
         self._data, self._config, self._settings = data, config, config.settings
+        self._mean_weight = sum(sample.weight for sample in train) / len(train)
         order = torch.randperm(len(val), generator=named_generator(config.seed, "checked images"))
         self._checked = [val[place] for place in order[:MAX_CHECKED_IMAGES].tolist()]
         with torch.random.fork_rng(devices=[]):
@@ -80,6 +81,18 @@ class Learner(ABC, Generic[AnyHead]):
 
     def _prepare(self, train: Sequence[SampleRow]) -> None:
         """Set what of the head is not trained; nothing by default."""
+
+    def _weighted_loss(
+        self,
+        samples: Sequence[SampleRow],
+        logits: Float[Tensor, "image pixel n_classes"],
+        labels: Int[Tensor, "image pixel"],
+    ) -> Float[Tensor, ""]:
+        """The loss of a step, in which samples count by their weights: within the step, and the step among others."""
+        weights = torch.tensor([sample.weight / self._mean_weight for sample in samples], device=logits.device)
+        each = weights[:, None].expand(labels.shape)
+        loss = segmentation_loss(logits.flatten(0, 1), labels.flatten(), self._data.ignore, each.flatten())
+        return weights.mean() * loss
 
     def _texts(
         self, samples: Sequence[SampleRow], generator: torch.Generator
@@ -106,7 +119,7 @@ class PixelLearner(Learner[PixelHead]):
         """Over pixels drawn evenly from the labelled ones of each image."""
         batch = sample_batch(self._data, samples, self._config.pixels_per_image, generator)
         logits = self.head(batch.features, batch.pixels, self._data.size, *self._texts(samples, generator))
-        return segmentation_loss(logits.flatten(0, 1), batch.labels.flatten(), self._data.ignore)
+        return self._weighted_loss(samples, logits, batch.labels)
 
     @torch.no_grad()
     def check(self) -> float:
@@ -124,8 +137,8 @@ class PixelLearner(Learner[PixelHead]):
         for block in self._data.blocks:  # one at a time, since all of them take a gigabyte
             generator = named_generator(self._config.seed, "statistics")
             data = replace(self._data, blocks=(block,))
-            batch = sample_batch(data, samples, PIXELS_FOR_STATISTICS // len(samples), generator)
-            self.head.standardise(block, batch.features[block].flatten(0, 1))
+            features = sample_everywhere(data, samples, PIXELS_FOR_STATISTICS // len(samples), generator)
+            self.head.standardise(block, features[block])
 
 
 class PaperLearner(Learner[PaperHead]):
@@ -139,7 +152,7 @@ class PaperLearner(Learner[PaperHead]):
         features = stack_maps([self._data.maps(sample) for sample in samples])
         labels = torch.stack([self._data.labels(sample) for sample in samples])
         logits = self.head(features, self._data.size, *self._texts(samples, generator))
-        return segmentation_loss(logits.movedim(1, -1).flatten(0, 2), labels.flatten(), self._data.ignore)
+        return self._weighted_loss(samples, logits.movedim(1, -1).flatten(1, 2), labels.flatten(1))
 
     def check(self) -> float:
         """Mean over whole validation images."""

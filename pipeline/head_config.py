@@ -56,9 +56,11 @@ class TrainConfig:
     text: TextMode = "true"
     """Each sample's own text, no text at all, or another sample's text (a control)."""
     n_labelled: int | None = None
-    """Train on this many labelled groups, drawn with the seed; `None`: on all."""
+    """Train on this many labelled groups, drawn with the seed; `None`: on all. One of each stratum comes first: strata
+    are what the manifest's column `stratum` says, else the groups' sets of classes, or quarters by foreground share."""
     val_fraction: float = 0.2
-    """Share of the training groups held out to choose the epoch, where the cache has no validation split."""
+    """Share of the training groups, and of each stratum, held out to choose the epoch, where the cache has no
+    validation split."""
     hold_out: bool = False
     """Choose the epoch on held-out training groups even where a validation split exists, so that it stays unseen."""
     seed: int = 0
@@ -216,6 +218,33 @@ class CompareConfig:
             ConfigError: as said.
         """
         refuse(bad_view_count("--tta", self.tta))
+
+
+@dataclass(frozen=True)
+class SuggestConfig:
+    """Settings of `suggest`."""
+
+    cache: Path
+    """Features of samples of which some are not labelled, made with the settings of the run's own cache."""
+    run: Path
+    """A finished run."""
+    n: int = 10
+    """How many samples to suggest."""
+    split: Literal["train", "val", "test"] = "train"
+    """Which unlabelled samples to choose from."""
+    out: Path | None = None
+    """A folder for the table (`suggestions.csv`) and a picture of the samples with what the head makes of them
+    (`suggestions.png`); `None`: neither."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    def __post_init__(self) -> None:
+        """Refuse to suggest nothing.
+
+        Raises:
+            ConfigError: as said.
+        """
+        refuse(below("--n", self.n, 1))
 
 
 @dataclass(frozen=True)

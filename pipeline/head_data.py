@@ -100,6 +100,16 @@ def sample_batch(data: HeadData, samples: Sequence[SampleRow], n_pixels: int, ge
     return PixelBatch(stacked, torch.stack(pixels), torch.stack(labels))
 
 
+def sample_everywhere(
+    data: HeadData, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator
+) -> dict[int, Float[Tensor, "pixel channel"]]:
+    """Each block's activations at pixels of each sample, labelled or not: where labels are few, these are not few."""
+    nothing_ignored = torch.zeros(data.size, dtype=torch.uint8)
+    drawn = [sample_pixels(nothing_ignored, n_pixels, data.ignore, generator).to(data.device) for _ in samples]
+    gathered = [gather(data.maps(sample), pixels, data.size) for sample, pixels in zip(samples, drawn, strict=True)]
+    return {block: torch.cat([one[block] for one in gathered]) for block in data.blocks}
+
+
 def to_map(stored: StoredMaps, device: str) -> Map:
     """One row of a cache as a head takes it, without a copy where the device is the CPU."""
     values = torch.from_numpy(stored.values).to(device)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
+from ..cache.table import IGNORE
 from .regions import open_image, open_mask
 from .rendering import Window
 
@@ -43,13 +44,30 @@ def resize_image(image: UInt8[np.ndarray, "y x 3"], size: tuple[int, int]) -> UI
 
 
 def resize_labels(labels: UInt8[np.ndarray, "y x"], size: tuple[int, int]) -> UInt8[np.ndarray, "y2 x2"]:
-    """Resize to `size` = (y, x) by nearest neighbour, so that no label is invented.
+    """Resize to `size` = (y, x) by nearest neighbour, so that no label is invented, and none is lost to IGNORE.
 
     Target pixel i takes the source pixel its centre falls into: floor((i + 1/2) · n_source / n_target), in integers.
+    Where that is IGNORE, it takes the labelled one nearest to it among those whose centres fall into pixel i, if there
+    are any: a stroke or a click thinner than a target pixel stays.
     """
     rows, columns = (_nearest(n_source, n) for n_source, n in zip(labels.shape, size, strict=True))
     resized: np.ndarray = labels[np.ix_(rows, columns)]
+    if (resized == IGNORE).any():
+        _keep_strokes(resized, labels, rows, columns)
     return resized
+
+
+def _keep_strokes(
+    resized: UInt8[np.ndarray, "y2 x2"], labels: UInt8[np.ndarray, "y x"], rows: np.ndarray, columns: np.ndarray
+) -> None:
+    """Fill IGNORE in place with labels that fall there; `rows` and `columns` are the source pixels that were taken."""
+    row_of, column_of = (_nearest(n, n_source) for n_source, n in zip(labels.shape, resized.shape, strict=True))
+    lost = (labels != IGNORE) & (resized == IGNORE)[np.ix_(row_of, column_of)]
+    y, x = lost.nonzero()
+    target_y, target_x = row_of[y], column_of[x]
+    farness = (y - rows[target_y]) ** 2 + (x - columns[target_x]) ** 2
+    last = np.argsort(-farness, kind="stable")  # of several values for one place, the last one written stays
+    resized[target_y[last], target_x[last]] = labels[y[last], x[last]]
 
 
 def _nearest(n_source: int, n_target: int) -> np.ndarray:

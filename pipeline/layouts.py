@@ -9,6 +9,7 @@ its images and masks may be slices (`scan.nii.gz#12`). What is wrong is collecte
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ LVIT_FOLDERS = {"Train_Folder": "train", "Val_Folder": "val", "Test_Folder": "te
 MANIFESTS = ("manifest.csv", "manifest.xlsx")
 _SPLITS = {"train": "train", "val": "val", "test": "test"} | dict.fromkeys(("valid", "validation", "dev"), "val")
 _REQUIRED = ("id", "image", "mask", "text", "split")
-_OPTIONAL = ("group",)
+_OPTIONAL = ("group", "stratum", "weight")
 _ID = re.compile(r"[\w-](?:[\w. -]*[\w-])?")
 _ID_RULE = "ids become file names: letters, digits, '.', '_', '-' and spaces inside, without '..'"
 
@@ -41,6 +42,8 @@ class Entry:
     text: str
     where: str
     """What a message calls it: the image, or the row of the manifest."""
+    stratum: str = ""
+    weight: float = 1.0
 
 
 @dataclass
@@ -204,12 +207,28 @@ def _add_row(listing: Listing, where: str, cells: dict[str, str]) -> None:
     split = _SPLITS.get(cells["split"].lower())
     if split is None:
         problems.append(f"{where}: split {cells['split']!r} is unknown; expected train, val or test")
+    weight = _weight(cells.get("weight", ""))
+    if weight is None:
+        problems.append(
+            f"{where}: weight {cells['weight']!r} is no number above 0 (decimals with a point); leave it empty for 1"
+        )
     listing.problems += problems
     image, mask = (listing.root / cells[column] for column in ("image", "mask"))
     if split and cells["image"] and _exists(image):
         kept_mask = mask if cells["mask"] and _exists(mask) else None
         group = cells.get("group") or _own_group(image, cells)
-        listing.entries.append(Entry(cells["id"], group, split, image, kept_mask, cells["text"], where))
+        stratum = cells.get("stratum", "")
+        entry = Entry(cells["id"], group, split, image, kept_mask, cells["text"], where, stratum, weight or 1.0)
+        listing.entries.append(entry)
+
+
+def _weight(cell: str) -> float | None:
+    """The weight that a cell states, 1 if it is empty; `None`: it states none."""
+    try:
+        weight = float(cell or 1)
+    except ValueError:
+        return None
+    return weight if 0 < weight < math.inf else None
 
 
 def _exists(path: Path) -> bool:

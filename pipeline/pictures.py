@@ -195,6 +195,8 @@ def _sample_row(picture: Picture, row: int, text: int | None, root: Path) -> Sam
         mask_digest=sample.mask_digest,
         view=picture.view,
         tile=picture.offset or (0, 0),
+        stratum=sample.stratum,
+        weight=sample.weight,
     )
 
 

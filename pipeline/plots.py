@@ -62,6 +62,27 @@ def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
     return _png(figure)
 
 
+def plot_suggestions(samples: Sequence[dict[str, Any]]) -> bytes:
+    """Images to be labelled, two in a row, each beside a map of where the head is unsure (bright).
+
+    Args:
+        samples: each with `image` uint8 [y, x, 3], `predicted` bool [y, x], `uncertainty` in [0, 1] [y, x] and `title`.
+    """
+    from matplotlib.figure import Figure
+
+    n_rows = -(-len(samples) // 2)
+    figure = Figure(figsize=(9.0, 2.75 * n_rows), dpi=110)
+    grid = figure.subplots(n_rows, 4, squeeze=False)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.42 / (2.75 * n_rows), wspace=0.03, hspace=0.2)
+    for axis in grid.flat:
+        axis.set_axis_off()
+    for pair, sample in zip(grid.reshape(-1, 2), samples, strict=False):
+        pair[0].imshow(outline(sample["image"], sample["predicted"], PREDICTED_COLOUR), interpolation="nearest")
+        pair[1].imshow(sample["uncertainty"], vmin=0, vmax=1, cmap="magma", interpolation="nearest")
+        pair[0].set_title(sample["title"], fontsize=8, color=INK, loc="left")
+    return _png(figure)
+
+
 def outline(
     image: UInt8[np.ndarray, "y x 3"], mask: np.ndarray, colour: tuple[int, int, int]
 ) -> UInt8[np.ndarray, "y x 3"]:

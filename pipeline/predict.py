@@ -33,20 +33,24 @@ class PredictSummary:
 
     out: str
     masks: tuple[str, ...]
+    classes: Mapping[int, str]
+    """Value in the masks → name of the class."""
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"out": self.out, "n": len(self.masks), "masks": list(self.masks)}
+        return {"out": self.out, "n": len(self.masks), "masks": list(self.masks), "classes": {**self.classes}}
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        return [f"{len(self.masks)} masks in {self.out}"]
+        legend = ", ".join(f"{value} {name}" for value, name in self.classes.items())
+        return [f"{len(self.masks)} masks in {self.out}: {legend}"]
 
 
 def predict(config: PredictConfig, progress: Progress | None = None) -> PredictSummary:
     """Segment an image, or every image of a folder, and write `NAME.png` into the folder `out` for each.
 
-    `predictions.json` there says of each mask which run, which text and how many views it is of.
+    `predictions.json` there says of each mask which run, which text and how many views it is of, and which value in it
+    is which class.
 
     Args:
         config: settings.
@@ -73,13 +77,14 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     n_rows = sum(size[0] for size in _sizes(segmenter, paths))
     segmenter.check_texts((text for text in text_of.values() if text is not None), tta=config.tta)
     _warn_of_fewer_views(config, text_of, progress)
-    record = _Record.open(config, [stem_of(path) for path in paths])
+    record = _Record.open(config, segmenter.classes, [stem_of(path) for path in paths])
     requests = (Request(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
     with progress.task("predict", n_rows, "rows of pixels") as task, record:
         for request, bands in segmenter.segment(requests, tta=config.tta):
             _write(config, segmenter, request, bands, task)
             record.add(request)
-    return PredictSummary(str(config.out), tuple(str(config.out / f"{stem_of(path)}.png") for path in paths))
+    masks = tuple(str(config.out / f"{stem_of(path)}.png") for path in paths)
+    return PredictSummary(str(config.out), masks, segmenter.classes)
 
 
 def _warn_of_fewer_views(config: PredictConfig, text_of: Mapping[Path, str | None], progress: Progress) -> None:
@@ -147,14 +152,14 @@ def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 class _Record:
-    """What `predictions.json` says: for each mask its run, text and views; it may know of fewer than are there."""
+    """What `predictions.json` says: of each mask its run, text, views, classes; it may know of fewer than are there."""
 
-    def __init__(self, config: PredictConfig, masks: dict[str, Any]) -> None:
-        self._path, self._masks = config.out / RECORD, masks
+    def __init__(self, config: PredictConfig, classes: Mapping[int, str], masks: dict[str, Any]) -> None:
+        self._path, self._classes, self._masks = config.out / RECORD, classes, masks
         self._run, self._tta = str(config.run.resolve()), config.tta
 
     @classmethod
-    def open(cls, config: PredictConfig, names: Sequence[str]) -> _Record:
+    def open(cls, config: PredictConfig, classes: Mapping[int, str], names: Sequence[str]) -> _Record:
         """Claim the names of new masks; what is ours of these names stays until it is replaced, unrecorded.
 
         Raises:
@@ -166,13 +171,14 @@ class _Record:
             taken = list(map(str, there))
             raise DataError(f"{config.out}: masks would replace files that stand there; give another folder:", taken)
         known = json.loads(path.read_bytes()).get("masks", {}) if path.exists() else {}
-        record = cls(config, {name: about for name, about in known.items() if name not in names})
+        record = cls(config, classes, {name: about for name, about in known.items() if name not in names})
         record.write()
         return record
 
     def add(self, request: Request) -> None:
         """Note a mask that is on the disk."""
-        self._masks[request.sample_id] = {"run": self._run, "text": request.text, "tta": self._tta}
+        about = {"run": self._run, "text": request.text, "tta": self._tta, "classes": self._classes}
+        self._masks[request.sample_id] = about
 
     def write(self) -> None:
         """Bring the file up to date."""

@@ -42,6 +42,10 @@ class Sample:
     mask: Path | None
     text: str
     """What the report says; "" where there is none."""
+    stratum: str
+    """The kind that it is of (organ, scanner, hospital), over which draws of groups are spread; "": not told."""
+    weight: float
+    """How much its pixels count in a head's loss, beside those of other samples; above 0."""
     size: tuple[int, int]
     """The image's own height and width in pixels."""
     image_digest: str
@@ -80,6 +84,10 @@ class DataReport:
     """Distinct texts."""
     n_without_text: int
     n_without_mask: int
+    strata: dict[str, int]
+    """Samples of each stratum, by name; none where no sample has one."""
+    weights: tuple[float, float]
+    """The lowest and the highest; 1 and 1 where none are given."""
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -97,6 +105,8 @@ class DataReport:
             "texts": self.n_texts,
             "without_text": self.n_without_text,
             "without_mask": self.n_without_mask,
+            "strata": self.strata,
+            "weights": list(self.weights),
             "problems": list(self.problems),
             "warnings": list(self.warnings),
         }
@@ -117,6 +127,10 @@ class DataReport:
         yield f"sizes (height x width): {', '.join(sizes) or 'none'}"
         yield f"texts: {self.n_texts} distinct, samples without: {self.n_without_text}"
         yield f"masks: samples without: {self.n_without_mask}"
+        if self.strata:
+            yield "strata: " + ", ".join(f"{name or '(none)'} {n}" for name, n in self.strata.items())
+        if self.weights != (1.0, 1.0):
+            yield "weights in the loss: {:g} to {:g}".format(*self.weights)
 
 
 def _listed(kind: str, lines: Sequence[str]) -> list[str]:
@@ -154,9 +168,20 @@ def check_data(data: Path, window: Window | None = None) -> DataReport:
         n_texts=len({sample.text for sample in samples if sample.text}),
         n_without_text=sum(not sample.text for sample in samples),
         n_without_mask=sum(sample.mask is None for sample in samples),
+        strata=_strata(samples),
+        weights=_range([sample.weight for sample in samples]),
         problems=scan.problems,
         warnings=scan.dataset.warnings,
     )
+
+
+def _strata(samples: Sequence[Sample]) -> dict[str, int]:
+    n_samples = Counter(sample.stratum for sample in samples)
+    return dict(sorted(n_samples.items())) if any(n_samples) else {}
+
+
+def _range(weights: Sequence[float]) -> tuple[float, float]:
+    return min(weights, default=1.0), max(weights, default=1.0)
 
 
 def read_dataset(data: Path, window: Window | None = None) -> Dataset:
@@ -211,6 +236,8 @@ def _samples(found: Inspection) -> Iterator[Sample]:
             image=entry.image,
             mask=entry.mask if mask else None,
             text=entry.text,
+            stratum=entry.stratum,
+            weight=entry.weight,
             size=found.image.size,
             image_digest=found.image.digest,
             mask_digest=mask.digest if mask else None,

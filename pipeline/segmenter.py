@@ -88,7 +88,7 @@ class Segmenter:
     """A trained head, ready for new images: `Segmenter.load(run).predict(image, text)`.
 
     The frozen models are loaded when they are first needed. `mask_values` are the values that the training masks have
-    for the classes, background first: {0, 255} or {0, 1} as they were, or class ids.
+    for the classes, background first: {0, 255} or {0, 1} as they were, or class ids; `classes` gives their names.
     """
 
     def __init__(
@@ -102,7 +102,9 @@ class Segmenter:
         self._config, self._head, self._load_stage_one = config, head, load_stage_one
         self._text_encoder, self._device = text_encoder, device
         self._tokens = lru_cache(TEXTS_KEPT)(self._encode)
-        ids = Classes.from_dict(config.classes).ids
+        classes = Classes.from_dict(config.classes)
+        self.classes = dict(zip(classes.ids, classes.names, strict=True))
+        ids = classes.ids
         self.mask_values: UInt[np.ndarray, "class"] = np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)
 
     @classmethod

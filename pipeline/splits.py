@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import torch
 
 from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow
 from ..errors import DataError
-from ..stages.seeds import named_generator
 from .head_config import TrainConfig
 from .scoring import parents
+from .strata import order_groups, strata_of
 
 
 @dataclass(frozen=True)
@@ -32,27 +30,31 @@ class Split:
 def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
     """Choose by the cache's splits; hold training groups out where there is no validation split, or where asked to.
 
+    Both draws are spread over strata (`strata_of`). What is held out depends on the seed and not on how many are
+    trained on; of one seed, the N labelled groups are among the N + 1.
+
     Raises:
         DataError: if too few labelled groups are left to train on and to choose the epoch by.
     """
     labelled = [sample for sample in reader.samples if has_labels(reader, sample)]
     train = tuple(sample for sample in labelled if sample.split == "train")
     val, test = (tuple(s for s in as_they_are(labelled) if s.split == name) for name in ("val", "test"))
-    groups = _shuffled_groups(train, config.seed)
+    strata = strata_of(reader, as_they_are(train)) if config.n_labelled or config.hold_out or not val else {}
     val_is = "the validation split"
     if config.hold_out or not val:
-        n_held = max(1, round(config.val_fraction * len(groups)))
-        held, groups = set(groups[:n_held]), groups[n_held:]
+        n_held = max(1, round(config.val_fraction * len(strata)))
+        held = set(order_groups(strata, config.seed, cover=False)[:n_held])
         val = tuple(sample for sample in as_they_are(train) if sample.group in held)
+        train = tuple(sample for sample in train if sample.group not in held)
+        strata = {group: stratum for group, stratum in strata.items() if group not in held}
         val_is = f"{n_held} training groups held out with seed {config.seed}"
     if config.n_labelled is not None:
-        if config.n_labelled > len(groups):
+        if config.n_labelled > len(strata):
             raise DataError(
-                f"--n-labelled got {config.n_labelled}; the cache has {len(groups)} labelled groups to train on"
+                f"--n-labelled got {config.n_labelled}; the cache has {len(strata)} labelled groups to train on"
             )
-        groups = groups[: config.n_labelled]
-    kept = set(groups)
-    train = tuple(sample for sample in train if sample.group in kept)
+        kept = set(order_groups(strata, config.seed, cover=True)[: config.n_labelled])
+        train = tuple(sample for sample in train if sample.group in kept)
     if not train or not val:
         raise DataError(
             f"the cache has {len(parents(labelled))} labelled samples, of which {len(parents(train))} to train on and "
@@ -90,9 +92,3 @@ def group_views(samples: Iterable[SampleRow], n_views: int) -> dict[str, tuple[S
 def has_labels(reader: FeatureReader, sample: SampleRow) -> bool:
     """Whether at least one pixel of the sample is labelled."""
     return sample.mask is not None and bool((reader.labels(sample.row) != reader.table.ignore).any())
-
-
-def _shuffled_groups(samples: Sequence[SampleRow], seed: int) -> list[str]:
-    groups = sorted({sample.group for sample in samples})
-    order = torch.randperm(len(groups), generator=named_generator(seed, "labelled groups")).tolist()
-    return [groups[place] for place in order]

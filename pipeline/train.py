@@ -11,6 +11,7 @@ from typing import Any
 from ..cache.durable import canonical_json
 from ..cache.reader import FeatureReader
 from ..errors import RunError
+from .classes import Classes
 from .config import to_dict
 from .device import resolve_device
 from .fit import Fit, score_samples
@@ -125,6 +126,8 @@ def _finish(run: Path, fit: Fit, data: HeadData, split: Split) -> dict[str, Any]
         "n_val": len(parents(split.val)),
         "val_is": split.val_is,
         "val_dice": float(val_dice.mean()),
+        "classes": Classes.from_dict(data.reader.manifest.classes).names[1:],
+        "val_class_dice": val_dice.mean(0).tolist(),
         "n_parameters": sum(parameter.numel() for parameter in fit.head.parameters()),
     }
     if split.test:

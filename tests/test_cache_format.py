@@ -25,7 +25,15 @@ DOCUMENT = Path(layout.__file__).with_name("FORMAT.md").read_text(encoding="utf-
 DATACLASSES = [
     FeatureSpec, TextSpec, RowKey, Unit, ShardRecord, ProjectionRecord, LightShard, Manifest, SampleRow, SampleTable,
 ]  # fmt: skip
-JSON_TYPES = {str: "string", bool: "boolean", int: "integer", list: "array", dict: "object", type(None): "null"}
+JSON_TYPES = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
 
 
 def table_under(header):

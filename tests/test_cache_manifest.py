@@ -19,18 +19,22 @@ def test_a_newer_format_is_refused(tiny_cache):
         read_manifest(tiny_cache)
 
 
-def test_format_1_is_read_with_what_it_lacks_filled_in(tiny_cache):
-    """What the first version wrote, made by taking away the fields that came later."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_formats_are_read_with_what_they_lack_filled_in(tiny_cache, version):
+    """What the first versions wrote, made by taking away the fields that came later."""
     path, reader = tiny_cache / "manifest.json", FeatureReader(tiny_cache)
     manifest, table = (json.loads(file.read_bytes()) for file in (path, tiny_cache / "samples.json"))
-    for name in ("unet_config", "precision", "class_label", "condition", "pca", "tile", "tile_overlap"):
-        del manifest["features"][name]
-    for key in manifest["rows"]:
-        key and key.pop("text_digest")
-    del manifest["projections"]
     for sample in table["samples"]:
-        del sample["parent"]
-    path.write_text(json.dumps({**manifest, "format": 1}))
+        del sample["stratum"], sample["weight"]
+    if version == 1:
+        for name in ("unet_config", "precision", "class_label", "condition", "pca", "tile", "tile_overlap"):
+            del manifest["features"][name]
+        for key in manifest["rows"]:
+            key and key.pop("text_digest")
+        del manifest["projections"]
+        for sample in table["samples"]:
+            del sample["parent"]
+    path.write_text(json.dumps({**manifest, "format": version}))
     (tiny_cache / "samples.json").write_text(json.dumps(table))
     old = FeatureReader(tiny_cache)
     assert (old.manifest, old.table) == (reader.manifest, reader.table)

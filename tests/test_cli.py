@@ -13,7 +13,7 @@ from textdiff.pipeline import head_config as head_configs
 
 COMMANDS = (
     "demo", "check-data", "extract-features", "train-head", "ablate-timesteps", "evaluate", "compare", "predict",
-    "pretrain-unet", "convert-unet",
+    "suggest", "pretrain-unet", "convert-unet",
 )  # fmt: skip
 
 
@@ -78,6 +78,7 @@ def test_help_answers_within_a_second():
         (["train-head", "nowhere", "r"], 1, "nowhere: no feature cache here"),
         (["evaluate", "nowhere", "c"], 1, "nowhere: no run here"),
         (["predict", "nowhere", "i", "o"], 1, "nowhere: no run here"),
+        (["suggest", "nowhere", "r"], 1, "r: no run here"),
         (["check-data", "nowhere"], 1, "nowhere does not exist"),
         (["cache", "info", "nowhere"], 1, "nowhere: no feature cache here"),
         (["pretrain-unet", "nowhere", "o"], 1, "nowhere"),
@@ -142,8 +143,8 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
 
 def test_every_field_of_every_config_explains_itself():
     for name in (
-        "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Check", "Demo", "CacheInfo",
-        "Convert",
+        "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Suggest", "Check", "Demo",
+        "CacheInfo", "Convert",
     ):  # fmt: skip
         config = getattr(configs, f"{name}Config", None) or getattr(head_configs, f"{name}Config")
         told = cli._field_docstrings(config)

@@ -16,6 +16,7 @@ from textdiff.pipeline.splits import choose_split
 from textdiff.stages.metrics import dice
 from textdiff.stages.objective import segmentation_loss
 from textdiff.stages.paper_head import stack_maps
+from textdiff.stages.pixels import interpolate
 from textdiff.stages.seeds import named_generator
 
 
@@ -109,6 +110,47 @@ def test_text_dropout_hides_texts_by_the_named_generator(config):
     _, own = data.texts(split.train)
     _, mask = fit.learner._texts(split.train, generator)
     assert torch.equal(mask, own & shown[:, None])
+
+
+def weighted_fit(config, weights):
+    """A Fit whose training samples have these weights, in turn."""
+    reader = FeatureReader(config.cache)
+    data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=config.seed, device="cpu")
+    split = choose_split(reader, config)
+    train = [replace(sample, weight=weight) for sample, weight in zip(split.train, weights, strict=True)]
+    return Fit(data, train, split.val, config), train
+
+
+@pytest.mark.parametrize("head", ["pixel", "paper"])
+def test_only_the_ratios_of_weights_count(config, head):
+    found = []
+    for weights in ((1, 1, 1, 1), (2, 2, 2, 2), (1, 1, 4, 1)):
+        fit, _ = weighted_fit(replace(config, head=head), weights)
+        fit.run_epoch()
+        found.append(fit.head.state_dict())
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+    assert any(not torch.equal(tensor, found[2][name]) for name, tensor in found[0].items())
+
+
+def test_a_sample_alone_in_its_step_counts_by_its_weight_too(config):
+    fit, train = weighted_fit(replace(config, head="paper", text_dropout=0.0), (1, 3, 2, 2))
+    plain, _ = weighted_fit(replace(config, head="paper", text_dropout=0.0), (1, 1, 1, 1))
+    fit.head.train(), plain.head.train()
+    for sample, share in zip(train[:2], (0.5, 1.5), strict=True):
+        own = {fit: sample, plain: replace(sample, weight=1.0)}
+        alone, unweighted = (
+            float(one.learner.loss([of], named_generator(0, "any")).detach()) for one, of in own.items()
+        )
+        # Up to the pixel that smooths Dice, which weighs 1 in either.
+        assert alone == pytest.approx(share * unweighted, rel=0.05)
+
+
+def test_statistics_are_of_all_pixels_however_few_are_labelled(config):
+    fit, data, split = open_fit(replace(config, seed=1))
+    maps = torch.stack([interpolate(data.maps(s)[1][0], torch.arange(256), data.size).float() for s in split.train])
+    mean = maps.flatten(0, 1).mean(0)
+    found = fit.head.get_buffer("mean_1")[: len(mean)]
+    torch.testing.assert_close(found, mean, atol=0.02 * float(maps.std()), rtol=0.02)
 
 
 def test_sampled_labels_are_those_of_the_pixels_drawn(config):

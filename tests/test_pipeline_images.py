@@ -250,11 +250,33 @@ def test_labels_take_the_pixel_under_the_centre():
 
 
 def test_labels_agree_with_pillow_and_invent_nothing():
-    labels = np.random.default_rng(0).choice(np.array([0, 1, 255], np.uint8), (100, 75))
+    labels = np.random.default_rng(0).choice(np.array([0, 1, 2], np.uint8), (100, 75))
     expected = np.asarray(Image.fromarray(labels).resize((33, 32), Image.Resampling.NEAREST))
     resized = resize_labels(labels, (32, 33))
     np.testing.assert_array_equal(resized, expected)
-    assert set(np.unique(resized)) == {0, 1, 255}
+    assert set(np.unique(resized)) == {0, 1, 2}
+
+
+def test_strokes_thinner_than_a_pixel_stay():
+    labels = np.full((1, 12), 255, np.uint8)
+    labels[0, [0, 3, 4, 10]] = 1, 2, 3, 4
+    # Of 4 pixels, 0 takes column 1, 1 takes 4, 2 takes 7, 3 takes 10; column 0 is the only one that 0 could have.
+    assert resize_labels(labels, (1, 4)).tolist() == [[1, 3, 255, 4]]
+    labels[0, [6, 8]] = 5, 6  # both are one column from 7
+    assert resize_labels(labels, (1, 4))[0, 2] in (5, 6)
+    # Of 2 pixels, 0 takes column 3 and 1 column 9, not labelled: nearer than 6 are 8 and 10.
+    assert resize_labels(labels, (1, 2))[0].tolist() in ([2, 4], [2, 6])
+    assert resize_labels(labels, (1, 24))[0, 1::2].tolist() == labels[0].tolist()
+
+
+def test_every_click_of_a_real_size_is_kept():
+    labels = np.full((1000, 1000), 255, np.uint8)
+    rng = np.random.default_rng(0)
+    places = rng.integers(0, 1000, (50, 2))
+    labels[places[:, 0], places[:, 1]] = 1
+    resized = resize_labels(labels, (256, 256))
+    expected = {((2 * y + 1) * 256 // 2000, (2 * x + 1) * 256 // 2000) for y, x in places.tolist()}
+    assert set(map(tuple, np.argwhere(resized == 1).tolist())) == expected
 
 
 def test_images_are_averaged_when_they_shrink():

@@ -98,6 +98,7 @@ def test_the_record_says_of_each_mask_what_it_is_of(prediction, extraction):
     predict(replace(prediction, images=images / "val0.png", text=None))
     record = json.loads((prediction.out / "predictions.json").read_bytes())["masks"]
     assert {name: about["text"] for name, about in record.items()} == {"val0": None, "val1": "not malignant"}
+    assert {json.dumps(about["classes"]) for about in record.values()} == {'{"0": "background", "255": "foreground"}'}
     assert {about["run"] for about in record.values()} == {str(prediction.run.resolve())}
     assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
 
@@ -168,7 +169,8 @@ def test_tta_is_recorded_and_views_that_a_text_has_not_are_left_out(prediction, 
     predict(replace(prediction, text="the left lung, not round on the right", tta=4))
     record = json.loads((prediction.out / "predictions.json").read_text(encoding="utf-8"))
     text = "the left lung, not round on the right"
-    assert record["masks"] == {"test0": {"run": str(prediction.run.resolve()), "text": text, "tta": 4}}
+    (about,) = record["masks"].values()
+    assert (about["run"], about["text"], about["tta"]) == (str(prediction.run.resolve()), text, 4)
     assert said == [
         "warning: test0.png: 2 of 4 views; its text cannot be rewritten for the others (docs/views.md says which can)"
     ]

@@ -83,8 +83,36 @@ def test_a_copy_under_another_name_in_another_split(manifest, assert_one_problem
 def test_unknown_and_missing_columns(manifest, problems_of):
     path = manifest("a,images/a.png,masks/a.png,train,p1", header="id,image,mask,split,patient")
     unknown, missing = problems_of(path)
-    assert "unknown columns 'patient'; expected id, image, mask, text, split and optionally group" in unknown
+    assert (
+        "unknown columns 'patient'; expected id, image, mask, text, split and optionally group, stratum, weight"
+        in unknown
+    )
     assert "missing columns 'text'; found 'id', 'image', 'mask', 'split', 'patient'; add them" in missing
+
+
+def test_strata_and_weights_are_read_and_told(manifest):
+    header = "id,image,mask,text,split,stratum,weight"
+    rows = ("a,images/a.png,masks/a.png,,train,liver,2.5", "b,images/b.png,,,train,,", "c,images/c.png,,,val,liver,1")
+    path = manifest(*rows, header=header)
+    assert [(s.stratum, s.weight) for s in read_dataset(path).samples] == [("liver", 2.5), ("", 1.0), ("liver", 1.0)]
+    report = check_data(path)
+    assert {"strata: (none) 1, liver 2", "weights in the loss: 1 to 2.5"} <= set(report.lines())
+    told = report.to_dict()
+    assert (told["strata"], told["weights"]) == ({"": 1, "liver": 2}, [1.0, 2.5])
+    plain = check_data(manifest("a,images/a.png,masks/a.png,,train,"))
+    assert not [line for line in plain.lines() if line.startswith(("strata", "weights"))]
+
+
+def test_all_wrong_weights_are_named_at_once(manifest, problems_of):
+    header = "id,image,mask,text,split,weight"
+    rows = [
+        f"{name},images/{name}.png,,,train,{weight}" for name, weight in zip("abc", ("0", "nan", '"0,5"'), strict=True)
+    ]
+    problems = problems_of(manifest(*rows, header=header))
+    assert [problem.partition("manifest.csv ")[2] for problem in problems] == [
+        f"row {row}: weight {weight!r} is no number above 0 (decimals with a point); leave it empty for 1"
+        for row, weight in ((2, "0"), (3, "nan"), (4, "0,5"))
+    ]
 
 
 def test_tables_that_cannot_be_read(manifest, assert_one_problem):
