@@ -52,6 +52,8 @@ class FeatureSpec:
     """Principal components kept of each block's channels; `None`: the channels as they are."""
     tile: int | None = None
     """Side in native pixels of the square tiles that images are cut into; `None`: whole images."""
+    colours: str = "own"
+    """The images' `own` colours, or `standardised`: each image's channels at one mean and spread."""
     tile_overlap: int = 0
     """Native pixels that neighbouring tiles share, as asked for last; does not identify: rows have their offsets."""
 

@@ -87,6 +87,9 @@ class ExtractConfig:
     """Seed of the noise."""
     window: tuple[int, int] | None = None
     """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
+    colours: Literal["own", "standardised"] = "own"
+    """`standardised`: bring each image's channels to one mean and spread first, which takes most of the difference
+    between stains, scanners and exposures away; the UNet should have been pretrained on such images."""
     batch_size: int = 8
     """Images in one work unit, one forward and one shard."""
     truncate_texts: bool = False
@@ -122,6 +125,7 @@ class ExtractConfig:
             not_among("--noise", self.noise, ("shared", "per-sample")),
             not_among("--condition", self.condition, ("empty", "own")),
             bad_window(self.window),
+            not_among("--colours", self.colours, ("own", "standardised")),
         )
 
     @property
@@ -167,6 +171,9 @@ class PretrainConfig:
     """Steps between two checkpoints."""
     window: tuple[int, int] | None = None
     """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
+    colours: Literal["own", "standardised"] = "own"
+    """`standardised`: each image's channels are brought to one mean and spread, as `extract-features` can do, which
+    must then be told the same."""
     seed: int = 0
     """Seed of initial weights, crops and noise."""
     device: str = "auto"
@@ -194,6 +201,7 @@ class PretrainConfig:
             outside("--learning-rate", self.learning_rate, 1e-8, 1.0),
             outside("--ema-decay", self.ema_decay, 0.0, 0.99999),
             bad_window(self.window),
+            not_among("--colours", self.colours, ("own", "standardised")),
         )
 
 

@@ -21,6 +21,7 @@ from ..cache.projections import read_projections
 from ..cache.writer import CacheWriter, hold_lock, refuse_if_locked
 from ..errors import CacheError, ConfigError
 from ..stages.compression import Projection
+from .colours import open_source
 from .config import ExtractConfig
 from .frozen_models import load_stage_one
 from .overlap import Behind, ahead
@@ -104,7 +105,8 @@ class _Job:
     @cached_property
     def reader(self) -> PictureReader:
         """Reads rows from the files."""
-        return PictureReader(self.config.side, self.config.tile, self.config.window, self.dataset.classes)
+        open_in_colours = partial(open_source, window=self.config.window, colours=self.config.colours)
+        return PictureReader(self.config.side, self.config.tile, open_in_colours, self.dataset.classes)
 
     @cached_property
     def picture_at(self) -> dict[int, Picture]:

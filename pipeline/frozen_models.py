@@ -50,6 +50,7 @@ def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> 
         condition=_condition(config, frozen),
         pca=config.pca,
         tile=config.tile,
+        colours=config.colours,
         tile_overlap=config.tile_overlap,
     )
     return StageOne(frozen, recorder, spec, device)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,10 @@ from ..errors import DataError
 from .classes import Classes
 from .config import ExtractConfig
 from .images import resize_image, resize_labels
-from .regions import open_image, open_mask
-from .rendering import Window
+from .regions import open_mask
 from .samples import Dataset, Sample
 from .side_words import rewrite_sides, unsafe_words
-from .tiles import pad_to_tile, tile_offsets
+from .tiles import Source, pad_to_tile, tile_offsets
 from .turning import turn
 from .views import View
 
@@ -109,22 +108,24 @@ class PictureReader:
     Args:
         image_size: side of the model's input in pixels.
         tile: side of the tiles in native pixels; `None`: whole images.
-        window: intensities that become 0 and 255 in images of 16 bits.
+        open_source: opens an image file.
         classes: what the masks' values mean.
     """
 
-    def __init__(self, image_size: int, tile: int | None, window: Window | None, classes: Classes) -> None:
+    def __init__(
+        self, image_size: int, tile: int | None, open_source: Callable[[Path], Source], classes: Classes
+    ) -> None:
         self._size, self._tile, self._classes = (image_size, image_size), tile, classes
         # The tiles of an image follow one another: a file that must be decoded whole is decoded for all of them.
         n_open = 0 if tile is None else OPEN_FILES
-        self._open_image = lru_cache(n_open)(partial(open_image, window=window))
+        self._open_image = lru_cache(n_open)(open_source)
         self._open_mask = lru_cache(n_open)(open_mask)
 
     def image(self, picture: Picture) -> UInt8[np.ndarray, "y x 3"]:
         """RGB; a tile at the image's border is completed by reflection."""
         source = self._open_image(picture.sample.image)
         if self._tile is None:
-            return turn(resize_image(source.read_whole(), self._size), picture.view)
+            return turn(resize_image(source.read(0, 0, *source.size), self._size), picture.view)
         part = pad_to_tile(source.read(*_region(picture, self._tile)), self._tile, None)
         return turn(resize_image(part, self._size), picture.view)
 

@@ -25,10 +25,11 @@ from torch import Tensor
 from ..cache.durable import write_durably, write_json
 from ..errors import ConfigError, DataError, RunError
 from ..stages.pretraining import Pretraining, build_unet
+from .colours import open_source
 from .config import PretrainConfig, to_dict
 from .device import resolve_device
 from .files import file_digest, list_images
-from .images import read_image, resize_image
+from .images import resize_image
 from .interrupts import interrupts_held
 from .layouts import MANIFESTS
 from .progress import Progress
@@ -149,7 +150,7 @@ def _read_images(
     with progress.task("read", len(paths), "images") as task:
         for index, path in enumerate(paths):
             try:
-                images[index] = _fit(read_image(path, config.window), path, config)
+                images[index] = _read(path, config)
                 files.append({"name": path.name, "sha256": file_digest(path)})
             except DataError as error:
                 problems.append(str(error))
@@ -159,11 +160,12 @@ def _read_images(
     return torch.from_numpy(images), files
 
 
-def _fit(image: UInt8[np.ndarray, "y x 3"], path: Path, config: PretrainConfig) -> UInt8[np.ndarray, "size size 3"]:
-    height, width, _ = image.shape
+def _read(path: Path, config: PretrainConfig) -> UInt8[np.ndarray, "size size 3"]:
+    image = open_source(path, config.window, config.colours)
+    height, width = image.size
     if min(height, width) < config.crop:
         raise DataError(f"{path} is {width}x{height} pixels; expected at least the crop's {config.crop} on each side")
-    return resize_image(image, (config.image_size, config.image_size))
+    return resize_image(image.read(0, 0, height, width), (config.image_size, config.image_size))
 
 
 def _begin(config: PretrainConfig, files: list[dict[str, str]]) -> dict[str, Any]:

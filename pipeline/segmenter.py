@@ -18,12 +18,12 @@ from ..stages.head import Head
 from ..stages.text import TextEncoder, load_text_encoder
 from .checks import refuse
 from .classes import Classes
+from .colours import in_colours, open_source
 from .device import resolve_device
 from .frozen_models import restore_stage_one
 from .head_data import to_map
 from .images import resize_image
 from .pictures import row_id
-from .regions import open_image
 from .runs import RunConfig, load_head, load_projections
 from .side_words import rewrite_sides, safe_views
 from .stage_one import StageOne
@@ -165,7 +165,8 @@ class Segmenter:
             DataError: if the image cannot be read, or the text is empty or too long.
             ConfigError: if a text is given to a head that was trained without any.
         """
-        source = _Pixels(image) if isinstance(image, np.ndarray) else self.open(Path(image))
+        colours = self._config.features.colours
+        source = in_colours(_Pixels(image), colours) if isinstance(image, np.ndarray) else self.open(Path(image))
         _, bands = next(self.segment([Request(source, text, sample_id)], tta=tta))
         probabilities = torch.cat([band.cpu() for _, band in bands], 1)
         return Prediction(self.mask_values[probabilities.argmax(0).numpy()], probabilities.numpy())
@@ -204,7 +205,7 @@ class Segmenter:
         Raises:
             DataError: if it cannot be read.
         """
-        return open_image(path, self._config.features.window)
+        return open_source(path, self._config.features.window, self._config.features.colours)
 
     def check_texts(self, texts: Iterable[str], *, tta: int = 1) -> None:
         """Load the text encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.

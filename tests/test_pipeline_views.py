@@ -14,6 +14,7 @@ from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.head_config import EvaluateConfig, TrainConfig
 from textdiff.pipeline.phantom import write_phantom
 from textdiff.pipeline.pictures import PictureReader, pictures_of
+from textdiff.pipeline.regions import open_image
 from textdiff.pipeline.samples import read_dataset
 from textdiff.pipeline.side_words import place_in_view
 from textdiff.pipeline.splits import as_they_are, choose_split, group_views
@@ -116,7 +117,7 @@ def test_the_activations_are_those_of_the_turned_image_under_the_same_noise(turn
 def test_the_phantoms_targets_lie_in_the_half_that_the_views_text_names(extraction, tmp_path):
     data = write_phantom(tmp_path / "phantom", n_train=16, n_val=2, n_test=2, image_size=64)
     dataset = read_dataset(data)
-    reader = PictureReader(64, None, None, dataset.classes)
+    reader = PictureReader(64, None, open_image, dataset.classes)
     halves = {"upper": np.s_[:32], "lower": np.s_[32:], "left": np.s_[:, :32], "right": np.s_[:, 32:]}
     named = []
     for picture in pictures_of(dataset.samples, replace(extraction, views=8)):
