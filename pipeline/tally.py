@@ -20,7 +20,7 @@ from ..cache.table import IGNORE, SampleRow
 from ..stages.calibration import (
     N_BINS,
     N_LEVELS,
-    confusion_by_entropy,
+    confusion_by_uncertainty,
     expected_calibration_error,
     reliability,
     without_uncertain,
@@ -28,13 +28,14 @@ from ..stages.calibration import (
 from ..stages.instances import aggregated_jaccard, panoptic_quality, split_objects
 from ..stages.metrics import dice
 from ..stages.surfaces import hausdorff_95
+from ..stages.uncertainty import mean_and_uncertainty
 from .scoring import scores
 
 SHARES_ASIDE = tuple(percent / 100 for percent in range(0, 51, 5))
 """Shares of an image's pixels that are set aside as the most uncertain."""
 
-LabelledBand = tuple[Float[Tensor, "n_classes y x"], UInt8[Tensor, "y x"]]
-"""Probabilities and class indices of the same pixels, over the image's whole width."""
+LabelledBand = tuple[Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]]
+"""Each member's probabilities, and class indices of the same pixels, over the image's whole width."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,12 @@ def tally(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, insta
         instances: whether to compare objects.
     """
     bins = torch.zeros(N_BINS, 3, dtype=torch.float64)
-    by_entropy = torch.zeros(N_LEVELS, n_classes, n_classes, dtype=torch.long)
+    by_uncertainty = torch.zeros(N_LEVELS, n_classes, n_classes, dtype=torch.long)
     kept: list[UInt8[np.ndarray, "2 y x"]] = []
-    for probabilities, labels in bands:
+    for members, labels in bands:
+        probabilities, uncertainty = mean_and_uncertainty(members)
         bins += reliability(probabilities, labels, IGNORE)
-        by_entropy += confusion_by_entropy(probabilities, labels, IGNORE)
+        by_uncertainty += confusion_by_uncertainty(probabilities, uncertainty, labels, IGNORE)
         if surface or instances:
             kept.append(np.stack([labels.numpy(), probabilities.argmax(0).byte().numpy()]))
     more: dict[str, list[float]] = {}
@@ -71,9 +73,9 @@ def tally(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, insta
         for name, value in _shapes(np.concatenate(kept, 1), index, surface=surface, instances=instances).items():
             more.setdefault(name, []).append(value)
     return Tally(
-        by_entropy.sum(0),
+        by_uncertainty.sum(0),
         bins,
-        torch.stack([without_uncertain(by_entropy, share) for share in SHARES_ASIDE]),
+        torch.stack([without_uncertain(by_uncertainty, share) for share in SHARES_ASIDE]),
         {name: torch.tensor(values, dtype=torch.float64) for name, values in more.items()},
     )
 

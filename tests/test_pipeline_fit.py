@@ -9,9 +9,10 @@ import torch
 from textdiff.cache.reader import FeatureReader
 from textdiff.cli import _field_docstrings
 from textdiff.errors import ConfigError
-from textdiff.pipeline.fit import Fit, schedule, score_samples
+from textdiff.pipeline.fit import Fit
 from textdiff.pipeline.head_config import HEAD_DEFAULTS, HeadSettings, TrainConfig
 from textdiff.pipeline.head_data import open_head_data, sample_batch
+from textdiff.pipeline.learners import schedule, score_samples
 from textdiff.pipeline.splits import choose_split
 from textdiff.stages.metrics import dice
 from textdiff.stages.objective import segmentation_loss

@@ -168,7 +168,9 @@ def test_tta_is_recorded_and_views_that_a_text_has_not_are_left_out(prediction, 
     predict(replace(prediction, text="the left lung, not round on the right", tta=4))
     record = json.loads((prediction.out / "predictions.json").read_text(encoding="utf-8"))
     text = "the left lung, not round on the right"
-    assert record["masks"] == {"test0": {"run": str(prediction.run.resolve()), "text": text, "tta": 4}}
+    assert record["masks"] == {
+        "test0": {"run": str(prediction.run.resolve()), "text": text, "tta": 4, "uncertainty": None}
+    }
     assert said == [
         "warning: test0.png: 2 of 4 views; its text cannot be rewritten for the others (docs/views.md says which can)"
     ]

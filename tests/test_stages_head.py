@@ -37,7 +37,7 @@ def text():
 
 def sampled(head, maps, text, pixels):
     features = {block: x[None] for block, x in gather(maps, pixels, SIZE).items()}
-    return head(features, pixels[None], SIZE, text[0][None], text[1][None])[0]
+    return head(head.inputs(features), pixels[None], SIZE, text[0][None], text[1][None])[0]
 
 
 def test_sampled_pixels_get_the_logits_that_the_whole_image_gets(head, maps, text):
