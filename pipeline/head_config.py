@@ -246,9 +246,9 @@ class PredictConfig:
     probabilities: bool = False
     """Also write NAME.npy: float16 [class, y, x]."""
     uncertainty: bool = False
-    """Also write NAME_uncertainty.png: from black, certain, to white, as uncertain as can be. Of an ensemble it is how
-    far the heads disagree (Jensen-Shannon divergence), of a single head the entropy of its prediction; in nats
-    u = ln(classes) × (grey / 255)²."""
+    """Also write NAME_uncertainty.png, 16 bits a pixel: from black, certain, to white, as uncertain as can be. Of an
+    ensemble it is how far the heads disagree (Jensen-Shannon divergence), of a single head the entropy of its
+    prediction; in nats ln(classes) × (grey / 65535)²."""
     tta: int = 1
     """Average over this many flips and rotations of each image, texts rewritten: 1, 2, 4 or 8; as many as the cache
     was made with serve best."""

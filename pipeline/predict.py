@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Float32, UInt, UInt8
+from jaxtyping import Float32, UInt, UInt16
 from PIL import Image
 
 from ..cache.durable import TEMPORARY_SUFFIX, sync_folder, write_durably, write_json
@@ -120,9 +120,9 @@ def _sizes(segmenter: Segmenter, paths: Sequence[Path]) -> list[tuple[int, int]]
 
 
 def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands: Iterable[Segment], task: Task) -> None:
-    """Write one image's files as its bands are finished: in memory are mask and uncertainty, at a byte a pixel."""
+    """Write one image's files as its bands are finished: in memory are mask and uncertainty, at 3 bytes a pixel."""
     files, size, values = _files_of(config.out, request.sample_id), request.image.size, segmenter.mask_values
-    mask, uncertainty = np.empty(size, values.dtype), np.empty(size, np.uint8)
+    mask, uncertainty = np.empty(size, values.dtype), np.empty(size, np.uint16)
     wanted = _array_file(files.probabilities, (len(values), *size)) if config.probabilities else nullcontext()
     with wanted as array:
         for band in bands:
@@ -140,8 +140,8 @@ def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands:
             file.unlink(missing_ok=True)  # of an earlier mask
 
 
-def to_grey(uncertainty: Float32[np.ndarray, "*pixel"], n_classes: int) -> UInt8[np.ndarray, "*pixel"]:
-    """Uncertainty as a picture: 255 × √(u / ln n_classes), so that 255 is as uncertain as can be.
+def to_grey(uncertainty: Float32[np.ndarray, "*pixel"], n_classes: int) -> UInt16[np.ndarray, "*pixel"]:
+    """Uncertainty as a picture: 65535 × √(u / ln n_classes), so that white is as uncertain as can be.
 
     The root shows the small values that divergences mostly have; of a divergence it is a distance between the members'
     predictions (Endres & Schindelin 2003, A new metric for probability distributions).
@@ -150,7 +150,7 @@ def to_grey(uncertainty: Float32[np.ndarray, "*pixel"], n_classes: int) -> UInt8
         uncertainty: in nats, in [0, ln n_classes].
         n_classes: background included.
     """
-    return (255 * np.sqrt(uncertainty / np.log(n_classes))).clip(0, 255).round().astype(np.uint8)
+    return (65535 * np.sqrt(uncertainty / np.log(n_classes)).clip(0, 1)).round().astype(np.uint16)
 
 
 def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:

@@ -49,6 +49,16 @@ def mean_and_uncertainty(
     return mean, divergence(members) if kind == "divergence" else entropy(mean)
 
 
+def measures(members: Float[Tensor, "member n_classes *pixel"]) -> dict[UncertaintyKind, Float[Tensor, "*pixel"]]:
+    """Every measure that there is: the entropy of the mean, and of several members their divergence.
+
+    Args:
+        members: probabilities of each, in [0, 1], adding up to 1 over classes.
+    """
+    of_mean: dict[UncertaintyKind, Tensor] = {"entropy": entropy(members.mean(0))}
+    return of_mean | ({"divergence": divergence(members)} if len(members) > 1 else {})
+
+
 def kind_of_uncertainty(n_members: int) -> UncertaintyKind:
     """Which of the two measures `mean_and_uncertainty` gives."""
     return "divergence" if n_members > 1 else "entropy"

@@ -34,7 +34,7 @@ def test_bands_add_up_to_the_whole(sample):
     assert torch.equal(in_bands.counts, whole.counts)
     assert torch.equal(in_bands.counts, confusion(probabilities[0].argmax(0), labels, 3, IGNORE))
     assert torch.allclose(in_bands.reliability, whole.reliability)
-    assert torch.equal(in_bands.without_uncertain, whole.without_uncertain)
+    assert torch.equal(in_bands.without_uncertain["entropy"], whole.without_uncertain["entropy"])
     for name, values in whole.more.items():
         assert torch.equal(in_bands.more[name].nan_to_num(-1), values.nan_to_num(-1)), name
 
@@ -61,11 +61,11 @@ def test_dice_without_uncertain_pixels_is_the_mean_over_samples_and_starts_from_
     probabilities, labels = sample
     tallies = [tally([one], 3, surface=False, instances=False) for one in (sample, (probabilities.flip(-2), labels))]
     found = summarise(tallies, [row_of("a"), row_of("b")])
-    assert [*found["selective"]] == [f"{percent / 100:.2f}" for percent in range(100, 49, -5)]
-    assert found["selective"]["1.00"] == pytest.approx(found["dice"])
-    half = torch.stack([one.without_uncertain[SHARES_ASIDE.index(0.5)] for one in tallies])
+    assert [*found["selective"]["entropy"]] == [f"{percent / 100:.2f}" for percent in range(100, 49, -5)]
+    assert found["selective"]["entropy"]["1.00"] == pytest.approx(found["dice"])
+    half = torch.stack([one.without_uncertain["entropy"][SHARES_ASIDE.index(0.5)] for one in tallies])
     assert half.sum().item() == pytest.approx(0.5 * sum(int(one.counts.sum()) for one in tallies))
-    assert found["selective"]["0.50"] == pytest.approx(float(dice(half).mean()))
+    assert found["selective"]["entropy"]["0.50"] == pytest.approx(float(dice(half).mean()))
     assert float(dice(half[0]).mean()) > float(dice(tallies[0].counts).mean())  # here the uncertain are the wrong ones
 
 
@@ -75,9 +75,9 @@ def test_a_class_that_was_set_aside_has_no_dice_and_one_that_never_was_there_is_
     with_it, without_it = (
         tally([(probabilities[..., :n], foreground[None, :n])], 2, surface=False, instances=False) for n in (4, 3)
     )
-    found = summarise([with_it], [row_of("a")])["selective"]
+    found = summarise([with_it], [row_of("a")])["selective"]["entropy"]
     assert (found["1.00"], found["0.75"], found["0.50"]) == (1.0, None, None)
-    assert summarise([without_it], [row_of("a")])["selective"]["0.50"] == 1.0
+    assert summarise([without_it], [row_of("a")])["selective"]["entropy"]["0.50"] == 1.0
 
 
 def test_calibration_is_over_the_pixels_of_all_samples(sample):
