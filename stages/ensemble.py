@@ -1,8 +1,8 @@
 """Heads that differ in their initial weights alone, and predict together.
 
 Each is evaluated on its own, one after another: what they share is what comes before them, the reading and gathering
-of activations. Measured on a CPU, stacking their weights and evaluating all in one `torch.func.vmap` was slower by up to
-a seventh, and it holds the activations of all of them at once.
+of activations. Stacking their weights for one `torch.func.vmap` took no less time on a CPU (docs/decisions.md), and it
+holds the activations of all of them at once.
 """
 
 from __future__ import annotations
