@@ -20,9 +20,10 @@ from torch import Tensor
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.table import SampleRow
 from textdiff.pipeline.config import to_dict
-from textdiff.pipeline.fit import Fit, score_samples
+from textdiff.pipeline.fit import Fit
 from textdiff.pipeline.head_config import TextMode, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
+from textdiff.pipeline.learners import score_samples
 from textdiff.pipeline.splits import as_they_are
 from textdiff.stages.metrics import confusion
 

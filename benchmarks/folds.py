@@ -15,9 +15,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.table import SampleRow
-from textdiff.pipeline.fit import Fit, score_samples
+from textdiff.pipeline.fit import Fit
 from textdiff.pipeline.head_config import TrainConfig
 from textdiff.pipeline.head_data import open_head_data
+from textdiff.pipeline.learners import score_samples
 from textdiff.pipeline.scoring import scores
 
 MONUSEG_ORGANS = {

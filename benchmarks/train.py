@@ -2,12 +2,14 @@
 
     python benchmarks/train.py CACHE [--head pixel|paper] [--blocks N,N,...] [--timesteps N,N,...] [--epochs 5] [--json]
     python benchmarks/train.py CACHE --head pixel --against paper [--json]
+    python benchmarks/train.py CACHE --ensemble 8 --against pixel [--json]
 
 Trains a head with the default settings as `train-head` does, and writes nothing. Memory is measured as
 `peak_memory.py` says; VmHWM, which counts pages of the mapped cache too, grows with the cache.
 
-With `--against`, epochs of both heads take turns in one process, and their ratio is that of the medians. An epoch is
-what `train-head` calls one: the steps over all training images, and the check on the validation images after them.
+With `--against`, epochs of both take turns in one process, and their ratio is that of the medians, for each head of an
+ensemble. An epoch is what `train-head` calls one: the steps over all training images, and the check on the validation
+images after them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import json
 import os
 import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +31,7 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import TextdiffError
 from textdiff.pipeline.device import resolve_device
 from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.head_config import HeadKind, TrainConfig
+from textdiff.pipeline.head_config import HeadKind, TextMode, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.splits import choose_split
 
@@ -37,11 +40,10 @@ def main() -> None:
     """Train, and print times and memory."""
     args = parse_arguments()
     # Nothing is written: a `Fit` does not know of the run's folder.
-    config = TrainConfig(
-        args.cache, Path(os.devnull), args.head, timesteps=args.timesteps, blocks=args.blocks, epochs=args.epochs
-    )
+    given = {name: getattr(args, name) for name in ("head", "ensemble", "timesteps", "blocks", "text", "epochs")}
     try:
-        found = compare(config, replace(config, head=args.against)) if args.against else measure(config)
+        config = TrainConfig(args.cache, Path(os.devnull), **given)
+        found = compare(config, replace(config, head=args.against, ensemble=1)) if args.against else measure(config)
     except TextdiffError as error:
         raise SystemExit(f"error: {error}") from error
     shown = lines_of_comparison(found) if args.against else lines(found)
@@ -54,7 +56,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
     heads = get_args(HeadKind)
     parser.add_argument("--head", choices=heads, default="pixel")
-    parser.add_argument("--against", choices=heads, help="time this head's epochs as well, and divide by them")
+    parser.add_argument("--ensemble", type=int, default=1, metavar="N", help="train this many heads at once")
+    parser.add_argument("--against", choices=heads, help="time epochs of this head, alone, as well, and divide by them")
+    parser.add_argument("--text", choices=get_args(TextMode), default="true")
     parser.add_argument("--blocks", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
     parser.add_argument("--timesteps", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
     parser.add_argument("--epochs", type=int, default=5, help="how many to time, of each head")
@@ -82,7 +86,7 @@ def measure(config: TrainConfig) -> dict[str, Any]:
     seconds = [epoch.seconds for epoch in epochs]
     return {
         **conditions(config),
-        "head": config.head,
+        "head": name_of(config),
         "epoch_s": statistics.median(seconds),
         "epochs_s": seconds,
         "open_s": opening.seconds,
@@ -108,11 +112,17 @@ def compare(config: TrainConfig, against: TrainConfig) -> dict[str, Any]:
     medians = [statistics.median(times) for times in seconds]
     return {
         **conditions(config),
-        "heads": [config.head, against.head],
+        "heads": [name_of(config), name_of(against)],
         "epoch_s": medians,
         "epochs_s": seconds,
         "ratio": medians[0] / medians[1],
+        "ratio_per_head": medians[0] / medians[1] / config.ensemble,
     }
+
+
+def name_of(config: TrainConfig) -> str:
+    """The flags that say what is trained."""
+    return f"--head {config.head}" + (f" --ensemble {config.ensemble}" if config.ensemble > 1 else "")
 
 
 def conditions(config: TrainConfig) -> dict[str, Any]:
@@ -144,8 +154,10 @@ def lines_of_comparison(found: dict[str, Any]) -> Iterator[str]:
     """The result of `compare` for people."""
     yield line_of_conditions(found)
     for head, median_s, seconds in zip(found["heads"], found["epoch_s"], found["epochs_s"], strict=True):
-        yield f"--head {head}: epoch median {median_s:.3f} s of {', '.join(f'{one:.3f}' for one in seconds)}"
-    yield f"one epoch of {' ÷ one epoch of '.join(found['heads'])}: {found['ratio']:.4f}"
+        yield f"{head}: epoch median {median_s:.3f} s of {', '.join(f'{one:.3f}' for one in seconds)}"
+    ratio, per_head = found["ratio"], found["ratio_per_head"]
+    more = f", {per_head:.4f} for each head" if per_head != ratio else ""
+    yield f"one epoch of {' ÷ one epoch of '.join(found['heads'])}: {ratio:.4f}{more}"
 
 
 def line_of_conditions(found: dict[str, Any]) -> str:
@@ -155,7 +167,7 @@ def line_of_conditions(found: dict[str, Any]) -> str:
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The result of `measure` for people."""
-    yield f"--head {found['head']}, {line_of_conditions(found)}"
+    yield f"{found['head']}, {line_of_conditions(found)}"
     yield (
         f"epoch: median {found['epoch_s']:.2f} s of {', '.join(f'{seconds:.2f}' for seconds in found['epochs_s'])}; "
         f"opening {found['open_s']:.2f} s, choosing the epoch on whole images {found['choose_s']:.2f} s"

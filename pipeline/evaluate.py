@@ -91,10 +91,10 @@ def _count(
     return tallies
 
 
-def _logits(head: Head, data: HeadData, views: Sequence[SampleRow]) -> Float[Tensor, "n_classes y x"]:
-    """Logits of one row, as it is, from all its views."""
+def _logits(head: Head, data: HeadData, views: Sequence[SampleRow]) -> Float[Tensor, "member n_classes y x"]:
+    """Each member's logits of one row, as it is, from all its views."""
     texts = zip(*data.texts(views), strict=True)
-    of_views = (head.segment(data.maps(row), data.size, *text) for row, text in zip(views, texts, strict=True))
+    of_views = (head.segment_each(data.maps(row), data.size, *text) for row, text in zip(views, texts, strict=True))
     return mean_over_views(of_views, [row.view for row in views])
 
 
@@ -173,7 +173,7 @@ def _labelled(reader: FeatureReader, split: str) -> list[tuple[SampleRow, ...]]:
 
 
 def _bands(
-    logits: Iterable[Float[Tensor, "n_classes y x"]],
+    logits: Iterable[Float[Tensor, "member n_classes y x"]],
     data: HeadData,
     at: str,
     labels_of: LabelsOf,
@@ -182,10 +182,10 @@ def _bands(
     """Probabilities and labels of an image: at its own size, or whole at the model's where it was not cut."""
     tile = data.reader.manifest.features.tile
     if at == "model" and tile is None:
-        yield from ((one.softmax(0).cpu(), data.labels(rows[0]).cpu()) for one in logits)
+        yield from ((one.softmax(1).cpu(), data.labels(rows[0]).cpu()) for one in logits)
         return
-    for top, probabilities in whole_image(logits, rows[0].size, tile, [row.tile for row in rows]):
-        yield probabilities.cpu(), torch.from_numpy(labels_of(rows, top, probabilities.shape[1]))
+    for top, members in whole_image(logits, rows[0].size, tile, [row.tile for row in rows]):
+        yield members.cpu(), torch.from_numpy(labels_of(rows, top, members.shape[2]))
 
 
 LabelsOf = Callable[[Sequence[SampleRow], int, int], UInt8[np.ndarray, "y x"]]

@@ -19,6 +19,7 @@ _LABELS = {
     "dice": "Dice", "iou": "IoU", "precision": "precision", "recall": "recall", "hd95": "HD95 (pixels)",
     "aji": "AJI", "pq": "PQ", "sq": "  SQ", "rq": "  RQ",
 }  # fmt: skip
+_UNCERTAINTY = {"entropy": "by entropy", "divergence": "by the heads' disagreement"}
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,12 @@ class Evaluation:
 
     def _certainty(self) -> Iterator[str]:
         yield f"calibration error (ECE) {self.scores['calibration']['ece']:.4f}"
-        selective = sorted(self.scores["selective"].items(), reverse=True)
-        shown = [f"{_number(value)} ({kept})" for kept, value in selective if kept[-1] == "0"]
-        yield f"Dice of the most certain share of each image's pixels: {', '.join(shown)}"
+        yield "Dice of the most certain share of each image's pixels"
+        for kind, of in self.scores["selective"].items():
+            shown = [
+                f"{_number(value)} ({kept})" for kept, value in sorted(of.items(), reverse=True) if kept[-1] == "0"
+            ]
+            yield f"  {_UNCERTAINTY[kind]:<27}{', '.join(shown)}"
 
 
 def kept_path(run: Path, cache_digest: str, *, split: str, at: str, text: str, tta: int) -> Path:

@@ -49,6 +49,9 @@ class TrainConfig:
     head: HeadKind = "pixel"
     """The head's architecture: `pixel` is light and learns from sampled pixels; `paper` is TextDiff's own, learns from
     whole images and is far slower."""
+    ensemble: int = 1
+    """Train this many pixel heads at once, which differ in their initial weights, and average their probabilities:
+    better than one, and where they disagree they are not to be trusted (`predict --uncertainty`)."""
     timesteps: tuple[int, ...] | None = None
     """Which cached timesteps to use; `None`: all of them."""
     blocks: tuple[int, ...] | None = None
@@ -98,6 +101,8 @@ class TrainConfig:
         refuse(not_among("--head", self.head, tuple(HEAD_DEFAULTS)))
         settings = self.settings
         refuse(
+            below("--ensemble", self.ensemble, 1),
+            _not_single(self.head, self.ensemble),
             not_distinct("--timesteps", self.timesteps) if self.timesteps is not None else None,
             not_distinct("--blocks", self.blocks) if self.blocks is not None else None,
             not_among("--text", self.text, ("true", "none", "shuffled")),
@@ -119,6 +124,12 @@ class TrainConfig:
         defaults = asdict(HEAD_DEFAULTS[self.head])
         given = {name: getattr(self, name) for name in defaults}
         return HeadSettings(**defaults | {name: value for name, value in given.items() if value is not None})
+
+
+def _not_single(head: HeadKind, n_members: int) -> str | None:
+    if head == "pixel" or n_members <= 1:
+        return None
+    return f"--ensemble got {n_members}; --head {head} is trained alone: leave --ensemble out, or take --head pixel"
 
 
 @dataclass(frozen=True)
@@ -263,6 +274,10 @@ class PredictConfig:
     """A table (CSV or XLSX) with the columns Image and Description: a text for each image."""
     probabilities: bool = False
     """Also write NAME.npy: float16 [class, y, x]."""
+    uncertainty: bool = False
+    """Also write NAME_uncertainty.png, 16 bits a pixel: from black, certain, to white, as uncertain as can be. Of an
+    ensemble it is how far the heads disagree (Jensen-Shannon divergence), of a single head the entropy of its
+    prediction; in nats ln(classes) × (grey / 65535)²."""
     tta: int = 1
     """Average over this many flips and rotations of each image, texts rewritten: 1, 2, 4 or 8; as many as the cache
     was made with serve best."""

@@ -8,10 +8,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from jaxtyping import UInt
+from jaxtyping import Float32, UInt, UInt16
 from PIL import Image
 
 from ..cache.durable import TEMPORARY_SUFFIX, sync_folder, write_durably, write_json
@@ -19,12 +19,23 @@ from ..errors import DataError
 from .files import list_images, stem_of
 from .head_config import PredictConfig
 from .progress import Progress, Task
-from .segmenter import Request, Segmenter
+from .segmenter import Request, Segment, Segmenter
 from .side_words import safe_views
 from .texts import texts_by_image
-from .tiles import Band
 
 RECORD = "predictions.json"
+
+
+class _Files(NamedTuple):
+    """What there may be of one image."""
+
+    mask: Path
+    probabilities: Path
+    uncertainty: Path
+
+
+def _files_of(out: Path, name: str) -> _Files:
+    return _Files(out / f"{name}.png", out / f"{name}.npy", out / f"{name}_uncertainty.png")
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,8 @@ class PredictSummary:
 def predict(config: PredictConfig, progress: Progress | None = None) -> PredictSummary:
     """Segment an image, or every image of a folder, and write `NAME.png` into the folder `out` for each.
 
-    `predictions.json` there says of each mask which run, which text and how many views it is of, and which value in it
-    is which class.
+    `predictions.json` there says of each mask which run, which text and how many views it is of, which value in it is
+    which class, and what `NAME_uncertainty.png`, written on request, is a map of.
 
     Args:
         config: settings.
@@ -77,7 +88,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     n_rows = sum(size[0] for size in _sizes(segmenter, paths))
     segmenter.check_texts((text for text in text_of.values() if text is not None), tta=config.tta)
     _warn_of_fewer_views(config, text_of, progress)
-    record = _Record.open(config, segmenter.classes, [stem_of(path) for path in paths])
+    record = _Record.open(config, segmenter, [stem_of(path) for path in paths])
     requests = (Request(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
     with progress.task("predict", n_rows, "rows of pixels") as task, record:
         for request, bands in segmenter.segment(requests, tta=config.tta):
@@ -112,21 +123,38 @@ def _sizes(segmenter: Segmenter, paths: Sequence[Path]) -> list[tuple[int, int]]
     return sizes
 
 
-def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands: Iterable[Band], task: Task) -> None:
-    """Write one image's files as its bands are finished: in memory is the mask, at one byte a pixel."""
-    path, size, values = config.out / f"{request.sample_id}.png", request.image.size, segmenter.mask_values
-    mask = np.empty(size, values.dtype)
-    wanted = _array_file(path.with_suffix(".npy"), (len(values), *size)) if config.probabilities else nullcontext()
+def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands: Iterable[Segment], task: Task) -> None:
+    """Write one image's files as its bands are finished: in memory are mask and uncertainty, at 3 bytes a pixel."""
+    files, size, values = _files_of(config.out, request.sample_id), request.image.size, segmenter.mask_values
+    mask, uncertainty = np.empty(size, values.dtype), np.empty(size, np.uint16)
+    wanted = _array_file(files.probabilities, (len(values), *size)) if config.probabilities else nullcontext()
     with wanted as array:
-        for top, probabilities in bands:
-            rows = slice(top, top + probabilities.shape[1])
-            mask[rows] = values[probabilities.argmax(0).cpu().numpy()]
+        for band in bands:
+            rows = slice(band.top, band.top + len(band.uncertainty))
+            mask[rows] = values[band.probabilities.argmax(0).cpu().numpy()]
+            uncertainty[rows] = to_grey(band.uncertainty.cpu().numpy(), len(values))
             if array is not None:
-                array[:, rows] = probabilities.half().cpu().numpy()
-            task.advance(probabilities.shape[1])
-    write_mask(path, mask)
-    if not config.probabilities:
-        path.with_suffix(".npy").unlink(missing_ok=True)  # of an earlier mask
+                array[:, rows] = band.probabilities.half().cpu().numpy()
+            task.advance(len(band.uncertainty))
+    write_mask(files.mask, mask)
+    if config.uncertainty:
+        write_mask(files.uncertainty, uncertainty)
+    for file, is_new in ((files.probabilities, config.probabilities), (files.uncertainty, config.uncertainty)):
+        if not is_new:
+            file.unlink(missing_ok=True)  # of an earlier mask
+
+
+def to_grey(uncertainty: Float32[np.ndarray, "*pixel"], n_classes: int) -> UInt16[np.ndarray, "*pixel"]:
+    """Uncertainty as a picture: 65535 × √(u / ln n_classes), so that white is as uncertain as can be.
+
+    The root shows the small values that divergences mostly have; of a divergence it is a distance between the members'
+    predictions (Endres & Schindelin 2003, A new metric for probability distributions).
+
+    Args:
+        uncertainty: in nats, in [0, ln n_classes].
+        n_classes: background included.
+    """
+    return (65535 * np.sqrt(uncertainty / np.log(n_classes)).clip(0, 1)).round().astype(np.uint16)
 
 
 def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:
@@ -152,33 +180,34 @@ def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 class _Record:
-    """What `predictions.json` says: of each mask its run, text, views, classes; it may know of fewer than are there."""
+    """What `predictions.json` says: how each mask came about; it may know of fewer masks than are there."""
 
-    def __init__(self, config: PredictConfig, classes: Mapping[int, str], masks: dict[str, Any]) -> None:
-        self._path, self._classes, self._masks = config.out / RECORD, classes, masks
-        self._run, self._tta = str(config.run.resolve()), config.tta
+    def __init__(self, config: PredictConfig, segmenter: Segmenter, masks: dict[str, Any]) -> None:
+        self._path, self._masks = config.out / RECORD, masks
+        uncertainty = segmenter.uncertainty_is if config.uncertainty else None
+        run = str(config.run.resolve())
+        self._about = {"run": run, "tta": config.tta, "classes": segmenter.classes, "uncertainty": uncertainty}
 
     @classmethod
-    def open(cls, config: PredictConfig, classes: Mapping[int, str], names: Sequence[str]) -> _Record:
+    def open(cls, config: PredictConfig, segmenter: Segmenter, names: Sequence[str]) -> _Record:
         """Claim the names of new masks; what is ours of these names stays until it is replaced, unrecorded.
 
         Raises:
             DataError: if files of these names are not ours.
         """
-        path, suffixes = config.out / RECORD, (".png", ".npy")
-        there = [file for name in names for suffix in suffixes if (file := config.out / f"{name}{suffix}").exists()]
+        path = config.out / RECORD
+        there = [file for name in names for file in _files_of(config.out, name) if file.exists()]
         if there and not path.exists():
             taken = list(map(str, there))
             raise DataError(f"{config.out}: masks would replace files that stand there; give another folder:", taken)
         known = json.loads(path.read_bytes()).get("masks", {}) if path.exists() else {}
-        record = cls(config, classes, {name: about for name, about in known.items() if name not in names})
+        record = cls(config, segmenter, {name: about for name, about in known.items() if name not in names})
         record.write()
         return record
 
     def add(self, request: Request) -> None:
         """Note a mask that is on the disk."""
-        about = {"run": self._run, "text": request.text, "tta": self._tta, "classes": self._classes}
-        self._masks[request.sample_id] = about
+        self._masks[request.sample_id] = self._about | {"text": request.text}
 
     def write(self) -> None:
         """Bring the file up to date."""
@@ -197,3 +226,6 @@ def _refuse_same_names(paths: Sequence[Path]) -> None:
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise DataError("masks are named after images, and these names stand for several images; rename them:", twice)
+    maps = {_files_of(Path(), stem).uncertainty.stem for stem in stems} & {*stems}
+    if maps:
+        raise DataError("maps of uncertainty would have these images' names; rename them:", sorted(maps))

@@ -18,8 +18,10 @@ from ..cache.projections import Projections, projection_digest
 from ..cache.spec import FeatureSpec, TextSpec
 from ..errors import RunError
 from ..stages.compression import Projection
+from ..stages.ensemble import together
 from ..stages.head import Head, HeadSpec
-from .fit import LEARNERS, Finalist, Fit
+from .fit import Finalist, Fit
+from .learners import LEARNERS
 
 HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
     "head.safetensors",
@@ -166,7 +168,8 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
     if config.train.get("head") not in LEARNERS:
         known = ", ".join(LEARNERS)
         raise RunError(f"{run / CONFIG}: the head is {config.train.get('head')!r}; this textdiff knows {known}")
-    head: Head = LEARNERS[config.train["head"]].head_class(config.head)
+    head_class = LEARNERS[config.train["head"]].head_class
+    head = together([head_class(config.head) for _ in range(config.train["ensemble"])])
     try:
         head.load_state_dict(load((run / HEAD).read_bytes()))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -232,7 +235,7 @@ def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
 def _run_config(values: Mapping[str, Any]) -> RunConfig:
     head = {**values["head"], "channels": {int(block): c for block, c in values["head"]["channels"].items()}}
     return RunConfig(
-        train=values["train"],
+        train={"ensemble": 1} | values["train"],  # not told by runs from before there were ensembles
         head=HeadSpec(**head),
         blocks=tuple(values["blocks"]),
         timesteps=tuple(values["timesteps"]),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import islice, tee
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, SourceError
 from ..stages.head import Head
 from ..stages.text import TextEncoder, load_text_encoder
+from ..stages.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
 from .checks import refuse
 from .classes import Classes
 from .colours import in_colours, open_source
@@ -27,7 +29,7 @@ from .pictures import row_id
 from .runs import RunConfig, load_head, load_projections
 from .side_words import rewrite_sides, safe_views
 from .stage_one import StageOne
-from .tiles import Band, Offset, Source, cut_tiles, tile_offsets, whole_image
+from .tiles import Offset, Source, cut_tiles, tile_offsets, whole_image
 from .turning import mean_over_views, turn
 from .views import View, bad_view_count
 
@@ -42,7 +44,21 @@ class Prediction:
     mask: UInt[np.ndarray, "y x"]
     """The value of the likeliest class, as the training masks have it; uint8, or uint16 where values need it."""
     probabilities: Float32[np.ndarray, "n_classes y x"]
-    """Of the classes, background first; they add up to 1."""
+    """Of the classes, background first; they add up to 1. Of an ensemble the mean over its members."""
+    uncertainty: Float32[np.ndarray, "y x"]
+    """In nats, in [0, ln n_classes]. Of an ensemble the Jensen-Shannon divergence of its members' probabilities, how
+    far they disagree; of a single head the entropy of its probabilities."""
+
+
+class Segment(NamedTuple):
+    """A band of rows of an image, over its whole width."""
+
+    top: int
+    """The first row."""
+    probabilities: Float[Tensor, "n_classes y x"]
+    """As of `Prediction`."""
+    uncertainty: Float[Tensor, "y x"]
+    """As of `Prediction`."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +184,17 @@ class Segmenter:
         colours = self._config.features.colours
         source = in_colours(_Pixels(image), colours) if isinstance(image, np.ndarray) else self.open(Path(image))
         _, bands = next(self.segment([Request(source, text, sample_id)], tta=tta))
-        probabilities = torch.cat([band.cpu() for _, band in bands], 1)
-        return Prediction(self.mask_values[probabilities.argmax(0).numpy()], probabilities.numpy())
+        _, of_probabilities, of_uncertainty = zip(*bands, strict=True)
+        probabilities = torch.cat(of_probabilities, 1).cpu().numpy()
+        uncertainty = torch.cat(of_uncertainty).cpu().numpy()
+        return Prediction(self.mask_values[probabilities.argmax(0)], probabilities, uncertainty)
 
-    def segment(self, requests: Iterable[Request], *, tta: int = 1) -> Iterator[tuple[Request, Iterator[Band]]]:
+    @property
+    def uncertainty_is(self) -> UncertaintyKind:
+        """What the uncertainty of predictions is: `divergence` of an ensemble, `entropy` of a single head."""
+        return kind_of_uncertainty(len(self._head.members))
+
+    def segment(self, requests: Iterable[Request], *, tta: int = 1) -> Iterator[tuple[Request, Iterator[Segment]]]:
         """Segment images as large as they may be, and as many, a band of rows at a time.
 
         Images or tiles go through the UNet as many at once as they did in the extraction, across the borders of
@@ -190,14 +213,15 @@ class Segmenter:
         refuse(bad_view_count("tta", tta))
         return self._segment(requests, tta)
 
-    def _segment(self, requests: Iterable[Request], tta: int) -> Iterator[tuple[Request, Iterator[Band]]]:
+    def _segment(self, requests: Iterable[Request], tta: int) -> Iterator[tuple[Request, Iterator[Segment]]]:
         ahead, answered = tee(requests)
         logits = self._logits(part for request in ahead for part in self._parts(request, tta))
         for request in answered:
             size, views = request.image.size, safe_views(request.text, tta)
             offsets = self._offsets(size)
             means = _means(logits, views, len(offsets))
-            yield request, whole_image(means, size, self._config.features.tile, offsets)
+            bands = whole_image(means, size, self._config.features.tile, offsets)
+            yield request, (Segment(top, *mean_and_uncertainty(members)) for top, members in bands)
 
     def open(self, path: Path) -> Source:
         """An image file as the head's training images were read.
@@ -251,7 +275,7 @@ class Segmenter:
             text = None if request.text is None else rewrite_sides(request.text, view)
             yield _Part(turn(picture, view), row_id(request.sample_id, offset, view), text)
 
-    def _logits(self, parts: Iterator[_Part]) -> Iterator[Float[Tensor, "n_classes y x"]]:
+    def _logits(self, parts: Iterator[_Part]) -> Iterator[Float[Tensor, "member n_classes y x"]]:
         blocks, timesteps = self._config.blocks, self._config.timesteps
         size = (self._config.features.image_size,) * 2
         while batch := list(islice(parts, self._config.features.rows_per_shard)):
@@ -262,7 +286,7 @@ class Segmenter:
                     block: [to_map(features[block, timestep].row(place), self._device) for timestep in timesteps]
                     for block in blocks
                 }
-                yield self._head.segment(maps, size, *self._tokens(part.text))
+                yield self._head.segment_each(maps, size, *self._tokens(part.text))
 
     def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         if text is None:
@@ -292,8 +316,8 @@ class Segmenter:
 
 
 def _means(
-    logits: Iterator[Float[Tensor, "n_classes y x"]], views: Sequence[View], n: int
-) -> Iterator[Float[Tensor, "n_classes y x"]]:
-    """What the head says of `n` pictures, whose views follow one another in `logits`."""
+    logits: Iterator[Float[Tensor, "member n_classes y x"]], views: Sequence[View], n: int
+) -> Iterator[Float[Tensor, "member n_classes y x"]]:
+    """What each member of the head says of `n` pictures, whose views follow one another in `logits`."""
     for _ in range(n):
         yield mean_over_views(islice(logits, len(views)), views)

@@ -21,6 +21,7 @@ from ..errors import DataError
 from ..stages.head import Head
 from ..stages.pixels import dense
 from ..stages.selection import choose_centres, standardised
+from ..stages.uncertainty import entropy
 from .device import resolve_device
 from .evaluate import check_same_features
 from .head_config import SuggestConfig
@@ -134,7 +135,7 @@ def _rank(
     with progress.task("suggest", len(unlabelled) + len(labelled), "samples") as task:
         weights, features = [], []
         for rows in unlabelled:
-            entropies = [float(_uncertainty(_probabilities(head, data, row)).mean()) for row in rows]
+            entropies = [float(entropy(_probabilities(head, data, row)).mean()) for row in rows]
             weights.append(sum(entropies) / len(rows))
             features.append(_pooled(data, rows))
             task.advance()
@@ -179,11 +180,6 @@ def _pooled(data: HeadData, rows: Rows) -> Float[Tensor, " channel"]:
     return torch.stack([torch.cat(of_row) for of_row in means]).mean(0).cpu()
 
 
-def _uncertainty(probabilities: Float[Tensor, "n_classes y x"]) -> Float[Tensor, "y x"]:
-    """How unsure a head is of each pixel: the entropy of its probabilities, in nats."""
-    return torch.special.entr(probabilities).sum(0)
-
-
 def _probabilities(head: Head, data: HeadData, row: SampleRow) -> Float[Tensor, "n_classes y x"]:
     tokens, mask = data.texts([row])
     return head.segment(data.maps(row), data.size, tokens[0], mask[0]).softmax(0)
@@ -204,12 +200,12 @@ def _suggestion(reader: FeatureReader, rank: int, row: SampleRow, weight: float,
 def _picture(head: Head, data: HeadData, rows: Rows, one: Suggestion) -> dict[str, Any]:
     """What `plot_suggestions` shows; of an image in tiles, the tile that the head is least sure of."""
     looks = ((row, _probabilities(head, data, row)) for row in rows)
-    row, probabilities = max(looks, key=lambda look: float(_uncertainty(look[1]).mean()))
+    row, probabilities = max(looks, key=lambda look: float(entropy(look[1]).mean()))
     rank, name, _, uncertainty, distance, _ = _cells(one)
     return {
         "image": data.reader.image(row.row),
         "predicted": (probabilities.argmax(0) > 0).cpu().numpy(),
-        "uncertainty": (_uncertainty(probabilities) / math.log(data.n_classes)).cpu().numpy(),
+        "uncertainty": (entropy(probabilities) / math.log(data.n_classes)).cpu().numpy(),
         "title": f"{rank}. {name}\nuncertainty {uncertainty}, distance {distance}",
     }
 

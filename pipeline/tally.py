@@ -19,22 +19,22 @@ from torch import Tensor
 from ..cache.table import IGNORE, SampleRow
 from ..stages.calibration import (
     N_BINS,
-    N_LEVELS,
-    confusion_by_entropy,
+    confusion_by_uncertainty,
     expected_calibration_error,
     reliability,
     without_uncertain,
 )
 from ..stages.instances import aggregated_jaccard, panoptic_quality, split_objects
-from ..stages.metrics import dice
+from ..stages.metrics import confusion, dice
 from ..stages.surfaces import hausdorff_95
+from ..stages.uncertainty import UncertaintyKind, measures
 from .scoring import scores
 
 SHARES_ASIDE = tuple(percent / 100 for percent in range(0, 51, 5))
 """Shares of an image's pixels that are set aside as the most uncertain."""
 
-LabelledBand = tuple[Float[Tensor, "n_classes y x"], UInt8[Tensor, "y x"]]
-"""Probabilities and class indices of the same pixels, over the image's whole width."""
+LabelledBand = tuple[Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]]
+"""Each member's probabilities, and class indices of the same pixels, over the image's whole width."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Tally:
 
     counts: Int[Tensor, "label predicted"]
     reliability: Float[Tensor, "bin 3"]
-    without_uncertain: Float[Tensor, "share label predicted"]
-    """Confusion counts without each of `SHARES_ASIDE`."""
+    without_uncertain: Mapping[UncertaintyKind, Float[Tensor, "share label predicted"]]
+    """Confusion counts without each of `SHARES_ASIDE`, by each measure of uncertainty."""
     more: Mapping[str, Float[Tensor, "class"]]
     """`hd95`; `aji`, `pq`, `sq`, `rq`: of each foreground class, as far as they were asked for."""
 
@@ -59,11 +59,16 @@ def tally(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, insta
         instances: whether to compare objects.
     """
     bins = torch.zeros(N_BINS, 3, dtype=torch.float64)
-    by_entropy = torch.zeros(N_LEVELS, n_classes, n_classes, dtype=torch.long)
+    counts = torch.zeros(n_classes, n_classes, dtype=torch.long)
+    by_uncertainty: dict[UncertaintyKind, Int[Tensor, "level label predicted"]] = {}
     kept: list[UInt8[np.ndarray, "2 y x"]] = []
-    for probabilities, labels in bands:
+    for members, labels in bands:
+        probabilities = members.mean(0)
         bins += reliability(probabilities, labels, IGNORE)
-        by_entropy += confusion_by_entropy(probabilities, labels, IGNORE)
+        counts += confusion(probabilities.argmax(0), labels, n_classes, IGNORE)
+        for kind, uncertainty in measures(members).items():
+            counted = confusion_by_uncertainty(probabilities, uncertainty, labels, IGNORE)
+            by_uncertainty[kind] = by_uncertainty.get(kind, 0) + counted
         if surface or instances:
             kept.append(np.stack([labels.numpy(), probabilities.argmax(0).byte().numpy()]))
     more: dict[str, list[float]] = {}
@@ -71,9 +76,12 @@ def tally(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, insta
         for name, value in _shapes(np.concatenate(kept, 1), index, surface=surface, instances=instances).items():
             more.setdefault(name, []).append(value)
     return Tally(
-        by_entropy.sum(0),
+        counts,
         bins,
-        torch.stack([without_uncertain(by_entropy, share) for share in SHARES_ASIDE]),
+        {
+            kind: torch.stack([without_uncertain(counted, share) for share in SHARES_ASIDE])
+            for kind, counted in by_uncertainty.items()
+        },
         {name: torch.tensor(values, dtype=torch.float64) for name, values in more.items()},
     )
 
@@ -87,25 +95,28 @@ def summarise(tallies: Sequence[Tally], samples: Sequence[SampleRow]) -> dict[st
 
     Returns:
         What `scores` gives; `calibration`: `ece` and its `bins`, over the pixels of all samples; and `selective`:
-        share of each image's pixels that is kept, the most certain ones → mean Dice per sample. A class of which
-        nothing is left, neither labelled nor predicted, has no Dice there.
+        measure of uncertainty → share of each image's pixels that is kept, the most certain ones → mean Dice per
+        sample. A class of which nothing is left, neither labelled nor predicted, has no Dice there.
     """
     more = {name: torch.stack([one.more[name] for one in tallies]) for name in tallies[0].more}
     bins = torch.stack([one.reliability for one in tallies]).sum(0)
-    selective = _selective(torch.stack([one.without_uncertain for one in tallies]))
+    selective = {
+        kind: _selective(torch.stack([one.without_uncertain[kind] for one in tallies]))
+        for kind in tallies[0].without_uncertain
+    }
     return {
         **scores(torch.stack([one.counts for one in tallies]), samples, more),
         "calibration": {"ece": expected_calibration_error(bins), "bins": _plain_bins(bins)},
-        "selective": {f"{1 - share:.2f}": of for share, of in zip(SHARES_ASIDE, selective, strict=True)},
+        "selective": selective,
     }
 
 
-def _selective(counts: Float[Tensor, "sample share label predicted"]) -> list[float | None]:
-    """Mean Dice per sample for each share; `None` where no sample has any left."""
+def _selective(counts: Float[Tensor, "sample share label predicted"]) -> dict[str, float | None]:
+    """Share that is kept → mean Dice per sample; `None` where no sample has any left."""
     rest = (counts.sum(-1) + counts.sum(-2))[..., 1:]  # [sample, share, class]
     set_aside = (rest == 0) & (rest[:, :1] > 0)
-    means = dice(counts).masked_fill(set_aside, math.nan).nanmean(-1).nanmean(0)
-    return [None if math.isnan(of) else of for of in means.tolist()]
+    means = dice(counts).masked_fill(set_aside, math.nan).nanmean(-1).nanmean(0).tolist()
+    return {f"{1 - share:.2f}": None if math.isnan(of) else of for share, of in zip(SHARES_ASIDE, means, strict=True)}
 
 
 def _plain_bins(bins: Float[Tensor, "bin 3"]) -> list[dict[str, float | None]]:

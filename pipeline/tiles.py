@@ -24,8 +24,8 @@ from ..errors import ConfigError
 Offset = tuple[int, int]
 """(y, x) of a tile's upper left pixel in the native image."""
 
-Band = tuple[int, Float[Tensor, "n_classes y x"]]
-"""The first row, and the probabilities of it and the rows below, over the image's whole width."""
+Band = tuple[int, Float[Tensor, "member n_classes y x"]]
+"""The first row, and each member's probabilities of it and the rows below, over the image's whole width."""
 
 
 class Source(Protocol):
@@ -86,19 +86,21 @@ def cut_tiles(source: Source, offsets: Sequence[Offset], tile: int) -> Iterator[
 
 
 def native_probabilities(
-    logits: Float[Tensor, "n_classes y x"], size: tuple[int, int]
-) -> Float[Tensor, "n_classes y2 x2"]:
+    logits: Float[Tensor, "member n_classes y x"], size: tuple[int, int]
+) -> Float[Tensor, "member n_classes y2 x2"]:
     """Probabilities at the image's own size: softmax at the model's, then bilinear interpolation."""
-    return F.interpolate(logits.softmax(0)[None], size=size, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(logits.softmax(1), size=size, mode="bilinear", align_corners=False)
 
 
 def whole_image(
-    logits: Iterable[Float[Tensor, "n_classes y x"]],
+    logits: Iterable[Float[Tensor, "member n_classes y x"]],
     size: tuple[int, int],
     tile: int | None,
     offsets: Sequence[Offset],
 ) -> Iterator[Band]:
-    """Probabilities of a whole image at its own size, from the head's logits at the model's.
+    """Probabilities of a whole image at its own size, from the logits of a head's members at the model's.
+
+    All that happens here is linear in probabilities, so that what members disagree on can be read off at its end.
 
     Args:
         logits: of the image's tiles in the offsets' order, taken one by one; of an image without tiles one alone.
@@ -114,7 +116,7 @@ def whole_image(
 
 
 def blend(
-    tiles: Iterable[Float[Tensor, "n_classes tile tile"]], offsets: Sequence[Offset], size: tuple[int, int]
+    tiles: Iterable[Float[Tensor, "member n_classes tile tile"]], offsets: Sequence[Offset], size: tuple[int, int]
 ) -> Iterator[Band]:
     """The weighted mean of overlapping tiles: near its border a tile counts little, so that joins leave no seam.
 
@@ -147,25 +149,27 @@ def blending_window(tile: int) -> Float[Tensor, "tile tile"]:
 
 
 class _Strip:
-    """Sums of weighted tiles, and below them of the weights, over the image's width and one tile's height."""
+    """Sums of weighted tiles, and of the weights, over the image's width and one tile's height."""
 
     def __init__(self, width: int) -> None:
         self._width = width
-        self._sums: Float[Tensor, "n_classes+1 tile x"] | None = None
+        self._sums: Float[Tensor, "member n_classes tile x"] | None = None
 
-    def add(self, tile: Float[Tensor, "n_classes tile tile"], left: int) -> None:
+    def add(self, tile: Float[Tensor, "member n_classes tile tile"], left: int) -> None:
         """Add a tile, whose first row is the strip's."""
-        n_classes, side, _ = tile.shape
+        side = tile.shape[-1]
         if self._sums is None:
             self._window = blending_window(side).to(tile.device)
-            self._sums = tile.new_zeros(n_classes + 1, side, self._width)
-        weighted = torch.cat([tile * self._window, self._window[None]])
-        self._sums[..., left : left + side] += weighted[..., : self._width - left]
+            self._sums = tile.new_zeros(*tile.shape[:-1], self._width)
+            self._weights = tile.new_zeros(side, self._width)
+        width = min(side, self._width - left)
+        self._sums[..., left : left + width] += (tile * self._window)[..., :width]
+        self._weights[:, left : left + width] += self._window[:, :width]
 
-    def take(self, n_rows: int) -> Float[Tensor, "n_classes y x"]:
+    def take(self, n_rows: int) -> Float[Tensor, "member n_classes y x"]:
         """The mean in the first rows, which leave the strip."""
         if self._sums is None:
             raise AssertionError("an image has at least one tile")
-        done = self._sums[:, :n_rows]
-        self._sums = F.pad(self._sums[:, n_rows:], (0, 0, 0, n_rows))
-        return done[:-1] / done[-1]
+        mean = self._sums[..., :n_rows, :] / self._weights[:n_rows]
+        self._sums, self._weights = (F.pad(x[..., n_rows:, :], (0, 0, 0, n_rows)) for x in (self._sums, self._weights))
+        return mean

@@ -14,10 +14,11 @@ from ..errors import RunError
 from .classes import Classes
 from .config import to_dict
 from .device import resolve_device
-from .fit import Fit, score_samples
+from .fit import Fit
 from .head_config import TrainConfig
 from .head_data import HeadData, open_head_data
 from .interrupts import interrupts_held
+from .learners import score_samples
 from .progress import Progress
 from .runs import (
     CONFIG,
@@ -53,9 +54,10 @@ class TrainSummary:
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        found = self.summary
+        found, n_members = self.summary, self.summary.get("ensemble", 1)
+        of_heads = f"{n_members} heads, together " if n_members > 1 else ""
         lines = [
-            f"{self.run}: {found['n_parameters']:,} parameters trained on {found['n_train']} samples "
+            f"{self.run}: {of_heads}{found['n_parameters']:,} parameters trained on {found['n_train']} samples "
             f"in {self.seconds:.1f} s; epoch {found['best_epoch']} of {found['epochs']} is the best",
             f"Dice {found['val_dice']:.4f} on {found['n_val']} samples of {found['val_is']}, which chose the epoch",
         ]
@@ -122,6 +124,7 @@ def _finish(run: Path, fit: Fit, data: HeadData, split: Split) -> dict[str, Any]
     summary = {
         "best_epoch": best.epoch,
         "epochs": fit.epoch,
+        "ensemble": len(fit.head.members),
         "n_train": len(parents(split.train)),
         "n_val": len(parents(split.val)),
         "val_is": split.val_is,

@@ -27,8 +27,8 @@ def turn_back(maps: Float[Tensor, "*n side side"], view: View) -> Float[Tensor, 
 
 
 def mean_over_views(
-    logits: Iterable[Float[Tensor, "n_classes side side"]], views: Sequence[View]
-) -> Float[Tensor, "n_classes side side"]:
+    logits: Iterable[Float[Tensor, "*member n_classes side side"]], views: Sequence[View]
+) -> Float[Tensor, "*member n_classes side side"]:
     """The logarithm of the mean probabilities, whose softmax is that mean; of the picture alone, its own logits.
 
     Args:
@@ -38,5 +38,5 @@ def mean_over_views(
     if tuple(views) == (0,):
         (own,) = logits
         return own
-    turned = [turn_back(one.log_softmax(0), view) for one, view in zip(logits, views, strict=True)]
+    turned = [turn_back(one.log_softmax(-3), view) for one, view in zip(logits, views, strict=True)]
     return torch.stack(turned).logsumexp(0) - math.log(len(turned))

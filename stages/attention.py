@@ -44,6 +44,8 @@ class TextAttention(nn.Module):
             tokens: as the text encoder gave them.
             mask: true on real tokens; an image whose mask is false throughout has no text.
         """
+        if not mask.any():  # with one thing to read, every pixel reads the same: no need to ask
+            return self.to_out(self.to_value(self.null_token)).expand(*pixels.shape[:2], -1)
         tokens, mask = self._with_null(self.norm_text(tokens), mask)
         query = self._heads(self.to_query(self.norm_pixels(pixels)))
         key, value = self._heads(self.to_key(tokens)), self._heads(self.to_value(tokens))

@@ -15,7 +15,7 @@ from torch import Tensor
 N_BINS = 15
 """Bins of confidence, of equal width: as in Guo et al. 2017 (arXiv 1706.04599)."""
 N_LEVELS = 1000
-"""Bins of entropy, of equal width."""
+"""Bins of uncertainty, of equal width in its square root."""
 
 
 def reliability(
@@ -47,41 +47,45 @@ def expected_calibration_error(bins: Float[Tensor, "bin 3"]) -> float:
     return float((right - confidence).abs().sum() / n.sum())
 
 
-def confusion_by_entropy(
-    probabilities: Float[Tensor, "n_classes *pixel"], labels: UInt8[Tensor, "*pixel"], ignore: int
+def confusion_by_uncertainty(
+    probabilities: Float[Tensor, "n_classes *pixel"],
+    uncertainty: Float[Tensor, "*pixel"],
+    labels: UInt8[Tensor, "*pixel"],
+    ignore: int,
 ) -> Int[Tensor, "level label predicted"]:
-    """Count labelled pixels by entropy, label and prediction; over levels it adds up to the confusion counts.
+    """Count labelled pixels by uncertainty, label and prediction; over levels it adds up to the confusion counts.
 
     Args:
         probabilities: in [0, 1], adding up to 1 over classes.
+        uncertainty: in nats, in [0, ln n_classes].
         labels: class indices, or `ignore` for pixels that do not count.
         ignore: the value that means "not labelled".
 
     Returns:
-        int64 counts; the last level is the highest entropy, that of equal probabilities.
+        int64 counts; the last level is the highest uncertainty that can be.
     """
-    n_classes = len(probabilities)
-    p = probabilities[:, labels != ignore]  # [class, pixel]
-    entropy = torch.special.entr(p).sum(0) / math.log(n_classes)
-    level = (entropy * N_LEVELS).long().clamp(0, N_LEVELS - 1)
-    cell = (level * n_classes + labels[labels != ignore]) * n_classes + p.argmax(0)
+    n_classes, counted = len(probabilities), labels != ignore
+    # Most pixels are all but certain: by the root, levels are fine there.
+    share = (uncertainty[counted] / math.log(n_classes)).sqrt()
+    level = (share * N_LEVELS).long().clamp(0, N_LEVELS - 1)
+    cell = (level * n_classes + labels[counted]) * n_classes + probabilities[:, counted].argmax(0)
     counts = torch.bincount(cell, minlength=N_LEVELS * n_classes**2)
     return counts.reshape(N_LEVELS, n_classes, n_classes)
 
 
 def without_uncertain(
-    by_entropy: Int[Tensor, "level label predicted"], share: float
+    by_uncertainty: Int[Tensor, "level label predicted"], share: float
 ) -> Float[Tensor, "label predicted"]:
-    """Confusion counts without the pixels of highest entropy.
+    """Confusion counts without the most uncertain pixels.
 
     Args:
-        by_entropy: what `confusion_by_entropy` counted.
+        by_uncertainty: what `confusion_by_uncertainty` counted.
         share: of the pixels to set aside, in [0, 1).
 
     Returns:
         float64 counts: of the level that the limit goes through, every kind of pixel counts in proportion.
     """
-    n = by_entropy.sum((1, 2)).double()  # [level]
+    n = by_uncertainty.sum((1, 2)).double()  # [level]
     before = n.cumsum(0) - n
     kept = ((1 - share) * n.sum() - before).clamp(min=0).minimum(n)
-    return (by_entropy * (kept / n.clamp(min=1))[:, None, None]).sum(0)
+    return (by_uncertainty * (kept / n.clamp(min=1))[:, None, None]).sum(0)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -56,6 +57,11 @@ class Head(nn.Module, ABC):
         super().__init__()
         self.spec = spec
 
+    @property
+    def members(self) -> Sequence[Head]:
+        """The heads whose probabilities are averaged: of an ensemble its heads, else this one alone."""
+        return (self,)
+
     @abstractmethod
     def segment(
         self,
@@ -72,6 +78,16 @@ class Head(nn.Module, ABC):
             tokens: of the image's text.
             mask: true on real tokens; false throughout where there is no text.
         """
+
+    def segment_each(
+        self,
+        maps: Maps,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+    ) -> Float[Tensor, "member n_classes y x"]:
+        """As `segment`, but each member's own logits."""
+        return torch.stack([member.segment(maps, size, tokens, mask) for member in self.members])
 
 
 class PixelHead(Head):
@@ -99,10 +115,21 @@ class PixelHead(Head):
         self.get_buffer(f"mean_{block}").copy_(features.mean(0))
         self.get_buffer(f"scale_{block}").copy_(features.std(0, correction=0).clamp(min=1e-4).reciprocal())
 
+    def standardised(self, block: int, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel channel"]:
+        """A block's activations from their origin in their unit, in float32."""
+        return (features.float() - self.get_buffer(f"mean_{block}")) * self.get_buffer(f"scale_{block}")
+
     def project(self, block: int, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel width"]:
         """A block's share of the pixels' representation; linear but for a constant."""
-        scaled = (features.float() - self.get_buffer(f"mean_{block}")) * self.get_buffer(f"scale_{block}")
-        return self.projections[str(block)](scaled)
+        return self.projections[str(block)](self.standardised(block, features))
+
+    def inputs(self, features: Mapping[int, Float[Tensor, "image pixel channel"]]) -> Float[Tensor, "image pixel all"]:
+        """The standardised activations of all blocks side by side; the same for all members of an ensemble.
+
+        Args:
+            features: block → its activations as `gather` gives them.
+        """
+        return torch.cat([self.standardised(block, features[block]) for block in self.spec.channels], -1)
 
     def classify(
         self,
@@ -129,14 +156,16 @@ class PixelHead(Head):
 
     def forward(
         self,
-        features: Mapping[int, Float[Tensor, "image pixel channel"]],
+        inputs: Float[Tensor, "image pixel all"],
         pixels: Int[Tensor, "image pixel"],
         size: tuple[int, int],
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
     ) -> Float[Tensor, "image pixel n_classes"]:
-        """Logits of sampled pixels, from `gather`ed activations of each block."""
-        projected = torch.stack([self.project(block, x) for block, x in features.items()]).sum(0)
+        """Logits of sampled pixels from their `inputs`: the blocks are projected and summed as one matrix product."""
+        weights: list[Tensor] = [self.get_parameter(f"projections.{block}.weight") for block in self.spec.channels]
+        biases: list[Tensor] = [self.get_parameter(f"projections.{block}.bias") for block in self.spec.channels]
+        projected = F.linear(inputs, torch.cat(weights, 1), torch.stack(biases).sum(0))
         return self.classify(projected, pixels, size, tokens, mask)
 
     @torch.no_grad()

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.fit import Fit, score_samples
+from textdiff.pipeline.fit import Fit
 from textdiff.pipeline.head_config import TrainConfig
 from textdiff.pipeline.head_data import open_head_data
+from textdiff.pipeline.learners import score_samples
 from textdiff.stages.metrics import dice
 from textdiff.stages.pixels import gather
 

@@ -9,9 +9,10 @@ import torch
 from textdiff.cache.reader import FeatureReader
 from textdiff.cli import _field_docstrings
 from textdiff.errors import ConfigError
-from textdiff.pipeline.fit import Fit, schedule, score_samples
+from textdiff.pipeline.fit import Fit
 from textdiff.pipeline.head_config import HEAD_DEFAULTS, HeadSettings, TrainConfig
 from textdiff.pipeline.head_data import open_head_data, sample_batch
+from textdiff.pipeline.learners import schedule, score_samples
 from textdiff.pipeline.splits import choose_split
 from textdiff.stages.metrics import dice
 from textdiff.stages.objective import segmentation_loss
@@ -139,7 +140,7 @@ def test_a_sample_alone_in_its_step_counts_by_its_weight_too(config):
     for sample, share in zip(train[:2], (0.5, 1.5), strict=True):
         own = {fit: sample, plain: replace(sample, weight=1.0)}
         alone, unweighted = (
-            float(one.learner.loss([of], named_generator(0, "any")).detach()) for one, of in own.items()
+            float(next(one.learner.losses([of], named_generator(0, "any"))).detach()) for one, of in own.items()
         )
         # Up to the pixel that smooths Dice, which weighs 1 in either.
         assert alone == pytest.approx(share * unweighted, rel=0.05)

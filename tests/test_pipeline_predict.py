@@ -170,7 +170,12 @@ def test_tta_is_recorded_and_views_that_a_text_has_not_are_left_out(prediction, 
     record = json.loads((prediction.out / "predictions.json").read_text(encoding="utf-8"))
     text = "the left lung, not round on the right"
     (about,) = record["masks"].values()
-    assert (about["run"], about["text"], about["tta"]) == (str(prediction.run.resolve()), text, 4)
+    assert (about["run"], about["text"], about["tta"], about["uncertainty"]) == (
+        str(prediction.run.resolve()),
+        text,
+        4,
+        None,
+    )
     assert said == [
         "warning: test0.png: 2 of 4 views; its text cannot be rewritten for the others (docs/views.md says which can)"
     ]

@@ -117,10 +117,10 @@ def test_a_large_image_is_read_tile_by_tile_and_finished_strip_by_strip(tiled_ru
     segmenter = Segmenter.load(tiled_run.run, device="cpu")
     [(request, bands)] = segmenter.segment([Request(image)])
     assert request.image is image
-    top, first = next(bands)
+    top, first, _ = next(bands)
     assert (top, tuple(first.shape)) == (0, (2, 10, 24))
     assert max(image.tops) <= 20
-    tops, heights = zip(*((top, band.shape[1]) for top, band in bands), strict=True)
+    tops, heights = zip(*((top, band.shape[1]) for top, band, _ in bands), strict=True)
     assert tops[:2] == (10, 20)
     assert (first.shape[1] + sum(heights), set(image.heights), len(image.tops)) == (400, {16}, 2 * (len(tops) + 1))
 

@@ -74,7 +74,7 @@ def test_sampled_and_dense_pixels_of_eight_bits_give_the_same_logits(training):
     head, sample = load_head(training.run, RunConfig.read(training.run), "cpu"), data.reader.samples[0]
     pixels, (tokens, mask) = torch.arange(256), data.texts([sample])
     features = {block: found[None] for block, found in gather(data.maps(sample), pixels, (16, 16)).items()}
-    sampled = head(features, pixels[None], (16, 16), tokens, mask)[0]
+    sampled = head(head.inputs(features), pixels[None], (16, 16), tokens, mask)[0]
     whole = head.segment(data.maps(sample), (16, 16), tokens[0], mask[0])
     torch.testing.assert_close(whole.flatten(1).T, sampled, atol=1e-4, rtol=1e-4)
 

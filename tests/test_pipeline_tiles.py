@@ -152,10 +152,10 @@ def test_what_all_tiles_agree_on_stays_and_a_single_tile_stays_as_it_is():
 
 
 def test_logits_become_probabilities_at_the_images_own_size():
-    logits = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     [(top, band)] = whole_image([logits], (8, 6), None, ())
-    assert (top, tuple(band.shape)) == (0, (2, 8, 6))
-    torch.testing.assert_close(band.sum(0), torch.ones(8, 6))
-    torch.testing.assert_close(band[:, 0, 0], logits.softmax(0)[:, 0, 0])
+    assert (top, tuple(band.shape)) == (0, (3, 2, 8, 6))
+    torch.testing.assert_close(band.sum(1), torch.ones(3, 8, 6))
+    torch.testing.assert_close(band[..., 0, 0], logits.softmax(1)[..., 0, 0])
     [(_, doubled)] = whole_image([logits], (8, 8), 8, [(0, 0)])
     torch.testing.assert_close(doubled, next(whole_image([logits], (8, 8), None, ()))[1])

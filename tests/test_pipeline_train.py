@@ -17,9 +17,10 @@ from textdiff.errors import CacheMismatchError, ConfigError, DataError, RunError
 from textdiff.pipeline.ablate import ablate_timesteps
 from textdiff.pipeline.evaluate import evaluate
 from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.fit import Fit, schedule
+from textdiff.pipeline.fit import Fit
 from textdiff.pipeline.head_config import AblateConfig, EvaluateConfig, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
+from textdiff.pipeline.learners import schedule
 from textdiff.pipeline.runs import RunConfig, load_head
 from textdiff.pipeline.splits import choose_split
 from textdiff.pipeline.train import train_head

@@ -127,7 +127,7 @@ def test_classes_are_named_and_one_that_is_nowhere_in_an_image_has_a_dice_of_1(l
 
 
 def confusion_of(config):
-    from textdiff.pipeline.fit import score_samples
+    from textdiff.pipeline.learners import score_samples
 
     reader = FeatureReader(config.cache)
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")

@@ -13,9 +13,9 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError
 from textdiff.pipeline.evaluate import evaluate
 from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.fit import PaperLearner
 from textdiff.pipeline.head_config import EvaluateConfig, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
+from textdiff.pipeline.learners import PaperLearner
 from textdiff.pipeline.runs import RunConfig, load_head
 from textdiff.pipeline.segmenter import Segmenter
 from textdiff.pipeline.train import train_head
@@ -55,14 +55,14 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
 ):
     """The running statistics of the batch norms included."""
     train_head(training)
-    stopped, loss = replace(training, run=tmp_path / "stopped"), PaperLearner.loss
+    stopped, losses = replace(training, run=tmp_path / "stopped"), PaperLearner.losses
 
     def interrupted(self, *args):
         os.kill(os.getpid(), signal.SIGINT)  # in the first epoch
-        monkeypatch.setattr(PaperLearner, "loss", loss)
-        return loss(self, *args)
+        monkeypatch.setattr(PaperLearner, "losses", losses)
+        return losses(self, *args)
 
-    monkeypatch.setattr(PaperLearner, "loss", interrupted)
+    monkeypatch.setattr(PaperLearner, "losses", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     assert len((stopped.run / "metrics.jsonl").read_text().splitlines()) == 1

@@ -6,12 +6,13 @@ import torch
 from textdiff.stages.calibration import (
     N_BINS,
     N_LEVELS,
-    confusion_by_entropy,
+    confusion_by_uncertainty,
     expected_calibration_error,
     reliability,
     without_uncertain,
 )
 from textdiff.stages.metrics import confusion
+from textdiff.stages.uncertainty import entropy
 
 IGNORE = 255
 
@@ -19,6 +20,10 @@ IGNORE = 255
 def binary(*foreground):
     p = torch.tensor(foreground, dtype=torch.float32)
     return torch.stack([1 - p, p])
+
+
+def by_entropy(p, truth, ignore):
+    return confusion_by_uncertainty(p, entropy(p), truth, ignore)
 
 
 def labels(*values):
@@ -57,26 +62,26 @@ def test_counts_by_entropy_add_up_to_the_confusion_counts():
     p = torch.rand(3, 20, 30, generator=generator).softmax(0)
     truth = torch.randint(0, 3, (20, 30), generator=generator).byte()
     truth[:4] = IGNORE
-    by_entropy = confusion_by_entropy(p, truth, IGNORE)
-    assert torch.equal(by_entropy.sum(0), confusion(p.argmax(0), truth, 3, IGNORE))
-    halves = [confusion_by_entropy(p[:, rows], truth[rows], IGNORE) for rows in (slice(9), slice(9, None))]
-    assert torch.equal(by_entropy, sum(halves))
+    counted = by_entropy(p, truth, IGNORE)
+    assert torch.equal(counted.sum(0), confusion(p.argmax(0), truth, 3, IGNORE))
+    halves = [by_entropy(p[:, rows], truth[rows], IGNORE) for rows in (slice(9), slice(9, None))]
+    assert torch.equal(counted, sum(halves))
 
 
 def test_levels_run_from_certain_to_even():
-    by_entropy = confusion_by_entropy(binary(1.0, 0.0, 0.5), labels(1, 1, 0), IGNORE)
-    assert by_entropy[0].tolist() == [[0, 0], [1, 1]]
-    assert by_entropy[N_LEVELS - 1].sum() == 1
+    counted = by_entropy(binary(1.0, 0.0, 0.5), labels(1, 1, 0), IGNORE)
+    assert counted[0].tolist() == [[0, 0], [1, 1]]
+    assert counted[N_LEVELS - 1].sum() == 1
 
 
 def test_the_most_uncertain_pixels_go_first():
     # From certain to uncertain: right, right, wrong, wrong.
-    by_entropy = confusion_by_entropy(binary(0.99, 0.9, 0.3, 0.55), labels(1, 1, 1, 0), IGNORE)
-    assert without_uncertain(by_entropy, 0.0).tolist() == [[0, 1], [1, 2]]
-    assert without_uncertain(by_entropy, 0.25).tolist() == [[0, 0], [1, 2]]
-    assert without_uncertain(by_entropy, 0.5).tolist() == [[0, 0], [0, 2]]
+    counted = by_entropy(binary(0.99, 0.9, 0.3, 0.55), labels(1, 1, 1, 0), IGNORE)
+    assert without_uncertain(counted, 0.0).tolist() == [[0, 1], [1, 2]]
+    assert without_uncertain(counted, 0.25).tolist() == [[0, 0], [1, 2]]
+    assert without_uncertain(counted, 0.5).tolist() == [[0, 0], [0, 2]]
 
 
 def test_pixels_that_are_equally_uncertain_go_in_proportion():
-    by_entropy = confusion_by_entropy(binary(0.8, 0.8, 0.8, 0.2), labels(1, 1, 0, 0), IGNORE)
-    assert without_uncertain(by_entropy, 0.5).flatten().tolist() == pytest.approx([0.5, 0.5, 0, 1])
+    counted = by_entropy(binary(0.8, 0.8, 0.8, 0.2), labels(1, 1, 0, 0), IGNORE)
+    assert without_uncertain(counted, 0.5).flatten().tolist() == pytest.approx([0.5, 0.5, 0, 1])

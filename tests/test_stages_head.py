@@ -37,7 +37,7 @@ def text():
 
 def sampled(head, maps, text, pixels):
     features = {block: x[None] for block, x in gather(maps, pixels, SIZE).items()}
-    return head(features, pixels[None], SIZE, text[0][None], text[1][None])[0]
+    return head(head.inputs(features), pixels[None], SIZE, text[0][None], text[1][None])[0]
 
 
 def test_sampled_pixels_get_the_logits_that_the_whole_image_gets(head, maps, text):
@@ -114,3 +114,14 @@ def test_named_seeds_depend_on_every_name_and_on_nothing_else():
     assert torch.equal(
         torch.rand(3, generator=named_generator(5, "x")), torch.rand(3, generator=named_generator(5, "x"))
     )
+
+
+def test_where_no_image_has_a_text_all_read_what_each_would_read_alone():
+    torch.manual_seed(0)
+    attention = TextAttention(width=16, text_dim=8, n_heads=4, n_out=6)
+    torch.nn.init.normal_(attention.null_token)
+    pixels, tokens = torch.randn(2, 7, 16), torch.randn(2, 5, 8)
+    with_text = torch.tensor([[0] * 5, [1] * 5]).bool()
+    nothing = attention(pixels, tokens, torch.zeros_like(with_text))
+    torch.testing.assert_close(nothing[0], attention(pixels, tokens, with_text)[0])
+    torch.testing.assert_close(nothing[1], nothing[0])

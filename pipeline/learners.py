@@ -1,0 +1,200 @@
+"""How heads of each kind learn: how a step's loss comes about, how the head is checked, the shape of the steps.
+
+A `Learner` holds the head, one or an ensemble. What an ensemble's members share is the batch: it is gathered once for
+all. Each has its own initial weights and its own text dropout, and its gradients know nothing of the others.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..cache.table import SampleRow
+from ..stages.ensemble import together
+from ..stages.head import Head, HeadSpec, PixelHead
+from ..stages.metrics import confusion, dice
+from ..stages.objective import segmentation_loss
+from ..stages.paper_head import PaperHead, stack_maps
+from ..stages.seeds import named_generator, named_seed
+from .head_config import HeadKind, TrainConfig
+from .head_data import HeadData, sample_batch, sample_everywhere
+from .scoring import counts_by_parent
+
+PIXELS_PER_CHECK = 512
+MAX_CHECKED_IMAGES = 64
+PIXELS_FOR_STATISTICS = 65_536
+
+AnyHead = TypeVar("AnyHead", bound=Head)
+
+
+class Learner(ABC, Generic[AnyHead]):
+    """A head or an ensemble, and how heads of its kind learn.
+
+    Args:
+        data: the cache as the head sees it.
+        train: labelled samples to learn from.
+        val: labelled samples to choose the epoch by.
+        config: settings.
+    """
+
+    head_class: type[AnyHead]
+    check_name: ClassVar[str]
+    """The name in `metrics.jsonl` of what `check` gives."""
+    min_steps: ClassVar[int] = 1
+    """Steps of an epoch at least: where images are few, an epoch passes over them several times."""
+    max_gradient_norm: ClassVar[float] = math.inf
+    """Longer gradients are shortened to this."""
+
+    def __init__(
+        self, data: HeadData, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
+    ) -> None:
+        self._data, self._config, self._settings = data, config, config.settings
+        self._mean_weight = sum(sample.weight for sample in train) / len(train)
+        order = torch.randperm(len(val), generator=named_generator(config.seed, "checked images"))
+        self._checked = [val[place] for place in order[:MAX_CHECKED_IMAGES].tolist()]
+        spec = data.head_spec(self._settings.width, config.n_heads)
+        self._members = [self._initial(spec, place).to(data.device) for place in range(config.ensemble)]
+        self.head: Head = together(self._members).eval()
+        self._prepare(train)
+
+    def rate(self, progress: float) -> float:
+        """Share of the learning rate at a share of the training that is done, in [0, 1]: constant."""
+        del progress
+        return 1.0
+
+    @abstractmethod
+    def losses(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[Float[Tensor, ""]]:
+        """Each member's loss of a step on some samples, so that one after another can be gone back through."""
+
+    @abstractmethod
+    def check(self) -> float:
+        """Dice on the validation images, or on part of them: what ranks epochs."""
+
+    def _initial(self, spec: HeadSpec, member: int) -> AnyHead:
+        """A head with the initial weights of a member; those of the first are the seed's own, as of a single head."""
+        names = ("weights", member) if member else ("weights",)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(named_seed(self._config.seed, *names))
+            return self.head_class(spec)
+
+    def _prepare(self, train: Sequence[SampleRow]) -> None:
+        """Set what of the heads is not trained; nothing by default."""
+
+    def _weighted_loss(
+        self,
+        samples: Sequence[SampleRow],
+        logits: Float[Tensor, "image pixel n_classes"],
+        labels: Int[Tensor, "image pixel"],
+    ) -> Float[Tensor, ""]:
+        """The loss of a step, in which samples count by their weights: within the step, and the step among others."""
+        weights = torch.tensor([sample.weight / self._mean_weight for sample in samples], device=logits.device)
+        each = weights[:, None].expand(labels.shape)
+        loss = segmentation_loss(logits.flatten(0, 1), labels.flatten(), self._data.ignore, each.flatten())
+        return weights.mean() * loss
+
+    def _texts(
+        self, samples: Sequence[SampleRow], generator: torch.Generator
+    ) -> tuple[Float[Tensor, "image token dim"], Bool[Tensor, "image token"]]:
+        """The samples' texts, of which some are dropped."""
+        tokens, mask = self._data.texts(samples)
+        shown = torch.rand(len(samples), generator=generator) >= self._settings.text_dropout
+        return tokens, mask & shown.to(mask.device)[:, None]
+
+
+class PixelLearner(Learner[PixelHead]):
+    """Learns from sampled pixels, with a learning rate that rises and falls, and is checked on sampled pixels."""
+
+    head_class = PixelHead
+    check_name = "val_dice_sampled"
+    min_steps = 8
+    max_gradient_norm = 1.0
+
+    def rate(self, progress: float) -> float:
+        """As `schedule`."""
+        return schedule(progress)
+
+    def losses(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[Float[Tensor, ""]]:
+        """Over pixels drawn evenly from the labelled ones of each image, the same for all members."""
+        batch = sample_batch(self._data, samples, self._config.pixels_per_image, generator)
+        inputs = self._members[0].inputs(batch.features)
+        for member in self._members:
+            logits = member(inputs, batch.pixels, self._data.size, *self._texts(samples, generator))
+            yield self._weighted_loss(samples, logits, batch.labels)
+
+    @torch.no_grad()
+    def check(self) -> float:
+        """Dice over the same sampled pixels of the validation images after every epoch, all images together."""
+        generator = named_generator(self._config.seed, "checked pixels")
+        counts = torch.zeros(self._data.n_classes, self._data.n_classes, dtype=torch.long)
+        for sample in self._checked:
+            batch = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator)
+            inputs = self._members[0].inputs(batch.features)
+            given = inputs, batch.pixels, self._data.size, *self._data.texts([sample])
+            mean = torch.stack([member(*given).softmax(-1) for member in self._members]).mean(0)
+            counts += confusion(mean.argmax(-1).cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
+        return float(dice(counts).mean())
+
+    def _prepare(self, train: Sequence[SampleRow]) -> None:
+        samples = train[:MAX_CHECKED_IMAGES]
+        for block in self._data.blocks:  # one at a time, since all of them take a gigabyte
+            generator = named_generator(self._config.seed, "statistics")
+            data = replace(self._data, blocks=(block,))
+            features = sample_everywhere(data, samples, PIXELS_FOR_STATISTICS // len(samples), generator)
+            for member in self._members:
+                member.standardise(block, features[block])
+
+
+class PaperLearner(Learner[PaperHead]):
+    """Learns from whole images as the paper does: once an epoch each, at a constant learning rate."""
+
+    head_class = PaperHead
+    check_name = "val_dice_whole"
+
+    def losses(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[Float[Tensor, ""]]:
+        """Over all labelled pixels."""
+        features = stack_maps([self._data.maps(sample) for sample in samples])
+        labels = torch.stack([self._data.labels(sample) for sample in samples])
+        for member in self._members:
+            logits = member(features, self._data.size, *self._texts(samples, generator))
+            yield self._weighted_loss(samples, logits.movedim(1, -1).flatten(1, 2), labels.flatten(1))
+
+    def check(self) -> float:
+        """Mean over whole validation images."""
+        return float(dice_of_samples(self.head, self._data, self._checked).mean())
+
+
+LEARNERS: Mapping[HeadKind, type[Learner[Any]]] = {"pixel": PixelLearner, "paper": PaperLearner}
+
+
+def schedule(progress: float) -> float:
+    """Share of the peak learning rate: up along a line over the first twentieth, then down along a cosine to 0.
+
+    Args:
+        progress: share of the training that is done, in [0, 1].
+    """
+    warm_up = 0.05
+    if progress < warm_up:
+        return max(progress / warm_up, 0.02)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+
+
+def score_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> Int[Tensor, "sample label predicted"]:
+    """Confusion counts of whole images at the model's size."""
+    counts = []
+    for sample in samples:
+        tokens, mask = data.texts([sample])
+        predicted = head.segment(data.maps(sample), data.size, tokens[0], mask[0]).argmax(0)
+        counts.append(confusion(predicted.cpu(), data.labels(sample).cpu(), data.n_classes, data.ignore))
+    return torch.stack(counts)
+
+
+def dice_of_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> Float[Tensor, "sample class"]:
+    """Dice of whole images, tiles of one image together."""
+    return dice(counts_by_parent(score_samples(head, data, samples), samples))

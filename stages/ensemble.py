@@ -1,0 +1,50 @@
+"""Heads that differ in their initial weights alone, and predict together.
+
+Each is evaluated on its own, one after another: what they share is what comes before them, the reading and gathering
+of activations. Stacking their weights for one `torch.func.vmap` took no less time on a CPU (docs/decisions.md), and it
+holds the activations of all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .head import Head
+from .pixels import Maps
+
+
+class Ensemble(Head):
+    """Several heads of one kind and size, whose probabilities are averaged.
+
+    Args:
+        heads: at least one.
+    """
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        super().__init__(heads[0].spec)
+        self.heads = nn.ModuleList(heads)
+
+    @property
+    def members(self) -> tuple[Head, ...]:
+        """The heads."""
+        return tuple(head for head in self.heads if isinstance(head, Head))
+
+    @torch.no_grad()
+    def segment(
+        self,
+        maps: Maps,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+    ) -> Float[Tensor, "n_classes y x"]:
+        """As `Head.segment`: the logarithm of the members' mean probabilities, whose softmax is that mean."""
+        return self.segment_each(maps, size, tokens, mask).softmax(1).mean(0).log()
+
+
+def together(heads: Sequence[Head]) -> Head:
+    """An ensemble of the heads; a single one stays as it is."""
+    return heads[0] if len(heads) == 1 else Ensemble(heads)
