@@ -96,7 +96,7 @@ def run_unet(task: Task) -> Counts:
         [torch.tensor(task.reader.labels(sample.row)) for sample in train],
         n_classes=_n_classes(task.reader),
         ignore=task.reader.table.ignore,
-        recipe=UNetRecipe(),
+        recipe=UNetRecipe.for_images(task.reader.manifest.features.image_size),
         seed=task.seed,
         device=task.device,
     )

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from textdiff.pipeline.fit import schedule
+from textdiff.pipeline.learners import schedule
 from textdiff.stages.objective import segmentation_loss
 from textdiff.stages.pixels import sample_pixels
 from textdiff.stages.seeds import named_generator, named_seed
@@ -52,6 +52,12 @@ class UNetRecipe:
     """Deviation of the random gain and offset of each colour channel, in deviations of the image's colours."""
     mixture: float = 0.1
     """Deviation of what each colour channel takes from the others."""
+
+    @classmethod
+    def for_images(cls, side: int) -> UNetRecipe:
+        """The same for images of other sizes: smaller ones are enlarged, and a crop is 128 pixels wide after it."""
+        enlarge = max(1, 512 // side)
+        return cls(enlarge=enlarge, crop=128 // enlarge)
 
 
 class EnlargingUNet(nn.Module):
