@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .head import Head
 from .pixels import Maps
+from .place import WHOLE, Window
 
 
 class Ensemble(Head):
@@ -40,9 +41,10 @@ class Ensemble(Head):
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
     ) -> Float[Tensor, "n_classes y x"]:
         """As `Head.segment`: the logarithm of the members' mean probabilities, whose softmax is that mean."""
-        return self.segment_each(maps, size, tokens, mask).softmax(1).mean(0).log()
+        return self.segment_each(maps, size, tokens, mask, window).softmax(1).mean(0).log()
 
 
 def together(heads: Sequence[Head]) -> Head:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from .head import Head, HeadSpec
 from .pixels import Maps, dense
+from .place import WHOLE, Window
 
 HEAD_CHANNELS = 64
 """Channels of each head of the cross-attention, whatever the width."""
@@ -78,8 +79,13 @@ class PaperHead(Head):
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
     ) -> Float[Tensor, "n_classes y x"]:
-        """As `Head.segment`, all pixels at once: at 256×256 the concatenation alone takes 0.8 GB."""
+        """As `Head.segment`, all pixels at once: at 256×256 the concatenation alone takes 0.8 GB.
+
+        It knows no place: the window is not looked at.
+        """
+        del window
         return self(stack_maps([maps]), size, tokens[None], mask[None])[0]
 
     def _project(self, block: int, features: Tensor) -> Tensor:
