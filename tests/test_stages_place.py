@@ -34,8 +34,8 @@ def test_four_tiles_are_told_the_places_of_the_image_that_they_make_up():
     torch.testing.assert_close(joined, whole, atol=1e-6, rtol=0)
 
 
-def test_what_a_pixel_shows_counts_not_how_large_the_label_map_is():
-    # Pixel 6 of 4×4 has its centre at (3/8, 5/8) of the tile; one of 8×8 has 4 of its own pixels around it.
+def test_a_pixel_lies_where_its_centre_lies_in_the_window():
+    # Pixel 6 of 4×4 has its centre at (3/8, 5/8) of the tile.
     (signal,) = place_signal(torch.tensor([[6]]), (4, 4), [Window(-0.5, 0.25, 2.0, 0.5)])
     y, x = -0.5 + 3 / 8 * 2.0, 0.25 + 5 / 8 * 0.5
     assert signal[0, [0, 3]].tolist() == pytest.approx([math.sin(math.pi * y), math.sin(math.pi * x)], abs=1e-6)
