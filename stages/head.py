@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,10 @@ class HeadSpec:
     """Heads of the cross-attention."""
 
 
+Prepared = Mapping[int, Float[Tensor, "y x channel"]]
+"""Block → its activations as a head uses them, all timesteps together, float32, at the block's own resolution."""
+
+
 class Head(nn.Module, ABC):
     """What is trained, of whatever kind: it turns an image's activations and text into its segmentation.
 
@@ -62,6 +67,21 @@ class Head(nn.Module, ABC):
         return (self,)
 
     @abstractmethod
+    def prepare(self, maps: Maps) -> Prepared:
+        """What `segment_prepared` takes of an image's activations; the same for all members of an ensemble."""
+
+    @abstractmethod
+    def segment_prepared(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "n_classes y x"]:
+        """As `segment`, from what `prepare` gave."""
+
+    @torch.no_grad()
     def segment(
         self,
         maps: Maps,
@@ -79,7 +99,9 @@ class Head(nn.Module, ABC):
             mask: true on real tokens; false throughout where there is no text.
             window: what the maps show of the image that the text describes.
         """
+        return self.segment_prepared(self.prepare(maps), size, tokens, mask, window)
 
+    @torch.no_grad()
     def segment_each(
         self,
         maps: Maps,
@@ -89,7 +111,8 @@ class Head(nn.Module, ABC):
         window: Window = WHOLE,
     ) -> Float[Tensor, "member n_classes y x"]:
         """As `segment`, but each member's own logits."""
-        return torch.stack([member.segment(maps, size, tokens, mask, window) for member in self.members])
+        prepared = self.prepare(maps)
+        return torch.stack([one.segment_prepared(prepared, size, tokens, mask, window) for one in self.members])
 
 
 class PixelHead(Head):
@@ -119,11 +142,7 @@ class PixelHead(Head):
 
     def standardised(self, block: int, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel channel"]:
         """A block's activations from their origin in their unit, in float32."""
-        return (features.float() - self.get_buffer(f"mean_{block}")) * self.get_buffer(f"scale_{block}")
-
-    def project(self, block: int, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel width"]:
-        """A block's share of the pixels' representation; linear but for a constant."""
-        return self.projections[str(block)](self.standardised(block, features))
+        return (features.float() - self.get_buffer(f"mean_{block}")).mul_(self.get_buffer(f"scale_{block}"))
 
     def inputs(self, features: Mapping[int, Float[Tensor, "image pixel channel"]]) -> Float[Tensor, "image pixel all"]:
         """The standardised activations of all blocks side by side; the same for all members of an ensemble.
@@ -146,7 +165,7 @@ class PixelHead(Head):
         """Logits from the summed projections.
 
         Args:
-            projected: sum over blocks of `project`.
+            projected: sum over blocks of the projected activations.
             pixels: positions in the flattened label map.
             size: (y, x) of the label map.
             tokens: of each image's text.
@@ -175,20 +194,25 @@ class PixelHead(Head):
         projected = F.linear(inputs, torch.cat(weights, 1), torch.stack(biases).sum(0))
         return self.classify(projected, pixels, size, tokens, mask, windows=windows)
 
-    @torch.no_grad()
-    def segment(
+    def prepare(self, maps: Maps) -> Prepared:
+        """The standardised activations."""
+        return {
+            block: self.standardised(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()
+        }
+
+    def segment_prepared(
         self,
-        maps: Maps,
+        prepared: Prepared,
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
         window: Window = WHOLE,
     ) -> Float[Tensor, "n_classes y x"]:
         """As `Head.segment`: each block is projected at its own resolution, then a few thousand pixels go at once."""
-        projected = [self.project(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()]
+        projected = [self.projections[str(block)](map_) for block, map_ in prepared.items()]
         logits = []
         for pixels in _chunks(size, projected[0].device):
-            x = torch.stack([interpolate(map_, pixels, size) for map_ in projected]).sum(0)
+            x = reduce(torch.add, (interpolate(map_, pixels, size) for map_ in projected))
             logits.append(self.classify(x[None], pixels[None], size, tokens[None], mask[None], windows=[window])[0])
         return torch.cat(logits).T.reshape(self.spec.n_classes, *size)
 

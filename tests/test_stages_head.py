@@ -98,7 +98,7 @@ def test_standardised_features_have_mean_0_and_spread_1(head):
     scaled = (features - head.get_buffer("mean_2")) * head.get_buffer("scale_2")
     torch.testing.assert_close(scaled.mean(0), torch.zeros(6), atol=1e-3, rtol=0)
     assert scaled.std(0)[[0, 1, 3, 4, 5]].tolist() == pytest.approx([1] * 5, abs=1e-2)
-    assert torch.isfinite(head.project(2, features)).all()
+    assert torch.isfinite(head.standardised(2, features)).all()
 
 
 def test_named_seeds_depend_on_every_name_and_on_nothing_else():
