@@ -94,7 +94,10 @@ def _count(
 def _logits(head: Head, data: HeadData, views: Sequence[SampleRow]) -> Float[Tensor, "member n_classes y x"]:
     """Each member's logits of one row, as it is, from all its views."""
     texts = zip(*data.texts(views), strict=True)
-    of_views = (head.segment_each(data.maps(row), data.size, *text) for row, text in zip(views, texts, strict=True))
+    of_views = (
+        head.segment_each(data.maps(row), data.size, *text, data.window(row))
+        for row, text in zip(views, texts, strict=True)
+    )
     return mean_over_views(of_views, [row.view for row in views])
 
 

@@ -15,10 +15,12 @@ from ..cache.table import SampleRow, SampleTable
 from ..errors import ConfigError
 from ..stages.head import HeadSpec
 from ..stages.pixels import Map, Maps, QuantisedMap, gather, sample_pixels
+from ..stages.place import Window
 from ..stages.seeds import named_generator
 from .head_config import TextMode
 from .side_words import place_in_view
 from .splits import as_they_are
+from .windows import window_of
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ class HeadData:
     def labels(self, sample: SampleRow) -> UInt8[Tensor, "y x"]:
         """The sample's class indices."""
         return torch.from_numpy(self.reader.labels(sample.row)).to(self.device)
+
+    def window(self, sample: SampleRow) -> Window:
+        """What the sample's maps show of the image that its text describes."""
+        return window_of(sample.size, self.reader.manifest.features.tile, sample.tile, sample.view)
 
     def texts(
         self, samples: Sequence[SampleRow]

@@ -124,8 +124,9 @@ class PixelLearner(Learner[PixelHead]):
         """Over pixels drawn evenly from the labelled ones of each image, the same for all members."""
         batch = sample_batch(self._data, samples, self._config.pixels_per_image, generator)
         inputs = self._members[0].inputs(batch.features)
+        windows = [self._data.window(sample) for sample in samples]
         for member in self._members:
-            logits = member(inputs, batch.pixels, self._data.size, *self._texts(samples, generator))
+            logits = member(inputs, batch.pixels, self._data.size, *self._texts(samples, generator), windows=windows)
             yield self._weighted_loss(samples, logits, batch.labels)
 
     @torch.no_grad()
@@ -137,7 +138,8 @@ class PixelLearner(Learner[PixelHead]):
             batch = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator)
             inputs = self._members[0].inputs(batch.features)
             given = inputs, batch.pixels, self._data.size, *self._data.texts([sample])
-            mean = torch.stack([member(*given).softmax(-1) for member in self._members]).mean(0)
+            windows = [self._data.window(sample)]
+            mean = torch.stack([member(*given, windows=windows).softmax(-1) for member in self._members]).mean(0)
             counts += confusion(mean.argmax(-1).cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
         return float(dice(counts).mean())
 
@@ -190,8 +192,8 @@ def score_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> I
     counts = []
     for sample in samples:
         tokens, mask = data.texts([sample])
-        predicted = head.segment(data.maps(sample), data.size, tokens[0], mask[0]).argmax(0)
-        counts.append(confusion(predicted.cpu(), data.labels(sample).cpu(), data.n_classes, data.ignore))
+        logits = head.segment(data.maps(sample), data.size, tokens[0], mask[0], data.window(sample))
+        counts.append(confusion(logits.argmax(0).cpu(), data.labels(sample).cpu(), data.n_classes, data.ignore))
     return torch.stack(counts)
 
 

@@ -53,6 +53,8 @@ class RunConfig:
     """Ids of the samples that were trained on and that chose the epoch."""
     projections: Mapping[str, str] = field(default_factory=dict)
     """`block/timestep` → digest of what its channels were projected on; nothing where they are the UNet's own."""
+    places: str = "image"
+    """What the head was told pixels' places in: `image`; `tile` by runs on tiles from before it was the image."""
 
     def write(self, run: Path) -> None:
         """Write `config.json`."""
@@ -168,6 +170,11 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
     if config.train.get("head") not in LEARNERS:
         known = ", ".join(LEARNERS)
         raise RunError(f"{run / CONFIG}: the head is {config.train.get('head')!r}; this textdiff knows {known}")
+    if config.places != "image" and config.train["head"] == "pixel":
+        raise RunError(
+            f"{run / CONFIG}: the head was trained on places in tiles, and this textdiff tells places in the whole "
+            "image; train again with `textdiff train-head`"
+        )
     head_class = LEARNERS[config.train["head"]].head_class
     head = together([head_class(config.head) for _ in range(config.train["ensemble"])])
     try:
@@ -234,15 +241,17 @@ def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
 
 def _run_config(values: Mapping[str, Any]) -> RunConfig:
     head = {**values["head"], "channels": {int(block): c for block, c in values["head"]["channels"].items()}}
+    features = FeatureSpec.from_dict(values["features"])
     return RunConfig(
         train={"ensemble": 1} | values["train"],  # not told by runs from before there were ensembles
         head=HeadSpec(**head),
         blocks=tuple(values["blocks"]),
         timesteps=tuple(values["timesteps"]),
-        features=FeatureSpec.from_dict(values["features"]),
+        features=features,
         texts=None if values["texts"] is None else TextSpec(**values["texts"]),
         classes=values["classes"],
         digests=values["digests"],
         samples={name: tuple(ids) for name, ids in values["samples"].items()},
         projections=values.get("projections", {}),
+        places=values.get("places", "image" if features.tile is None else "tile"),
     )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, SourceError
 from ..stages.head import Head
+from ..stages.place import Window
 from ..stages.text import TextEncoder, load_text_encoder
 from ..stages.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
 from .checks import refuse
@@ -32,6 +33,7 @@ from .stage_one import StageOne
 from .tiles import Offset, Source, cut_tiles, tile_offsets, whole_image
 from .turning import mean_over_views, turn
 from .views import View, bad_view_count
+from .windows import window_of
 
 TEXTS_KEPT = 64
 """Texts whose tokens are kept, since the tiles of an image share one and often all images do."""
@@ -98,6 +100,8 @@ class _Part:
     pixels: UInt8[np.ndarray, "y x 3"]
     id: str
     text: str | None
+    window: Window
+    """What it shows of the image that the text describes."""
 
 
 class Segmenter:
@@ -273,7 +277,8 @@ class Segmenter:
         picture = resize_image(pixels, (self._config.features.image_size,) * 2)
         for view in safe_views(request.text, tta):
             text = None if request.text is None else rewrite_sides(request.text, view)
-            yield _Part(turn(picture, view), row_id(request.sample_id, offset, view), text)
+            window = window_of(request.image.size, self._config.features.tile, offset or (0, 0), view)
+            yield _Part(turn(picture, view), row_id(request.sample_id, offset, view), text, window)
 
     def _logits(self, parts: Iterator[_Part]) -> Iterator[Float[Tensor, "member n_classes y x"]]:
         blocks, timesteps = self._config.blocks, self._config.timesteps
@@ -286,7 +291,7 @@ class Segmenter:
                     block: [to_map(features[block, timestep].row(place), self._device) for timestep in timesteps]
                     for block in blocks
                 }
-                yield self._head.segment_each(maps, size, *self._tokens(part.text))
+                yield self._head.segment_each(maps, size, *self._tokens(part.text), part.window)
 
     def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         if text is None:

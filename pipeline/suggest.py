@@ -182,7 +182,7 @@ def _pooled(data: HeadData, rows: Rows) -> Float[Tensor, " channel"]:
 
 def _probabilities(head: Head, data: HeadData, row: SampleRow) -> Float[Tensor, "n_classes y x"]:
     tokens, mask = data.texts([row])
-    return head.segment(data.maps(row), data.size, tokens[0], mask[0]).softmax(0)
+    return head.segment(data.maps(row), data.size, tokens[0], mask[0], data.window(row)).softmax(0)
 
 
 def _suggestion(reader: FeatureReader, rank: int, row: SampleRow, weight: float, distance: float) -> Suggestion:

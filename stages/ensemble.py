@@ -1,8 +1,8 @@
 """Heads that differ in their initial weights alone, and predict together.
 
-Each is evaluated on its own, one after another: what they share is what comes before them, the reading and gathering
-of activations. Stacking their weights for one `torch.func.vmap` took no less time on a CPU (docs/decisions.md), and it
-holds the activations of all of them at once.
+Each is evaluated on its own, one after another: what they share is what comes before them, the reading, gathering and
+standardising of activations. Stacking their weights for one `torch.func.vmap` took no less time on a CPU
+(docs/decisions.md), and it holds the activations of all of them at once.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .head import Head
+from .head import Head, Prepared
 from .pixels import Maps
+from .place import WHOLE, Window
 
 
 class Ensemble(Head):
     """Several heads of one kind and size, whose probabilities are averaged.
 
     Args:
-        heads: at least one.
+        heads: at least one; they prepare activations alike, so that it is done once.
     """
 
     def __init__(self, heads: Sequence[Head]) -> None:
@@ -33,16 +34,21 @@ class Ensemble(Head):
         """The heads."""
         return tuple(head for head in self.heads if isinstance(head, Head))
 
-    @torch.no_grad()
-    def segment(
+    def prepare(self, maps: Maps) -> Prepared:
+        """As any of the members does."""
+        return self.members[0].prepare(maps)
+
+    def segment_prepared(
         self,
-        maps: Maps,
+        prepared: Prepared,
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
     ) -> Float[Tensor, "n_classes y x"]:
-        """As `Head.segment`: the logarithm of the members' mean probabilities, whose softmax is that mean."""
-        return self.segment_each(maps, size, tokens, mask).softmax(1).mean(0).log()
+        """The logarithm of the members' mean probabilities, whose softmax is that mean."""
+        each = [member.segment_prepared(prepared, size, tokens, mask, window) for member in self.members]
+        return torch.stack(each).softmax(1).mean(0).log()
 
 
 def together(heads: Sequence[Head]) -> Head:

@@ -11,10 +11,10 @@ projects each block at its own resolution first: the same numbers, up to roundin
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from .attention import TextAttention
 from .pixels import Maps, dense, interpolate
+from .place import N_FREQUENCIES, WHOLE, Window, place_signal
 
 PIXELS_AT_ONCE = 4096
-N_FREQUENCIES = 3
 PLACE_GAIN = 8.0
 """How loud the place is beside the activations. At 1, words such as "upper" are hardly learnt (docs/results.md)."""
 
@@ -46,6 +46,10 @@ class HeadSpec:
     """Heads of the cross-attention."""
 
 
+Prepared = Mapping[int, Float[Tensor, "y x channel"]]
+"""Block → its activations as a head uses them, all timesteps together, float32, at the block's own resolution."""
+
+
 class Head(nn.Module, ABC):
     """What is trained, of whatever kind: it turns an image's activations and text into its segmentation.
 
@@ -63,12 +67,28 @@ class Head(nn.Module, ABC):
         return (self,)
 
     @abstractmethod
+    def prepare(self, maps: Maps) -> Prepared:
+        """What `segment_prepared` takes of an image's activations; the same for all members of an ensemble."""
+
+    @abstractmethod
+    def segment_prepared(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "n_classes y x"]:
+        """As `segment`, from what `prepare` gave."""
+
+    @torch.no_grad()
     def segment(
         self,
         maps: Maps,
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
     ) -> Float[Tensor, "n_classes y x"]:
         """Logits of every pixel of one image, without gradients; the head must be in evaluation mode.
 
@@ -77,17 +97,22 @@ class Head(nn.Module, ABC):
             size: (y, x) of the result.
             tokens: of the image's text.
             mask: true on real tokens; false throughout where there is no text.
+            window: what the maps show of the image that the text describes.
         """
+        return self.segment_prepared(self.prepare(maps), size, tokens, mask, window)
 
+    @torch.no_grad()
     def segment_each(
         self,
         maps: Maps,
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
     ) -> Float[Tensor, "member n_classes y x"]:
         """As `segment`, but each member's own logits."""
-        return torch.stack([member.segment(maps, size, tokens, mask) for member in self.members])
+        prepared = self.prepare(maps)
+        return torch.stack([one.segment_prepared(prepared, size, tokens, mask, window) for one in self.members])
 
 
 class PixelHead(Head):
@@ -117,11 +142,7 @@ class PixelHead(Head):
 
     def standardised(self, block: int, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel channel"]:
         """A block's activations from their origin in their unit, in float32."""
-        return (features.float() - self.get_buffer(f"mean_{block}")) * self.get_buffer(f"scale_{block}")
-
-    def project(self, block: int, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel width"]:
-        """A block's share of the pixels' representation; linear but for a constant."""
-        return self.projections[str(block)](self.standardised(block, features))
+        return (features.float() - self.get_buffer(f"mean_{block}")).mul_(self.get_buffer(f"scale_{block}"))
 
     def inputs(self, features: Mapping[int, Float[Tensor, "image pixel channel"]]) -> Float[Tensor, "image pixel all"]:
         """The standardised activations of all blocks side by side; the same for all members of an ensemble.
@@ -138,17 +159,20 @@ class PixelHead(Head):
         size: tuple[int, int],
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
+        *,
+        windows: Sequence[Window] = (WHOLE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
         """Logits from the summed projections.
 
         Args:
-            projected: sum over blocks of `project`.
+            projected: sum over blocks of the projected activations.
             pixels: positions in the flattened label map.
             size: (y, x) of the label map.
             tokens: of each image's text.
             mask: true on real tokens; false throughout where an image has no text.
+            windows: what the label map of each image shows of it; a single one holds for all.
         """
-        x = projected + self.place(PLACE_GAIN * place_signal(pixels, size))
+        x = projected + self.place(PLACE_GAIN * place_signal(pixels, size, windows))
         scale, shift = self.attention(x, tokens, mask).chunk(2, -1)
         x = x * (1 + scale) + shift
         x = x + self.feed_forward(x)
@@ -161,40 +185,36 @@ class PixelHead(Head):
         size: tuple[int, int],
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
+        *,
+        windows: Sequence[Window] = (WHOLE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
         """Logits of sampled pixels from their `inputs`: the blocks are projected and summed as one matrix product."""
         weights: list[Tensor] = [self.get_parameter(f"projections.{block}.weight") for block in self.spec.channels]
         biases: list[Tensor] = [self.get_parameter(f"projections.{block}.bias") for block in self.spec.channels]
         projected = F.linear(inputs, torch.cat(weights, 1), torch.stack(biases).sum(0))
-        return self.classify(projected, pixels, size, tokens, mask)
+        return self.classify(projected, pixels, size, tokens, mask, windows=windows)
 
-    @torch.no_grad()
-    def segment(
+    def prepare(self, maps: Maps) -> Prepared:
+        """The standardised activations."""
+        return {
+            block: self.standardised(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()
+        }
+
+    def segment_prepared(
         self,
-        maps: Maps,
+        prepared: Prepared,
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
     ) -> Float[Tensor, "n_classes y x"]:
         """As `Head.segment`: each block is projected at its own resolution, then a few thousand pixels go at once."""
-        projected = [self.project(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()]
+        projected = [self.projections[str(block)](map_) for block, map_ in prepared.items()]
         logits = []
         for pixels in _chunks(size, projected[0].device):
-            x = torch.stack([interpolate(map_, pixels, size) for map_ in projected]).sum(0)
-            logits.append(self.classify(x[None], pixels[None], size, tokens[None], mask[None])[0])
+            x = reduce(torch.add, (interpolate(map_, pixels, size) for map_ in projected))
+            logits.append(self.classify(x[None], pixels[None], size, tokens[None], mask[None], windows=[window])[0])
         return torch.cat(logits).T.reshape(self.spec.n_classes, *size)
-
-
-def place_signal(pixels: Int[Tensor, "*pixel"], size: tuple[int, int]) -> Float[Tensor, "*pixel signal"]:
-    """Sines and cosines of a pixel's place, so that words such as "upper" can mean something.
-
-    Half a wave, one and two waves across the image, along each axis, in [-1, 1].
-    """
-    y = (pixels.div(size[1], rounding_mode="floor") + 0.5) / size[0]
-    x = (pixels % size[1] + 0.5) / size[1]
-    waves = math.pi * 2.0 ** torch.arange(N_FREQUENCIES, device=pixels.device)
-    phase = (torch.stack([y, x], -1)[..., None] * waves).flatten(-2)
-    return torch.cat([phase.sin(), phase.cos()], -1)
 
 
 def _chunks(size: tuple[int, int], device: torch.device) -> Iterator[Tensor]:

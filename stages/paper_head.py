@@ -20,8 +20,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .head import Head, HeadSpec
+from .head import Head, HeadSpec, Prepared
 from .pixels import Maps, dense
+from .place import WHOLE, Window
 
 HEAD_CHANNELS = 64
 """Channels of each head of the cross-attention, whatever the width."""
@@ -71,16 +72,24 @@ class PaperHead(Head):
             enlarged.append(F.interpolate(x, size, mode="bilinear"))
         return self.decoder(torch.cat(enlarged, 1))
 
-    @torch.no_grad()
-    def segment(
+    def prepare(self, maps: Maps) -> Prepared:
+        """The activations in float32."""
+        return {block: map_[0] for block, map_ in stack_maps([maps]).items()}
+
+    def segment_prepared(
         self,
-        maps: Maps,
+        prepared: Prepared,
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
     ) -> Float[Tensor, "n_classes y x"]:
-        """As `Head.segment`, all pixels at once: at 256×256 the concatenation alone takes 0.8 GB."""
-        return self(stack_maps([maps]), size, tokens[None], mask[None])[0]
+        """As `Head.segment`, all pixels at once: at 256×256 the concatenation alone takes 0.8 GB.
+
+        It knows no place: the window is not looked at.
+        """
+        del window
+        return self({block: map_[None] for block, map_ in prepared.items()}, size, tokens[None], mask[None])[0]
 
     def _project(self, block: int, features: Tensor) -> Tensor:
         if features.shape[-1] == self.spec.width:

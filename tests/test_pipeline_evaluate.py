@@ -65,7 +65,7 @@ def test_a_tiled_cache_is_scored_by_whole_images_at_their_own_size(tiled, extrac
         for row in reader.split("val"):
             if row.parent == parent:
                 (y, x), (tokens, mask) = row.tile, data.texts([row])
-                one = head.segment(data.maps(row), (16, 16), tokens[0], mask[0]).softmax(0).numpy()
+                one = head.segment(data.maps(row), (16, 16), tokens[0], mask[0], data.window(row)).softmax(0).numpy()
                 canvas[:, y : y + 16, x : x + 16] += one * np.outer(window, window)
                 weights[y : y + 16, x : x + 16] += np.outer(window, window)
         truth = np.array(Image.open(extraction.data.parent / f"{parent}_mask.png")) > 0

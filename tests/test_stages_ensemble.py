@@ -27,6 +27,14 @@ def test_an_ensemble_says_what_its_members_say_on_average():
     assert (alone[0] - alone[1]).abs().max() > 0.01
 
 
+def test_activations_are_prepared_once_for_all_members(monkeypatch):
+    members, prepared = heads(3), []
+    prepare = PixelHead.prepare
+    monkeypatch.setattr(PixelHead, "prepare", lambda head, maps: prepared.append(head) or prepare(head, maps))
+    Ensemble(members).segment_each(*given())
+    assert prepared == [members[0]]
+
+
 def test_one_head_is_no_ensemble():
     (one,) = heads(1)
     assert together([one]) is one

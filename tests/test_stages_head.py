@@ -1,11 +1,10 @@
-import math
-
 import pytest
 import torch
 
 from textdiff.stages.attention import TextAttention
-from textdiff.stages.head import HeadSpec, PixelHead, place_signal
+from textdiff.stages.head import HeadSpec, PixelHead
 from textdiff.stages.pixels import gather
+from textdiff.stages.place import WHOLE, Window
 from textdiff.stages.seeds import named_generator, named_seed
 
 SPEC = HeadSpec(channels={2: 6, 5: 4}, n_classes=3, text_dim=8, width=16, n_heads=4)
@@ -35,16 +34,19 @@ def text():
     return torch.randn(5, 8, generator=torch.Generator().manual_seed(2)), torch.tensor([1, 1, 1, 0, 0]).bool()
 
 
-def sampled(head, maps, text, pixels):
+def sampled(head, maps, text, pixels, window=WHOLE):
     features = {block: x[None] for block, x in gather(maps, pixels, SIZE).items()}
-    return head(head.inputs(features), pixels[None], SIZE, text[0][None], text[1][None])[0]
+    return head(head.inputs(features), pixels[None], SIZE, text[0][None], text[1][None], windows=[window])[0]
 
 
 def test_sampled_pixels_get_the_logits_that_the_whole_image_gets(head, maps, text):
     pixels = torch.tensor([0, 9, 31, 63])
-    whole = head.segment(maps, SIZE, *text)
-    assert whole.shape == (3, 8, 8)
-    torch.testing.assert_close(sampled(head, maps, text, pixels), whole.flatten(1).T[pixels], atol=1e-4, rtol=1e-4)
+    for window in (WHOLE, Window(0.5, -0.25, 0.5, 1.5)):
+        whole = head.segment(maps, SIZE, *text, window)
+        assert whole.shape == (3, 8, 8)
+        here = sampled(head, maps, text, pixels, window)
+        torch.testing.assert_close(here, whole.flatten(1).T[pixels], atol=1e-4, rtol=1e-4)
+    assert (head.segment(maps, SIZE, *text) - whole).abs().max() > 0.01
 
 
 def test_padding_of_the_text_has_no_influence(head, maps, text):
@@ -96,16 +98,7 @@ def test_standardised_features_have_mean_0_and_spread_1(head):
     scaled = (features - head.get_buffer("mean_2")) * head.get_buffer("scale_2")
     torch.testing.assert_close(scaled.mean(0), torch.zeros(6), atol=1e-3, rtol=0)
     assert scaled.std(0)[[0, 1, 3, 4, 5]].tolist() == pytest.approx([1] * 5, abs=1e-2)
-    assert torch.isfinite(head.project(2, features)).all()
-
-
-def test_place_by_hand():
-    signal = place_signal(torch.tensor([0, 3]), (2, 2))
-    assert signal.shape == (2, 12)
-    quarter = math.pi * 0.25
-    assert float(signal[0, 0]) == pytest.approx(math.sin(quarter))
-    assert float(signal[1, 0]) == pytest.approx(math.sin(3 * quarter))
-    assert len({tuple(row) for row in place_signal(torch.arange(64), SIZE).tolist()}) == 64
+    assert torch.isfinite(head.standardised(2, features)).all()
 
 
 def test_named_seeds_depend_on_every_name_and_on_nothing_else():

@@ -1,0 +1,50 @@
+"""Where in the whole image a pixel lies, so that words such as "upper" can mean something.
+
+A text describes the whole image, while a head may see a tile of it, flipped or turned: each picture goes with the
+window that it is in the image, turned as the picture is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+N_FREQUENCIES = 3
+
+
+class Window(NamedTuple):
+    """A rectangle, in shares of the whole image's height and width; it may reach beyond the image."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+WHOLE = Window(0.0, 0.0, 1.0, 1.0)
+
+
+def place_signal(
+    pixels: Int[Tensor, "image pixel"], size: tuple[int, int], windows: Sequence[Window]
+) -> Float[Tensor, "image pixel signal"]:
+    """Sines and cosines of a pixel's place: half a wave, one and two waves across the whole image, along each axis.
+
+    Args:
+        pixels: positions in the flattened label map.
+        size: (y, x) of the label map.
+        windows: what the label map of each image shows; a single one holds for all.
+
+    Returns:
+        In [-1, 1].
+    """
+    top, left, height, width = torch.tensor(windows, device=pixels.device).T[..., None]  # each [image, 1]
+    y = top + (pixels.div(size[1], rounding_mode="floor") + 0.5) / size[0] * height
+    x = left + (pixels % size[1] + 0.5) / size[1] * width
+    waves = math.pi * 2.0 ** torch.arange(N_FREQUENCIES, device=pixels.device)
+    phase = (torch.stack([y, x], -1)[..., None] * waves).flatten(-2)
+    return torch.cat([phase.sin(), phase.cos()], -1)
