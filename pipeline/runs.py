@@ -20,6 +20,7 @@ from ..errors import RunError
 from ..stages.compression import Projection
 from ..stages.ensemble import together
 from ..stages.head import Head, HeadSpec
+from ..stages.pixels import FILTERS
 from .fit import Finalist, Fit
 from .learners import LEARNERS
 
@@ -53,6 +54,11 @@ class RunConfig:
     """Ids of the samples that were trained on and that chose the epoch."""
     projections: Mapping[str, str] = field(default_factory=dict)
     """`block/timestep` → digest of what its channels were projected on; nothing where they are the UNet's own."""
+
+    @property
+    def filters(self) -> bool:
+        """Whether the head sees filters of the images."""
+        return FILTERS in self.head.channels
 
     def write(self, run: Path) -> None:
         """Write `config.json`."""
@@ -235,7 +241,7 @@ def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
 def _run_config(values: Mapping[str, Any]) -> RunConfig:
     head = {**values["head"], "channels": {int(block): c for block, c in values["head"]["channels"].items()}}
     return RunConfig(
-        train={"ensemble": 1} | values["train"],  # not told by runs from before there were ensembles
+        train={"ensemble": 1, "filters": False} | values["train"],  # not told by runs from before there were such
         head=HeadSpec(**head),
         blocks=tuple(values["blocks"]),
         timesteps=tuple(values["timesteps"]),

@@ -116,6 +116,7 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
         seed=run.train["seed"],
         device=device,
         text_dim=run.head.text_dim,
+        filters=run.filters,
     )
     head = load_head(config.run, run, device)
     labelled, unlabelled = _labelled(reader), _unlabelled(reader, config.split)
