@@ -146,6 +146,7 @@ class CacheWriter:
         texts: TextArrays | None,
         load_image: LoadRow,
         load_labels: LoadRow,
+        *,
         load_filters: LoadFilters | None = None,
     ) -> Manifest:
         """Bring images, filters, labels and texts up to date, and then the manifest, which makes the cache whole.
@@ -161,9 +162,8 @@ class CacheWriter:
         """
         self._manifest = replace(self._manifest, units=tuple(self._units))
         text_spec = self._text_spec(table, texts)
-        pictures = picture_shards(
-            self._manifest.features, table.samples, classes, load_image, load_labels, load_filters
-        )
+        spec, samples = self._manifest.features, table.samples
+        pictures = picture_shards(spec, samples, classes, load_image, load_labels, load_filters=load_filters)
         wanted = [*pictures, *text_shards(table, text_spec, texts)]
         known = {light.shard.path: light for light in self._manifest.light_shards}
         kept = [known[light.path] for light in wanted if _is_known(light, known)]

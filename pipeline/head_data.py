@@ -44,11 +44,8 @@ class HeadData:
 
     def only(self, block: int) -> HeadData:
         """The same with one of the inputs alone."""
-        return (
-            replace(self, blocks=(), filters=True)
-            if block == FILTERS
-            else replace(self, blocks=(block,), filters=False)
-        )
+        alone = block == FILTERS
+        return replace(self, blocks=() if alone else (block,), filters=alone)
 
     @property
     def size(self) -> tuple[int, int]:
