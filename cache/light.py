@@ -102,6 +102,6 @@ def _pick_rows(array: npt.NDArray[Any] | None, rows: Sequence[int]) -> dict[int,
 
 def _by_shard(samples: Sequence[SampleRow], layout: ArrayLayout) -> dict[int, list[SampleRow]]:
     groups: dict[int, list[SampleRow]] = {}
-    for sample in samples:
+    for sample in sorted(samples, key=lambda sample: sample.row):  # in whatever order the table has them
         groups.setdefault(layout.locate(sample.row)[0], []).append(sample)
     return groups
