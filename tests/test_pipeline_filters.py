@@ -118,7 +118,7 @@ def test_filters_are_not_made_again_where_they_are(tiny_cache, extraction, no_un
     extraction.data.write_text("\n".join([head, *reversed(rows)]) + "\n", encoding="utf-8")
     extract_features(extraction)
     reader = FeatureReader(tiny_cache)
-    assert [sample.id for sample in reader.samples][0] == "test0"
+    assert reader.samples[0].id == "test0"
     for sample in reader.samples:
         np.testing.assert_array_equal(reader.filters(sample.row), image_filters(reader.image(sample.row)))
 
