@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -176,11 +176,15 @@ class CacheWriter:
         self._manifest = replace(self._manifest, classes=classes, texts=text_spec, light_shards=shards)
         self._write_metadata(len(table.texts))
         self._finish(table)
-        for path in known.keys() - {light.path for light in wanted}:
-            (self._root / path).unlink()
-        if load_filters is None and (self._root / FILTERS_ARRAY).exists():
-            shutil.rmtree(self._root / FILTERS_ARRAY)
+        self._remove(known.keys() - {light.path for light in wanted})
         return self._manifest
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        """Remove light shards that the manifest no longer has, and the array of filters where none are left."""
+        for path in paths:
+            (self._root / path).unlink()
+        if not self._manifest.has_filters and (self._root / FILTERS_ARRAY).exists():
+            shutil.rmtree(self._root / FILTERS_ARRAY)
 
     def _write_light(self, light: WantedShard) -> LightShard:
         return LightShard(self._write_rows(light.layout, light.load()), light.made_from)
