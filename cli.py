@@ -119,8 +119,9 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
     annotation: Any
     default: Any
     if hint is bool:
-        about = typer.Option(f"--{field.name.replace('_', '-')}", help=told)
-        annotation, default = Annotated[bool, about], False
+        flag = field.name.replace("_", "-")
+        about = typer.Option(f"--{flag}/--no-{flag}" if field.default is True else f"--{flag}", help=told)
+        annotation, default = Annotated[bool, about], field.default
     elif required and hint is Path:
         annotation, default = Annotated[Path, typer.Argument(help=told)], inspect.Parameter.empty
     else:

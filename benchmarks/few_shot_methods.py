@@ -81,7 +81,9 @@ def pixels(baseline: PixelBaseline) -> Method:
 
 def run_pixels(baseline: PixelBaseline, task: Task) -> Counts:
     """Fit it on sampled pixels of the images as they are."""
-    data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=task.seed, device="cpu")
+    data = open_head_data(
+        task.reader, blocks=None, timesteps=None, text="none", seed=task.seed, device="cpu", filters=False
+    )
     predict = learn_pixels(baseline, data, as_they_are(task.train), task.seed)
     return _count(task, predict)
 

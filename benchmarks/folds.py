@@ -60,6 +60,7 @@ def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> 
         text=config.text,
         seed=config.seed,
         device=config.device,
+        filters=config.uses_filters,
     )
     samples = [sample for sample in reader.split("train") if sample.mask is not None]
     found: dict[str, float] = {}

@@ -145,6 +145,7 @@ def open_fit(config: TrainConfig) -> Fit:
         text=config.text,
         seed=config.seed,
         device=resolve_device(config.device),
+        filters=config.uses_filters,
     )
     split = choose_split(reader, config)
     return Fit(data, split.train, split.val, config)

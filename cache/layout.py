@@ -11,6 +11,9 @@ import numpy as np
 from .durable import write_durably, write_json
 
 TEXTS_PER_SHARD = 256
+FILTERS_ARRAY = "filters"
+N_FILTERS = 60
+"""Channels of `filters`: of each colour 5 intensities, 5 edges and 2 × 5 textures."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,12 @@ def images_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
     """The images as the model saw them, RGB."""
     shape = (image_size, image_size, 3)
     return ArrayLayout("images", ("row", "y", "x", "channel"), shape, np.dtype("uint8"), rows_per_shard)
+
+
+def filters_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
+    """Multi-scale filters of the images."""
+    shape = (image_size, image_size, N_FILTERS)
+    return ArrayLayout(FILTERS_ARRAY, ("row", "y", "x", "channel"), shape, np.dtype("float16"), rows_per_shard)
 
 
 def labels_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:

@@ -1,4 +1,4 @@
-"""Images, labels and texts: shards that are written again when what they are made from changes."""
+"""Images, filters, labels and texts: shards that are written again when what they are made from changes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from .digests import texts_digest
-from .layout import ArrayLayout, images_layout, labels_layout, texts_layouts
+from .layout import ArrayLayout, filters_layout, images_layout, labels_layout, texts_layouts
 from .spec import FeatureSpec, TextSpec, digest
 from .table import SampleRow, SampleTable
 
 LoadRow = Callable[[SampleRow], npt.NDArray[np.uint8]]
 """Gives a sample's image or class indices at the model's size."""
+
+LoadFilters = Callable[[SampleRow], npt.NDArray[np.float16]]
+"""Gives the filters of a sample's image, [y, x, filter]."""
+
+FILTERS_ARE = "multiscale_basic_features of standardised channels, sigma 0.5 to 8"
+"""Part of what shards of filters are made from: other filters would need another name."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +59,22 @@ def picture_shards(
     classes: Mapping[str, Any],
     load_image: LoadRow,
     load_labels: LoadRow,
+    *,
+    load_filters: LoadFilters | None,
 ) -> Iterator[WantedShard]:
-    """The shards of images and labels."""
+    """The shards of images, labels and, where they can be loaded, filters."""
     images = images_layout(spec.image_size, spec.rows_per_shard)
     labels = labels_layout(spec.image_size, spec.rows_per_shard)
+    filters = filters_layout(spec.image_size, spec.rows_per_shard)
     for group, members in _by_shard(samples, labels).items():
         of_images = [[sample.row, sample.image_digest] for sample in members]
         of_masks = [[sample.row, sample.mask_digest] for sample in members]
         yield WantedShard(images, group, digest(of_images), partial(_load_rows, members, load_image))
         made_from = digest([dict(classes), of_masks])
         yield WantedShard(labels, group, made_from, partial(_load_rows, members, load_labels))
+        if load_filters:
+            made_from = digest([FILTERS_ARE, of_images])
+            yield WantedShard(filters, group, made_from, partial(_load_rows, members, load_filters))
 
 
 def text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | None) -> Iterator[WantedShard]:
@@ -77,7 +89,7 @@ def text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | N
             yield WantedShard(layout, layout.locate(start)[0], made_from, partial(_pick_rows, array, rows))
 
 
-def _load_rows(samples: Sequence[SampleRow], load: LoadRow) -> dict[int, npt.NDArray[Any]]:
+def _load_rows(samples: Sequence[SampleRow], load: LoadRow | LoadFilters) -> dict[int, npt.NDArray[Any]]:
     with ThreadPoolExecutor() as pool:  # decoding files takes the time
         return dict(zip((sample.row for sample in samples), pool.map(load, samples), strict=True))
 
@@ -90,6 +102,6 @@ def _pick_rows(array: npt.NDArray[Any] | None, rows: Sequence[int]) -> dict[int,
 
 def _by_shard(samples: Sequence[SampleRow], layout: ArrayLayout) -> dict[int, list[SampleRow]]:
     groups: dict[int, list[SampleRow]] = {}
-    for sample in samples:
+    for sample in sorted(samples, key=lambda sample: sample.row):  # in whatever order the table has them
         groups.setdefault(layout.locate(sample.row)[0], []).append(sample)
     return groups

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import CacheCorruptError, CacheError
 from .durable import append_line, canonical_json, read_lines, write_durably, write_json
+from .layout import FILTERS_ARRAY
 from .shards import ShardRecord
 from .spec import FORMAT, FeatureSpec, TextSpec
 
@@ -85,7 +86,7 @@ class ProjectionRecord:
 
 @dataclass(frozen=True)
 class LightShard:
-    """A shard of images, labels or texts, which is written again when what it is made from changes."""
+    """A shard of images, filters, labels or texts, which is written again when what it is made from changes."""
 
     shard: ShardRecord
     made_from: str
@@ -111,7 +112,7 @@ class Manifest:
     """`None`: no sample has a text."""
     classes: Mapping[str, Any] = field(default_factory=dict)
     light_shards: tuple[LightShard, ...] = ()
-    """Shards of images, labels and texts."""
+    """Shards of images, filters, labels and texts."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of `features`, `texts`, `labels` and the file of `samples`."""
     projections: tuple[ProjectionRecord, ...] = ()
@@ -126,6 +127,11 @@ class Manifest:
             for pair in ((block, timestep) for block in unit.blocks for timestep in unit.timesteps):
                 covered.setdefault(pair, set()).update(unit.rows)
         return {pair: frozenset(rows) for pair, rows in covered.items()}
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether filters of every sample's image are there: they are written for all samples or for none."""
+        return any(light.shard.path.startswith(f"{FILTERS_ARRAY}/") for light in self.light_shards)
 
     def shards(self) -> Iterable[ShardRecord]:
         """Every shard of the cache."""

@@ -6,6 +6,7 @@ written again, and the batch that made it is never made in another composition.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CacheError, CacheIncompleteError, CacheMismatchError
+from .layout import filters_layout
 from .manifest import PLAN, Manifest, RowKey, read_journal, read_manifest
 from .maps import QUANTISED
 from .spec import NOT_IDENTIFYING, FeatureSpec
@@ -39,8 +41,10 @@ class WorkPlan:
     """The units to make, in order."""
     unfitted: tuple[tuple[int, int], ...]
     """(block, timestep) whose projection has to be fitted and written before the units."""
+    unfiltered: tuple[int, ...]
+    """Rows whose filters have to be written; none where filters were not asked for."""
     size_bytes: int
-    """What the pending units will add to the disk."""
+    """What the pending units and the filters will add to the disk."""
 
 
 def read_state(root: Path, *, resume: bool) -> Manifest | None:
@@ -79,6 +83,8 @@ def plan_work(
     keys: Sequence[RowKey],
     block_shapes: dict[int, tuple[int, int, int]],
     timesteps: Sequence[int],
+    *,
+    filters: bool = False,
 ) -> WorkPlan:
     """Compare a request with what is there.
 
@@ -88,6 +94,7 @@ def plan_work(
         keys: for each sample, what its activations are made from.
         block_shapes: block asked for → (y, x, channel) as the UNet gives them.
         timesteps: asked for.
+        filters: whether filters of the images are asked for.
 
     Raises:
         CacheMismatchError: if the features that are there are not those that this request needs.
@@ -100,13 +107,16 @@ def plan_work(
     features = replace(manifest.features, **{name: getattr(spec, name) for name in NOT_IDENTIFYING})  # the newest
     manifest = replace(manifest, features=features, rows=rows, block_shapes=shapes)
     pending = _pending_units(manifest, sample_rows, sorted(block_shapes), timesteps)
+    unfiltered = _unfiltered(manifest, sample_rows) if filters else ()
+    units_bytes = sum(_size_bytes(unit, manifest) for unit in pending)
     projected = [block for block in sorted(block_shapes) if stored[block] != block_shapes[block]]
     return WorkPlan(
         manifest,
         sample_rows,
         pending,
         unfitted=_unfitted(manifest, pending, projected),
-        size_bytes=sum(_size_bytes(unit, manifest) for unit in pending) + _new_pictures_bytes(pending, manifest),
+        unfiltered=unfiltered,
+        size_bytes=units_bytes + _new_pictures_bytes(pending, manifest) + len(unfiltered) * _filters_bytes(manifest),
     )
 
 
@@ -148,6 +158,18 @@ def _unfitted(
 ) -> tuple[tuple[int, int], ...]:
     needed = {(b, t) for unit in pending for b in unit.blocks for t in unit.timesteps if b in projected}
     return tuple(sorted(needed - {record.pair for record in manifest.projections}))
+
+
+def _unfiltered(manifest: Manifest, rows: Sequence[int]) -> tuple[int, ...]:
+    layout = filters_layout(manifest.features.image_size, manifest.features.rows_per_shard)
+    there = {light.shard.path for light in manifest.light_shards}
+    return tuple(row for row in rows if layout.shard_path(layout.locate(row)[0]) not in there)
+
+
+def _filters_bytes(manifest: Manifest) -> int:
+    """Of one row."""
+    layout = filters_layout(manifest.features.image_size, manifest.features.rows_per_shard)
+    return math.prod(layout.row_shape) * layout.dtype.itemsize
 
 
 def _pending_units(

@@ -14,7 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CacheIncompleteError, CacheMismatchError, CacheNotFoundError
-from .layout import ArrayLayout, features_layout, images_layout, labels_layout, scales_layout, texts_layouts
+from .layout import (
+    ArrayLayout,
+    features_layout,
+    filters_layout,
+    images_layout,
+    labels_layout,
+    scales_layout,
+    texts_layouts,
+)
 from .manifest import Manifest, read_manifest
 from .maps import QUANTISED, StoredMaps
 from .projections import Projections, read_projections
@@ -145,6 +153,28 @@ class FeatureReader:
         """What the model saw, uint8 [y, x, 3], RGB."""
         spec = self.manifest.features
         return self._row(images_layout(spec.image_size, spec.rows_per_shard), row)
+
+    def filters(self, row: int) -> npt.NDArray[np.float16]:
+        """Filters of what the model saw, float16 [y, x, filter].
+
+        Raises:
+            CacheMismatchError: if the cache has none.
+        """
+        self.require_filters()
+        spec = self.manifest.features
+        return self._row(filters_layout(spec.image_size, spec.rows_per_shard), row)
+
+    def require_filters(self) -> None:
+        """Refuse a cache without filters.
+
+        Raises:
+            CacheMismatchError: as said.
+        """
+        if not self.manifest.has_filters:
+            raise CacheMismatchError(
+                f"{self.root}: has no filters of the images. Add them, without running the UNet: repeat the `textdiff "
+                "extract-features` command that made this cache, without --no-filters"
+            )
 
     def texts(self) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
         """Tokens [text, token, dim] and their mask [text, token] of all distinct texts; none: 0 texts of 0 tokens."""

@@ -1,10 +1,11 @@
-"""Makes and extends a cache: features unit by unit, then images, labels, texts and, last, the manifest."""
+"""Makes and extends a cache: features unit by unit, then images, filters, labels, texts and, last, the manifest."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,8 +17,10 @@ import numpy.typing as npt
 from ..errors import CacheBusyError, CacheError
 from .digests import features_digest, labels_digest, texts_digest
 from .layout import (
+    FILTERS_ARRAY,
     ArrayLayout,
     features_layout,
+    filters_layout,
     images_layout,
     labels_layout,
     projection_layout,
@@ -26,7 +29,7 @@ from .layout import (
     write_array_metadata,
     write_group_metadata,
 )
-from .light import LoadRow, TextArrays, WantedShard, picture_shards, text_shards
+from .light import LoadFilters, LoadRow, TextArrays, WantedShard, picture_shards, text_shards
 from .manifest import (
     MANIFEST,
     PLAN,
@@ -143,8 +146,10 @@ class CacheWriter:
         texts: TextArrays | None,
         load_image: LoadRow,
         load_labels: LoadRow,
+        *,
+        load_filters: LoadFilters | None = None,
     ) -> Manifest:
-        """Bring images, labels and texts up to date, and then the manifest, which makes the cache whole.
+        """Bring images, filters, labels and texts up to date, and then the manifest, which makes the cache whole.
 
         Args:
             table: all samples of the request.
@@ -152,10 +157,13 @@ class CacheWriter:
             texts: embeddings of `table.texts`; `None`: keep those that are there.
             load_image: gives a sample's image at the model's size [y, x, 3]; called only where images changed.
             load_labels: gives a sample's class indices at the model's size [y, x]; called only where they changed.
+            load_filters: gives the filters of a sample's image [y, x, filter], likewise; `None`: the cache is to have
+                none, and those that are there go.
         """
         self._manifest = replace(self._manifest, units=tuple(self._units))
         text_spec = self._text_spec(table, texts)
-        pictures = picture_shards(self._manifest.features, table.samples, classes, load_image, load_labels)
+        spec, samples = self._manifest.features, table.samples
+        pictures = picture_shards(spec, samples, classes, load_image, load_labels, load_filters=load_filters)
         wanted = [*pictures, *text_shards(table, text_spec, texts)]
         known = {light.shard.path: light for light in self._manifest.light_shards}
         kept = [known[light.path] for light in wanted if _is_known(light, known)]
@@ -168,9 +176,15 @@ class CacheWriter:
         self._manifest = replace(self._manifest, classes=classes, texts=text_spec, light_shards=shards)
         self._write_metadata(len(table.texts))
         self._finish(table)
-        for path in known.keys() - {light.path for light in wanted}:
-            (self._root / path).unlink()
+        self._remove(known.keys() - {light.path for light in wanted})
         return self._manifest
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        """Remove light shards that the manifest no longer has, and the array of filters where none are left."""
+        for path in paths:
+            (self._root / path).unlink()
+        if not self._manifest.has_filters and (self._root / FILTERS_ARRAY).exists():
+            shutil.rmtree(self._root / FILTERS_ARRAY)
 
     def _write_light(self, light: WantedShard) -> LightShard:
         return LightShard(self._write_rows(light.layout, light.load()), light.made_from)
@@ -213,6 +227,8 @@ class CacheWriter:
             yield projection_layout(*record.pair, record.shape), record.shape[0]
         yield images_layout(spec.image_size, spec.rows_per_shard), n_rows
         yield labels_layout(spec.image_size, spec.rows_per_shard), n_rows
+        if self._manifest.has_filters:
+            yield filters_layout(spec.image_size, spec.rows_per_shard), n_rows
         if texts:
             yield from ((layout, n_texts) for layout in texts_layouts(texts.n_tokens, texts.dim))
 

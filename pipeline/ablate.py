@@ -70,7 +70,7 @@ class AblationSummary:
 def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> AblationSummary:
     """Train a head for each subset and seed, and write `ablation.csv`, `ablation.json` and `ablation.png`.
 
-    Only the arrays of the timesteps named are read.
+    Only the arrays of the timesteps named are read; heads see no filters of the images, which belong to no timestep.
 
     Args:
         config: settings.
@@ -119,7 +119,13 @@ def _train_one(
         device=device,
     )
     data = open_head_data(
-        reader, blocks=settings.blocks, timesteps=subset, text=settings.text, seed=seed, device=device
+        reader,
+        blocks=settings.blocks,
+        timesteps=subset,
+        text=settings.text,
+        seed=seed,
+        device=device,
+        filters=False,  # they are of no timestep, and would make up for what a subset lacks
     )
     split: Split = choose_split(reader, settings)
     fit = Fit(data, split.train, split.val, settings)

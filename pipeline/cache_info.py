@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cache.layout import N_FILTERS
 from ..cache.reader import FeatureReader
 from ..cache.spec import FeatureSpec, TextSpec
 
@@ -26,6 +27,8 @@ class CacheInfo:
     blocks: dict[int, tuple[int, int, int]]
     """Block → (y, x, channel)."""
     timesteps: tuple[int, ...]
+    filters: bool
+    """Whether there are filters of the images."""
     classes: dict[str, str]
     features: FeatureSpec
     texts: TextSpec | None
@@ -50,6 +53,7 @@ class CacheInfo:
             + (f"; {self.n_rows} tiles" if self.features.tile else ""),
             f"blocks     {blocks}",
             f"timesteps  {', '.join(map(str, self.timesteps))}",
+            f"filters    {f'{N_FILTERS} of each image' if self.filters else 'none'}",
             f"images     {_images(self.features)}",
             f"features   {_stored(self.features)}",
             f"UNet       {self.features.unet} ({self.features.unet_digest[:12]}){_told(self.features)}",
@@ -94,6 +98,7 @@ def cache_info(cache: Path) -> CacheInfo:
         n_labelled=sum(sample.mask is not None for sample in samples),
         blocks={block: manifest.block_shapes[block] for block in reader.blocks},
         timesteps=reader.timesteps,
+        filters=manifest.has_filters,
         classes=dict(manifest.classes["classes"]),
         features=manifest.features,
         texts=manifest.texts,

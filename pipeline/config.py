@@ -90,6 +90,9 @@ class ExtractConfig:
     colours: Literal["own", "standardised"] = "own"
     """`standardised`: bring each image's channels to one mean and spread first, which takes most of the difference
     between stains, scanners and exposures away; the UNet should have been pretrained on such images."""
+    filters: bool = True
+    """Also cache multi-scale filters of each image (colours, edges, textures), 120 bytes a pixel, which the pixel head
+    sees beside the UNet's activations; they can be added later, or left out again, without running the UNet."""
     batch_size: int = 8
     """Images in one work unit, one forward and one shard."""
     truncate_texts: bool = False

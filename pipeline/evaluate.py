@@ -66,6 +66,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         seed=run.train["seed"],
         device=device,
         text_dim=run.head.text_dim,
+        filters=run.filters,
     )
     wholes = _labelled(reader, config.split)
     firsts = [rows[0] for rows in wholes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,17 +12,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float16
 
 from ..cache.light import TextArrays
 from ..cache.manifest import Manifest
 from ..cache.maps import StoredMaps
 from ..cache.plan import PendingUnit, WorkPlan, plan_work, read_state
 from ..cache.projections import read_projections
+from ..cache.table import SampleRow
 from ..cache.writer import CacheWriter, hold_lock, refuse_if_locked
 from ..errors import CacheError, ConfigError
 from ..stages.compression import Projection
 from .colours import open_source
 from .config import ExtractConfig
+from .filters import image_filters
 from .frozen_models import load_stage_one
 from .overlap import Behind, ahead
 from .pictures import (
@@ -64,7 +67,7 @@ class ExtractSummary:
     n_forwards: int
     """Rows that went through the UNet: 0 where everything was there already."""
     added_bytes: int
-    """What this request adds to the disk, texts apart."""
+    """What this request adds to the disk, filters included, texts apart."""
     free_bytes: int
     """Free space on the cache's disk before."""
     precision: str
@@ -154,7 +157,7 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
         writer = CacheWriter(config.cache, job.plan)
         writer.write_projections({pair: projection.to_rows().numpy() for pair, projection in fitted.items()})
         _run_units(writer, job, _projected(job, fitted), progress)
-        _publish(writer, job, texts)
+        _publish(writer, job, texts, progress)
     return summary
 
 
@@ -180,7 +183,7 @@ def _plan(config: ExtractConfig, dataset: Dataset, stage_one: StageOne) -> _Job:
     channels_last = {block: (y, x, channel) for block, (channel, y, x) in shapes.items()}
     pictures = pictures_of(dataset.samples, config)
     keys = [picture.key(told_its_text=stage_one.spec.condition == "own") for picture in pictures]
-    plan = plan_work(_state(config), stage_one.spec, keys, channels_last, config.timesteps)
+    plan = plan_work(_state(config), stage_one.spec, keys, channels_last, config.timesteps, filters=config.filters)
     return _Job(config, dataset, pictures, stage_one, plan)
 
 
@@ -233,7 +236,7 @@ def _warn_of_hidden_features(config: ExtractConfig, plan: WorkPlan, progress: Pr
 def _too_large(cache: Path, summary: ExtractSummary) -> str:
     return (
         f"{cache}: needs {summary.added_bytes / 1e9:.2f} GB, {summary.free_bytes / 1e9:.2f} GB are free; "
-        "choose fewer blocks or timesteps, a smaller --image-size, or another disk. Nothing was written"
+        "choose fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was written"
     )
 
 
@@ -284,14 +287,23 @@ def _write_unit(
     writer.write_unit(unit, features(), conditions)
 
 
-def _publish(writer: CacheWriter, job: _Job, texts: TextArrays | None) -> None:
-    writer.publish(
-        sample_table(job.dataset, job.pictures, job.plan.rows),
-        job.dataset.classes.to_dict(),
-        texts,
-        load_image=lambda sample: job.reader.image(job.picture_at[sample.row]),
-        load_labels=lambda sample: job.reader.labels(job.picture_at[sample.row]),
-    )
+def _publish(writer: CacheWriter, job: _Job, texts: TextArrays | None, progress: Progress) -> None:
+    with progress.task("filter", len(job.plan.unfiltered), "images") if job.plan.unfiltered else nullcontext() as task:
+
+        def load_filters(sample: SampleRow) -> Float16[np.ndarray, "y x filter"]:
+            filters = image_filters(job.reader.image(job.picture_at[sample.row]))
+            if task:
+                task.advance()
+            return filters
+
+        writer.publish(
+            sample_table(job.dataset, job.pictures, job.plan.rows),
+            job.dataset.classes.to_dict(),
+            texts,
+            load_image=lambda sample: job.reader.image(job.picture_at[sample.row]),
+            load_labels=lambda sample: job.reader.labels(job.picture_at[sample.row]),
+            load_filters=load_filters if job.config.filters else None,
+        )
 
 
 def _list(numbers: Sequence[int]) -> str:

@@ -56,6 +56,9 @@ class TrainConfig:
     """Which cached timesteps to use; `None`: all of them."""
     blocks: tuple[int, ...] | None = None
     """Which cached blocks to use; `None`: all of them."""
+    filters: bool = True
+    """Show the pixel head the images' colours, edges and textures beside the UNet's activations, where the cache has
+    them (`extract-features --filters`); `paper` never sees them."""
     text: TextMode = "true"
     """Each sample's own text, no text at all, or another sample's text (a control)."""
     n_labelled: int | None = None
@@ -117,6 +120,11 @@ class TrainConfig:
             below("--width", settings.width, 1),
             not_divisible("--width", settings.width, "--n-heads", self.n_heads),
         )
+
+    @property
+    def uses_filters(self) -> bool | None:
+        """Whether the head is to see filters of the images; `None`: where the cache has them."""
+        return None if self.filters and self.head == "pixel" else False
 
     @property
     def settings(self) -> HeadSettings:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from ..cache.layout import N_FILTERS
 from ..cache.maps import StoredMaps
 from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow, SampleTable
 from ..errors import ConfigError
 from ..stages.head import HeadSpec
-from ..stages.pixels import Map, Maps, QuantisedMap, gather, sample_pixels
+from ..stages.pixels import FILTERS, Map, Maps, QuantisedMap, gather, sample_pixels
 from ..stages.place import Window
 from ..stages.seeds import named_generator
 from .head_config import TextMode
@@ -35,6 +36,18 @@ class HeadData:
     tokens: Float[Tensor, "text token dim"]
     mask: Bool[Tensor, "text token"]
     device: str
+    filters: bool = False
+    """Whether the head sees the images' filters beside the blocks."""
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The keys of `maps`: the blocks, then `FILTERS` if they are seen."""
+        return (*self.blocks, FILTERS) if self.filters else self.blocks
+
+    def only(self, block: int) -> HeadData:
+        """The same with one of the inputs alone."""
+        alone = block == FILTERS
+        return replace(self, blocks=() if alone else (block,), filters=alone)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,14 +68,19 @@ class HeadData:
         """The sizes of a head for this data."""
         shapes = self.reader.manifest.block_shapes
         channels = {block: shapes[block][2] * len(self.timesteps) for block in self.blocks}
+        if self.filters:
+            channels[FILTERS] = N_FILTERS
         return HeadSpec(channels, self.n_classes, self.tokens.shape[-1], width, n_heads)
 
     def maps(self, sample: SampleRow) -> Maps:
-        """The sample's activations: views of the cache's files, read when they are touched."""
-        return {
+        """The sample's activations and filters: views of the cache's files, read when they are touched."""
+        maps: dict[int, list[Map]] = {
             block: [to_map(self.reader.stored(block, timestep, sample.row), self.device) for timestep in self.timesteps]
             for block in self.blocks
         }
+        if self.filters:
+            maps[FILTERS] = [torch.from_numpy(self.reader.filters(sample.row)).to(self.device)]
+        return maps
 
     def labels(self, sample: SampleRow) -> UInt8[Tensor, "y x"]:
         """The sample's class indices."""
@@ -93,7 +111,7 @@ class PixelBatch:
 
 def sample_batch(data: HeadData, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator) -> PixelBatch:
     """Draw labelled pixels of each sample and gather their activations and labels."""
-    features: dict[int, list[Tensor]] = {block: [] for block in data.blocks}
+    features: dict[int, list[Tensor]] = {block: [] for block in data.inputs}
     pixels, labels = [], []
     for sample in samples:
         truth = data.labels(sample)
@@ -113,7 +131,7 @@ def sample_everywhere(
     nothing_ignored = torch.zeros(data.size, dtype=torch.uint8)
     drawn = [sample_pixels(nothing_ignored, n_pixels, data.ignore, generator).to(data.device) for _ in samples]
     gathered = [gather(data.maps(sample), pixels, data.size) for sample, pixels in zip(samples, drawn, strict=True)]
-    return {block: torch.cat([one[block] for one in gathered]) for block in data.blocks}
+    return {block: torch.cat([one[block] for one in gathered]) for block in data.inputs}
 
 
 def to_map(stored: StoredMaps, device: str) -> Map:
@@ -131,6 +149,7 @@ def open_head_data(
     seed: int,
     device: str,
     text_dim: int = 1,
+    filters: bool | None = None,
 ) -> HeadData:
     """Choose what a head is to see.
 
@@ -142,13 +161,16 @@ def open_head_data(
         seed: of the shuffling.
         device: where the head runs.
         text_dim: channels of a token, for a cache without texts.
+        filters: whether the head sees the images' filters; `None`: where the cache has them.
 
     Raises:
-        CacheMismatchError: if the cache lacks a block or timestep.
+        CacheMismatchError: if the cache lacks a block, a timestep or the filters.
         ConfigError: if there are no texts to shuffle.
     """
     chosen_blocks, chosen_timesteps = tuple(blocks or reader.blocks), tuple(timesteps or reader.timesteps)
     reader.require(chosen_blocks, chosen_timesteps)
+    if filters:
+        reader.require_filters()
     if text != "true" and reader.manifest.features.condition == "own":
         raise ConfigError(
             f"--text {text}: {reader.root} was made with --condition own, so that its features know the texts; "
@@ -159,7 +181,14 @@ def open_head_data(
         tokens, mask = torch.zeros(1, 1, text_dim), torch.zeros(1, 1, dtype=torch.bool)
     text_of = _assign_texts(reader.table, text, seed)
     return HeadData(
-        reader, chosen_blocks, chosen_timesteps, text_of, tokens.float().to(device), mask.to(device), device
+        reader,
+        chosen_blocks,
+        chosen_timesteps,
+        text_of,
+        tokens.float().to(device),
+        mask.to(device),
+        device,
+        filters=reader.manifest.has_filters if filters is None else filters,
     )
 
 

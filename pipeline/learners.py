@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -145,10 +144,10 @@ class PixelLearner(Learner[PixelHead]):
 
     def _prepare(self, train: Sequence[SampleRow]) -> None:
         samples = train[:MAX_CHECKED_IMAGES]
-        for block in self._data.blocks:  # one at a time, since all of them take a gigabyte
+        n_pixels = PIXELS_FOR_STATISTICS // len(samples)
+        for block in self._data.inputs:  # one at a time, since all of them take a gigabyte
             generator = named_generator(self._config.seed, "statistics")
-            data = replace(self._data, blocks=(block,))
-            features = sample_everywhere(data, samples, PIXELS_FOR_STATISTICS // len(samples), generator)
+            features = sample_everywhere(self._data.only(block), samples, n_pixels, generator)
             for member in self._members:
                 member.standardise(block, features[block])
 

@@ -20,6 +20,7 @@ from ..errors import RunError
 from ..stages.compression import Projection
 from ..stages.ensemble import together
 from ..stages.head import Head, HeadSpec
+from ..stages.pixels import FILTERS
 from .fit import Finalist, Fit
 from .learners import LEARNERS
 
@@ -55,6 +56,11 @@ class RunConfig:
     """`block/timestep` → digest of what its channels were projected on; nothing where they are the UNet's own."""
     places: str = "image"
     """What the head was told pixels' places in: `image`; `tile` by runs on tiles from before it was the image."""
+
+    @property
+    def filters(self) -> bool:
+        """Whether the head sees filters of the images."""
+        return FILTERS in self.head.channels
 
     def write(self, run: Path) -> None:
         """Write `config.json`."""
@@ -243,7 +249,7 @@ def _run_config(values: Mapping[str, Any]) -> RunConfig:
     head = {**values["head"], "channels": {int(block): c for block, c in values["head"]["channels"].items()}}
     features = FeatureSpec.from_dict(values["features"])
     return RunConfig(
-        train={"ensemble": 1} | values["train"],  # not told by runs from before there were ensembles
+        train={"ensemble": 1, "filters": False} | values["train"],  # not told by runs from before there were such
         head=HeadSpec(**head),
         blocks=tuple(values["blocks"]),
         timesteps=tuple(values["timesteps"]),

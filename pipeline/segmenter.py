@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, SourceError
 from ..stages.head import Head
+from ..stages.pixels import FILTERS, Map
 from ..stages.place import Window
 from ..stages.text import TextEncoder, load_text_encoder
 from ..stages.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
@@ -23,6 +24,7 @@ from .checks import refuse
 from .classes import Classes
 from .colours import in_colours, open_source
 from .device import resolve_device
+from .filters import image_filters
 from .frozen_models import restore_stage_one
 from .head_data import to_map
 from .images import resize_image
@@ -287,10 +289,12 @@ class Segmenter:
             images, ids = np.stack([part.pixels for part in batch]), [part.id for part in batch]
             features = self._stage_one.features(images, ids, timesteps, blocks, [part.text or "" for part in batch])
             for place, part in enumerate(batch):
-                maps = {
+                maps: dict[int, list[Map]] = {
                     block: [to_map(features[block, timestep].row(place), self._device) for timestep in timesteps]
                     for block in blocks
                 }
+                if self._config.filters:
+                    maps[FILTERS] = [torch.from_numpy(image_filters(part.pixels)).to(self._device)]
                 yield self._head.segment_each(maps, size, *self._tokens(part.text), part.window)
 
     def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,7 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
         seed=run.train["seed"],
         device=device,
         text_dim=run.head.text_dim,
+        filters=run.filters,
     )
     head = load_head(config.run, run, device)
     labelled, unlabelled = _labelled(reader), _unlabelled(reader, config.split)
@@ -175,7 +176,8 @@ def _samples(reader: FeatureReader, split: str) -> list[Rows]:
 
 
 def _pooled(data: HeadData, rows: Rows) -> Float[Tensor, " channel"]:
-    """The mean over a sample's maps of every channel, of all blocks and timesteps."""
+    """The mean over a sample's maps of every channel, of all blocks and timesteps; filters say little of an image."""
+    data = replace(data, filters=False)
     means = [[dense(map_).float().mean((0, 1)) for of in data.maps(row).values() for map_ in of] for row in rows]
     return torch.stack([torch.cat(of_row) for of_row in means]).mean(0).cpu()
 

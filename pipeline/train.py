@@ -82,8 +82,16 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
     device = resolve_device(config.device)
     reader = FeatureReader(config.cache)
     data = open_head_data(
-        reader, blocks=config.blocks, timesteps=config.timesteps, text=config.text, seed=config.seed, device=device
+        reader,
+        blocks=config.blocks,
+        timesteps=config.timesteps,
+        text=config.text,
+        seed=config.seed,
+        device=device,
+        filters=config.uses_filters,
     )
+    if config.uses_filters is None and not data.filters:
+        progress.say(f"{config.cache} has no filters, which serve this head; `extract-features` adds them in seconds")
     split = choose_split(reader, config)
     goes_on = prepare_folder(config.run, resume=config.resume)
     resolved = _resolve(config, data, split)
@@ -143,6 +151,7 @@ def _resolve(config: TrainConfig, data: HeadData, split: Split) -> RunConfig:
     manifest = data.reader.manifest
     settings = {**to_dict(config), **asdict(config.settings), "device": data.device}
     settings |= {"blocks": data.blocks, "timesteps": data.timesteps, "cache": str(config.cache.resolve())}
+    settings["filters"] = data.filters
     for name in ("run", "resume"):
         del settings[name]
     return RunConfig(

@@ -35,7 +35,7 @@ class HeadSpec:
     """The sizes of a head."""
 
     channels: dict[int, int]
-    """Block → channels of its activations, all timesteps together."""
+    """Block → channels of its activations, all timesteps together; under `FILTERS` those of the image's filters."""
     n_classes: int
     """Classes, background included."""
     text_dim: int

@@ -37,7 +37,10 @@ Map = Float[Tensor, "y x channel"] | QuantisedMap
 """A block's activations at one timestep, for one image."""
 
 Maps = Mapping[int, Sequence[Map]]
-"""Block → its activations at each timestep, for one image."""
+"""Block → its activations at each timestep, for one image; under `FILTERS` the image's filters, as of one timestep."""
+
+FILTERS = -1
+"""What stands for a block where a head sees filters of the image beside the UNet's decoder blocks, 0 and above."""
 
 
 def sample_pixels(

@@ -76,7 +76,7 @@ def test_settings_say_what_results_depend_on(methods):
 
 def test_the_probe_sees_every_cached_channel_at_the_pixel(task):
     baselines = importlib.import_module("pixel_baselines")
-    data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
+    data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu", filters=False)
     pixels = torch.tensor([0, 100, 255])
     seen = baselines.cached_features(data, task.train[0])(pixels)
     expected = gather(data.maps(task.train[0]), pixels, data.size)

@@ -117,7 +117,14 @@ def compressed_cache(tiny_cache, tmp_path):
         writer.write_unit(unit, {pair: quantised(found.values) for pair, found in maps.items()}, {})
     texts = TextArrays(source.manifest.texts, *source.texts())
     classes = source.manifest.classes
-    writer.publish(source.table, classes, texts, lambda s: source.image(s.row), lambda s: source.labels(s.row))
+    writer.publish(
+        source.table,
+        classes,
+        texts,
+        lambda s: source.image(s.row),
+        lambda s: source.labels(s.row),
+        load_filters=lambda s: source.filters(s.row),
+    )
     return root
 
 
@@ -245,7 +252,7 @@ def test_the_table_of_arrays_is_what_zarr_finds(compressed_cache):
 def test_the_zarr_metadata_is_as_the_document_says(compressed_cache):
     documented = {key: json.loads(value) for key, value in table_under("Zarr metadata")}
     names = array_names(compressed_cache)
-    assert len(names) == 4 + 4 + 2 + 4
+    assert len(names) == 4 + 4 + 2 + 5
     for metadata in (load(compressed_cache / name / "zarr.json") for name in names):
         sharding = metadata["codecs"][0]["configuration"]
         found = {key: metadata[key] for key in ("zarr_format", "chunk_key_encoding", "fill_value", "attributes")}
@@ -281,6 +288,7 @@ def test_the_documents_python_reads_what_our_reader_reads(cache):
     assert {*found["pairs"]} == reader.pairs
     np.testing.assert_array_equal(found["activations"], reader.features(*found["pairs"][0], sample.row))
     np.testing.assert_array_equal(found["image"], reader.image(sample.row))
+    np.testing.assert_array_equal(found["filters"], reader.filters(sample.row))
     np.testing.assert_array_equal(found["labels"], reader.labels(sample.row))
     tokens, mask = reader.texts()
     np.testing.assert_array_equal(found["tokens"], tokens[sample.text][mask[sample.text]])
@@ -302,6 +310,9 @@ def test_constants_are_those_of_the_code():
     assert DOCUMENT.startswith(f"# The feature cache, format {FORMAT}\n")
     assert f"Version of this format: {FORMAT}." in DOCUMENT
     assert f'means "not labelled": {IGNORE}.' in DOCUMENT
+    n_filters = layout.N_FILTERS
+    assert f"{n_filters // 3} channels of red" in DOCUMENT
+    assert f"{n_filters} |" in DOCUMENT
     assert f"text // {layout.TEXTS_PER_SHARD}" in DOCUMENT
 
 

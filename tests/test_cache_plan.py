@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from textdiff.cache.manifest import RowKey, Unit
+from textdiff.cache.manifest import LightShard, RowKey, Unit
 from textdiff.cache.plan import PendingUnit, plan_work, read_state
+from textdiff.cache.shards import ShardRecord
 from textdiff.cache.spec import FeatureSpec
 from textdiff.errors import CacheError, CacheMismatchError
 
@@ -40,6 +41,16 @@ def test_a_new_cache_needs_every_shard(three_images):
 def test_the_estimate_counts_every_byte_of_the_arrays(three_images):
     an_image = 2 * 2 * (4 * 4 * 6 + 8 * 8 * 2) + 8 * 8 * (3 + 1)
     assert three_images.size_bytes == 3 * an_image
+
+
+def test_filters_are_wanted_of_the_rows_whose_shard_is_not_recorded(three_images):
+    filters = [LightShard(ShardRecord("filters/c/0/0/0/0", 1, "0"), "any")]
+    there = replace(carry_out(three_images), light_shards=tuple(filters))
+    plan = plan_work(there, SPEC, keys("a", "b", "c", "d"), SHAPES, (50, 150), filters=True)
+    assert plan.unfiltered == (2, 4)
+    without = plan_work(there, SPEC, keys("a", "b", "c", "d"), SHAPES, (50, 150))
+    assert without.unfiltered == ()
+    assert plan.size_bytes - without.size_bytes == 2 * 8 * 8 * 60 * 2
 
 
 def test_nothing_is_done_twice(three_images):

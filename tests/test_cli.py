@@ -47,6 +47,13 @@ def test_help_shows_the_configs_own_words_and_defaults(textdiff):
         assert field in flat
 
 
+def test_what_is_on_by_default_can_be_turned_off(textdiff):
+    for command in ("extract-features", "train-head"):
+        _, out, _ = textdiff(command, "--help")
+        assert "--no-filters" in out
+        assert "--no-resume" not in out
+
+
 def test_help_shows_brackets_as_they_are(textdiff):
     _, out, _ = textdiff("predict", "--help")
     assert "float16 [class, y, x]" in " ".join(out.replace("│", " ").split())

@@ -17,7 +17,7 @@ from textdiff.pipeline.splits import choose_split
 from textdiff.stages.metrics import dice
 from textdiff.stages.objective import segmentation_loss
 from textdiff.stages.paper_head import stack_maps
-from textdiff.stages.pixels import interpolate
+from textdiff.stages.pixels import FILTERS, interpolate
 from textdiff.stages.seeds import named_generator
 
 
@@ -28,7 +28,15 @@ def config(tiny_cache, tmp_path):
 
 def open_fit(config):
     reader = FeatureReader(config.cache)
-    data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=config.seed, device="cpu")
+    data = open_head_data(
+        reader,
+        blocks=None,
+        timesteps=None,
+        text="true",
+        seed=config.seed,
+        device="cpu",
+        filters=config.uses_filters,
+    )
     split = choose_split(reader, config)
     return Fit(data, split.train, split.val, config), data, split
 
@@ -116,7 +124,15 @@ def test_text_dropout_hides_texts_by_the_named_generator(config):
 def weighted_fit(config, weights):
     """A Fit whose training samples have these weights, in turn."""
     reader = FeatureReader(config.cache)
-    data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=config.seed, device="cpu")
+    data = open_head_data(
+        reader,
+        blocks=None,
+        timesteps=None,
+        text="true",
+        seed=config.seed,
+        device="cpu",
+        filters=config.uses_filters,
+    )
     split = choose_split(reader, config)
     train = [replace(sample, weight=weight) for sample, weight in zip(split.train, weights, strict=True)]
     return Fit(data, train, split.val, config), train
@@ -157,7 +173,7 @@ def test_statistics_are_of_all_pixels_however_few_are_labelled(config):
 def test_sampled_labels_are_those_of_the_pixels_drawn(config):
     _, data, split = open_fit(config)
     batch = sample_batch(data, split.train[:2], 20, named_generator(0, "batch"))
-    assert {block: x.shape[:2] for block, x in batch.features.items()} == {1: (2, 20), 3: (2, 20)}
+    assert {block: x.shape[:2] for block, x in batch.features.items()} == {1: (2, 20), 3: (2, 20), FILTERS: (2, 20)}
     for place, sample in enumerate(split.train[:2]):
         assert torch.equal(batch.labels[place], data.labels(sample).flatten()[batch.pixels[place]])
 
