@@ -45,13 +45,13 @@ def test_live_features_give_the_same_logits_as_cached_ones(run, extraction, monk
     head = load_head(run, config, "cpu")
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")
     segmenter, live = Segmenter.load(run, device="cpu"), []
-    segment = type(head).segment
+    segment = type(head).segment_each
 
     def recording(self, *args):
         live.append(segment(self, *args))
         return live[-1]
 
-    monkeypatch.setattr(type(head), "segment", recording)
+    monkeypatch.setattr(type(head), "segment_each", recording)
     for sample in reader.samples[:3]:
         tokens, mask = data.texts([sample])
         cached = segment(head, data.maps(sample), (16, 16), tokens[0], mask[0])

@@ -23,6 +23,8 @@ def test_lvit_samples(lvit):
         image=image,
         mask=mask,
         text="text of a",
+        stratum="",
+        weight=1.0,
         size=(6, 8),
         image_digest=sha256(image.read_bytes()).hexdigest(),
         mask_digest=sha256(mask.read_bytes()).hexdigest(),
