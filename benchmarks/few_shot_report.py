@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from textdiff.pipeline.intervals import Interval, mean_intervals
 
@@ -170,7 +170,11 @@ def plot(rows: Sequence[Row], scored_on: str) -> bytes:
         beside = np.array([row.n_groups for row in shown]) * 1.02 ** (place - len(methods) / 2)
         axes.errorbar(beside, dice, np.array(reach).T.clip(min=0), fmt="o-", capsize=2, markersize=4, label=method)
     axes.set_xscale("log", base=2)
+    learnt_from = sorted({row.n_groups for row in rows})
+    axes.set_xlim(learnt_from[0] / 1.3, learnt_from[-1] * 1.3)
+    axes.set_xticks(learnt_from)
     axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("labelled groups learnt from")
     axes.set_ylabel(f"Dice, mean and 95 % interval over groups\n({scored_on})")
     axes.grid(color="#e4e7ec")
