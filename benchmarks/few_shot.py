@@ -118,7 +118,8 @@ def result_of(
 ) -> dict[str, Any]:
     """One cell: Dice by sample, groups learnt from, seconds."""
     n_folds = args.folds if args.split_for_report == "cv" else 1
-    digests, settings = dict(reader.manifest.digests), dict(METHODS[name].settings())
+    digests = dict(reader.manifest.digests)
+    settings = {**METHODS[name].settings(), "cached_filters": reader.manifest.has_filters}  # no digest covers them
     identity = Identity(name, rung.n, rung.seed, rung.fold, n_folds, args.split_for_report, digests, settings)
     known = journal.result(identity)
     if known is None:

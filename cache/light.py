@@ -25,6 +25,9 @@ LoadFilters = Callable[[SampleRow], npt.NDArray[np.float16]]
 FILTERS_ARE = "multiscale_basic_features of standardised channels, sigma 0.5 to 8"
 """Part of what shards of filters are made from: other filters would need another name."""
 
+LOADERS = 4
+"""Rows that are loaded at once; each needs a hundred megabytes and more where it is filtered."""
+
 
 @dataclass(frozen=True)
 class TextArrays:
@@ -90,7 +93,7 @@ def text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | N
 
 
 def _load_rows(samples: Sequence[SampleRow], load: LoadRow | LoadFilters) -> dict[int, npt.NDArray[Any]]:
-    with ThreadPoolExecutor() as pool:  # decoding files takes the time
+    with ThreadPoolExecutor(LOADERS) as pool:  # decoding files takes the time
         return dict(zip((sample.row for sample in samples), pool.map(load, samples), strict=True))
 
 

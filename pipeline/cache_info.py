@@ -66,7 +66,8 @@ class CacheInfo:
 
 def _images(spec: FeatureSpec) -> str:
     tiles = f"tiles of {spec.tile} native pixels, overlapping by {spec.tile_overlap}, at " if spec.tile else ""
-    return f"{tiles}{spec.image_size} px; {spec.noise} noise, {spec.noise_draws} drawn, seed {spec.seed}"
+    colours = ", standardised colours" if spec.colours == "standardised" else ""
+    return f"{tiles}{spec.image_size} px{colours}; {spec.noise} noise, {spec.noise_draws} drawn, seed {spec.seed}"
 
 
 def _stored(spec: FeatureSpec) -> str:

@@ -6,6 +6,8 @@ read at a time: Reinhard's transfer (2001, IEEE CG&A 21(5)) onto one fixed targe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +15,29 @@ from jaxtyping import Float, Int, UInt8
 
 from .regions import open_image
 from .rendering import Window
+from .tiff import Box
 from .tiles import Source
 
 MEAN, SPREAD = 128.0, 40.0
 """What each channel's mean and standard deviation become: 0 and 255 are then 3.2 deviations away."""
 FLAT = 1.0
 """Channels that vary by less than one step of 255 are shifted, not stretched."""
-ROWS_AT_ONCE = 1024
+PIXELS_AT_ONCE = 1 << 22
 
 
 class StandardisedImage:
     """An image that is read with standardised colours.
 
     Args:
-        image: read through once for its statistics, a band of rows at a time.
+        image: read through once for its statistics, box by box, when pixels are first asked for.
     """
 
     def __init__(self, image: Source) -> None:
-        self._image, self._table = image, lookup_table(_histogram(image))
+        self._image = image
+
+    @cached_property
+    def _table(self) -> UInt8[np.ndarray, "3 256"]:
+        return lookup_table(_histogram(self._image))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -41,6 +48,10 @@ class StandardisedImage:
         """The pixels of a rectangle that lies in the image."""
         pixels = self._image.read(top, left, height, width)
         return np.stack([self._table[channel][pixels[..., channel]] for channel in range(3)], -1)
+
+    def boxes(self) -> Iterator[Box]:
+        """Rectangles that cover the image."""
+        return self._image.boxes()
 
 
 def open_source(path: Path, window: Window | None, colours: str) -> Source:
@@ -72,9 +83,10 @@ def lookup_table(histogram: Int[np.ndarray, "3 256"]) -> UInt8[np.ndarray, "3 25
 
 
 def _histogram(image: Source) -> Int[np.ndarray, "3 256"]:
-    height, width = image.size
     counts = np.zeros((3, 256), np.int64)
-    for top in range(0, height, ROWS_AT_ONCE):
-        band = image.read(top, 0, min(ROWS_AT_ONCE, height - top), width)
-        counts += np.stack([np.bincount(band[..., channel].reshape(-1), minlength=256) for channel in range(3)])
+    for box in image.boxes():
+        pixels = image.read(*box).reshape(-1, 3)
+        for start in range(0, len(pixels), PIXELS_AT_ONCE):  # each value becomes eight bytes on its way
+            for channel, values in enumerate(pixels[start : start + PIXELS_AT_ONCE].T):
+                counts[channel] += np.bincount(values, minlength=256)
     return counts

@@ -38,6 +38,7 @@ from .pictures import (
     sample_table,
     views_left_out,
 )
+from .pretrain import colours_learnt
 from .progress import Progress
 from .projections import fit_projections
 from .samples import Dataset, read_dataset
@@ -164,6 +165,12 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
 def _warn_of_data(config: ExtractConfig, dataset: Dataset, progress: Progress) -> None:
     for warning in dataset.warnings:
         progress.say(f"warning: {warning}")
+    learnt = colours_learnt(config.unet)
+    if learnt not in (None, config.colours):
+        progress.say(
+            f"warning: {config.unet} was pretrained with --colours {learnt}, and is shown images with --colours "
+            f"{config.colours}; give the same to both"
+        )
     left_out = views_left_out(dataset.samples, config)
     if left_out:
         progress.say(

@@ -113,9 +113,7 @@ def _sizes(segmenter: Segmenter, paths: Sequence[Path]) -> list[tuple[int, int]]
     sizes, problems = [], []
     for path in paths:
         try:
-            image = segmenter.open(path)
-            image.read(0, 0, 1, 1)  # of a TIFF, what its values are shows only when some are read
-            sizes.append(image.size)
+            sizes.append(segmenter.size_of(path))
         except DataError as error:
             problems.append(str(error))
     if problems:
@@ -201,6 +199,14 @@ class _Record:
             taken = list(map(str, there))
             raise DataError(f"{config.out}: masks would replace files that stand there; give another folder:", taken)
         known = json.loads(path.read_bytes()).get("masks", {}) if path.exists() else {}
+        maps = {_files_of(config.out, name).uncertainty: name for name in {*known, *names}}
+        mixed = [
+            f"{file} of {maps[file]}" for name in {*known, *names} if (file := _files_of(config.out, name).mask) in maps
+        ]
+        if mixed:
+            raise DataError(
+                f"{config.out}: masks have the names of uncertainty maps; give another folder:", sorted(mixed)
+            )
         record = cls(config, segmenter, {name: about for name, about in known.items() if name not in names})
         record.write()
         return record

@@ -114,6 +114,15 @@ def pretrain_unet(config: PretrainConfig, progress: Progress | None = None) -> P
     )
 
 
+def colours_learnt(unet: str) -> str | None:
+    """The colours of the images that a UNet (`kind:where`) learnt from, if `pretrain_unet` made it."""
+    record = Path(unet.partition(":")[2]) / RECORD
+    try:
+        return str(json.loads(record.read_bytes())["settings"].get("colours", "own"))
+    except (OSError, ValueError, KeyError):  # any other UNet
+        return None
+
+
 def _refuse_what_stands(out: Path, resume: bool) -> None:
     if (out / INDEX).exists():
         raise RunError(f"{out} holds a finished UNet; give another folder, or delete this one to train it anew")

@@ -29,9 +29,11 @@ from .frozen_models import restore_stage_one
 from .head_data import to_map
 from .images import resize_image
 from .pictures import row_id
+from .regions import open_image
 from .runs import RunConfig, load_head, load_projections
 from .side_words import rewrite_sides, safe_views
 from .stage_one import StageOne
+from .tiff import Box
 from .tiles import Offset, Source, cut_tiles, tile_offsets, whole_image
 from .turning import mean_over_views, turn
 from .views import View, bad_view_count
@@ -90,6 +92,9 @@ class _Pixels:
     @property
     def size(self) -> tuple[int, int]:
         return self.pixels.shape[0], self.pixels.shape[1]
+
+    def boxes(self) -> Iterator[Box]:
+        yield 0, 0, *self.size
 
     def read(self, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
         return self.pixels[top : top + height, left : left + width]
@@ -236,6 +241,16 @@ class Segmenter:
             DataError: if it cannot be read.
         """
         return open_source(path, self._config.features.window, self._config.features.colours)
+
+    def size_of(self, path: Path) -> tuple[int, int]:
+        """Height and width of an image file, after a look at whether it can be read.
+
+        Raises:
+            DataError: if it cannot.
+        """
+        image = open_image(path, self._config.features.window)
+        image.read(0, 0, 1, 1)  # of a TIFF, what its values are shows only when some are read
+        return image.size
 
     def check_texts(self, texts: Iterable[str], *, tta: int = 1) -> None:
         """Load the text encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.

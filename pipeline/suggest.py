@@ -106,6 +106,8 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
         DataError: if no sample of the split is without labels.
     """
     progress, device = progress or Progress(), resolve_device(config.device)
+    if config.out is not None and config.out.exists() and not config.out.is_dir():
+        raise DataError(f"--out {config.out} is a file; give a folder for the table and the picture")
     run, reader = RunConfig.read(config.run), FeatureReader(config.cache)
     check_same_features(run, reader)
     data = open_head_data(

@@ -20,6 +20,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..errors import ConfigError
+from .tiff import Box
 
 Offset = tuple[int, int]
 """(y, x) of a tile's upper left pixel in the native image."""
@@ -37,6 +38,9 @@ class Source(Protocol):
 
     def read(self, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
         """The pixels of a rectangle that lies in the image."""
+
+    def boxes(self) -> Iterator[Box]:
+        """Rectangles (top, left, height, width) that cover the image; reading them in turn decodes everything once."""
 
 
 def tile_offsets(size: tuple[int, int], tile: int, overlap: int) -> tuple[Offset, ...]:

@@ -91,7 +91,9 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
         filters=config.uses_filters,
     )
     if config.uses_filters is None and not data.filters:
-        progress.say(f"{config.cache} has no filters, which serve this head; `extract-features` adds them in seconds")
+        progress.say(
+            f"{config.cache} has no filters, which serve this head; `extract-features` adds them without the UNet"
+        )
     split = choose_split(reader, config)
     goes_on = prepare_folder(config.run, resume=config.resume)
     resolved = _resolve(config, data, split)

@@ -20,6 +20,9 @@ class Pixels:
     def size(self) -> tuple[int, int]:
         return self.pixels.shape[0], self.pixels.shape[1]
 
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        return [(0, 0, 1000, self.size[1]), (1000, 0, self.size[0] - 1000, self.size[1])][: 1 + (self.size[0] > 1000)]
+
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         return self.pixels[top : top + height, left : left + width]
 
@@ -72,3 +75,9 @@ def test_own_colours_are_left_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_source(tmp_path / "image.png", None, "own").read(0, 0, 8, 9), image)
     pixels = Pixels(image)
     assert in_colours(pixels, "own") is pixels
+
+
+def test_statistics_wait_until_pixels_are_asked_for() -> None:
+    image = Pixels(np.zeros((4, 5, 3), np.uint8))
+    image.boxes = lambda: pytest.fail("read for its size")  # type: ignore[method-assign]
+    assert StandardisedImage(image).size == (4, 5)

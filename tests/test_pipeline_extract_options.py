@@ -1,6 +1,8 @@
 """Tiles, smaller caches, precision and conditions: each is exactly what it says, and the cache stays extensible."""
 
 import hashlib
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,7 @@ from textdiff.errors import CacheMismatchError, ConfigError
 from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.frozen_models import load_stage_one
 from textdiff.pipeline.images import read_image, resize_image
+from textdiff.pipeline.progress import Progress
 from textdiff.stages.noise import draw_noise
 from textdiff.stages.unet import UNetRecorder, load_unet
 
@@ -269,3 +272,28 @@ def test_a_gpu_gives_the_cpus_features(extraction, dtype):
         found.append(stage_one.features(images, ["a", "b", "c", "d"], (50, 150), (1, 3)))
     for pair, maps in found[0].items():
         np.testing.assert_allclose(found[1][pair].activations, maps.activations, rtol=0.02, atol=0.02)
+
+
+def test_a_unet_pretrained_on_other_colours_is_warned_of(extraction, tmp_path):
+    unet = tmp_path / "unet"
+    shutil.copytree(extraction.unet.removeprefix("diffusers:"), unet)
+    (unet / "pretraining.json").write_text(json.dumps({"settings": {"colours": "standardised"}}))
+    said: list[str] = []
+    progress = Progress()
+    progress.say = said.append
+    own = replace(extraction, unet=f"diffusers:{unet}", cache=tmp_path / "own", dry_run=True)
+    extract_features(own, progress)
+    assert any("was pretrained with --colours standardised" in line for line in said)
+    said.clear()
+    extract_features(replace(own, colours="standardised"), progress)
+    assert not any("pretrained" in line for line in said)
+
+
+def test_standardised_colours_reach_the_cache(extraction, tmp_path):
+    standardised = replace(extraction, cache=tmp_path / "standardised", colours="standardised")
+    extract_features(standardised)
+    reader = FeatureReader(standardised.cache)
+    assert reader.manifest.features.colours == "standardised"
+    assert reader.image(0).mean((0, 1)) == pytest.approx([128] * 3, abs=2)  # resized after
+    with pytest.raises(CacheMismatchError, match="colours: the cache has standardised, this request needs own"):
+        extract_features(replace(standardised, colours="own"))

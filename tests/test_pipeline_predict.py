@@ -146,6 +146,17 @@ def test_two_images_of_one_name_are_refused(prediction, tmp_path):
         predict(replace(prediction, images=folder))
 
 
+def test_a_mask_is_never_taken_for_the_uncertainty_map_of_another(prediction, tmp_path):
+    for name in ("a_uncertainty", "a"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / name / f"{name}.png")
+    predict(replace(prediction, images=tmp_path / "a_uncertainty"))
+    mask = (prediction.out / "a_uncertainty.png").read_bytes()
+    with pytest.raises(DataError, match="masks have the names of uncertainty maps"):
+        predict(replace(prediction, images=tmp_path / "a"))
+    assert (prediction.out / "a_uncertainty.png").read_bytes() == mask
+
+
 def test_texts_given_twice_are_refused(prediction, tmp_path):
     with pytest.raises(ConfigError, match="--text and --texts were both given"):
         replace(prediction, text="a", texts=tmp_path / "texts.csv")

@@ -87,6 +87,12 @@ def test_table_and_picture_are_written(config, tmp_path):
     assert [line.split()[:2] for line in found.lines()[3:6]] == [[str(one.rank), one.id] for one in found.suggestions]
 
 
+def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_ranked(config, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(DataError, match="is a file; give a folder"):
+        suggest(replace(config, out=tmp_path / "taken"))
+
+
 def test_a_mask_without_a_labelled_pixel_counts_as_none(extraction, tmp_path):
     (extraction.data.parent / "classes.json").write_text('{"classes": {"0": "b", "255": "f"}, "ignore": 7}')
     Image.fromarray(np.full((20, 24), 7, np.uint8)).save(extraction.data.parent / "train2_mask.png")
