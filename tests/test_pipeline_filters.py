@@ -148,7 +148,7 @@ def test_a_head_learns_without_filters_from_a_cache_that_has_none(plain_cache, t
     train_head(training, progress)
     assert not RunConfig.read(training.run).filters
     assert [line for line in progress.said if "has no filters" in line] == [
-        f"{plain_cache} has no filters, which serve this head; `extract-features` adds them in seconds"
+        f"{plain_cache} has no filters, which serve this head; `extract-features` adds them without the UNet"
     ]
 
 
