@@ -58,16 +58,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     text: TextMode = config.text or run.train["text"]
     if run.train["text"] == "none" and text != "none":
         raise ConfigError(f"--text {text}: {config.run} was trained without texts; leave --text out")
-    data = open_head_data(
-        reader,
-        blocks=run.blocks,
-        timesteps=run.timesteps,
-        text=text,
-        seed=run.train["seed"],
-        device=device,
-        text_dim=run.head.text_dim,
-        filters=run.filters,
-    )
+    data = open_as_trained(run, reader, text, device)
     wholes = _labelled(reader, config.split)
     firsts = [rows[0] for rows in wholes]
     tallies = _count(config, load_head(config.run, run, device), data, wholes, progress)
@@ -136,6 +127,20 @@ def _keep(found: Evaluation, progress: Progress) -> None:
         progress.say(f"kept in {found.path}")
     except OSError as error:  # a run that was handed on may be read-only
         progress.say(f"not kept: {found.path} cannot be written ({error.strerror or error})")
+
+
+def open_as_trained(run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> HeadData:
+    """What the run's head is to see of a cache that `check_same_features` lets pass."""
+    return open_head_data(
+        reader,
+        blocks=run.blocks,
+        timesteps=run.timesteps,
+        text=text,
+        seed=run.train["seed"],
+        device=device,
+        text_dim=run.head.text_dim,
+        filters=run.filters,
+    )
 
 
 def check_same_features(config: RunConfig, reader: FeatureReader) -> None:

@@ -23,9 +23,9 @@ from ..stages.pixels import dense
 from ..stages.selection import choose_centres, standardised
 from ..stages.uncertainty import entropy
 from .device import resolve_device
-from .evaluate import check_same_features
+from .evaluate import check_same_features, open_as_trained
 from .head_config import SuggestConfig
-from .head_data import HeadData, open_head_data
+from .head_data import HeadData
 from .plots import plot_suggestions
 from .progress import Progress
 from .runs import RunConfig, load_head
@@ -110,16 +110,7 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
         raise DataError(f"--out {config.out} is a file; give a folder for the table and the picture")
     run, reader = RunConfig.read(config.run), FeatureReader(config.cache)
     check_same_features(run, reader)
-    data = open_head_data(
-        reader,
-        blocks=run.blocks,
-        timesteps=run.timesteps,
-        text=run.train["text"],
-        seed=run.train["seed"],
-        device=device,
-        text_dim=run.head.text_dim,
-        filters=run.filters,
-    )
+    data = open_as_trained(run, reader, run.train["text"], device)
     head = load_head(config.run, run, device)
     labelled, unlabelled = _labelled(reader), _unlabelled(reader, config.split)
     ranked = _rank(head, data, labelled, unlabelled, n=config.n, progress=progress)
