@@ -1,0 +1,187 @@
+"""What kind of mistakes a head makes on images that it has not learnt from, and what each kind costs in Dice.
+
+    python benchmarks/errors.py CACHE [--head pixel] [--text none] [--folds 5] [--seed 0] [--device auto] [--json]
+    python benchmarks/errors.py CACHE --split-for-report val ...
+
+The heads are trained as `few_shot.py` trains them, and score the images of the other folds (or of the validation split,
+once all choices are made). Wrong pixels of the foreground, every class but the background, are of one kind each:
+
+    missed      in a true object of which less than a tenth was found
+    invented    in a predicted object of which less than a tenth is true
+    boundary    of the others, those at most 2 pixels from an outline of the truth
+    inside      the rest: holes, and outlines further off
+
+Mended Dice is what it would be if the pixels of one kind were right. `merged` is the share of true objects that share
+their predicted object with another, `split` the share that several predicted ones divide, each with at least a fifth of
+it. `threshold` is what the best threshold of each image, which nobody knows, would add: the part of stain and contrast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from few_shot_ladder import divide
+from folds import organ
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from textdiff.cache.reader import FeatureReader
+from textdiff.cache.table import SampleRow
+from textdiff.errors import TextdiffError
+from textdiff.pipeline.device import resolve_device
+from textdiff.pipeline.fit import Fit
+from textdiff.pipeline.head_config import HeadKind, TextMode, TrainConfig
+from textdiff.pipeline.head_data import HeadData, open_head_data
+from textdiff.pipeline.splits import as_they_are
+from textdiff.stages.instances import split_objects
+
+BAND_PIXELS = 2
+FOUND = 0.1
+PART = 0.2
+KINDS = ("missed", "invented", "boundary", "inside")
+
+Mask = Bool[np.ndarray, "y x"]
+
+
+def main() -> None:
+    """Train, divide the errors, and print the table."""
+    args = parse_arguments()
+    try:
+        rows = divided_errors(args)
+    except TextdiffError as error:
+        raise SystemExit(f"error: {error}") from error
+    found = {"mean": means(rows), "by_organ": by_organ(rows), "per_sample": rows}
+    print(json.dumps(found) if args.json else "\n".join(lines(found)))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
+    parser.add_argument("--head", choices=get_args(HeadKind), default="pixel")
+    parser.add_argument("--text", choices=get_args(TextMode), default="none")
+    parser.add_argument("--split-for-report", choices=("cv", "val"), default="cv")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+def divided_errors(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each image that was scored."""
+    reader, device = FeatureReader(args.cache), resolve_device(args.device)
+    config = TrainConfig(args.cache, Path("unused"), head=args.head, text=args.text, seed=args.seed, device=device)
+    data = open_head_data(
+        reader,
+        blocks=None,
+        timesteps=None,
+        text=args.text,
+        seed=args.seed,
+        device=device,
+        filters=config.uses_filters,
+    )
+    rows = []
+    for train, scored in divide(reader, args.seed, args.split_for_report, args.folds):
+        fit = Fit(data, train, as_they_are(scored), config)
+        while fit.epoch < fit.n_epochs:
+            fit.run_epoch()
+        rows += [errors_of_sample(fit, data, sample) for sample in as_they_are(scored)]
+    return rows
+
+
+def errors_of_sample(fit: Fit, data: HeadData, sample: SampleRow) -> dict[str, Any]:
+    """What the head gets wrong on one image."""
+    tokens, shown = data.texts([sample])
+    logits = fit.head.segment(data.maps(sample), data.size, tokens[0], shown[0], data.window(sample))
+    foreground = 1 - logits.softmax(0)[0].cpu().numpy()
+    labels = data.labels(sample).cpu().numpy()
+    known = labels != data.ignore
+    truth, predicted = (labels > 0) & known, (logits.argmax(0).cpu().numpy() > 0) & known
+    return {"id": sample.id, **describe_errors(truth, predicted), "threshold": threshold_gain(truth, foreground, known)}
+
+
+def describe_errors(truth: Mask, predicted: Mask) -> dict[str, Any]:
+    """Dice, mended Dice by kind, and the shares of merged and split objects."""
+    kinds = kinds_of_errors(truth, predicted)
+    mended = {kind: dice(truth, predicted ^ wrong) for kind, wrong in kinds.items()}
+    merged, split = merged_and_split(split_objects(truth), split_objects(predicted))
+    return {"dice": dice(truth, predicted), "mended": mended, "merged": merged, "split": split}
+
+
+def kinds_of_errors(truth: Mask, predicted: Mask) -> dict[str, Mask]:
+    """The wrong pixels by kind; every wrong pixel is of one."""
+    missed = truth & ~predicted & barely_covered(truth, predicted)
+    invented = predicted & ~truth & barely_covered(predicted, truth)
+    rest = (truth ^ predicted) & ~missed & ~invented
+    inward, outward = (ndimage.distance_transform_edt(side) for side in (truth, ~truth))
+    near = np.where(truth, inward, outward) <= BAND_PIXELS
+    return {"missed": missed, "invented": invented, "boundary": rest & near, "inside": rest & ~near}
+
+
+def barely_covered(objects: Mask, cover: Mask) -> Mask:
+    """The objects of a mask of which less than `FOUND` is covered."""
+    numbered = split_objects(objects)
+    area, covered = (np.bincount(numbered.ravel(), of) for of in (None, cover.ravel()))
+    barely = covered < FOUND * area
+    barely[0] = False
+    result: Mask = barely[numbered]
+    return result
+
+
+def merged_and_split(truth: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
+    """Shares of the true objects; nan where there are none."""
+    n_true, n_predicted = int(truth.max()) + 1, int(predicted.max()) + 1
+    shared = np.bincount((truth * n_predicted + predicted).ravel(), minlength=n_true * n_predicted)
+    shared = shared.reshape(n_true, n_predicted)
+    if n_true == 1:
+        return float("nan"), float("nan")
+    parts = (shared[1:] >= PART * shared[1:].sum(1, keepdims=True))[:, 1:]
+    in_common = parts[:, parts.sum(0) > 1].any(1)
+    return float(in_common.mean()), float((parts.sum(1) > 1).mean())
+
+
+def threshold_gain(truth: Mask, foreground: Float[np.ndarray, "y x"], known: Mask) -> float:
+    """How much better than with 0.5 Dice is with the best of 19 thresholds."""
+    at = {threshold: dice(truth, (foreground > threshold) & known) for threshold in np.linspace(0.05, 0.95, 19)}
+    return max(at.values()) - dice(truth, (foreground > 0.5) & known)
+
+
+def dice(truth: Mask, predicted: Mask) -> float:
+    """Of the foreground; 1 where both are empty."""
+    total = int(truth.sum() + predicted.sum())
+    return 2 * int((truth & predicted).sum()) / total if total else 1.0
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Over images; objects' shares over the images that have any."""
+    plain = {name: float(np.nanmean([row[name] for row in rows])) for name in ("dice", "merged", "split", "threshold")}
+    mended = {kind: statistics.fmean(row["mended"][kind] - row["dice"] for row in rows) for kind in KINDS}
+    return {"n": len(rows), **plain, "gain": mended}
+
+
+def by_organ(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The means of each organ's images."""
+    organs = sorted({organ(row["id"]) for row in rows})
+    return {name: means([row for row in rows if organ(row["id"]) == name]) for name in organs}
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """A Markdown table, a row for each organ and one for all images."""
+    columns = ("images", "Dice", *KINDS, "threshold", "merged", "split")
+    table = ["| organ | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, of in {**found["by_organ"], "all": found["mean"]}.items():
+        gains = [f"+{of['gain'][kind]:.3f}" for kind in KINDS]
+        cells = [str(of["n"]), f"{of['dice']:.3f}", *gains, f"+{of['threshold']:.3f}"]
+        table.append("| " + " | ".join([name, *cells, f"{of['merged']:.0%}", f"{of['split']:.0%}"]) + " |")
+    return table
+
+
+if __name__ == "__main__":
+    main()
