@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.cache.table import SampleRow
 from textdiff.pipeline.config import to_dict
 from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.head_config import TextMode, TrainConfig
+from textdiff.pipeline.head_config import HeadKind, TextMode, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.learners import score_samples
 from textdiff.pipeline.splits import as_they_are
@@ -56,18 +56,19 @@ class Method:
     """It is given the cache of `--random-cache`."""
 
 
-def head(text: TextMode, *, random_features: bool = False) -> Method:
-    """Our pixel head with its default settings, as it is after its last epoch."""
-    settings = to_dict(TrainConfig(Path(os.devnull), Path(os.devnull), text=text))
-    kept = {name: value for name, value in settings.items() if name not in CONDITIONS}
-    resolved = asdict(TrainConfig(Path(os.devnull), Path(os.devnull), text=text).settings)
-    return Method(partial(run_head, text), lambda: kept | resolved, random_features)
+def head(text: TextMode, kind: HeadKind = "pixel", *, random_features: bool = False) -> Method:
+    """A head of ours with its default settings, as it is after its last epoch."""
+    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text)
+    kept = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS}
+    return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
 
 
-def run_head(text: TextMode, task: Task) -> Counts:
+def run_head(config: TrainConfig, task: Task) -> Counts:
     """Train for the fixed number of epochs; the scored samples are checked on the way and choose nothing."""
-    config = TrainConfig(task.reader.root, Path(os.devnull), text=text, seed=task.seed, device=task.device)
-    data = open_head_data(task.reader, blocks=None, timesteps=None, text=text, seed=task.seed, device=task.device)
+    config = replace(config, cache=task.reader.root, seed=task.seed, device=task.device)
+    data = open_head_data(
+        task.reader, blocks=None, timesteps=None, text=config.text, seed=task.seed, device=task.device
+    )
     fit = Fit(data, task.train, task.scored, config)
     while fit.epoch < fit.n_epochs:
         fit.run_epoch()
@@ -127,6 +128,8 @@ def _n_classes(reader: FeatureReader) -> int:
 METHODS: Mapping[str, Method] = {
     "head": head("true"),
     "head-no-text": head("none"),
+    "context": head("true", "context"),
+    "context-no-text": head("none", "context"),
     "linear-probe": pixels(PROBE),
     "rgb-filters": pixels(FILTERS),
     "random-unet": head("true", random_features=True),

@@ -11,7 +11,7 @@ from .checks import below, not_among, not_distinct, not_divisible, outside, refu
 from .views import bad_view_count
 
 TextMode = Literal["true", "none", "shuffled"]
-HeadKind = Literal["pixel", "paper"]
+HeadKind = Literal["pixel", "context", "paper"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ HEAD_DEFAULTS: Mapping[HeadKind, HeadSettings] = {
     "pixel": HeadSettings(
         epochs=40, images_per_step=8, learning_rate=2e-3, weight_decay=2.0, width=128, text_dropout=0.1
     ),
+    "context": HeadSettings(
+        epochs=40, images_per_step=8, learning_rate=2e-3, weight_decay=0.05, width=64, text_dropout=0.1
+    ),
     # The paper's: Adam is AdamW without weight decay.
     "paper": HeadSettings(
         epochs=50, images_per_step=1, learning_rate=1e-4, weight_decay=0.0, width=768, text_dropout=0.0
@@ -47,17 +50,18 @@ class TrainConfig:
     run: Path
     """The folder for the trained head; must not hold another run."""
     head: HeadKind = "pixel"
-    """The head's architecture: `pixel` is light and learns from sampled pixels; `paper` is TextDiff's own, learns from
-    whole images and is far slower."""
+    """The head's architecture: `pixel` is light and learns from sampled pixels in seconds; `context` looks at each
+    pixel's neighbours too, learns from crops in minutes, and is the most accurate; `paper` is TextDiff's own, learns
+    from whole images and is by far the slowest."""
     ensemble: int = 1
-    """Train this many pixel heads at once, which differ in their initial weights, and average their probabilities:
-    better than one, and where they disagree they are not to be trusted (`predict --uncertainty`)."""
+    """Train this many heads (`pixel` or `context`) at once, which differ in their initial weights, and average their
+    probabilities: better than one, and where they disagree they are not to be trusted (`predict --uncertainty`)."""
     timesteps: tuple[int, ...] | None = None
     """Which cached timesteps to use; `None`: all of them."""
     blocks: tuple[int, ...] | None = None
     """Which cached blocks to use; `None`: all of them."""
     filters: bool = True
-    """Show the pixel head the images' colours, edges and textures beside the UNet's activations, where the cache has
+    """Show the head the images' colours, edges and textures beside the UNet's activations, where the cache has
     them (`extract-features --filters`); `paper` never sees them."""
     text: TextMode = "true"
     """Each sample's own text, no text at all, or another sample's text (a control)."""
@@ -72,24 +76,25 @@ class TrainConfig:
     seed: int = 0
     """Seed of initial weights, sampled pixels, text dropout and every draw of samples."""
     epochs: int | None = None
-    """Passes over the training images; `pixel` makes several at once where they are few.
-    `None`: 40 for `pixel`, 50 for `paper`."""
+    """Passes over the training images; `pixel` and `context` make several at once where they are few.
+    `None`: 40, and 50 for `paper`."""
     images_per_step: int | None = None
-    """Images in one optimiser step. `None`: 8 for `pixel`, 1 for `paper`."""
+    """Images in one optimiser step. `None`: 8, and 1 for `paper`."""
     pixels_per_image: int = 512
-    """Pixels sampled from each image in one step; `paper` takes all of them."""
+    """Pixels that `pixel` samples from each image in one step; `context` takes a crop of a quarter of the image's side,
+    64 pixels at least, and `paper` all of it."""
     learning_rate: float | None = None
-    """Learning rate of AdamW. `pixel` warms up to it and then falls to zero along a cosine; `paper` keeps it.
-    `None`: 0.002 for `pixel`, 0.0001 for `paper`."""
+    """Peak learning rate of AdamW, which rises to it and falls to zero along a cosine; `paper` keeps it.
+    `None`: 0.002, and 0.0001 for `paper`."""
     weight_decay: float | None = None
-    """AdamW's decoupled weight decay. `None`: 2 for `pixel`, 0 for `paper`."""
+    """AdamW's decoupled weight decay. `None`: 2 for `pixel`, 0.05 for `context`, 0 for `paper`."""
     width: int | None = None
-    """Channels of the head. `None`: 128 for `pixel`, 768 for `paper`."""
+    """Channels of the head. `None`: 128 for `pixel`, 64 for `context`, 768 for `paper`."""
     n_heads: int = 8
     """Heads of the cross-attention."""
     text_dropout: float | None = None
     """Chance that a training image is shown without its text, so that prediction without text works.
-    `None`: 0.1 for `pixel`, 0 for `paper`."""
+    `None`: 0.1, and 0 for `paper`."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     resume: bool = False
@@ -124,7 +129,7 @@ class TrainConfig:
     @property
     def uses_filters(self) -> bool | None:
         """Whether the head is to see filters of the images; `None`: where the cache has them."""
-        return None if self.filters and self.head == "pixel" else False
+        return None if self.filters and self.head != "paper" else False
 
     @property
     def settings(self) -> HeadSettings:
@@ -135,9 +140,9 @@ class TrainConfig:
 
 
 def _not_single(head: HeadKind, n_members: int) -> str | None:
-    if head == "pixel" or n_members <= 1:
+    if head != "paper" or n_members <= 1:
         return None
-    return f"--ensemble got {n_members}; --head {head} is trained alone: leave --ensemble out, or take --head pixel"
+    return f"--ensemble got {n_members}; --head {head} is trained alone: leave --ensemble out, or take another head"
 
 
 @dataclass(frozen=True)

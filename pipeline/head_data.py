@@ -68,9 +68,11 @@ class HeadData:
         """The sizes of a head for this data."""
         shapes = self.reader.manifest.block_shapes
         channels = {block: shapes[block][2] * len(self.timesteps) for block in self.blocks}
+        fine = [block for block in self.blocks if shapes[block][:2] == self.size]
         if self.filters:
             channels[FILTERS] = N_FILTERS
-        return HeadSpec(channels, self.n_classes, self.tokens.shape[-1], width, n_heads)
+            fine.append(FILTERS)
+        return HeadSpec(channels, self.n_classes, self.tokens.shape[-1], width, n_heads, tuple(fine))
 
     def maps(self, sample: SampleRow) -> Maps:
         """The sample's activations and filters: views of the cache's files, read when they are touched."""

@@ -16,12 +16,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..cache.table import SampleRow
+from ..stages.context_head import ContextHead
 from ..stages.ensemble import together
-from ..stages.head import Head, HeadSpec, PixelHead
+from ..stages.head import GuidedHead, Head, HeadSpec, PixelHead
 from ..stages.metrics import confusion, dice
 from ..stages.objective import segmentation_loss
 from ..stages.paper_head import PaperHead, stack_maps
 from ..stages.seeds import named_generator, named_seed
+from .crop_batches import draw_crops, require_cells
 from .head_config import HeadKind, TrainConfig
 from .head_data import HeadData, sample_batch, sample_everywhere
 from .scoring import counts_by_parent
@@ -31,6 +33,7 @@ MAX_CHECKED_IMAGES = 64
 PIXELS_FOR_STATISTICS = 65_536
 
 AnyHead = TypeVar("AnyHead", bound=Head)
+AnyGuidedHead = TypeVar("AnyGuidedHead", bound=GuidedHead)
 
 
 class Learner(ABC, Generic[AnyHead]):
@@ -107,17 +110,31 @@ class Learner(ABC, Generic[AnyHead]):
         return tokens, mask & shown.to(mask.device)[:, None]
 
 
-class PixelLearner(Learner[PixelHead]):
-    """Learns from sampled pixels, with a learning rate that rises and falls, and is checked on sampled pixels."""
+class GuidedLearner(Learner[AnyGuidedHead]):
+    """Learns with a rate that rises and falls, from activations standardised by a sample of the training images."""
 
-    head_class = PixelHead
-    check_name = "val_dice_sampled"
-    min_steps = 8
     max_gradient_norm = 1.0
 
     def rate(self, progress: float) -> float:
         """As `schedule`."""
         return schedule(progress)
+
+    def _prepare(self, train: Sequence[SampleRow]) -> None:
+        samples = train[:MAX_CHECKED_IMAGES]
+        n_pixels = PIXELS_FOR_STATISTICS // len(samples)
+        for block in self._data.inputs:  # one at a time, since all of them take a gigabyte
+            generator = named_generator(self._config.seed, "statistics")
+            features = sample_everywhere(self._data.only(block), samples, n_pixels, generator)
+            for member in self._members:
+                member.standardise(block, features[block])
+
+
+class PixelLearner(GuidedLearner[PixelHead]):
+    """Learns from sampled pixels, and is checked on sampled pixels."""
+
+    head_class = PixelHead
+    check_name = "val_dice_sampled"
+    min_steps = 8
 
     def losses(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[Float[Tensor, ""]]:
         """Over pixels drawn evenly from the labelled ones of each image, the same for all members."""
@@ -142,14 +159,39 @@ class PixelLearner(Learner[PixelHead]):
             counts += confusion(mean.argmax(-1).cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
         return float(dice(counts).mean())
 
+
+class ContextLearner(GuidedLearner[ContextHead]):
+    """Learns from crops, turned at random, and is checked on a crop of each image."""
+
+    head_class = ContextHead
+    check_name = "val_dice_crops"
+    min_steps = 15
+
     def _prepare(self, train: Sequence[SampleRow]) -> None:
-        samples = train[:MAX_CHECKED_IMAGES]
-        n_pixels = PIXELS_FOR_STATISTICS // len(samples)
-        for block in self._data.inputs:  # one at a time, since all of them take a gigabyte
-            generator = named_generator(self._config.seed, "statistics")
-            features = sample_everywhere(self._data.only(block), samples, n_pixels, generator)
-            for member in self._members:
-                member.standardise(block, features[block])
+        require_cells(self._data)
+        super()._prepare(train)
+
+    def losses(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[Float[Tensor, ""]]:
+        """Over a crop of each image with a labelled pixel in it, the same for all members."""
+        batch = draw_crops(self._data, samples, generator)
+        for member in self._members:
+            turn = int(torch.randint(8, (), generator=generator))
+            texts = self._texts(samples, generator)
+            logits = member(batch.features, batch.size, *texts, windows=batch.windows, turn=turn)
+            yield self._weighted_loss(samples, logits.movedim(1, -1).flatten(1, 2), batch.labels.flatten(1))
+
+    @torch.no_grad()
+    def check(self) -> float:
+        """Dice over the same crops of the validation images after every epoch, all crops together."""
+        generator = named_generator(self._config.seed, "checked crops")
+        counts = torch.zeros(self._data.n_classes, self._data.n_classes, dtype=torch.long)
+        for sample in self._checked:
+            batch = draw_crops(self._data, [sample], generator)
+            given = batch.features, batch.size, *self._data.texts([sample])
+            each = [member(*given, windows=batch.windows).softmax(1) for member in self._members]
+            predicted = torch.stack(each).mean(0).argmax(1)
+            counts += confusion(predicted.cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
+        return float(dice(counts).mean())
 
 
 class PaperLearner(Learner[PaperHead]):
@@ -171,7 +213,11 @@ class PaperLearner(Learner[PaperHead]):
         return float(dice_of_samples(self.head, self._data, self._checked).mean())
 
 
-LEARNERS: Mapping[HeadKind, type[Learner[Any]]] = {"pixel": PixelLearner, "paper": PaperLearner}
+LEARNERS: Mapping[HeadKind, type[Learner[Any]]] = {
+    "pixel": PixelLearner,
+    "context": ContextLearner,
+    "paper": PaperLearner,
+}
 
 
 def schedule(progress: float) -> float:

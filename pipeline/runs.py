@@ -246,7 +246,8 @@ def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
 
 
 def _run_config(values: Mapping[str, Any]) -> RunConfig:
-    head = {**values["head"], "channels": {int(block): c for block, c in values["head"]["channels"].items()}}
+    channels = {int(block): n for block, n in values["head"]["channels"].items()}
+    head = {**values["head"], "channels": channels, "fine": tuple(values["head"].get("fine", ()))}
     features = FeatureSpec.from_dict(values["features"])
     return RunConfig(
         train={"ensemble": 1, "filters": False} | values["train"],  # not told by runs from before there were such

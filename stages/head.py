@@ -3,7 +3,8 @@
 Each block's activations are standardised and projected; the projections are summed with a signal of the pixel's place.
 Then the pixel reads from the text (`TextAttention`), and what it reads scales and shifts it: a text says which of the
 things to be seen are meant, so that it has to multiply, not only add (as FiLM does, Perez 2018, arXiv 1709.07871).
-A feed-forward layer and an MLP give the classes' logits.
+That far goes what `GuidedHead` has for all heads of this kind. In the pixel head a feed-forward layer and an MLP give
+the classes' logits.
 
 A 1×1 projection commutes with bilinear interpolation, so that training projects sampled pixels, and dense prediction
 projects each block at its own resolution first: the same numbers, up to rounding.
@@ -44,6 +45,8 @@ class HeadSpec:
     """Channels that the blocks are brought to, in which the pixels read from the text."""
     n_heads: int
     """Heads of the cross-attention."""
+    fine: tuple[int, ...] = ()
+    """Those of `channels` whose maps are as fine as the label map."""
 
 
 Prepared = Mapping[int, Float[Tensor, "y x channel"]]
@@ -115,24 +118,24 @@ class Head(nn.Module, ABC):
         return torch.stack([one.segment_prepared(prepared, size, tokens, mask, window) for one in self.members])
 
 
-class PixelHead(Head):
-    """Cross-attention to the text and a pixel classifier."""
+class GuidedHead(Head):
+    """What heads have in common that standardise and project activations, know the pixel's place, and read the text.
 
-    def __init__(self, spec: HeadSpec) -> None:
+    Args:
+        spec: the sizes.
+        n_read: block → channels that its projection takes; `None`: those of the spec.
+    """
+
+    def __init__(self, spec: HeadSpec, n_read: Mapping[int, int] | None = None) -> None:
         super().__init__(spec)
         width = spec.width
         for block, n_channels in spec.channels.items():
             self.register_buffer(f"mean_{block}", torch.zeros(n_channels))
             self.register_buffer(f"scale_{block}", torch.ones(n_channels))
-        self.projections = nn.ModuleDict({str(block): nn.Linear(c, width) for block, c in spec.channels.items()})
+        n_read = n_read or spec.channels
+        self.projections = nn.ModuleDict({str(block): nn.Linear(c, width) for block, c in n_read.items()})
         self.place = nn.Linear(4 * N_FREQUENCIES, width)
         self.attention = TextAttention(width, spec.text_dim, spec.n_heads, n_out=2 * width)
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
-        self.classifier = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, spec.n_classes)
-        )
 
     def standardise(self, block: int, features: Float[Tensor, "pixel channel"]) -> None:
         """Take the mean and the spread of a sample of a block's activations as the origin and unit of its input."""
@@ -143,6 +146,51 @@ class PixelHead(Head):
     def standardised(self, block: int, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel channel"]:
         """A block's activations from their origin in their unit, in float32."""
         return (features.float() - self.get_buffer(f"mean_{block}")).mul_(self.get_buffer(f"scale_{block}"))
+
+    def prepare(self, maps: Maps) -> Prepared:
+        """The standardised activations."""
+        return {
+            block: self.standardised(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()
+        }
+
+    def guide(
+        self,
+        projected: Float[Tensor, "image pixel width"],
+        pixels: Int[Tensor, "image pixel"],
+        size: tuple[int, int],
+        tokens: Float[Tensor, "image token dim"],
+        mask: Bool[Tensor, "image token"],
+        *,
+        windows: Sequence[Window],
+    ) -> Float[Tensor, "image pixel width"]:
+        """The pixels as their places and the text make them.
+
+        Args:
+            projected: sum over blocks of the projected activations.
+            pixels: positions in a flattened map.
+            size: (y, x) of that map.
+            tokens: of each image's text.
+            mask: true on real tokens; false throughout where an image has no text.
+            windows: what the map of each image shows of it; a single one holds for all.
+        """
+        x = projected + self.place(PLACE_GAIN * place_signal(pixels, size, windows))
+        scale, shift = self.attention(x, tokens, mask).chunk(2, -1)
+        guided: Tensor = x * (1 + scale) + shift
+        return guided
+
+
+class PixelHead(GuidedHead):
+    """Cross-attention to the text and a pixel classifier."""
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__(spec)
+        width = spec.width
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+        self.classifier = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, spec.n_classes)
+        )
 
     def inputs(self, features: Mapping[int, Float[Tensor, "image pixel channel"]]) -> Float[Tensor, "image pixel all"]:
         """The standardised activations of all blocks side by side; the same for all members of an ensemble.
@@ -162,19 +210,8 @@ class PixelHead(Head):
         *,
         windows: Sequence[Window] = (WHOLE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
-        """Logits from the summed projections.
-
-        Args:
-            projected: sum over blocks of the projected activations.
-            pixels: positions in the flattened label map.
-            size: (y, x) of the label map.
-            tokens: of each image's text.
-            mask: true on real tokens; false throughout where an image has no text.
-            windows: what the label map of each image shows of it; a single one holds for all.
-        """
-        x = projected + self.place(PLACE_GAIN * place_signal(pixels, size, windows))
-        scale, shift = self.attention(x, tokens, mask).chunk(2, -1)
-        x = x * (1 + scale) + shift
+        """Logits from the summed projections; as `guide` takes them, of pixels of the label map."""
+        x = self.guide(projected, pixels, size, tokens, mask, windows=windows)
         x = x + self.feed_forward(x)
         return self.classifier(x)
 
@@ -193,12 +230,6 @@ class PixelHead(Head):
         biases: list[Tensor] = [self.get_parameter(f"projections.{block}.bias") for block in self.spec.channels]
         projected = F.linear(inputs, torch.cat(weights, 1), torch.stack(biases).sum(0))
         return self.classify(projected, pixels, size, tokens, mask, windows=windows)
-
-    def prepare(self, maps: Maps) -> Prepared:
-        """The standardised activations."""
-        return {
-            block: self.standardised(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()
-        }
 
     def segment_prepared(
         self,

@@ -8,12 +8,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN_MODELS = {"diffusers", "open_clip", "transformers"}
 STAGE_TWO = (
-    "seeds", "attention", "head", "paper_head", "pixels", "place", "objective", "metrics",
+    "seeds", "attention", "head", "context_head", "crops", "paper_head", "pixels", "place", "objective", "metrics",
     "calibration", "surfaces", "instances", "ensemble", "uncertainty", "selection",
 )  # fmt: skip
 STAGE_TWO_PIPELINE = (
-    "head_data", "learners", "fit", "splits", "runs", "train", "ablate", "evaluate", "scoring", "intervals", "tally",
-    "evaluations", "compare", "strata", "suggest", "turning", "views", "side_words", "side_vocabulary", "windows",
+    "head_data", "crop_batches", "learners", "fit", "splits", "runs", "train", "ablate", "evaluate", "scoring",
+    "intervals", "tally", "evaluations", "compare", "strata", "suggest", "turning", "views", "side_words",
+    "side_vocabulary", "windows",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The loop that all kinds of head share, and what each kind does its own way."""
 
 import copy
+import re
 from dataclasses import asdict, fields, replace
 
 import pytest
@@ -87,7 +88,7 @@ def test_a_step_of_the_papers_head_is_adams_on_all_labelled_pixels(config):
         torch.testing.assert_close(fit.head.state_dict()[name], weight, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("head", ["pixel", "paper"])
+@pytest.mark.parametrize("head", ["pixel", "context", "paper"])
 def test_a_check_changes_nothing_and_comes_to_the_same_each_time(config, head):
     fit, _, _ = open_fit(replace(config, head=head))
     row = fit.run_epoch()
@@ -97,7 +98,7 @@ def test_a_check_changes_nothing_and_comes_to_the_same_each_time(config, head):
     assert all(torch.equal(tensor, before[name]) for name, tensor in fit.head.state_dict().items())
 
 
-@pytest.mark.parametrize("head", ["pixel", "paper"])
+@pytest.mark.parametrize("head", ["pixel", "context", "paper"])
 def test_the_finalist_that_is_best_on_whole_images_wins(config, head):
     fit, data, split = open_fit(replace(config, head=head, learning_rate=5e-3))
     heads = []
@@ -138,7 +139,7 @@ def weighted_fit(config, weights):
     return Fit(data, train, split.val, config), train
 
 
-@pytest.mark.parametrize("head", ["pixel", "paper"])
+@pytest.mark.parametrize("head", ["pixel", "context", "paper"])
 def test_only_the_ratios_of_weights_count(config, head):
     found = []
     for weights in ((1, 1, 1, 1), (2, 2, 2, 2), (1, 1, 4, 1)):
@@ -182,11 +183,17 @@ def test_what_is_not_given_is_the_heads_own(config):
     assert replace(config, head="paper", width=None, epochs=None).settings == HEAD_DEFAULTS["paper"]
     assert config.settings == replace(HEAD_DEFAULTS["pixel"], width=16, epochs=4)
     assert replace(config, text_dropout=0.0).settings.text_dropout == 0.0
-    with pytest.raises(ConfigError, match="--head got 'linear'; expected one of pixel, paper"):
+    with pytest.raises(ConfigError, match="--head got 'linear'; expected one of pixel, context, paper"):
         replace(config, head="linear")
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(HeadSettings)])
-def test_help_names_the_defaults_of_both_heads(name):
-    pixel, paper = (asdict(HEAD_DEFAULTS[head])[name] for head in ("pixel", "paper"))
-    assert _field_docstrings(TrainConfig)[name].endswith(f"`None`: {pixel:g} for `pixel`, {paper:g} for `paper`.")
+def test_help_names_the_defaults_of_every_head(name):
+    """Numbers stand by the head's name; the number that several heads share stands first, without names."""
+    told = _field_docstrings(TrainConfig)[name].rpartition("`None`: ")[2].rstrip(".")
+    named = re.findall(r"([\d.]+) for `(\w+)`", told)
+    others = re.match(r"([\d.]+)(?: |,)(?!for)", told)
+    found = {head: float(number) for number, head in named}
+    for head, settings in HEAD_DEFAULTS.items():
+        expected = found[head] if head in found else float(others[1].rstrip(","))
+        assert expected == asdict(settings)[name]

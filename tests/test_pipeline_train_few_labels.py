@@ -56,7 +56,7 @@ def head_bytes(config):
     return (config.run / "head.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("head", ["pixel", "paper"])
+@pytest.mark.parametrize("head", ["pixel", "context", "paper"])
 def test_what_stands_where_nobody_labelled_changes_no_bit_of_the_head(labelled, head):
     one, other = (head_bytes(replace(labelled(scribbled(v), square(v)), head=head, epochs=1)) for v in (7, 130))
     assert one == other

@@ -1,0 +1,138 @@
+"""The context head: what a pixel's activations say is weighed with what those around it say.
+
+Single pixels cannot tell the rim of one nucleus from the gap between two; shapes can. The label map is divided into
+cells of 2×2 pixels, and each cell is projected, placed and guided by the text as a pixel of the pixel head is. Then
+residual blocks mix neighbours: 3×3 convolutions whose taps lie ever further apart (Yu 2016, arXiv 1511.07122). The
+classifier gives the logits of the four pixels of a cell (sub-pixel convolution, Shi 2016, arXiv 1609.05158), so that
+the detail of maps as fine as the label map, of which a cell reads all four pixels, is not lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .head import GuidedHead, HeadSpec, Prepared
+from .pixels import Maps, dense
+from .place import WHOLE, Window
+
+CELL = 2
+"""Pixels of a cell along each axis."""
+DILATIONS = (1, 2, 4)
+"""Cells from one tap of a block's convolution to the next: together they reach 7 cells, 14 pixels."""
+
+
+class ContextHead(GuidedHead):
+    """Cross-attention to the text, convolutions over cells, and a classifier of the pixels of a cell."""
+
+    def __init__(self, spec: HeadSpec) -> None:
+        n_read = {block: n * CELL**2 if block in spec.fine else n for block, n in spec.channels.items()}
+        super().__init__(spec, n_read)
+        self.mix = nn.Sequential(*(MixNeighbours(spec.width, dilation) for dilation in DILATIONS))
+        self.classifier = nn.Sequential(
+            nn.BatchNorm2d(spec.width),
+            nn.ReLU(),
+            nn.Conv2d(spec.width, spec.n_classes * CELL**2, 1),
+            nn.PixelShuffle(CELL),
+        )
+
+    def forward(
+        self,
+        prepared: Mapping[int, Float[Tensor, "image y x channel"]],
+        size: tuple[int, int],
+        tokens: Float[Tensor, "image token dim"],
+        mask: Bool[Tensor, "image token"],
+        *,
+        windows: Sequence[Window] = (WHOLE,),
+        turn: int = 0,
+    ) -> Float[Tensor, "image n_classes y x"]:
+        """Logits of whole pictures, or of crops.
+
+        Args:
+            prepared: block → activations in float32, all timesteps together, at the block's own resolution.
+            size: (y, x) of the label map; even.
+            tokens: of each picture's text.
+            mask: true on real tokens; false throughout where a picture has no text.
+            windows: what each picture shows of the image that its text describes; a single one holds for all.
+            turn: 0..7; neighbours are mixed in the picture turned by so many quarters, from 4 on flipped as well. The
+                picture is square where it is turned.
+        """
+        cells = self._cells(prepared, (size[0] // CELL, size[1] // CELL), tokens, mask, windows)
+        turned = torch.rot90(cells.flip(-1) if turn >= 4 else cells, turn % 4, (-2, -1))
+        mixed = torch.rot90(self.mix(turned), -(turn % 4), (-2, -1))
+        logits: Tensor = self.classifier(mixed.flip(-1) if turn >= 4 else mixed)
+        return logits
+
+    def prepare(self, maps: Maps) -> Prepared:
+        """The activations as they are, in float32: they are standardised as they are projected."""
+        return {block: torch.cat([dense(map_) for map_ in of], -1).float() for block, of in maps.items()}
+
+    def segment_prepared(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "n_classes y x"]:
+        """As `Head.segment`, all pixels at once."""
+        picture = {block: map_[None] for block, map_ in prepared.items()}
+        return self(picture, size, tokens[None], mask[None], windows=[window])[0]
+
+    def _cells(
+        self,
+        prepared: Mapping[int, Tensor],
+        grid: tuple[int, int],
+        tokens: Tensor,
+        mask: Tensor,
+        windows: Sequence[Window],
+    ) -> Float[Tensor, "image width y x"]:
+        """Every cell by itself: projected, placed, guided by the text."""
+        projected = reduce(torch.add, (self._project(block, map_, grid) for block, map_ in prepared.items()))
+        pixels = torch.arange(grid[0] * grid[1], device=projected.device)[None]
+        guided = self.guide(projected.flatten(1, 2), pixels, grid, tokens, mask, windows=windows)
+        return guided.unflatten(1, grid).movedim(-1, 1)
+
+    def _project(self, block: int, map_: Tensor, grid: tuple[int, int]) -> Float[Tensor, "image y x width"]:
+        if block in self.spec.fine:
+            of_cell = map_.unflatten(2, (grid[1], CELL)).unflatten(1, (grid[0], CELL)).transpose(2, 3)
+            map_ = of_cell.flatten(-3)  # [image, y, x, pixel of the cell × channel]
+        projected = self._project_standardised(block, map_)
+        if projected.shape[1:3] == grid:
+            return projected
+        return F.interpolate(projected.movedim(-1, 1), grid, mode="bilinear").movedim(1, -1)
+
+    def _project_standardised(self, block: int, points: Tensor) -> Float[Tensor, "image y x width"]:
+        """The projection of standardised activations, with their mean and scale taken into its weights."""
+        mean, scale = (self.get_buffer(f"{name}_{block}") for name in ("mean", "scale"))
+        n_pixels = points.shape[-1] // len(mean)
+        weight = self.get_parameter(f"projections.{block}.weight") * scale.repeat(n_pixels)
+        bias = self.get_parameter(f"projections.{block}.bias") - weight @ mean.repeat(n_pixels)
+        return F.linear(points, weight, bias)
+
+
+class MixNeighbours(nn.Module):
+    """A residual block: what the cells around a cell add to it.
+
+    Args:
+        width: channels.
+        dilation: cells from one tap of the convolution to the next.
+    """
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        )
+
+    def forward(self, cells: Float[Tensor, "image width y x"]) -> Float[Tensor, "image width y x"]:
+        """The cells, and what their neighbours add to them."""
+        mixed: Tensor = cells + self.layers(cells)
+        return mixed
