@@ -1,7 +1,8 @@
 """How much few labels are worth: Dice against the number of labelled images, for our head and for what it must beat.
 
     python benchmarks/few_shot.py CACHE [--n 1,2,4,8,16,24] [--seeds 0,1,2] [--methods head,unet,...] [--unet-n 4,24]
-        [--random-cache CACHE2] [--split-for-report cv|val] [--folds 5] [--out few-shot] [--device auto] [--json]
+        [--random-cache CACHE2] [--split-for-report cv|val] [--folds 5] [--no-place] [--out few-shot] [--device auto]
+        [--json]
 
 All methods see the same images and labels at the cache's size, learn from the same ones, and are scored on the same
 others: by cross-validation over groups of the training images, organs spread evenly over the folds (see folds.py), or,
@@ -39,7 +40,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from few_shot_ladder import Identity, Journal, Protocol, Rung, climb
-from few_shot_methods import METHODS, Method, Task
+from few_shot_methods import Method, Task, methods
 from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
 
 from textdiff.cache.durable import write_durably, write_json
@@ -67,7 +68,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
     parser.add_argument("--n", type=numbers, default=(1, 2, 4, 8, 16, 24), help="labelled groups")
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2))
-    parser.add_argument("--methods", type=lambda text: tuple(text.split(",")), default=tuple(METHODS))
+    parser.add_argument("--no-place", dest="place", action="store_false", help="as train-head's, for our heads")
+    parser.add_argument("--methods", type=lambda text: tuple(text.split(",")), default=tuple(methods()))
     parser.add_argument("--unet-n", type=numbers, default=(4, 24), help="labelled groups for the U-Net, which is slow")
     parser.add_argument("--random-cache", type=Path, metavar="CACHE2", help="features of a UNet with random weights")
     parser.add_argument("--split-for-report", choices=get_args(Protocol), default="cv")
@@ -89,8 +91,9 @@ def refuse_what_is_missing(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: if a method is unknown, or what it needs was not given or is not installed.
     """
+    known = methods()
     problems = [
-        f"--methods got {name!r}; expected some of {', '.join(METHODS)}" for name in args.methods if name not in METHODS
+        f"--methods got {name!r}; expected some of {', '.join(known)}" for name in args.methods if name not in known
     ]
     if "random-unet" in args.methods and args.random_cache is None:
         problems.append("random-unet needs --random-cache; give it, or leave random-unet out of --methods")
@@ -106,25 +109,26 @@ def ladder(args: argparse.Namespace) -> Iterator[Cells]:
     """All that was asked for, a method after the other: from the journal, or computed now."""
     journal = Journal(args.out / "cells.jsonl")
     for name in args.methods:
-        reader = FeatureReader(args.random_cache if METHODS[name].random_features else args.cache)
+        method = methods(place=args.place)[name]
+        reader = FeatureReader(args.random_cache if method.random_features else args.cache)
         ns = args.unet_n if name == "unet" else args.n
         results: dict[int, dict[tuple[int, int], dict[str, Any]]] = {n: {} for n in ns}
         for rung in climb(reader, ns, args.seeds, args.split_for_report, args.folds):
-            results[rung.n][rung.seed, rung.fold] = result_of(name, rung, reader, journal, args)
+            results[rung.n][rung.seed, rung.fold] = result_of(name, method, rung, reader, journal, args)
         yield from (Cells(name, n, of) for n, of in results.items())
 
 
-def result_of(
-    name: str, rung: Rung, reader: FeatureReader, journal: Journal, args: argparse.Namespace
+def result_of(  # noqa: PLR0917
+    name: str, method: Method, rung: Rung, reader: FeatureReader, journal: Journal, args: argparse.Namespace
 ) -> dict[str, Any]:
     """One cell: Dice by sample, groups learnt from, seconds."""
     n_folds = args.folds if args.split_for_report == "cv" else 1
     digests = dict(reader.manifest.digests)
-    settings = {**METHODS[name].settings(), "cached_filters": reader.manifest.has_filters}  # no digest covers them
+    settings = {**method.settings(), "cached_filters": reader.manifest.has_filters}  # no digest covers them
     identity = Identity(name, rung.n, rung.seed, rung.fold, n_folds, args.split_for_report, digests, settings)
     known = journal.result(identity)
     if known is None:
-        known = compute(METHODS[name], rung, reader, resolve_device(args.device))
+        known = compute(method, rung, reader, resolve_device(args.device))
         journal.record(identity, known)
         mean = sum(known["dice"].values()) / len(known["dice"])
         told = f"{name}, N = {rung.n}, seed {rung.seed}, fold {rung.fold}: {mean:.4f}, {known['seconds']:.0f} s"

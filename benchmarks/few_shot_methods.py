@@ -56,9 +56,9 @@ class Method:
     """It is given the cache of `--random-cache`."""
 
 
-def head(text: TextMode, kind: HeadKind = "pixel", *, random_features: bool = False) -> Method:
+def head(kind: HeadKind, text: TextMode, *, place: bool, random_features: bool = False) -> Method:
     """A head of ours with its default settings, as it is after its last epoch."""
-    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text)
+    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, place=place)
     kept = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS}
     return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
 
@@ -125,13 +125,15 @@ def _n_classes(reader: FeatureReader) -> int:
     return len(reader.manifest.classes["classes"])
 
 
-METHODS: Mapping[str, Method] = {
-    "head": head("true"),
-    "head-no-text": head("none"),
-    "context": head("true", "context"),
-    "context-no-text": head("none", "context"),
-    "linear-probe": pixels(PROBE),
-    "rgb-filters": pixels(FILTERS),
-    "random-unet": head("true", random_features=True),
-    "unet": Method(run_unet, unet_settings),
-}
+def methods(*, place: bool = True) -> dict[str, Method]:
+    """Name → method; with `place`, heads of ours are told where in the image a pixel lies."""
+    return {
+        "head": head("pixel", "true", place=place),
+        "head-no-text": head("pixel", "none", place=place),
+        "context": head("context", "true", place=place),
+        "context-no-text": head("context", "none", place=place),
+        "linear-probe": pixels(PROBE),
+        "rgb-filters": pixels(FILTERS),
+        "random-unet": head("pixel", "true", place=place, random_features=True),
+        "unet": Method(run_unet, unet_settings),
+    }

@@ -63,6 +63,9 @@ class TrainConfig:
     filters: bool = True
     """Show the head the images' colours, edges and textures beside the UNet's activations, where the cache has
     them (`extract-features --filters`); `paper` never sees them."""
+    place: bool = True
+    """Tell `pixel` and `context` heads where in the image a pixel lies, which texts that name sides need. Leave it out
+    (`--no-place`) where images have no upright position, as in histology: few of them are learnt by heart otherwise."""
     text: TextMode = "true"
     """Each sample's own text, no text at all, or another sample's text (a control)."""
     n_labelled: int | None = None

@@ -64,7 +64,7 @@ class HeadData:
         """Classes, background included."""
         return len(self.reader.manifest.classes["classes"])
 
-    def head_spec(self, width: int, n_heads: int) -> HeadSpec:
+    def head_spec(self, width: int, n_heads: int, *, place: bool) -> HeadSpec:
         """The sizes of a head for this data."""
         shapes = self.reader.manifest.block_shapes
         channels = {block: shapes[block][2] * len(self.timesteps) for block in self.blocks}
@@ -72,7 +72,7 @@ class HeadData:
         if self.filters:
             channels[FILTERS] = N_FILTERS
             fine.append(FILTERS)
-        return HeadSpec(channels, self.n_classes, self.tokens.shape[-1], width, n_heads, tuple(fine))
+        return HeadSpec(channels, self.n_classes, self.tokens.shape[-1], width, n_heads, tuple(fine), place)
 
     def maps(self, sample: SampleRow) -> Maps:
         """The sample's activations and filters: views of the cache's files, read when they are touched."""

@@ -61,7 +61,7 @@ class Learner(ABC, Generic[AnyHead]):
         self._mean_weight = sum(sample.weight for sample in train) / len(train)
         order = torch.randperm(len(val), generator=named_generator(config.seed, "checked images"))
         self._checked = [val[place] for place in order[:MAX_CHECKED_IMAGES].tolist()]
-        spec = data.head_spec(self._settings.width, config.n_heads)
+        spec = data.head_spec(self._settings.width, config.n_heads, place=config.place)
         self._members = [self._initial(spec, place).to(data.device) for place in range(config.ensemble)]
         self.head: Head = together(self._members).eval()
         self._prepare(train)

@@ -250,7 +250,8 @@ def _run_config(values: Mapping[str, Any]) -> RunConfig:
     head = {**values["head"], "channels": channels, "fine": tuple(values["head"].get("fine", ()))}
     features = FeatureSpec.from_dict(values["features"])
     return RunConfig(
-        train={"ensemble": 1, "filters": False} | values["train"],  # not told by runs from before there were such
+        train={"ensemble": 1, "filters": False, "place": True}
+        | values["train"],  # not told by runs from before there were such
         head=HeadSpec(**head),
         blocks=tuple(values["blocks"]),
         timesteps=tuple(values["timesteps"]),

@@ -158,7 +158,7 @@ def _resolve(config: TrainConfig, data: HeadData, split: Split) -> RunConfig:
         del settings[name]
     return RunConfig(
         train=settings,
-        head=data.head_spec(config.settings.width, config.n_heads),
+        head=data.head_spec(config.settings.width, config.n_heads, place=config.place),
         blocks=data.blocks,
         timesteps=data.timesteps,
         features=manifest.features,

@@ -1,6 +1,7 @@
 """What a head is, and the pixel head: every pixel is classified from the frozen activations at its place and the text.
 
-Each block's activations are standardised and projected; the projections are summed with a signal of the pixel's place.
+Each block's activations are standardised and projected; the projections are summed with a signal of the pixel's place,
+unless the head is to know of none.
 Then the pixel reads from the text (`TextAttention`), and what it reads scales and shifts it: a text says which of the
 things to be seen are meant, so that it has to multiply, not only add (as FiLM does, Perez 2018, arXiv 1709.07871).
 That far goes what `GuidedHead` has for all heads of this kind. In the pixel head a feed-forward layer and an MLP give
@@ -47,6 +48,8 @@ class HeadSpec:
     """Heads of the cross-attention."""
     fine: tuple[int, ...] = ()
     """Those of `channels` whose maps are as fine as the label map."""
+    place: bool = True
+    """Whether pixels know where in the image they are."""
 
 
 Prepared = Mapping[int, Float[Tensor, "y x channel"]]
@@ -134,7 +137,7 @@ class GuidedHead(Head):
             self.register_buffer(f"scale_{block}", torch.ones(n_channels))
         n_read = n_read or spec.channels
         self.projections = nn.ModuleDict({str(block): nn.Linear(c, width) for block, c in n_read.items()})
-        self.place = nn.Linear(4 * N_FREQUENCIES, width)
+        self.place = nn.Linear(4 * N_FREQUENCIES, width) if spec.place else None
         self.attention = TextAttention(width, spec.text_dim, spec.n_heads, n_out=2 * width)
 
     def standardise(self, block: int, features: Float[Tensor, "pixel channel"]) -> None:
@@ -173,7 +176,9 @@ class GuidedHead(Head):
             mask: true on real tokens; false throughout where an image has no text.
             windows: what the map of each image shows of it; a single one holds for all.
         """
-        x = projected + self.place(PLACE_GAIN * place_signal(pixels, size, windows))
+        x = projected
+        if self.place is not None:
+            x = x + self.place(PLACE_GAIN * place_signal(pixels, size, windows))
         scale, shift = self.attention(x, tokens, mask).chunk(2, -1)
         guided: Tensor = x * (1 + scale) + shift
         return guided

@@ -43,20 +43,20 @@ def task(methods, tiny_cache):
 
 
 def test_filters_find_bright_squares_in_images_not_seen(methods, task):
-    counts = methods.METHODS["rgb-filters"].run(task)
+    counts = methods.methods()["rgb-filters"].run(task)
     assert counts.sum((1, 2)).tolist() == [16 * 16] * 2
     assert float(dice(counts).mean()) > 0.9
 
 
 def test_a_probe_of_random_features_knows_the_images_that_it_learnt_from(methods, task):
-    counts = methods.METHODS["linear-probe"].run(replace(task, scored=task.train))
+    counts = methods.methods()["linear-probe"].run(replace(task, scored=task.train))
     assert float(dice(counts).mean()) > 0.7
 
 
 def test_the_head_is_scored_as_it_is_after_its_last_epoch(methods, task, monkeypatch):
     short = partial(TrainConfig, epochs=2, width=16, n_heads=2, pixels_per_image=32)
     monkeypatch.setattr(methods, "TrainConfig", short)
-    counts = methods.METHODS["head-no-text"].run(task)
+    counts = methods.methods()["head-no-text"].run(task)
     data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
     fit = Fit(data, task.train, task.scored, short(task.reader.root, Path("run"), text="none", seed=0, device="cpu"))
     fit.run_epoch()
@@ -66,12 +66,12 @@ def test_the_head_is_scored_as_it_is_after_its_last_epoch(methods, task, monkeyp
 
 
 def test_settings_say_what_results_depend_on(methods):
-    assert methods.METHODS["head"].settings()["epochs"] == 40
-    assert methods.METHODS["head"].settings()["text"] == "true"
-    assert methods.METHODS["head-no-text"].settings()["text"] == "none"
-    assert not {"cache", "run", "seed", "device"} & set(methods.METHODS["head"].settings())
-    assert "HistGradientBoostingClassifier" in methods.METHODS["rgb-filters"].settings()["classifier"]
-    assert [name for name, method in methods.METHODS.items() if method.random_features] == ["random-unet"]
+    assert methods.methods()["head"].settings()["epochs"] == 40
+    assert methods.methods()["head"].settings()["text"] == "true"
+    assert methods.methods()["head-no-text"].settings()["text"] == "none"
+    assert not {"cache", "run", "seed", "device"} & set(methods.methods()["head"].settings())
+    assert "HistGradientBoostingClassifier" in methods.methods()["rgb-filters"].settings()["classifier"]
+    assert [name for name, method in methods.methods().items() if method.random_features] == ["random-unet"]
 
 
 def test_the_probe_sees_every_cached_channel_at_the_pixel(task):

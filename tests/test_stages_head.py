@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -118,3 +120,12 @@ def test_where_no_image_has_a_text_all_read_what_each_would_read_alone():
     nothing = attention(pixels, tokens, torch.zeros_like(with_text))
     torch.testing.assert_close(nothing[0], attention(pixels, tokens, with_text)[0])
     torch.testing.assert_close(nothing[1], nothing[0])
+
+
+def test_a_head_without_places_gives_pixels_alike_the_same_answer(text):
+    torch.manual_seed(0)
+    alike = {2: [torch.ones(4, 4, 6)], 5: [torch.ones(8, 8, 4)]}
+    for place in (True, False):
+        head = PixelHead(replace(SPEC, place=place)).eval()
+        found = head.segment(alike, SIZE, *text)
+        assert bool((found - found[:, :1, :1]).abs().max() < 1e-5) is not place
