@@ -154,7 +154,7 @@ class TextBlock(nn.Module):
     ) -> Float[Tensor, "attention pixel token"]:
         """How much of what an image's pixels read is of each token, in each attention, its heads averaged."""
         weights = []
-        for attention in self.attentions:
+        for attention in (one for one in self.attentions if isinstance(one, CrossAttention)):
             weights.append(attention.weights(pixels, tokens, mask)[0].mean(0))
             pixels = pixels + attention(pixels, tokens, mask)
         return torch.stack(weights)
