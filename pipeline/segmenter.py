@@ -78,7 +78,7 @@ class Segmenter:
     ) -> None:
         self.config, self.head = config, head
         self.live = LiveMaps(config, load_stage_one, device)
-        self._text_encoder, self._device = text_encoder, device
+        self._text_encoder, self.device = text_encoder, device
         self._tokens = lru_cache(TEXTS_KEPT)(self._encode)
         classes = Classes.from_dict(config.classes)
         self.classes = dict(zip(classes.ids, classes.names, strict=True))
@@ -239,12 +239,12 @@ class Segmenter:
 
     def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         if text is None:
-            nothing = torch.zeros(1, self.config.head.text_dim, device=self._device)
-            return nothing, torch.zeros(1, dtype=torch.bool, device=self._device)
+            nothing = torch.zeros(1, self.config.head.text_dim, device=self.device)
+            return nothing, torch.zeros(1, dtype=torch.bool, device=self.device)
         self.check_texts([text])
         encoded = self.encoder.encode([text], truncate=True)
         # The cache holds tokens in float16; the head sees the same numbers here.
-        return encoded.tokens[0].half().float().to(self._device), encoded.mask[0].to(self._device)
+        return encoded.tokens[0].half().float().to(self.device), encoded.mask[0].to(self.device)
 
     @cached_property
     def encoder(self) -> TextEncoder:
@@ -256,7 +256,7 @@ class Segmenter:
         texts, source = self.config.texts, self._text_encoder
         if texts is None or source is None:
             raise AssertionError("asked for the text encoder of a head that was trained without texts")
-        encoder = load_text_encoder(source, self._device)
+        encoder = load_text_encoder(source, self.device)
         if encoder.digest != texts.encoder_digest:
             raise SourceError(
                 f"{source}: not the text encoder that the head was trained with (digest {encoder.digest[:12]}, "
