@@ -99,13 +99,13 @@ def _panels(found: Explanation, truth: Bool[np.ndarray, "y x"] | None) -> list[t
         panels.append(("truth", outline(found.image, truth, TRUE_COLOUR), {}))
     panels += [
         ("prediction", outline(found.image, found.mask, PREDICTED_COLOUR), {}),
-        ("probability, black 0 to white 1", found.probability, grey),
+        ("probability, 0 to 1", found.probability, grey),
     ]
     if found.versus:
         difference = found.versus.probability - found.probability
         panels += [
             ("prediction, other text", outline(found.image, found.versus.mask, PREDICTED_COLOUR), {}),
-            ("its probability less the first", difference, {"vmin": -1, "vmax": 1, "cmap": EFFECT_COLOURS}),
+            ("change of probability (±1)", difference, {"vmin": -1, "vmax": 1, "cmap": EFFECT_COLOURS}),
         ]
     return panels
 
