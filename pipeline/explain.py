@@ -81,7 +81,11 @@ class ExplainSummary:
         ]
 
     def _what_if(self) -> Iterator[str]:
-        names = {"text_versus": "between the two masks", "text_truth": "of the mask", "versus_truth": "of the other"}
+        names = {
+            "text_versus": "between the two masks",
+            "text_truth": "with the true mask",
+            "versus_truth": "of the other text with it",
+        }
         if versus := self.found.versus:
             yield f"with {versus.text!r}: {versus.mask.mean():.1%} of it is {self.found.target}"
         yield from (f"Dice {names[pair]}: {value:.4f}" for pair, value in self.dice.items())

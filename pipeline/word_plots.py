@@ -155,7 +155,8 @@ def _legend(sheet: _Sheet, found: Explanation, y: float, scales: dict[str, tuple
 
 
 def _told(word: WordEffect) -> str:
-    return f"{word.effect_inside:+.2f} | {word.effect_outside:+.2f}".replace("-", "−")
+    inside, outside = (round(value, 2) + 0.0 for value in (word.effect_inside, word.effect_outside))  # no −0.00
+    return f"{inside:+.2f} | {outside:+.2f}".replace("-", "−")
 
 
 def _short(word: WordEffect) -> str:

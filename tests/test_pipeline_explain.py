@@ -109,7 +109,7 @@ def test_files_and_figures_say_the_same_and_an_explanation_replaces_the_last(ask
     with Image.open(asked.out / "explanation.png") as picture:
         assert picture.size[0] > 1000
     lines = summary.lines()
-    assert f"Dice of the mask: {told['dice']['text_truth']:.4f}" in lines
+    assert f"Dice with the true mask: {told['dice']['text_truth']:.4f}" in lines
     explain(asked)
     assert sorted(path.name for path in asked.out.iterdir()) == ["explanation.json", "explanation.png"]
 
