@@ -1,8 +1,9 @@
 """Text-guided segmentation of medical images from few labels, on cached diffusion features.
 
 Stage one (`extract_features`) runs a frozen diffusion UNet and a frozen text encoder once and writes a cache; stage
-two (`train_head`) trains a light head from the cache; `ablate_timesteps` compares heads on subsets of it;
-`Segmenter` applies a trained head to new images. Names are imported on first use, so `import textdiff` is cheap.
+two (`train_head`) trains a light head from the cache; `ablate_timesteps` compares heads on subsets of it; `Segmenter`
+applies a trained head to new images, `explain` says what a text's words did there. Names are imported on first use,
+so `import textdiff` is cheap.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .pipeline.ablate import ablate_timesteps
     from .pipeline.config import ExtractConfig
+    from .pipeline.explain import explain
+    from .pipeline.explain_config import ExplainConfig
     from .pipeline.extract import extract_features
     from .pipeline.head_config import AblateConfig, TrainConfig
     from .pipeline.segmenter import Segmenter
@@ -21,20 +24,24 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AblateConfig",
+    "ExplainConfig",
     "ExtractConfig",
     "Segmenter",
     "TrainConfig",
     "ablate_timesteps",
+    "explain",
     "extract_features",
     "train_head",
 ]
 
 _HOMES = {
     "AblateConfig": "head_config",
+    "ExplainConfig": "explain_config",
     "ExtractConfig": "config",
     "Segmenter": "segmenter",
     "TrainConfig": "head_config",
     "ablate_timesteps": "ablate",
+    "explain": "explain",
     "extract_features": "extract",
     "train_head": "train",
 }

@@ -20,6 +20,7 @@ import typer
 
 from .errors import TextdiffError
 from .pipeline import config as configs
+from .pipeline import explain_config as explain_configs
 from .pipeline import head_config as head_configs
 from .pipeline import progress as progresses
 
@@ -270,6 +271,14 @@ def predict(config: head_configs.PredictConfig, progress: Progress) -> Summary:
     from .pipeline.predict import predict
 
     return predict(config, progress)
+
+
+@command(explain_configs.ExplainConfig)
+def explain(config: explain_configs.ExplainConfig, progress: Progress) -> Summary:
+    """Say what each word of a text did to an image's mask, and what another text would make of it."""
+    from .pipeline.explain import explain
+
+    return explain(config, progress)
 
 
 @command(configs.PretrainConfig)

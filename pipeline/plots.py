@@ -31,7 +31,7 @@ def plot_ablation(names: Sequence[str], means: Sequence[float], stds: Sequence[f
     axes.set_xlabel(f"Dice, mean and standard deviation over seeds ({scored_on})")
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(axis="x", color="#e4e7ec")
-    return _png(figure)
+    return to_png(figure)
 
 
 def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -59,7 +59,7 @@ def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
             axis.set_title(name, fontsize=8, color=MUTED)
         heading = f"{row['title']}\n{row['text']}"
         axes[0].annotate(heading, (0, 1), (0, 16), "axes fraction", "offset points", fontsize=8, color=INK)
-    return _png(figure)
+    return to_png(figure)
 
 
 def plot_suggestions(samples: Sequence[dict[str, Any]]) -> bytes:
@@ -80,7 +80,7 @@ def plot_suggestions(samples: Sequence[dict[str, Any]]) -> bytes:
         pair[0].imshow(outline(sample["image"], sample["predicted"], PREDICTED_COLOUR), interpolation="nearest")
         pair[1].imshow(sample["uncertainty"], vmin=0, vmax=1, cmap="magma", interpolation="nearest")
         pair[0].set_title(sample["title"], fontsize=8, color=INK, loc="left")
-    return _png(figure)
+    return to_png(figure)
 
 
 def outline(
@@ -117,7 +117,8 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _png(figure: Any) -> bytes:  # noqa: ANN401
+def to_png(figure: Any) -> bytes:  # noqa: ANN401
+    """A figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -18,8 +18,9 @@ from ..cache.durable import TEMPORARY_SUFFIX, sync_folder, write_durably, write_
 from ..errors import DataError
 from .files import list_images, stem_of
 from .head_config import PredictConfig
+from .live import Request
 from .progress import Progress, Task
-from .segmenter import Request, Segment, Segmenter
+from .segmenter import Segment, Segmenter
 from .side_words import safe_views
 from .texts import texts_by_image
 

@@ -16,28 +16,21 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, SourceError
 from ..stages.head import Head
-from ..stages.pixels import FILTERS, Map
-from ..stages.place import Window
 from ..stages.text import TextEncoder, load_text_encoder
 from ..stages.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
 from .checks import refuse
 from .classes import Classes
 from .colours import in_colours, open_source
 from .device import resolve_device
-from .filters import image_filters
 from .frozen_models import restore_stage_one
-from .head_data import to_map
-from .images import resize_image
-from .pictures import row_id
+from .live import LiveMaps, Part, Pixels, Request
 from .regions import open_image
 from .runs import RunConfig, load_head, load_projections
 from .side_words import rewrite_sides, safe_views
 from .stage_one import StageOne
-from .tiff import Box
-from .tiles import Offset, Source, cut_tiles, tile_offsets, whole_image
-from .turning import mean_over_views, turn
+from .tiles import Source, whole_image
+from .turning import mean_over_views
 from .views import View, bad_view_count
-from .windows import window_of
 
 TEXTS_KEPT = 64
 """Texts whose tokens are kept, since the tiles of an image share one and often all images do."""
@@ -67,55 +60,12 @@ class Segment(NamedTuple):
     """As of `Prediction`."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """An image to segment."""
-
-    image: Source
-    text: str | None = None
-    """What the head is to go by; `None`: nothing."""
-    sample_id: str = ""
-    """Names the noise, where the head was trained with one noise for each sample."""
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """An image in memory."""
-
-    pixels: UInt8[np.ndarray, "y x 3"]
-
-    def __post_init__(self) -> None:
-        shape = self.pixels.shape
-        if self.pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
-            raise DataError(f"image is {self.pixels.dtype} {shape}; expected uint8 (y, x, 3), RGB")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.pixels.shape[0], self.pixels.shape[1]
-
-    def boxes(self) -> Iterator[Box]:
-        yield 0, 0, *self.size
-
-    def read(self, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
-        return self.pixels[top : top + height, left : left + width]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What goes through the UNet as one: a view of an image or a tile, at the model's size."""
-
-    pixels: UInt8[np.ndarray, "y x 3"]
-    id: str
-    text: str | None
-    window: Window
-    """What it shows of the image that the text describes."""
-
-
 class Segmenter:
     """A trained head, ready for new images: `Segmenter.load(run).predict(image, text)`.
 
     The frozen models are loaded when they are first needed. `mask_values` are the values that the training masks have
     for the classes, background first: {0, 255} or {0, 1} as they were, or class ids; `classes` gives their names.
+    `config`, `head` and `live` are the run's settings, its head and its stage one.
     """
 
     def __init__(
@@ -126,8 +76,9 @@ class Segmenter:
         text_encoder: str | None,
         device: str,
     ) -> None:
-        self._config, self._head, self._load_stage_one = config, head, load_stage_one
-        self._text_encoder, self._device = text_encoder, device
+        self.config, self.head = config, head
+        self.live = LiveMaps(config, load_stage_one, device)
+        self._text_encoder, self.device = text_encoder, device
         self._tokens = lru_cache(TEXTS_KEPT)(self._encode)
         classes = Classes.from_dict(config.classes)
         self.classes = dict(zip(classes.ids, classes.names, strict=True))
@@ -192,9 +143,7 @@ class Segmenter:
             DataError: if the image cannot be read, or the text is empty or too long.
             ConfigError: if a text is given to a head that was trained without any.
         """
-        colours = self._config.features.colours
-        source = in_colours(_Pixels(image), colours) if isinstance(image, np.ndarray) else self.open(Path(image))
-        _, bands = next(self.segment([Request(source, text, sample_id)], tta=tta))
+        _, bands = next(self.segment([Request(self.source(image), text, sample_id)], tta=tta))
         _, of_probabilities, of_uncertainty = zip(*bands, strict=True)
         probabilities = torch.cat(of_probabilities, 1).cpu().numpy()
         uncertainty = torch.cat(of_uncertainty).cpu().numpy()
@@ -203,7 +152,7 @@ class Segmenter:
     @property
     def uncertainty_is(self) -> UncertaintyKind:
         """What the uncertainty of predictions is: `divergence` of an ensemble, `entropy` of a single head."""
-        return kind_of_uncertainty(len(self._head.members))
+        return kind_of_uncertainty(len(self.head.members))
 
     def segment(self, requests: Iterable[Request], *, tta: int = 1) -> Iterator[tuple[Request, Iterator[Segment]]]:
         """Segment images as large as they may be, and as many, a band of rows at a time.
@@ -226,13 +175,23 @@ class Segmenter:
 
     def _segment(self, requests: Iterable[Request], tta: int) -> Iterator[tuple[Request, Iterator[Segment]]]:
         ahead, answered = tee(requests)
-        logits = self._logits(part for request in ahead for part in self._parts(request, tta))
+        logits = self._logits(part for request in ahead for part in self.live.parts(request, tta))
         for request in answered:
             size, views = request.image.size, safe_views(request.text, tta)
-            offsets = self._offsets(size)
+            offsets = self.live.offsets(size)
             means = _means(logits, views, len(offsets))
-            bands = whole_image(means, size, self._config.features.tile, offsets)
+            bands = whole_image(means, size, self.live.tile, offsets)
             yield request, (Segment(top, *mean_and_uncertainty(members)) for top, members in bands)
+
+    def source(self, image: UInt8[np.ndarray, "y x 3"] | Path | str) -> Source:
+        """RGB pixels or an image file, as the head's training images were read.
+
+        Raises:
+            DataError: if it is no image.
+        """
+        if isinstance(image, np.ndarray):
+            return in_colours(Pixels(image), self.config.features.colours)
+        return self.open(Path(image))
 
     def open(self, path: Path) -> Source:
         """An image file as the head's training images were read.
@@ -240,7 +199,7 @@ class Segmenter:
         Raises:
             DataError: if it cannot be read.
         """
-        return open_source(path, self._config.features.window, self._config.features.colours)
+        return open_source(path, self.config.features.window, self.config.features.colours)
 
     def size_of(self, path: Path) -> tuple[int, int]:
         """Height and width of an image file, after a look at whether it can be read.
@@ -248,7 +207,7 @@ class Segmenter:
         Raises:
             DataError: if it cannot.
         """
-        image = open_image(path, self._config.features.window)
+        image = open_image(path, self.config.features.window)
         image.read(0, 0, 1, 1)  # of a TIFF, what its values are shows only when some are read
         return image.size
 
@@ -264,73 +223,40 @@ class Segmenter:
         distinct = list(dict.fromkeys(text for text in rewritten if text is not None))
         if not distinct:
             return
-        if self._config.texts is None or self._config.train["text"] == "none":
+        if self.config.texts is None or self.config.train["text"] == "none":
             raise ConfigError("a text was given, but the head was trained without texts; leave it out")
         problems = [f"{text!r}: empty; leave the text out instead" for text in distinct if not text.strip()]
-        limit = self._encoder.limit
-        for text, n_tokens in zip(distinct, self._encoder.count_tokens(distinct), strict=True):
-            if n_tokens > limit and not self._config.texts.truncated:
+        limit = self.encoder.limit
+        for text, n_tokens in zip(distinct, self.encoder.count_tokens(distinct), strict=True):
+            if n_tokens > limit and not self.config.texts.truncated:
                 problems.append(f"{text[:60]!r}: {n_tokens} tokens; shorten it to {limit}")
         if problems:
             raise DataError(f"texts that {self._text_encoder} cannot read:", problems)
 
-    def _offsets(self, size: tuple[int, int]) -> Sequence[Offset]:
-        spec = self._config.features
-        return ((0, 0),) if spec.tile is None else tile_offsets(size, spec.tile, spec.tile_overlap)
-
-    def _parts(self, request: Request, tta: int) -> Iterator[_Part]:
-        """The views of the image, or of its tiles one after another."""
-        image, tile = request.image, self._config.features.tile
-        if tile is None:
-            yield from self._views(request, None, image.read(0, 0, *image.size), tta)
-            return
-        offsets = self._offsets(image.size)
-        for offset, pixels in zip(offsets, cut_tiles(image, offsets, tile), strict=True):
-            yield from self._views(request, offset, pixels, tta)
-
-    def _views(
-        self, request: Request, offset: Offset | None, pixels: UInt8[np.ndarray, "y x 3"], tta: int
-    ) -> Iterator[_Part]:
-        picture = resize_image(pixels, (self._config.features.image_size,) * 2)
-        for view in safe_views(request.text, tta):
-            text = None if request.text is None else rewrite_sides(request.text, view)
-            window = window_of(request.image.size, self._config.features.tile, offset or (0, 0), view)
-            yield _Part(turn(picture, view), row_id(request.sample_id, offset, view), text, window)
-
-    def _logits(self, parts: Iterator[_Part]) -> Iterator[Float[Tensor, "member n_classes y x"]]:
-        blocks, timesteps = self._config.blocks, self._config.timesteps
-        size = (self._config.features.image_size,) * 2
-        while batch := list(islice(parts, self._config.features.rows_per_shard)):
-            images, ids = np.stack([part.pixels for part in batch]), [part.id for part in batch]
-            features = self._stage_one.features(images, ids, timesteps, blocks, [part.text or "" for part in batch])
-            for place, part in enumerate(batch):
-                maps: dict[int, list[Map]] = {
-                    block: [to_map(features[block, timestep].row(place), self._device) for timestep in timesteps]
-                    for block in blocks
-                }
-                if self._config.filters:
-                    maps[FILTERS] = [torch.from_numpy(image_filters(part.pixels)).to(self._device)]
-                yield self._head.segment_each(maps, size, *self._tokens(part.text), part.window)
+    def _logits(self, parts: Iterator[Part]) -> Iterator[Float[Tensor, "member n_classes y x"]]:
+        for part, maps in self.live.maps(parts):
+            yield self.head.segment_each(maps, self.live.size, *self._tokens(part.text), part.window)
 
     def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         if text is None:
-            nothing = torch.zeros(1, self._config.head.text_dim, device=self._device)
-            return nothing, torch.zeros(1, dtype=torch.bool, device=self._device)
+            nothing = torch.zeros(1, self.config.head.text_dim, device=self.device)
+            return nothing, torch.zeros(1, dtype=torch.bool, device=self.device)
         self.check_texts([text])
-        encoded = self._encoder.encode([text], truncate=True)
+        encoded = self.encoder.encode([text], truncate=True)
         # The cache holds tokens in float16; the head sees the same numbers here.
-        return encoded.tokens[0].half().float().to(self._device), encoded.mask[0].to(self._device)
+        return encoded.tokens[0].half().float().to(self.device), encoded.mask[0].to(self.device)
 
     @cached_property
-    def _stage_one(self) -> StageOne:
-        return self._load_stage_one()
+    def encoder(self) -> TextEncoder:
+        """The frozen text encoder, checked by its digest; for heads that were trained with texts.
 
-    @cached_property
-    def _encoder(self) -> TextEncoder:
-        texts, source = self._config.texts, self._text_encoder
+        Raises:
+            SourceError: if it cannot be loaded, or is not that of the training.
+        """
+        texts, source = self.config.texts, self._text_encoder
         if texts is None or source is None:
             raise AssertionError("asked for the text encoder of a head that was trained without texts")
-        encoder = load_text_encoder(source, self._device)
+        encoder = load_text_encoder(source, self.device)
         if encoder.digest != texts.encoder_digest:
             raise SourceError(
                 f"{source}: not the text encoder that the head was trained with (digest {encoder.digest[:12]}, "

@@ -55,6 +55,24 @@ class TextAttention(nn.Module):
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
         return self.to_out(read.transpose(1, 2).flatten(2))
 
+    def weights(
+        self,
+        pixels: Float[Tensor, "image pixel width"],
+        tokens: Float[Tensor, "image token dim"],
+        mask: Bool[Tensor, "image token"],
+    ) -> Float[Tensor, "image head pixel token"]:
+        """How much of what each pixel reads is of each token; all 0 where an image has no text.
+
+        Args:
+            pixels: as `forward`.
+            tokens: as `forward`.
+            mask: as `forward`.
+        """
+        n_tokens = tokens.shape[1]
+        tokens, mask = self._with_null(self.norm_text(tokens), mask)
+        query, key = self._heads(self.to_query(self.norm_pixels(pixels))), self._heads(self.to_key(tokens))
+        return attention_weights(query, key, mask)[..., 1 : 1 + n_tokens]
+
     def _with_null(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens after the null token, and padding that nobody reads up to a multiple of `TOKENS_AT_ONCE`."""
         null = self.null_token.expand(len(tokens), 1, -1).to(tokens.dtype)
@@ -64,3 +82,19 @@ class TextAttention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [image, head, item, channel]
+
+
+def attention_weights(
+    query: Float[Tensor, "image head pixel channel"],
+    key: Float[Tensor, "image head token channel"],
+    mask: Bool[Tensor, "image token"],
+) -> Float[Tensor, "image head pixel token"]:
+    """The weights that `F.scaled_dot_product_attention` gives the values and does not tell.
+
+    Args:
+        query: of the pixels.
+        key: of the tokens.
+        mask: true on tokens that may be read; at least one of each image.
+    """
+    scores = query @ key.mT / query.shape[-1] ** 0.5
+    return scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(-1)

@@ -14,7 +14,7 @@ from functools import reduce
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .head import GuidedHead, HeadSpec, Prepared
@@ -84,6 +84,24 @@ class ContextHead(GuidedHead):
         picture = {block: map_[None] for block, map_ in prepared.items()}
         return self(picture, size, tokens[None], mask[None], windows=[window])[0]
 
+    @torch.no_grad()
+    def attend(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        groups: Float[Tensor, "token group"],
+        *,
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "reading group y x"]:
+        """As `Head.attend`; the pixels of a cell read together."""
+        grid = (size[0] // CELL, size[1] // CELL)
+        projected = self._projected({block: map_[None] for block, map_ in prepared.items()}, grid)
+        placed = self._placed(projected, _cells_of(grid, projected.device), grid, [window])
+        shares = self.attention.weights(placed, tokens[None], mask[None])[0] @ groups  # [head, cell, group]
+        return shares.mT.unflatten(-1, grid).repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
+
     def _cells(
         self,
         prepared: Mapping[int, Tensor],
@@ -93,10 +111,14 @@ class ContextHead(GuidedHead):
         windows: Sequence[Window],
     ) -> Float[Tensor, "image width y x"]:
         """Every cell by itself: projected, placed, guided by the text."""
-        projected = reduce(torch.add, (self._project(block, map_, grid) for block, map_ in prepared.items()))
-        pixels = torch.arange(grid[0] * grid[1], device=projected.device)[None]
-        guided = self.guide(projected.flatten(1, 2), pixels, grid, tokens, mask, windows=windows)
+        projected = self._projected(prepared, grid)
+        cells = _cells_of(grid, projected.device)
+        guided = self.guide(projected, cells, grid, tokens, mask, windows=windows)
         return guided.unflatten(1, grid).movedim(-1, 1)
+
+    def _projected(self, prepared: Mapping[int, Tensor], grid: tuple[int, int]) -> Float[Tensor, "image cell width"]:
+        """The projections of all blocks, summed."""
+        return reduce(torch.add, (self._project(block, map_, grid) for block, map_ in prepared.items())).flatten(1, 2)
 
     def _project(self, block: int, map_: Tensor, grid: tuple[int, int]) -> Float[Tensor, "image y x width"]:
         if block in self.spec.fine:
@@ -114,6 +136,10 @@ class ContextHead(GuidedHead):
         weight = self.get_parameter(f"projections.{block}.weight") * scale.repeat(n_pixels)
         bias = self.get_parameter(f"projections.{block}.bias") - weight @ mean.repeat(n_pixels)
         return F.linear(points, weight, bias)
+
+
+def _cells_of(grid: tuple[int, int], device: torch.device) -> Int[Tensor, "1 cell"]:
+    return torch.arange(grid[0] * grid[1], device=device)[None]
 
 
 class MixNeighbours(nn.Module):

@@ -50,6 +50,25 @@ class Ensemble(Head):
         each = [member.segment_prepared(prepared, size, tokens, mask, window) for member in self.members]
         return torch.stack(each).softmax(1).mean(0).log()
 
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """The members: what a head of one's attention looks for has nothing to do with the same head of another's."""
+        return tuple(f"member {place}" for place in range(1, len(self.heads) + 1))
+
+    def attend(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        groups: Float[Tensor, "token group"],
+        *,
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "reading group y x"]:
+        """As `Head.attend`, each member's mean over its own readings."""
+        each = (member.attend(prepared, size, tokens, mask, groups, window=window).mean(0) for member in self.members)
+        return torch.stack(list(each))
+
 
 def together(heads: Sequence[Head]) -> Head:
     """An ensemble of the heads; a single one stays as it is."""

@@ -87,6 +87,33 @@ class Head(nn.Module, ABC):
     ) -> Float[Tensor, "n_classes y x"]:
         """As `segment`, from what `prepare` gave."""
 
+    @property
+    @abstractmethod
+    def readings(self) -> tuple[str, ...]:
+        """Names of the places where pixels read from the text, each of which `attend` gives a map of."""
+
+    @abstractmethod
+    def attend(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        groups: Float[Tensor, "token group"],
+        *,
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "reading group y x"]:
+        """How much attention every pixel pays to groups of tokens, in [0, 1], without gradients.
+
+        Args:
+            prepared: what `prepare` gave.
+            size: (y, x) of the result.
+            tokens: of the image's text.
+            mask: true on real tokens.
+            groups: 1 where a token belongs to a group.
+            window: what the activations show of the image that the text describes.
+        """
+
     @torch.no_grad()
     def segment(
         self,
@@ -156,6 +183,11 @@ class GuidedHead(Head):
             block: self.standardised(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()
         }
 
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """The heads of the one attention: it comes after the blocks are summed, so that there is none of a block."""
+        return tuple(f"head {place}" for place in range(1, self.spec.n_heads + 1))
+
     def guide(
         self,
         projected: Float[Tensor, "image pixel width"],
@@ -176,12 +208,19 @@ class GuidedHead(Head):
             mask: true on real tokens; false throughout where an image has no text.
             windows: what the map of each image shows of it; a single one holds for all.
         """
-        x = projected
-        if self.place is not None:
-            x = x + self.place(PLACE_GAIN * place_signal(pixels, size, windows))
+        x = self._placed(projected, pixels, size, windows)
         scale, shift = self.attention(x, tokens, mask).chunk(2, -1)
         guided: Tensor = x * (1 + scale) + shift
         return guided
+
+    def _placed(
+        self, projected: Tensor, pixels: Tensor, size: tuple[int, int], windows: Sequence[Window]
+    ) -> Float[Tensor, "image pixel width"]:
+        """The pixels that read from the text: the summed projections and, unless none is told, where they are."""
+        if self.place is None:
+            return projected
+        placed: Tensor = projected + self.place(PLACE_GAIN * place_signal(pixels, size, windows))
+        return placed
 
 
 class PixelHead(GuidedHead):
@@ -245,12 +284,35 @@ class PixelHead(GuidedHead):
         window: Window = WHOLE,
     ) -> Float[Tensor, "n_classes y x"]:
         """As `Head.segment`: each block is projected at its own resolution, then a few thousand pixels go at once."""
-        projected = [self.projections[str(block)](map_) for block, map_ in prepared.items()]
-        logits = []
-        for pixels in _chunks(size, projected[0].device):
-            x = reduce(torch.add, (interpolate(map_, pixels, size) for map_ in projected))
-            logits.append(self.classify(x[None], pixels[None], size, tokens[None], mask[None], windows=[window])[0])
+        logits = [
+            self.classify(x, pixels, size, tokens[None], mask[None], windows=[window])[0]
+            for x, pixels in self._projected(prepared, size)
+        ]
         return torch.cat(logits).T.reshape(self.spec.n_classes, *size)
+
+    @torch.no_grad()
+    def attend(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        groups: Float[Tensor, "token group"],
+        *,
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "reading group y x"]:
+        """As `Head.attend`, a few thousand pixels at once."""
+        shares = []
+        for x, pixels in self._projected(prepared, size):
+            placed = self._placed(x, pixels, size, [window])
+            shares.append(self.attention.weights(placed, tokens[None], mask[None])[0] @ groups)  # [head, pixel, group]
+        return torch.cat(shares, 1).mT.reshape(self.spec.n_heads, groups.shape[1], *size)
+
+    def _projected(self, prepared: Prepared, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The summed projections [1, pixel, width] of a few thousand pixels at a time, and which pixels they are."""
+        projected = [self.projections[str(block)](map_) for block, map_ in prepared.items()]
+        for pixels in _chunks(size, projected[0].device):
+            yield reduce(torch.add, (interpolate(map_, pixels, size) for map_ in projected))[None], pixels[None]
 
 
 def _chunks(size: tuple[int, int], device: torch.device) -> Iterator[Tensor]:

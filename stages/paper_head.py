@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .attention import attention_weights
 from .head import Head, HeadSpec, Prepared
 from .pixels import Maps, dense
 from .place import WHOLE, Window
@@ -91,6 +92,31 @@ class PaperHead(Head):
         del window
         return self({block: map_[None] for block, map_ in prepared.items()}, size, tokens[None], mask[None])[0]
 
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """The two attentions of each block."""
+        return tuple(f"block {block}, {which}" for block in sorted(self.spec.channels) for which in ("first", "second"))
+
+    @torch.no_grad()
+    def attend(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        groups: Float[Tensor, "token group"],
+        *,
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "reading group y x"]:
+        """As `Head.attend`, at each block's resolution, then enlarged; the heads of an attention averaged."""
+        del window
+        enlarged = []
+        for block, of in sorted(prepared.items()):
+            x = self._project(block, of)
+            weights = self.text_block.weights(x.flatten(0, 1)[None], tokens[None], mask[None]) @ groups
+            enlarged.append(F.interpolate(weights.mT.unflatten(-1, x.shape[:2]), size, mode="bilinear"))
+        return torch.cat(enlarged)
+
     def _project(self, block: int, features: Tensor) -> Tensor:
         if features.shape[-1] == self.spec.width:
             return features
@@ -119,6 +145,19 @@ class TextBlock(nn.Module):
         for attention in self.attentions:
             pixels = pixels + attention(pixels, tokens, mask)
         return pixels + self.feed_forward(pixels)
+
+    def weights(
+        self,
+        pixels: Float[Tensor, "1 pixel width"],
+        tokens: Float[Tensor, "1 token dim"],
+        mask: Bool[Tensor, "1 token"],
+    ) -> Float[Tensor, "attention pixel token"]:
+        """How much of what an image's pixels read is of each token, in each attention, its heads averaged."""
+        weights = []
+        for attention in (one for one in self.attentions if isinstance(one, CrossAttention)):
+            weights.append(attention.weights(pixels, tokens, mask)[0].mean(0))
+            pixels = pixels + attention(pixels, tokens, mask)
+        return torch.stack(weights)
 
 
 class CrossAttention(nn.Module):
@@ -152,6 +191,17 @@ class CrossAttention(nn.Module):
         attended = (mask | ~has_text)[:, None, None, :]
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
         return self.to_out(read.transpose(1, 2).flatten(2)) * has_text[..., None]
+
+    def weights(
+        self,
+        pixels: Float[Tensor, "image pixel width"],
+        tokens: Float[Tensor, "image token dim"],
+        mask: Bool[Tensor, "image token"],
+    ) -> Float[Tensor, "image head pixel token"]:
+        """How much of what each pixel reads is of each token; all 0 where an image has no text."""
+        has_text = mask.any(1, keepdim=True)
+        query, key = self._heads(self.to_query(self.norm(pixels))), self._heads(self.to_key(tokens))
+        return attention_weights(query, key, mask | ~has_text) * has_text[:, None, None]
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [image, head, item, channel]

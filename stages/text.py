@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .sources import parse_source
+from .words import Span
 
 MAX_BATCH = 64
 """Texts that go through an encoder at once."""
@@ -55,6 +56,14 @@ class TextEncoder(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, special tokens included, before any cutting."""
 
+    def token_spans(self, text: str) -> list[Span | None]:
+        """What of a text each of its tokens stands for, in the order of `encode`; `None` for special tokens.
+
+        Raises:
+            SourceError: the tokenizer cannot tell.
+            DataError: the tokenizer rewrites this text beyond recognition.
+        """
+
     def encode(self, texts: Sequence[str], *, truncate: bool = False) -> TextTokens:
         """Encode the texts; no text's result depends on the others by more than rounding (1e-5).
 
@@ -72,6 +81,10 @@ class CheckedEncoder(ABC):
     @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, special tokens included, before any cutting."""
+
+    @abstractmethod
+    def token_spans(self, text: str) -> list[Span | None]:
+        """As `TextEncoder.token_spans` says."""
 
     @abstractmethod
     def encode_batch(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import SourceError
 from .sources import function_digest, loading, model_folder
 from .text import CheckedEncoder
+from .words import Span
 
 PROBE = "Probe: 3 ROUND nuclei, upper-left (40x)."
 """Its token ids stand in digests for the tokenizer's vocabulary and ways."""
@@ -45,6 +46,10 @@ class HFEncoder(CheckedEncoder):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, special tokens included."""
         return [len(ids) for ids in self._tokenizer(list(texts), verbose=False).input_ids] if texts else []
+
+    def token_spans(self, text: str) -> list[Span | None]:
+        """From the tokenizer's own offsets."""
+        return token_offsets(self.source, self._tokenizer, text, self.limit)
 
     def encode_batch(
         self, texts: Sequence[str]
@@ -99,6 +104,24 @@ def _folder_in_package(source: str, name: str) -> Path:
             f"{source}: the package {name!r} carries no model; expected a folder with config.json and model.safetensors"
         )
     return folders[0]
+
+
+def token_offsets(source: str, tokenizer: Any, text: str, limit: int) -> list[Span | None]:  # noqa: ANN401
+    """What of a text each of its tokens stands for, cut at the limit; `None` for special tokens.
+
+    Raises:
+        SourceError: the tokenizer is one of the slow ones, which do not tell.
+    """
+    if not tokenizer.is_fast:
+        raise SourceError(
+            f"{source}: {type(tokenizer).__name__} does not tell which characters its tokens stand for; "
+            "save the model with a fast tokenizer (tokenizer.json)"
+        )
+    told = tokenizer(
+        text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=True, max_length=limit
+    )
+    places = zip(told["offset_mapping"], told["special_tokens_mask"], strict=True)
+    return [None if special else (start, end) for (start, end), special in places]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from torch import Tensor
 from ..errors import SourceError
 from .sources import function_digest, loading
 from .text import CheckedEncoder
-from .text_hf import PROBE, drop_pooler, model_settings
+from .text_hf import PROBE, drop_pooler, model_settings, token_offsets
+from .words import Span, original_span, spans_before_cleaning
 
 _SCHEMES = ("hf-hub:", "local-dir:")
 
@@ -40,6 +41,10 @@ class OpenClipEncoder(CheckedEncoder):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, special tokens included."""
         return _count(self._tokenizer, texts)
+
+    def token_spans(self, text: str) -> list[Span | None]:
+        """From the tokenizer's pieces of the cleaned text."""
+        return _spans(self.source, self._tokenizer, text, self.limit)
 
     def encode_batch(
         self, texts: Sequence[str]
@@ -67,6 +72,10 @@ class OpenClipHFEncoder(CheckedEncoder):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, special tokens included."""
         return _count(self._tokenizer, texts)
+
+    def token_spans(self, text: str) -> list[Span | None]:
+        """From the tokenizer's pieces of the cleaned text."""
+        return _spans(self.source, self._tokenizer, text, self.limit)
 
     def encode_batch(
         self, texts: Sequence[str]
@@ -138,13 +147,31 @@ def _last_layer(tower: Any, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "b
     return features
 
 
-def _count(tokenizer: Any, texts: Sequence[str]) -> list[int]:  # noqa: ANN401
-    """Tokens of each text before any cutting, which open_clip's tokenizers do in silence when they are called."""
+def _spans(source: str, tokenizer: Any, text: str, limit: int) -> list[Span | None]:  # noqa: ANN401
+    """What of a text each of its tokens stands for; `None` for special tokens."""
+    clean = _cleaning(tokenizer)
+    origins, cleaned = spans_before_cleaning(text, clean), clean(text)
+    if hasattr(tokenizer, "encode"):  # CLIP's own encodes what its pattern finds piece by piece
+        pieces = [(found.span(), len(tokenizer.encode(found.group()))) for found in tokenizer.pat.finditer(cleaned)]
+        spans = [original_span(origins, span) for span, n_tokens in pieces for _ in range(n_tokens)]
+        return [None, *spans[: limit - 2], None]
+    offsets = token_offsets(source, tokenizer.tokenizer, cleaned, limit)
+    return [None if span is None else original_span(origins, span) for span in offsets]
+
+
+def _cleaning(tokenizer: Any) -> Callable[[str], str]:  # noqa: ANN401
+    """What an open_clip tokenizer does to a text first."""
     from open_clip.tokenizer import get_clean_fn
 
+    # SigLipTokenizer keeps none of its own
+    return getattr(tokenizer, "clean_fn", get_clean_fn("canonicalize"))
+
+
+def _count(tokenizer: Any, texts: Sequence[str]) -> list[int]:  # noqa: ANN401
+    """Tokens of each text before any cutting, which open_clip's tokenizers do in silence when they are called."""
     if hasattr(tokenizer, "encode"):  # CLIP's own: encode() leaves out the start and the end
         return [len(tokenizer.encode(text)) + 2 for text in texts]
-    clean = getattr(tokenizer, "clean_fn", get_clean_fn("canonicalize"))  # SigLipTokenizer keeps none of its own
+    clean = _cleaning(tokenizer)
     return [len(tokenizer.tokenizer(clean(text), verbose=False).input_ids) for text in texts]
 
 

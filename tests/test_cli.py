@@ -9,11 +9,12 @@ import pytest
 
 from textdiff import cli
 from textdiff.pipeline import config as configs
+from textdiff.pipeline import explain_config as explain_configs
 from textdiff.pipeline import head_config as head_configs
 
 COMMANDS = (
     "demo", "check-data", "extract-features", "train-head", "ablate-timesteps", "evaluate", "compare", "predict",
-    "suggest", "pretrain-unet", "convert-unet",
+    "suggest", "explain", "pretrain-unet", "convert-unet",
 )  # fmt: skip
 
 
@@ -86,6 +87,8 @@ def test_help_answers_within_a_second():
         (["evaluate", "nowhere", "c"], 1, "nowhere: no run here"),
         (["predict", "nowhere", "i", "o"], 1, "nowhere: no run here"),
         (["suggest", "nowhere", "r"], 1, "r: no run here"),
+        (["explain", "nowhere", "i", "--text", "t"], 1, "nowhere: no run here"),
+        (["explain", "nowhere", "i"], 2, "--text"),
         (["check-data", "nowhere"], 1, "nowhere does not exist"),
         (["cache", "info", "nowhere"], 1, "nowhere: no feature cache here"),
         (["pretrain-unet", "nowhere", "o"], 1, "nowhere"),
@@ -143,6 +146,8 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
     assert run("train-head", cache, head, *small)["n_train"] == 4
     assert {"dice", "iou", "n", "per_sample"} <= run("evaluate", head, cache).keys()
     assert run("predict", head, tiny_data.parent / "test0.png", tmp_path / "masks", "--text", "round")["n"] == 1
+    words = run("explain", head, tiny_data.parent / "test0.png", "--text", "round nuclei")["words"]
+    assert {one["label"] for one in words} == {"round", "nuclei"}
     subsets = ("--subsets", "50;50,150", "--seeds", "0", "--epochs", "1")
     rows = run("ablate-timesteps", cache, tmp_path / "ablation", *subsets)["rows"]
     assert [row["timesteps"] for row in rows] == [[50], [50, 150]]
@@ -150,10 +155,11 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
 
 def test_every_field_of_every_config_explains_itself():
     for name in (
-        "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Suggest", "Check", "Demo",
-        "CacheInfo", "Convert",
+        "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Suggest", "Explain", "Check",
+        "Demo", "CacheInfo", "Convert",
     ):  # fmt: skip
-        config = getattr(configs, f"{name}Config", None) or getattr(head_configs, f"{name}Config")
+        homes = (configs, head_configs, explain_configs)
+        config = next(found for home in homes if (found := getattr(home, f"{name}Config", None)))
         told = cli._field_docstrings(config)
         assert set(told) == {field.name for field in cli.fields(config)}, name
         assert all(told.values()), name

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FROZEN_MODELS = {"diffusers", "open_clip", "transformers"}
 STAGE_TWO = (
     "seeds", "attention", "head", "context_head", "crops", "paper_head", "pixels", "place", "objective", "metrics",
-    "calibration", "surfaces", "instances", "ensemble", "uncertainty", "selection",
+    "calibration", "surfaces", "instances", "ensemble", "uncertainty", "selection", "occlusion", "words",
 )  # fmt: skip
 STAGE_TWO_PIPELINE = (
     "head_data", "crop_batches", "learners", "fit", "splits", "runs", "train", "ablate", "evaluate", "scoring",
@@ -82,6 +82,7 @@ def test_the_command_line_imports_nothing_heavy_at_the_top():
         ROOT / "errors.py",
         ROOT / "pipeline" / "config.py",
         ROOT / "pipeline" / "head_config.py",
+        ROOT / "pipeline" / "explain_config.py",
         ROOT / "pipeline" / "progress.py",
     ]
     for path in light:

@@ -140,9 +140,9 @@ def test_uncertainty_is_the_members_divergence_after_views_and_tiles(extraction,
     train_head(training)
     segmenter, image = Segmenter.load(training.run, device="cpu"), extraction.data.parent / "test0.png"
     found = segmenter.predict(image, tta=4)
-    ensemble, alone = segmenter._head, []
+    ensemble, alone = segmenter.head, []
     for member in ensemble.members:  # what each comes to alone, the whole way
-        segmenter._head = member
+        segmenter.head = member
         alone.append(torch.from_numpy(segmenter.predict(image, tta=4).probabilities))
     members = torch.stack(alone)
     np.testing.assert_allclose(found.probabilities, members.mean(0), atol=1e-5)

@@ -104,3 +104,11 @@ def test_the_text_changes_the_logits_and_its_padding_does_not(head, maps, text):
     assert (head.segment(maps, SIZE, tokens.flip(0), mask) - own).abs().max() > 0.01
     assert (head.segment(maps, SIZE, tokens, torch.zeros(5, dtype=torch.bool)) - own).abs().max() > 0.01
     torch.testing.assert_close(head.segment(maps, SIZE, tokens[:3], mask[:3]), own, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_of_the_pixels_of_a_cell_is_one_and_adds_up_to_one(head, maps, text):
+    found = head.attend(head.prepare(maps), SIZE, *text, torch.eye(5))
+    assert found.shape == (len(head.readings), 5, *SIZE)
+    torch.testing.assert_close(found.sum(1), torch.ones(4, *SIZE))
+    assert torch.equal(found[..., ::2, ::2], found[..., 1::2, 1::2])
+    assert found.std() > 0.01

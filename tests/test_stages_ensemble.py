@@ -51,3 +51,13 @@ def test_the_weights_of_an_ensemble_are_its_members():
     other = Ensemble(heads(2)[::-1])
     other.load_state_dict(state)
     torch.testing.assert_close(other.segment_each(*given()), torch.stack([m.segment(*given()) for m in members]))
+
+
+def test_an_ensembles_attention_is_told_member_by_member():
+    members = heads(2)
+    ensemble, (maps, size, *text) = Ensemble(members).eval(), given()
+    shares = ensemble.attend(ensemble.prepare(maps), size, *text, torch.eye(5))
+    assert ensemble.readings == ("member 1", "member 2")
+    for share, member in zip(shares, members, strict=True):
+        torch.testing.assert_close(share, member.attend(member.prepare(maps), size, *text, torch.eye(5)).mean(0))
+    assert (shares[0] - shares[1]).abs().max() > 1e-3

@@ -129,3 +129,34 @@ def test_a_head_without_places_gives_pixels_alike_the_same_answer(text):
         head = PixelHead(replace(SPEC, place=place)).eval()
         found = head.segment(alike, SIZE, *text)
         assert bool((found - found[:, :1, :1]).abs().max() < 1e-5) is not place
+
+
+def test_attention_weights_are_those_of_torchs_multi_head_attention():
+    torch.manual_seed(3)
+    attention = TextAttention(width=8, text_dim=6, n_heads=2, n_out=8)
+    torch.nn.init.normal_(attention.null_token)
+    pixels, tokens = torch.randn(2, 5, 8), torch.randn(2, 4, 6)
+    mask = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0]]).bool()
+    reference = torch.nn.MultiheadAttention(8, 2, bias=False, kdim=6, vdim=6, batch_first=True)
+    reference.q_proj_weight, reference.k_proj_weight = attention.to_query.weight, attention.to_key.weight
+    _, expected = reference(
+        attention.norm_pixels(pixels), attention.norm_text(tokens), attention.norm_text(tokens),
+        key_padding_mask=~mask, average_attn_weights=False,
+    )  # fmt: skip
+    found = attention.weights(pixels, tokens, mask)
+    torch.testing.assert_close(found[0], expected[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[0].sum(-1), torch.ones(2, 5))
+    assert not found[1].any()
+
+
+def test_attention_to_groups_of_tokens_is_the_sum_over_their_tokens(head, maps, text):
+    prepared, everything = head.prepare(maps), torch.eye(5)
+    groups = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [0, 0]])
+    alone = head.attend(prepared, SIZE, *text, everything)
+    together = head.attend(prepared, SIZE, *text, groups)
+    assert alone.shape == (len(head.readings), 5, *SIZE) == (4, 5, 8, 8)
+    torch.testing.assert_close(together, torch.stack([alone[:, 0] + alone[:, 2], alone[:, 1] + alone[:, 3]], 1))
+    torch.testing.assert_close(together.sum(1), torch.ones(4, *SIZE))
+    assert together.std() > 0.01
+    elsewhere = head.attend(prepared, SIZE, *text, everything, window=Window(0.5, 0, 0.5, 1))
+    assert (elsewhere - alone).abs().max() > 1e-3

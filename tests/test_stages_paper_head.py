@@ -154,3 +154,28 @@ def test_blocks_that_cannot_share_a_projection_are_named():
     assert "block 5 has 6, block 7 has 10. Leave some out with --blocks" in message
     assert "block 2" not in message
     assert "block 9" not in message
+
+
+def test_attention_is_told_of_both_attentions_of_every_block(head, features, text):
+    tokens, mask = text[0][0], text[1][0]
+    prepared = {block: of[0] for block, of in features.items()}
+    shares = head.attend(prepared, SIZE, tokens, mask, torch.eye(4))
+    assert head.readings[:3] == ("block 2, first", "block 2, second", "block 5, first")
+    assert shares.shape == (len(head.readings), 4, *SIZE) == (8, 4, 12, 16)
+    torch.testing.assert_close(shares.sum(1), torch.ones(8, *SIZE))
+    assert not shares[:, 3].any()
+    deepest = head.project_deepest(features[2][:1]).flatten(1, 2)
+    first, second = head.text_block.attentions
+    read = deepest + first(deepest, tokens[None], mask[None])
+    for place, (attention, pixels) in enumerate(((first, deepest), (second, read))):
+        small = attention.weights(pixels, tokens[None], mask[None])[0].mean(0).T.view(1, 4, 3, 4)
+        torch.testing.assert_close(shares[place], F.interpolate(small, SIZE, mode="bilinear")[0])
+
+
+def test_weights_are_those_that_give_the_attentions_values(head, text):
+    attention = head.text_block.attentions[0]
+    pixels = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(4))
+    weights = attention.weights(pixels, *text)
+    read = weights @ attention._heads(attention.to_value(text[0]))
+    torch.testing.assert_close(attention.to_out(read.transpose(1, 2).flatten(2)), attention(pixels, *text))
+    assert not attention.weights(pixels, text[0], torch.zeros(2, 4, dtype=torch.bool)).any()

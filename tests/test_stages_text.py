@@ -292,3 +292,33 @@ def test_the_packaged_minilm_gives_what_transformers_gives():
 @needs_minilm
 def test_the_packaged_minilm_keeps_its_digest_between_versions():
     assert load_text_encoder(MINILM).digest == "bb5ff20585116535f6be015f8f51f883ef7105b54c074e95afbe3770fb0e81eb"
+
+
+def test_every_token_stands_for_part_of_one_word_or_for_none(encoder):
+    from textdiff.stages.words import split_words, words_of_tokens
+
+    text = "Round nuclei, NOT  spindle."
+    words = split_words(text)
+    owners = words_of_tokens(words, encoder.token_spans(text))
+    assert len(owners) == encoder.count_tokens([text])[0] == int(encoder.encode([text]).mask.sum())
+    assert (owners[0], owners[-1]) == (None, None)
+    in_order = [owner for owner in owners if owner is not None]
+    assert in_order == sorted(in_order)
+    assert set(in_order) == {0, 1, 2, 3}
+    pieces = [encoder.count_tokens([word.text])[0] - 2 for word in words]
+    assert [in_order.count(place) for place in range(4)] == pieces
+
+
+def test_the_spans_of_a_cut_text_are_those_of_the_tokens_that_are_left(encoder):
+    text = "spindle " * 40
+    spans = encoder.token_spans(text)
+    assert len(spans) == encoder.limit == int(encoder.encode([text], truncate=True).mask.sum())
+    assert spans[-1] is None
+    assert spans[1][0] == 0
+
+
+def test_a_slow_tokenizer_cannot_tell_words_apart(tiny_encoder, monkeypatch):
+    encoder = load_text_encoder(f"hf:{tiny_encoder}")
+    monkeypatch.setattr(type(encoder._tokenizer), "is_fast", property(lambda _: False))
+    with pytest.raises(SourceError, match="does not tell which characters its tokens stand for; save the model with"):
+        encoder.token_spans("round")

@@ -1,0 +1,148 @@
+"""Do explanations find the words that matter? Known on the phantom, whose reports are made from parts with meanings.
+
+    python benchmarks/explain.py DEMO_FOLDER
+
+Over the test images of a finished `textdiff demo`: every word of each report is occluded, and the change of the
+logits inside the target's true mask is compared with that outside, by what the word is there for. Then each image gets
+the report that names the other kind of nuclei, and its mask is compared with the other kind's. Intervals (95 %) are
+bootstrapped over images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import string
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from textdiff.cache.reader import FeatureReader
+from textdiff.cache.table import IGNORE
+from textdiff.pipeline.evaluate import check_same_features, open_as_trained
+from textdiff.pipeline.explanation import Explanation, explain_sample
+from textdiff.pipeline.images import read_mask, resize_labels
+from textdiff.pipeline.intervals import bootstrap_intervals, mean_intervals
+from textdiff.pipeline.phantom_reports import OTHER_KIND, Report, write_reports
+from textdiff.pipeline.runs import RunConfig, load_head
+from textdiff.stages.metrics import confusion, dice
+from textdiff.stages.text import load_text_encoder
+from textdiff.stages.words import split_words
+
+ROLES = {
+    "target type": "names the target as a type (spindle, round)",
+    "target shape": "names the target by its shape (thin, plump, ...)",
+    "other": "names the other kind",
+    "says": "says something of a kind (malignant, tumour, not, upper, ...)",
+    "nothing": "names nothing (the, nuclei, cell, are, of, ...)",
+}
+TELLING = {"tumour", "lesion", "stroma", "tissue", "not", "only", "all", "half"}
+
+
+def roles(report: Report) -> list[str]:
+    """What each word of a report is there for, in order."""
+    fills = {
+        "target": [(report.kind_words[report.target], "target shape")],
+        "other": [(report.kind_words[OTHER_KIND[report.target]], "other")],
+        "cell": [(report.target, "target type"), ("cell", "nothing")],
+        "bystander": [(OTHER_KIND[report.target], "other"), ("cell", "nothing")],
+        "yes": [(report.target_word, "says")],
+        "no": [(report.other_word, "says")],
+        "place": [(str(report.place), "says")],
+        "opposite": [("opposite", "says")],
+    }
+    found: list[str] = []
+    for literal, gap, _, _ in string.Formatter().parse(report.wording.sentence):
+        found += ["says" if word.text in TELLING else "nothing" for word in split_words(literal)]
+        found += [role for _, role in fills.get(gap or "", [])]
+    return found
+
+
+def explanations(demo: Path) -> Iterator[tuple[Report, np.ndarray, np.ndarray, Explanation]]:
+    """Report, true mask, the other kind's mask and explanation of each image; other words as the what-if."""
+    run = demo / "run"
+    config, reader = RunConfig.read(run), FeatureReader(demo / "cache")
+    check_same_features(config, reader)
+    if config.texts is None:
+        raise SystemExit(f"{run} was trained without texts; give the folder of a finished `textdiff demo`")
+    data, head = open_as_trained(config, reader, "true", "cpu"), load_head(run, config, "cpu")
+    encoder, rows = load_text_encoder(config.texts.encoder), reader.split("test")
+    for row, report in zip(rows, write_reports("test", len(rows), seed=0), strict=True):
+        other = report.counterfactual()
+        if row.text is None or reader.table.texts[row.text] != report.text:
+            raise SystemExit(f"{row.id}: its text is not the phantom's; give the folder of a finished `textdiff demo`")
+        mask = Path(reader.table.root) / "masks" / f"{row.parent}-other.png"
+        others = resize_labels((read_mask(mask) > 0).astype(np.uint8), data.size) > 0
+        found = explain_sample(head, data, row, encoder, report.text, versus=other.text)
+        yield report, data.labels(row).numpy() > 0, others, found
+
+
+def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Dice."""
+    counts = confusion(torch.from_numpy(mask).long(), torch.from_numpy(truth).long(), 2, IGNORE)
+    return float(dice(counts)[0])
+
+
+def sums(found: Explanation, truth: np.ndarray, places: Sequence[int]) -> list[float]:
+    """Of some words: how many, sums of their mean changes and effects inside and outside, and of the area flipped."""
+    effects = found.effects[places]
+    sizes, odds = np.abs(effects), _odds(found.probability)
+    flipped = ((odds > 0) != (odds - effects > 0)).sum((1, 2)) / max(found.mask.sum(), 1)
+    figures = (sizes[:, truth], sizes[:, ~truth], effects[:, truth])
+    return [len(places), *(float(one.mean(1).sum()) for one in figures), float(flipped.sum())]
+
+
+def _odds(probability: np.ndarray) -> np.ndarray:
+    p = probability.astype(np.float64).clip(1e-12, 1 - 1e-12)
+    return np.log(p / (1 - p))
+
+
+def shown(value: float, interval: tuple[float, float] | None) -> str:
+    """A figure with its interval."""
+    return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
+
+
+def print_role(role: str, of_images: np.ndarray) -> None:
+    """One line of the table, from `sums` of each image."""
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        n, inside, outside, effect, flipped = np.moveaxis(drawn @ of_images, -1, 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.stack([inside / n, outside / n, inside / outside, effect / n, flipped / n], -1)
+
+    (figures,) = statistic(np.ones((1, len(of_images)), dtype=int))
+    intervals = bootstrap_intervals(statistic, len(of_images))
+    cells = [shown(value, interval) for value, interval in zip(figures, intervals, strict=True)]
+    print(f"{role:<13} {int(of_images[:, 0].sum()):>4}  " + "  ".join(cell.ljust(24) for cell in cells))
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("demo", type=Path)
+    given = parser.parse_args()
+    of_roles: dict[str, list[list[float]]] = {role: [] for role in ROLES}
+    flips, places_in_rank = [], []
+    for report, truth, others, found in explanations(given.demo):
+        of_words = roles(report)
+        for role in ROLES:
+            of_roles[role].append(sums(found, truth, [i for i, one in enumerate(of_words) if one == role]))
+        places_in_rank.append(float(of_words[found.ranked()[0].place].startswith("target")))
+        if found.versus is None:
+            raise AssertionError("asked for")
+        flips.append([overlap(found.mask, truth), overlap(found.versus.mask, others), overlap(found.mask, others)])
+    names = ("inside", "outside", "inside / outside", "effect inside", "area flipped / mask")
+    print(f"{'words':<13} {'n':>4}  " + "  ".join(name.ljust(24) for name in names))
+    for role in ROLES:
+        print_role(role, np.array(of_roles[role]))
+    print("\n".join(f"  {role}: {told}" for role, told in ROLES.items()))
+    values = np.column_stack([flips, places_in_rank])
+    intervals = mean_intervals(values, [str(place) for place in range(len(values))])
+    names = ("own report, own mask", "other report, other mask", "own report, other mask", "first word names target")
+    for name, value, interval in zip(names, values.mean(0), intervals, strict=True):
+        print(f"{name:<26} {shown(float(value), interval)}")
+
+
+if __name__ == "__main__":
+    main()
