@@ -311,3 +311,18 @@ def folder_bytes() -> Callable[[Path], dict[str, bytes]]:
         }
 
     return read
+
+
+@pytest.fixture
+def run_bytes(folder_bytes) -> Callable[[Path], dict[str, bytes]]:
+    """As `folder_bytes`, of a run; its own name, which its report tells, is left out."""
+
+    def read(run: Path) -> dict[str, bytes]:
+        found = folder_bytes(run)
+        report = found["report.html"].decode().replace(str(run), "")
+        for tag in ("<title>", "<h1>"):
+            assert tag + run.name in report
+            report = report.replace(tag + run.name, tag)
+        return found | {"report.html": report.encode()}
+
+    return read
