@@ -125,7 +125,7 @@ class _BarTask:
         self._done += n
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
         told = f"{rate:.3g} {self._unit}/s,"
-        self._bar.update(self._task_id, advance=n, figures=_figures(figures), rate=told)
+        self._bar.update(self._task_id, advance=n, figures=_figures(figures).removeprefix(", "), rate=told)
 
 
 def _figures(figures: dict[str, float]) -> str:

@@ -100,7 +100,7 @@ def _ends(scores: Mapping[str, Any], name: str) -> str:
 
 def _warnings(found: Evaluation) -> Iterator[str]:
     if told := found.seen():
-        yield f"The head knows some of these images: {'; '.join(told)}. Their figures are flattering."
+        yield f"{told[0].replace('of', 'Of', 1)}: their figures are flattering."
     yield few(found.scores["n"], "samples")
     if few_of_them := few_groups(found.scores["n_groups"]):
         yield f"{few_of_them.capitalize()}."

@@ -123,8 +123,9 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
 def run_epochs(fit: Fit, run: Path, progress: Progress, log: Log) -> None:
     """Train to the last epoch, keeping the state on disk so that an interrupted training can go on."""
     saved = time.monotonic()
-    with interrupts_held() as interrupted, progress.task("train", fit.n_epochs, "epochs") as task:
-        task.advance(fit.epoch)
+    if fit.epoch:
+        progress.say(f"going on after epoch {fit.epoch} of {fit.n_epochs}")
+    with interrupts_held() as interrupted, progress.task("train", fit.n_epochs - fit.epoch, "epochs") as task:
         while fit.epoch < fit.n_epochs:
             row = fit.run_epoch()
             log(row)
