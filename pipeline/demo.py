@@ -37,11 +37,6 @@ from .train import train_head
 N_SHOWN = 3
 RUNS: dict[str, TextMode] = {"run": "true", "run-without-text": "none"}
 SUBSETS = ((5,), PRESETS["demo"]["timesteps"])
-JUDGED = {
-    "true": "Test images, own reports",
-    "none": "Test images, without reports",
-    "other": "Test images, the other kind's reports",
-}
 EPOCHS = 80
 """Twice the default: by the validation split, what the words mean takes longer to learn than what nuclei look like."""
 
@@ -135,8 +130,7 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
         cases = _show_masks(out, manifest, clock.progress)
     summary = DemoSummary(str(out), dice, ablation, cache_info(out / "cache").size_bytes, clock.seconds)
     write_json(out / "summary.json", summary.to_dict())
-    reports = {JUDGED[name]: found.path.with_suffix(".html") for name, found in evaluations.items()}
-    write_demo_report(config, dice, cases, evaluations["true"].classes, reports)
+    write_demo_report(config, evaluations, cases)
     write_durably(out / "summary.txt", ["\n".join([*summary.lines(), ""]).encode()])
     return summary
 
@@ -176,17 +170,17 @@ def _show_masks(out: Path, manifest: Path, progress: Progress) -> list[Case]:
                 if place < N_SHOWN:
                     row = _overlay(sample, prediction.mask, name)
                     rows.append(row)
-                    cases.append(_case(sample, row, prediction.uncertainty))
+                    cases.append(_case(sample.id, row, prediction.uncertainty))
                 task.advance()
     write_durably(out / "overlays.png", [plot_overlays(rows)])
     return cases
 
 
-def _case(sample: Sample, row: Mapping[str, Any], uncertainty: np.ndarray) -> Case:
+def _case(sample_id: str, row: Mapping[str, Any], uncertainty: np.ndarray) -> Case:
     truth, predicted = (row[name].astype(np.uint8) for name in ("truth", "predicted"))
     grey = np.sqrt(np.clip(uncertainty / np.log(2), 0, 1))
     small = Thumbnail(row["image"], truth, predicted, grey, row["text"] or "")
-    return case(row["title"], sample.id, small, ("foreground",), "entropy")
+    return case(row["title"], sample_id, small, ("foreground",), "entropy")
 
 
 def _overlay(sample: Sample, mask: np.ndarray, name: str) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _keep(outcome: EvaluationOutcome, progress: Progress) -> None:
     try:
         write_evaluation_report(outcome)
         found.keep()
-        progress.say(f"kept in {found.path}; look at {outcome.path}")
+        progress.say(f"kept in {found.path}; look at {found.report}")
     except OSError as error:  # a run that was handed on may be read-only
         progress.say(f"not kept: {found.path} cannot be written ({error.strerror or error})")
 

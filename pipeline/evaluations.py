@@ -80,6 +80,11 @@ class Evaluation:
         """Where the run keeps it: evaluations of other settings or another cache stand beside it."""
         return kept_path(Path(self.run), self.cache_digest, split=self.split, at=self.at, text=self.text, tta=self.tta)
 
+    @property
+    def report(self) -> Path:
+        """Where the page to look at is: beside `path`, under the same name."""
+        return self.path.with_suffix(".html")
+
     def keep(self) -> None:
         """Write it into the run's folder; what was kept of the same evaluation is replaced."""
         write_json(self.path, self.to_dict())

@@ -8,26 +8,24 @@ from pathlib import Path
 from ..cache.reader import FeatureReader
 from .commands import command_line
 from .config import DemoConfig
+from .evaluations import Evaluation
 from .report_cases import legend
-from .report_page import REPORT, Case, KeyFigure, Links, Page, Part, Section, write_page
+from .report_page import REPORT, Case, KeyFigure, Links, Page, Section, write_page
 from .report_parts import cache_section, commands_section, figure
 
 
 def write_demo_report(
     config: DemoConfig,
-    dice: Mapping[str, float],
+    evaluations: Mapping[str, Evaluation],
     cases: Sequence[Case],
-    classes: Sequence[str],
-    evaluations: Mapping[str, Path],
 ) -> None:
     """Write `report.html` into the demo's folder.
 
     Args:
         config: of the demo.
-        dice: as `DemoSummary.dice`.
+        evaluations: `true`, `none` and `other`: of the head with the own reports, of the one without, and with the
+            other kind's.
         cases: test images with both reports.
-        classes: names of the foreground classes.
-        evaluations: what each is of, in words → its report.
     """
     page = Page(
         command="demo",
@@ -37,10 +35,10 @@ def write_demo_report(
             "pretrained a small diffusion UNet on them without labels, cached its features once and trained heads.",
             "The same image with the other report gives the other mask: the text decides.",
         ),
-        figures=tuple(_figures(dice)),
+        figures=_figures(evaluations),
         warnings=("The images are drawn by the program. These figures say nothing about real tissue.",),
         sections=(
-            Section("masks", "Masks follow the text", (legend(classes, "entropy"), *cases)),
+            Section("masks", "Masks follow the text", (legend(evaluations["true"].classes, "entropy"), *cases)),
             Section("reports", "Reports", (_links(config.out, evaluations),)),
             cache_section(FeatureReader(config.out / "cache")),
             commands_section(("This demo:", command_line("demo", config))),
@@ -49,23 +47,28 @@ def write_demo_report(
     write_page(config.out / REPORT, page)
 
 
-def _figures(dice: Mapping[str, float]) -> tuple[KeyFigure, ...]:
-    return (
-        figure("Dice with the own report", dice["true"], None, "test images that nothing has seen before"),
-        figure("Dice without reports", dice["none"], None, "by a head that was never shown one"),
-        figure("Dice with the other report", dice["other"], None, "against the other kind's masks"),
+def _figures(evaluations: Mapping[str, Evaluation]) -> tuple[KeyFigure, ...]:
+    told = {
+        "true": ("Dice with the own report", "test images that nothing has seen before"),
+        "none": ("Dice without reports", "by a head that was never shown one"),
+        "other": ("Dice with the other report", "against the other kind's masks"),
+    }
+    scores = {name: evaluations[name].scores for name in told}
+    return tuple(
+        figure(label, scores[name]["dice"], scores[name]["intervals"]["dice"], note)
+        for name, (label, note) in told.items()
     )
 
 
-def _links(out: Path, evaluations: Mapping[str, Path]) -> Part:
-    runs = (
-        ("run/report.html", "Training with reports", "curves, samples, settings"),
-        ("run-without-text/report.html", "Training without reports", "the control"),
-        ("ablation/report.html", "Timesteps", "which noise levels carry the segmentation"),
+def _links(out: Path, evaluations: Mapping[str, Evaluation]) -> Links:
+    """To the reports that are there: a run that an older textdiff trained has none."""
+    figures = "figures with intervals, best and worst cases"
+    links = (
+        (out / "run" / REPORT, "Training with reports", "curves, samples, settings"),
+        (out / "run-without-text" / REPORT, "Training without reports", "the control"),
+        (out / "ablation" / REPORT, "Timesteps", "which noise levels carry the segmentation"),
+        (evaluations["true"].report, "Test images, own reports", figures),
+        (evaluations["none"].report, "Test images, without reports", figures),
+        (evaluations["other"].report, "Test images, the other kind's reports", figures),
     )
-    scored = (
-        (path.relative_to(out).as_posix(), name, "figures with intervals, best and worst cases")
-        for name, path in evaluations.items()
-        if path.exists()
-    )
-    return Links((*runs, *scored))
+    return Links(tuple((path.relative_to(out).as_posix(), name, about) for path, name, about in links if path.exists()))

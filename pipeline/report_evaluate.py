@@ -37,15 +37,10 @@ class EvaluationOutcome:
     words: tuple[WordMap, ...] = ()
     """Maps of what words did, of one sample."""
 
-    @property
-    def path(self) -> Path:
-        """Beside where the run keeps the evaluation, under the same name."""
-        return self.found.path.with_suffix(".html")
-
 
 def write_evaluation_report(outcome: EvaluationOutcome) -> None:
-    """Write the report to its path."""
-    write_page(outcome.path, _page(outcome))
+    """Write the report beside where the run keeps the evaluation."""
+    write_page(outcome.found.report, _page(outcome))
 
 
 def _page(outcome: EvaluationOutcome) -> Page:

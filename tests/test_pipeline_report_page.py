@@ -4,7 +4,6 @@ import json
 import os
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 
@@ -32,60 +31,7 @@ from textdiff.pipeline.report_page import (
 )
 
 EVIL = "<script>alert('x')</script>&\"'"
-VOID = {"meta", "link", "img", "path", "use", "rect", "stop", "br"}
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/google-chrome") if Path(path).exists()), None)
-
-
-class Tree(HTMLParser):
-    """Tags in order with their attributes, and what is wrong with their nesting."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.open, self.wrong = [], [], []
-        self.feed(html)
-        self.wrong += self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if tag in VOID:
-            return
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(f"/{tag}")
-
-    def of(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def check_page(html):
-    """Everything that holds for every report."""
-    tree = Tree(html)
-    assert tree.wrong == []
-    ids = [attributes["id"] for _, attributes in tree.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert all(attributes["alt"].strip() for attributes in tree.of("img"))
-    assert all(attributes["src"].startswith("data:image/") for attributes in tree.of("img"))
-    addresses = [a[name] for _, a in tree.tags for name in ("href", "src") if name in a]
-    assert [one for one in addresses if not re.match(r"#|data:|[\w./-]+\.html$", one)] == []
-    assert {one[1:] for one in addresses if one.startswith("#")} <= set(ids)
-    assert set(re.findall(r"url\(#([^)]*)\)", html)) <= set(ids)
-    assert not re.search(r"https?://|//\w+\.\w+/", html)
-    levels = [int(tag[1]) for tag, _ in tree.tags if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
-    assert tree.of("html")[0]["lang"] == "en"
-    assert all(attributes.get("scope") in ("col", "row") for attributes in tree.of("th"))
-    labels = {a[name] for _, a in tree.tags for name in ("aria-labelledby",) if name in a}
-    assert labels <= set(ids)
-    assert all(a.get("aria-label") for _, a in tree.tags if a.get("role") == "img")
-    return tree
 
 
 @pytest.fixture
@@ -109,14 +55,14 @@ def page():
     )
 
 
-def test_whatever_users_wrote_is_escaped_everywhere(page):
+def test_whatever_users_wrote_is_escaped_everywhere(page, check_page):
     html = render(page)
     assert "<script>alert" not in html
     assert html.count("&lt;script&gt;alert") >= 17
     check_page(html)
 
 
-def test_a_page_is_whole_and_leaves_out_what_is_empty(page):
+def test_a_page_is_whole_and_leaves_out_what_is_empty(page, check_page):
     html = render(page)
     tree = check_page(html)
     assert "Left out" not in html
@@ -147,7 +93,7 @@ def test_equal_pages_are_equal_bytes_and_a_failed_one_leaves_the_old(page, tmp_p
 def test_a_table_shows_some_thousands_of_rows_and_says_of_how_many(page):
     table = Table("Samples.", ("sample", "group", "Dice"), tuple((f"s{i}", "g", 0.5) for i in range(MAX_ROWS + 7)))
     html = render(replace(page, sections=(Section("samples", "Samples", (table,)),)))
-    assert len(Tree(html).of("tr")) == MAX_ROWS + 1
+    assert html.count("<tr>") == MAX_ROWS + 1
     assert f"The first {MAX_ROWS} of {MAX_ROWS + 7} are shown." in html
     assert len(html) < 1_000_000
 
@@ -170,11 +116,20 @@ def test_text_stands_out_from_its_ground(scheme):
     def luminance(name):
         digits = colours[name][1:]
         digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
-        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in np.array([*bytes.fromhex(digits)]) / 255]
+        linear = [
+            v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
+            for v in np.array([*bytes.fromhex(digits)]) / 255
+        ]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     pairs = [(text, ground) for text in ("ink", "soft", "accent", "second") for ground in ("ground", "surface")]
-    for text, ground in [*pairs, ("ink", "warn-ground"), ("warn", "warn-ground"), ("ink", "code"), ("ink", "accent-soft")]:
+    for text, ground in [
+        *pairs,
+        ("ink", "warn-ground"),
+        ("warn", "warn-ground"),
+        ("ink", "code"),
+        ("ink", "accent-soft"),
+    ]:
         light, dark = sorted((luminance(text), luminance(ground)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
 
@@ -198,7 +153,9 @@ def test_in_a_browser_nothing_overflows_nothing_complains_and_keys_sort(page, br
     tab = browser.new_page(viewport={"width": width, "height": 800})
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("request", lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+    tab.on(
+        "request", lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+    )
     tab.goto(path.as_uri())
     assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
     tab.keyboard.press("Tab")

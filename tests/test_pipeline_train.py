@@ -65,9 +65,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(training, tmp_p
     assert first["head.safetensors"] != other["head.safetensors"]
 
 
-def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
-    training, tmp_path, run_bytes, monkeypatch
-):
+def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(training, tmp_path, run_bytes, monkeypatch):
     train_head(training)
     stopped = replace(training, run=tmp_path / "stopped")
     step = Fit._step
