@@ -9,7 +9,7 @@ from pathlib import Path
 from ..cache.reader import FeatureReader
 from .report_charts import ladder
 from .report_page import REPORT, Cell, Chart, Charts, Commands, KeyFigure, Page, Section, Table, write_page
-from .report_parts import cache_section, commands_section, few, figure
+from .report_parts import cache_section, commands_section, few
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,10 @@ def _page(out: Path, outcome: AblationOutcome, reader: FeatureReader) -> Page:
 def _figures(ranked: list[Contender], outcome: AblationOutcome) -> Iterator[KeyFigure]:
     best = ranked[0]
     yield KeyFigure(f"Best {outcome.over}", best.name)
-    yield figure("Its Dice", best.mean, None, _span(best, outcome))
+    told = "" if best.span is None else f"{outcome.span_is}: {best.span[0]:.3f} to {best.span[1]:.3f}"
+    yield KeyFigure("Its Dice", f"{best.mean:.3f}", told, (best.mean, *(best.span or (best.mean, best.mean))))
     if len(ranked) > 1:
         yield KeyFigure("Ahead of the next by", f"{best.mean - ranked[1].mean:.3f}", f"which is {ranked[1].name}")
-
-
-def _span(one: Contender, outcome: AblationOutcome) -> str:
-    return "" if one.span is None else f"{outcome.span_is}: {one.span[0]:.3f} to {one.span[1]:.3f}"
 
 
 def _warnings(ranked: list[Contender], outcome: AblationOutcome) -> Iterator[str]:
