@@ -67,7 +67,8 @@ class TrainSummary:
         ]
         if "test" in found:
             lines.append(f"Dice {found['test']['dice']:.4f} on {found['test']['n']} test samples")
-        return [*lines, f"look at {Path(self.run) / REPORT}"]
+        report = Path(self.run) / REPORT
+        return [*lines, f"look at {report}"] if report.exists() else lines  # older runs have none
 
 
 def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSummary:
