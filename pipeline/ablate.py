@@ -12,12 +12,14 @@ from typing import Any
 
 from ..cache.durable import write_durably, write_json
 from ..cache.reader import FeatureReader
+from .commands import command_line
 from .device import resolve_device
 from .fit import Fit
 from .head_config import AblateConfig, TrainConfig
 from .head_data import open_head_data
 from .plots import plot_ablation
 from .progress import Progress
+from .report_ablate import AblationOutcome, Contender, write_ablation_report
 from .scoring import parents
 from .splits import Split, choose_split
 
@@ -97,6 +99,7 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
             # After every subset, so that an interrupt leaves the table of those that are done.
             summary = AblationSummary(str(config.out), val_is, config.seeds, tuple(rows))
             _write(config.out, summary)
+    write_ablation_report(config.out, _outcome(config, summary), reader)
     return summary
 
 
@@ -133,6 +136,25 @@ def _train_one(
         fit.run_epoch()
     _, dice = fit.finish()
     return float(dice.mean()), f"{len(parents(split.val))} images of {split.val_is.partition(' with seed ')[0]}"
+
+
+def _outcome(config: AblateConfig, summary: AblationSummary) -> AblationOutcome:
+    contenders = []
+    for row in summary.rows:
+        training = TrainConfig(
+            config.cache, Path("RUN"), timesteps=row.timesteps, blocks=config.blocks, text=config.text, filters=False,
+            epochs=config.epochs, device=config.device,
+        )  # fmt: skip
+        span = (row.mean - row.std, row.mean + row.std)
+        contenders.append(Contender(row.name, row.mean, span, row.dice, command=command_line("train-head", training)))
+    return AblationOutcome(
+        command=command_line("ablate-timesteps", config),
+        over="timesteps",
+        scored_on=summary.scored_on,
+        n_scored=int(summary.scored_on.split()[0]),
+        span_is="mean ± standard deviation over seeds",
+        contenders=tuple(contenders),
+    )
 
 
 def _write(out: Path, summary: AblationSummary) -> None:

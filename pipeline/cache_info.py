@@ -86,12 +86,16 @@ def cache_info(cache: Path) -> CacheInfo:
     Raises:
         CacheError: if there is none, or it is not whole.
     """
-    reader = FeatureReader(cache)
+    return describe(FeatureReader(cache))
+
+
+def describe(reader: FeatureReader) -> CacheInfo:
+    """Describe a cache that is open."""
     manifest, rows = reader.manifest, reader.samples
     samples = {row.parent: row for row in rows}.values()
     shards = list(manifest.shards())
     return CacheInfo(
-        cache=str(cache),
+        cache=str(reader.root),
         splits=dict(Counter(sample.split for sample in samples)),
         n_rows=len(rows),
         n_groups=len({sample.group for sample in samples}),

@@ -17,6 +17,7 @@ from .ablate import AblationSummary, ablate_timesteps
 from .cache_info import cache_info
 from .config import PRESETS, DemoConfig, ExtractConfig, PretrainConfig
 from .evaluate import evaluate
+from .evaluations import Evaluation
 from .extract import extract_features
 from .head_config import AblateConfig, EvaluateConfig, TextMode, TrainConfig
 from .images import read_image, read_mask
@@ -25,8 +26,12 @@ from .plots import plot_overlays
 from .predict import write_mask
 from .pretrain import pretrain_unet
 from .progress import Progress
+from .report_cases import case
+from .report_demo import write_demo_report
+from .report_page import Case
 from .samples import Sample, read_dataset
 from .segmenter import Segmenter
+from .thumbnails import Thumbnail
 from .train import train_head
 
 N_SHOWN = 3
@@ -70,7 +75,7 @@ class DemoSummary:
             *self.ablation.lines(),
             "",
             f"cache {self.cache_bytes / 1e6:.0f} MB; {steps}; {sum(self.seconds.values()):.0f} s in all",
-            f"look at {self.out}/overlays.png, {self.out}/ablation/ablation.png and {self.out}/masks/",
+            f"look at {self.out}/report.html, which leads to all the rest",
         ]
 
 
@@ -120,10 +125,12 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
             AblateConfig(out / "cache", out / "ablation", SUBSETS, seeds=(0, 1), epochs=6), clock.progress
         )
     with clock.step("predict", "6/6 segment test images, with their own report and with the other kind's"):
-        dice = _score(out)
-        _show_masks(out, manifest, clock.progress)
+        evaluations = _score(out)
+        dice = {name: float(found.scores["dice"]) for name, found in evaluations.items()}
+        cases = _show_masks(out, manifest, clock.progress)
     summary = DemoSummary(str(out), dice, ablation, cache_info(out / "cache").size_bytes, clock.seconds)
     write_json(out / "summary.json", summary.to_dict())
+    write_demo_report(config, evaluations, cases)
     write_durably(out / "summary.txt", ["\n".join([*summary.lines(), ""]).encode()])
     return summary
 
@@ -137,32 +144,43 @@ def _extraction(data: Path, cache: Path, out: Path) -> ExtractConfig:
     return ExtractConfig(data, cache, f"diffusers:{out / 'unet'}", resume=True, **PRESETS["demo"])
 
 
-def _score(out: Path) -> dict[str, float]:
+def _score(out: Path) -> dict[str, Evaluation]:
     judged = {
         "true": EvaluateConfig(out / "run", out / "cache"),
         "none": EvaluateConfig(out / "run-without-text", out / "cache"),
         "other": EvaluateConfig(out / "run", out / "counterfactual-cache"),
     }
-    return {name: float(evaluate(config).scores["dice"]) for name, config in judged.items()}
+    return {name: evaluate(config) for name, config in judged.items()}
 
 
-def _show_masks(out: Path, manifest: Path, progress: Progress) -> None:
-    """Masks of the test images, and a picture of the first few, each with both reports."""
+def _show_masks(out: Path, manifest: Path, progress: Progress) -> list[Case]:
+    """Masks of the test images, and the first few, each with both reports, as a picture and for the report."""
     own, other = (
         [sample for sample in read_dataset(path).samples if sample.split == "test"]
         for path in (manifest, manifest.with_name("counterfactual.csv"))
     )
     segmenter = Segmenter.load(out / "run")
     rows: list[dict[str, Any]] = []
+    cases: list[Case] = []
     with progress.task("predict", 2 * len(own), "masks") as task:
         for place, samples in enumerate(zip(own, other, strict=True)):
             for name, sample in zip(("own", "other"), samples, strict=True):
-                mask = segmenter.predict(sample.image, sample.text).mask
-                write_mask(out / "masks" / f"{sample.id}-{name}.png", mask)
+                prediction = segmenter.predict(sample.image, sample.text)
+                write_mask(out / "masks" / f"{sample.id}-{name}.png", prediction.mask)
                 if place < N_SHOWN:
-                    rows.append(_overlay(sample, mask, name))
+                    row = _overlay(sample, prediction.mask, name)
+                    rows.append(row)
+                    cases.append(_case(sample.id, row, prediction.uncertainty))
                 task.advance()
     write_durably(out / "overlays.png", [plot_overlays(rows)])
+    return cases
+
+
+def _case(sample_id: str, row: Mapping[str, Any], uncertainty: np.ndarray) -> Case:
+    truth, predicted = (row[name].astype(np.uint8) for name in ("truth", "predicted"))
+    grey = np.sqrt(np.clip(uncertainty / np.log(2), 0, 1))
+    small = Thumbnail(row["image"], truth, predicted, grey, row["text"] or "")
+    return case(row["title"], sample_id, small, ("foreground",), "entropy")
 
 
 def _overlay(sample: Sample, mask: np.ndarray, name: str) -> dict[str, Any]:

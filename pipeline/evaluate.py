@@ -27,9 +27,11 @@ from .head_data import HeadData, open_head_data
 from .images import resize_labels
 from .progress import Progress
 from .regions import open_mask
+from .report_evaluate import EvaluationOutcome, write_evaluation_report
 from .runs import RunConfig, load_head, projection_differences
 from .splits import as_they_are, group_views, has_labels
 from .tally import LabelledBand, Tally, summarise, tally
+from .thumbnails import Gallery
 from .tiles import whole_image
 from .turning import mean_over_views
 
@@ -61,14 +63,21 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     data = open_as_trained(run, reader, text, device)
     wholes = _labelled(reader, config.split)
     firsts = [rows[0] for rows in wholes]
-    tallies = _count(config, load_head(config.run, run, device), data, wholes, progress)
+    gallery = Gallery(data)
+    tallies = _count(config, load_head(config.run, run, device), data, wholes, gallery=gallery, progress=progress)
     found = _describe(config, text, run, reader, firsts=firsts, found=summarise(tallies, firsts))
-    _keep(found, progress)
+    _keep(EvaluationOutcome(config, found, run, reader, gallery), progress)
     return found
 
 
 def _count(
-    config: EvaluateConfig, head: Head, data: HeadData, wholes: Sequence[Sequence[SampleRow]], progress: Progress
+    config: EvaluateConfig,
+    head: Head,
+    data: HeadData,
+    wholes: Sequence[Sequence[SampleRow]],
+    *,
+    gallery: Gallery,
+    progress: Progress,
 ) -> list[Tally]:
     reader, firsts = data.reader, [rows[0] for rows in wholes]
     labels_of = _labels_of_files(reader, firsts) if config.at == "native" else partial(_cached_labels, reader)
@@ -77,7 +86,7 @@ def _count(
     with progress.task("evaluate", len(wholes), "samples") as task:
         for rows in wholes:
             logits = (_logits(head, data, views[row.id]) for row in rows)
-            bands = _bands(logits, data, config.at, labels_of, rows)
+            bands = gallery.watch(rows[0], _bands(logits, data, config.at, labels_of, rows))
             tallies.append(tally(bands, data.n_classes, surface=config.surface, instances=config.instances))
             task.advance()
     return tallies
@@ -121,10 +130,12 @@ def _describe(
     )
 
 
-def _keep(found: Evaluation, progress: Progress) -> None:
+def _keep(outcome: EvaluationOutcome, progress: Progress) -> None:
+    found = outcome.found
     try:
+        write_evaluation_report(outcome)
         found.keep()
-        progress.say(f"kept in {found.path}")
+        progress.say(f"kept in {found.path}; look at {found.report}")
     except OSError as error:  # a run that was handed on may be read-only
         progress.say(f"not kept: {found.path} cannot be written ({error.strerror or error})")
 

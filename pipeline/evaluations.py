@@ -15,7 +15,7 @@ from .head_config import TextMode
 from .intervals import FEW_GROUPS
 
 FOLDER = "evaluations"
-_LABELS = {
+LABELS = {
     "dice": "Dice", "iou": "IoU", "precision": "precision", "recall": "recall", "hd95": "HD95 (pixels)",
     "aji": "AJI", "pq": "PQ", "sq": "  SQ", "rq": "  RQ",
 }  # fmt: skip
@@ -80,6 +80,11 @@ class Evaluation:
         """Where the run keeps it: evaluations of other settings or another cache stand beside it."""
         return kept_path(Path(self.run), self.cache_digest, split=self.split, at=self.at, text=self.text, tta=self.tta)
 
+    @property
+    def report(self) -> Path:
+        """Where the page to look at is: beside `path`, under the same name."""
+        return self.path.with_suffix(".html")
+
     def keep(self) -> None:
         """Write it into the run's folder; what was kept of the same evaluation is replaced."""
         write_json(self.path, self.to_dict())
@@ -90,10 +95,10 @@ class Evaluation:
             micro = self._figure(f"micro_{name}") if f"micro_{name}" in self.scores else ""
             n_without = self.scores["undefined"].get(name)
             without = f"  ({n_without} of {self.scores['n']} samples have none)" if n_without else ""
-            yield f"{_LABELS[name]:<15}{self._figure(name):<30}{micro}{without}".rstrip()
+            yield f"{LABELS[name]:<15}{self._figure(name):<30}{micro}{without}".rstrip()
 
     def _measures(self) -> list[str]:
-        return [name for name in _LABELS if name in self.scores]
+        return [name for name in LABELS if name in self.scores]
 
     def _figure(self, name: str) -> str:
         interval = self.scores["intervals"][name]
@@ -104,7 +109,7 @@ class Evaluation:
         if len(self.classes) > 1:
             names = self._measures()
             width = max(map(len, self.classes)) + 2
-            yield " " * width + "".join(f"{_LABELS[name].strip():<15}" for name in names)
+            yield " " * width + "".join(f"{LABELS[name].strip():<15}" for name in names)
             for place, of in enumerate(self.classes):
                 figures = (_number(self.scores[f"class_{name}"][place]) for name in names)
                 yield f"{of:<{width}}" + "".join(f"{figure:<15}" for figure in figures)

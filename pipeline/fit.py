@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..stages.head import Head
 from ..stages.seeds import named_generator
 from .head_config import TrainConfig
 from .head_data import HeadData
-from .learners import LEARNERS, Learner, dice_of_samples
+from .learners import LEARNERS, Learner, Look, dice_of_samples
 
 N_FINALISTS = 2
 
@@ -95,8 +95,11 @@ class Fit:
         self._keep_if_good(Finalist(epoch + 1, checked_dice, copy.deepcopy(self.head.state_dict())))
         return row
 
-    def finish(self) -> tuple[Finalist, Float[Tensor, "sample class"]]:
+    def finish(self, looks: Mapping[int, Look] | None = None) -> tuple[Finalist, Float[Tensor, "sample class"]]:
         """Choose among the finalists by their Dice on whole validation images, and load the best into `head`.
+
+        Args:
+            looks: epoch of a finalist → what is shown its predictions.
 
         Returns:
             The winner, and its Dice for each validation sample and class.
@@ -104,7 +107,7 @@ class Fit:
         scored = []
         for finalist in self.finalists:
             self.head.load_state_dict(finalist.weights)
-            scored.append(dice_of_samples(self.head, self._data, self._val))
+            scored.append(dice_of_samples(self.head, self._data, self._val, (looks or {}).get(finalist.epoch)))
         best = max(range(len(scored)), key=lambda place: float(scored[place].mean()))
         self.head.load_state_dict(self.finalists[best].weights)
         return self.finalists[best], scored[best]

@@ -12,6 +12,7 @@ from .views import bad_view_count
 
 TextMode = Literal["true", "none", "shuffled"]
 HeadKind = Literal["pixel", "context", "paper"]
+LogKind = Literal["tensorboard"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class TrainConfig:
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     resume: bool = False
     """Go on with a training that did not finish."""
+    log: LogKind | None = None
+    """Where epochs are told beside `metrics.jsonl`: `tensorboard` (an extra of that name), in RUN/tensorboard."""
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself.

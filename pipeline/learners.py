@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ..cache.table import SampleRow
@@ -232,16 +232,27 @@ def schedule(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
-def score_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> Int[Tensor, "sample label predicted"]:
-    """Confusion counts of whole images at the model's size."""
+Look = Callable[[SampleRow, Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]], None]
+"""Is shown each member's probabilities for a row, and its labels, on the CPU."""
+
+
+def score_samples(
+    head: Head, data: HeadData, samples: Sequence[SampleRow], look: Look | None = None
+) -> Int[Tensor, "sample label predicted"]:
+    """Confusion counts of whole images at the model's size; `look` sees them pass."""
     counts = []
     for sample in samples:
         tokens, mask = data.texts([sample])
-        logits = head.segment(data.maps(sample), data.size, tokens[0], mask[0], data.window(sample))
-        counts.append(confusion(logits.argmax(0).cpu(), data.labels(sample).cpu(), data.n_classes, data.ignore))
+        logits = head.segment_each(data.maps(sample), data.size, tokens[0], mask[0], data.window(sample))
+        members, labels = logits.softmax(1).cpu(), data.labels(sample).cpu()
+        counts.append(confusion(members.mean(0).argmax(0), labels, data.n_classes, data.ignore))
+        if look is not None:
+            look(sample, members, labels)
     return torch.stack(counts)
 
 
-def dice_of_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> Float[Tensor, "sample class"]:
-    """Dice of whole images, tiles of one image together."""
-    return dice(counts_by_parent(score_samples(head, data, samples), samples))
+def dice_of_samples(
+    head: Head, data: HeadData, samples: Sequence[SampleRow], look: Look | None = None
+) -> Float[Tensor, "sample class"]:
+    """Dice of whole images, tiles of one image together; `look` sees the rows pass."""
+    return dice(counts_by_parent(score_samples(head, data, samples, look), samples))

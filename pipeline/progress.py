@@ -9,7 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich import progress as bars
 
 LINE_EVERY_S = 5.0
 
@@ -101,21 +104,28 @@ class TerminalProgress(Progress):
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
             bars.TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {unit}"),
+            bars.TextColumn("{task.fields[rate]}", markup=False),
             bars.TimeElapsedColumn(),
-            bars.TextColumn("left"),
+            bars.TextColumn("done,"),
             bars.TimeRemainingColumn(),
+            bars.TextColumn("left"),
             bars.TextColumn("{task.fields[figures]}", markup=False),
         )
         with bars.Progress(*columns, console=self._console) as bar:
-            yield _BarTask(bar, bar.add_task(label, total=total, figures=""))
+            yield _BarTask(bar, label, total, unit)
 
 
 class _BarTask:
-    def __init__(self, bar: object, task_id: int) -> None:
-        self._bar, self._task_id = bar, task_id
+    def __init__(self, bar: bars.Progress, label: str, total: int, unit: str) -> None:
+        self._bar, self._unit = bar, unit
+        self._task_id = bar.add_task(label, total=total, figures="", rate="")
+        self._done, self._started = 0, time.monotonic()
 
     def advance(self, n: int = 1, **figures: float) -> None:
-        self._bar.update(self._task_id, advance=n, figures=_figures(figures))  # type: ignore[attr-defined]
+        self._done += n
+        rate = self._done / max(time.monotonic() - self._started, 1e-9)
+        told = f"{rate:.3g} {self._unit}/s,"
+        self._bar.update(self._task_id, advance=n, figures=_figures(figures).removeprefix(", "), rate=told)
 
 
 def _figures(figures: dict[str, float]) -> str:

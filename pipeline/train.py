@@ -20,6 +20,8 @@ from .head_data import HeadData, open_head_data
 from .interrupts import interrupts_held
 from .learners import score_samples
 from .progress import Progress
+from .report_page import REPORT
+from .report_train import TrainOutcome, write_train_report
 from .runs import (
     CONFIG,
     SUMMARY,
@@ -34,6 +36,8 @@ from .runs import (
 )
 from .scoring import parents, scores
 from .splits import Split, choose_split
+from .thumbnails import Gallery
+from .training_log import Log, open_log, require_log
 
 SAVE_EVERY_S = 5.0
 
@@ -63,7 +67,8 @@ class TrainSummary:
         ]
         if "test" in found:
             lines.append(f"Dice {found['test']['dice']:.4f} on {found['test']['n']} test samples")
-        return lines
+        report = Path(self.run) / REPORT
+        return [*lines, f"look at {report}"] if report.exists() else lines  # older runs have none
 
 
 def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSummary:
@@ -102,24 +107,29 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
         if (config.run / SUMMARY).exists():
             progress.say(f"{config.run}: is already finished")
             return TrainSummary(str(config.run), read_summary(config.run), time.monotonic() - started)
+    if config.log:
+        require_log(config.log)
     fit = Fit(data, split.train, split.val, config)  # refuses what cannot be trained, before anything is written
     resolved.write(config.run)
     save_projections(config.run, reader.projections(data.blocks, data.timesteps))
     n_train, n_val = len(parents(split.train)), len(parents(split.val))
     progress.say(f"{n_train} samples to train on; the epoch is chosen on {n_val} of {split.val_is}")
     load_state(config.run, fit)
-    run_epochs(fit, config.run, progress)
-    summary = _finish(config.run, fit, data, split)
+    with open_log(config.log, config.run, fit.epoch) as log:
+        run_epochs(fit, config.run, progress, log)
+    summary = _finish(config, fit, data, split)
     return TrainSummary(str(config.run), summary, time.monotonic() - started)
 
 
-def run_epochs(fit: Fit, run: Path, progress: Progress) -> None:
+def run_epochs(fit: Fit, run: Path, progress: Progress, log: Log) -> None:
     """Train to the last epoch, keeping the state on disk so that an interrupted training can go on."""
     saved = time.monotonic()
-    with interrupts_held() as interrupted, progress.task("train", fit.n_epochs, "epochs") as task:
-        task.advance(fit.epoch)
+    if fit.epoch:
+        progress.say(f"going on after epoch {fit.epoch} of {fit.n_epochs}")
+    with interrupts_held() as interrupted, progress.task("train", fit.n_epochs - fit.epoch, "epochs") as task:
         while fit.epoch < fit.n_epochs:
             row = fit.run_epoch()
+            log(row)
             task.advance(1, loss=row["loss"], val_dice=row[fit.learner.check_name])
             if interrupted.is_set() or time.monotonic() - saved > SAVE_EVERY_S:
                 save_state(run, fit)
@@ -129,8 +139,9 @@ def run_epochs(fit: Fit, run: Path, progress: Progress) -> None:
                 raise KeyboardInterrupt
 
 
-def _finish(run: Path, fit: Fit, data: HeadData, split: Split) -> dict[str, Any]:
-    best, val_dice = fit.finish()
+def _finish(config: TrainConfig, fit: Fit, data: HeadData, split: Split) -> dict[str, Any]:
+    galleries = {finalist.epoch: Gallery(data) for finalist in fit.finalists}
+    best, val_dice = fit.finish({epoch: gallery.add for epoch, gallery in galleries.items()})
     summary = {
         "best_epoch": best.epoch,
         "epochs": fit.epoch,
@@ -145,7 +156,9 @@ def _finish(run: Path, fit: Fit, data: HeadData, split: Split) -> dict[str, Any]
     }
     if split.test:
         summary["test"] = scores(score_samples(fit.head, data, split.test), split.test)
-    finish_run(run, fit.head, fit.history, summary)
+    # Before the summary, which makes the run whole: a run that is finished has its report.
+    write_train_report(TrainOutcome(config, data, split, fit.history, summary, val_dice, galleries[best.epoch]))
+    finish_run(config.run, fit.head, fit.history, summary)
     return summary
 
 
@@ -154,7 +167,7 @@ def _resolve(config: TrainConfig, data: HeadData, split: Split) -> RunConfig:
     settings = {**to_dict(config), **asdict(config.settings), "device": data.device}
     settings |= {"blocks": data.blocks, "timesteps": data.timesteps, "cache": str(config.cache.resolve())}
     settings["filters"] = data.filters
-    for name in ("run", "resume"):
+    for name in ("run", "resume", "log"):
         del settings[name]
     return RunConfig(
         train=settings,

@@ -120,6 +120,19 @@ def test_an_interrupt_ends_with_one_line(textdiff, tmp_path, monkeypatch):
     )
 
 
+def test_an_interrupt_while_modules_are_loaded_ends_with_one_line(capsys, monkeypatch):
+    from textdiff import __main__ as start
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        start.main()
+    assert exit_.value.code == 130
+    assert capsys.readouterr().err == "interrupted before anything began: repeat the command\n"
+
+
 def test_check_data_exits_with_1_and_lists_what_is_wrong(textdiff, tiny_data):
     (tiny_data.parent / "val0_mask.png").unlink()
     code, out, _ = textdiff("check-data", tiny_data, "--json")

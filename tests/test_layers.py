@@ -15,6 +15,8 @@ STAGE_TWO_PIPELINE = (
     "head_data", "crop_batches", "learners", "fit", "splits", "runs", "train", "ablate", "evaluate", "scoring",
     "intervals", "tally", "evaluations", "compare", "strata", "suggest", "turning", "views", "side_words",
     "side_vocabulary", "windows",
+    "thumbnails", "training_log", "commands", "report_page", "report_charts", "report_cases", "report_parts",
+    "report_train", "report_evaluate", "report_ablate",
 )  # fmt: skip
 
 

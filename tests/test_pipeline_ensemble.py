@@ -75,7 +75,7 @@ def test_a_step_trains_each_member_as_if_it_were_alone(training):
 
 
 def test_interrupted_and_resumed_gives_the_same_bytes_and_so_does_the_same_seed(
-    training, tmp_path, folder_bytes, monkeypatch
+    training, tmp_path, run_bytes, monkeypatch
 ):
     train_head(training)
     stopped, step = replace(training, run=tmp_path / "stopped"), Fit._step
@@ -92,7 +92,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes_and_so_does_the_same_seed(
     with pytest.raises(RunError, match=r"train\.ensemble: the run has 3, this command says 2"):
         train_head(replace(stopped, resume=True, ensemble=2))
     train_head(replace(stopped, resume=True))
-    assert folder_bytes(stopped.run) == folder_bytes(training.run)
+    assert run_bytes(stopped.run) == run_bytes(training.run)
 
 
 def test_a_run_from_before_there_were_ensembles_is_a_single_head(training):

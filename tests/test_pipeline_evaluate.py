@@ -163,7 +163,8 @@ def test_the_run_keeps_what_evaluate_says(tiny_cache, tmp_path):
     config, progress = EvaluateConfig(training.run, tiny_cache, device="cpu"), Listening()
     found = evaluate(config, progress)
     assert found.scores["dice"] == pytest.approx(summary["test"]["dice"])
-    assert progress.said == [f"kept in {found.path}"]
+    assert progress.said == [f"kept in {found.path}; look at {found.path.with_suffix('.html')}"]
+    assert found.path.with_suffix(".html").exists()
     assert found.path.parent == training.run / "evaluations"
     assert json.loads(found.path.read_bytes()) == json.loads(json.dumps(found.to_dict()))
     assert read_evaluation(found.path).lines() == found.lines()

@@ -45,7 +45,7 @@ def test_a_head_learns_a_bright_square(training):
 def test_a_run_folder_holds_what_it_should_and_no_more(training):
     train_head(training)
     names = sorted(path.name for path in training.run.iterdir())
-    assert names == ["config.json", "head.safetensors", "metrics.jsonl", "summary.json"]
+    assert names == ["config.json", "head.safetensors", "metrics.jsonl", "report.html", "summary.json"]
     config = json.loads((training.run / "config.json").read_bytes())
     assert config["digests"] == dict(FeatureReader(training.cache).manifest.digests)
     assert config["blocks"] == [1, 3]
@@ -56,18 +56,16 @@ def test_a_run_folder_holds_what_it_should_and_no_more(training):
     assert metrics[-1]["loss"] < metrics[0]["loss"]
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(training, tmp_path, folder_bytes):
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(training, tmp_path, run_bytes):
     train_head(training)
     train_head(replace(training, run=tmp_path / "again"))
     train_head(replace(training, run=tmp_path / "other", seed=1))
-    first, again, other = (folder_bytes(tmp_path / name) for name in ("run", "again", "other"))
+    first, again, other = (run_bytes(tmp_path / name) for name in ("run", "again", "other"))
     assert first == again
     assert first["head.safetensors"] != other["head.safetensors"]
 
 
-def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
-    training, tmp_path, folder_bytes, monkeypatch
-):
+def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(training, tmp_path, run_bytes, monkeypatch):
     train_head(training)
     stopped = replace(training, run=tmp_path / "stopped")
     step = Fit._step
@@ -87,7 +85,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
     with pytest.raises(RunError, match="its training did not finish"):
         evaluate(EvaluateConfig(stopped.run, stopped.cache))
     train_head(replace(stopped, resume=True))
-    assert folder_bytes(stopped.run) == folder_bytes(training.run)
+    assert run_bytes(stopped.run) == run_bytes(training.run)
 
 
 def test_a_training_that_diverges_says_so(training):
