@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,11 +81,19 @@ class Fit:
 
     def run_epoch(self) -> dict[str, float]:
         """Train for one epoch and check the head."""
-        epoch = self.epoch
+        for _ in self.epoch_steps():
+            pass
+        return self.history[-1]
+
+    def epoch_steps(self) -> Iterator[None]:
+        """`run_epoch`, stopping after each step of the optimiser: so heads that are trained side by side take turns."""
+        epoch, losses = self.epoch, []
         generator = named_generator(self._seed, "epoch", epoch)
         steps = self._order(generator)
         self.head.train()
-        losses = [self._step(samples, epoch + i / len(steps), generator) for i, samples in enumerate(steps)]
+        for i, samples in enumerate(steps):
+            losses.append(self._step(samples, epoch + i / len(steps), generator))
+            yield
         self.head.eval()
         if not all(map(math.isfinite, losses)):
             raise ConfigError(f"the loss is not finite in epoch {epoch + 1}: lower --learning-rate or --weight-decay")
@@ -93,7 +101,6 @@ class Fit:
         row = {"epoch": epoch + 1, "loss": sum(losses) / len(losses), self.learner.check_name: checked_dice}
         self.history.append(row)
         self._keep_if_good(Finalist(epoch + 1, checked_dice, copy.deepcopy(self.head.state_dict())))
-        return row
 
     def finish(self) -> tuple[Finalist, Float[Tensor, "sample class"]]:
         """Choose among the finalists by their Dice on whole validation images, and load the best into `head`.

@@ -7,6 +7,7 @@ all. Each has its own initial weights and its own text dropout, and its gradient
 from __future__ import annotations
 
 import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -29,6 +30,8 @@ from .scoring import counts_by_parent
 PIXELS_PER_CHECK = 512
 MAX_CHECKED_IMAGES = 64
 PIXELS_FOR_STATISTICS = 65_536
+_DRAWING_WEIGHTS = threading.Lock()
+"""Initial weights come from torch's own generator, which all threads share."""
 
 AnyHead = TypeVar("AnyHead", bound=Head)
 
@@ -79,7 +82,7 @@ class Learner(ABC, Generic[AnyHead]):
     def _initial(self, spec: HeadSpec, member: int) -> AnyHead:
         """A head with the initial weights of a member; those of the first are the seed's own, as of a single head."""
         names = ("weights", member) if member else ("weights",)
-        with torch.random.fork_rng(devices=[]):
+        with _DRAWING_WEIGHTS, torch.random.fork_rng(devices=[]):
             torch.manual_seed(named_seed(self._config.seed, *names))
             return self.head_class(spec)
 

@@ -13,6 +13,7 @@ STAGE_TWO = (
 )  # fmt: skip
 STAGE_TWO_PIPELINE = (
     "head_data", "learners", "fit", "splits", "runs", "train", "ablate", "evaluate", "scoring", "intervals", "tally",
+    "ablation", "cells", "commands", "folds", "journal", "paired", "shared_reads", "side_by_side", "subsets",
     "evaluations", "compare", "strata", "suggest", "turning", "views", "side_words", "side_vocabulary", "windows",
 )  # fmt: skip
 
