@@ -14,6 +14,7 @@ import argparse
 import itertools
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from typing import Any
 import torch
 
 Subset = tuple[int, ...]
+Seconds = tuple[float, float]
+"""Wall and processor."""
 
 
 def main() -> None:
@@ -69,7 +72,8 @@ def subsets_of(timesteps: Subset) -> list[Subset]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds of the ablation and of the single trainings."""
-    ablations, singles = [], []
+    ablations: list[Seconds] = []
+    singles: list[Seconds] = []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         train(args, out / "warm", args.timesteps, args.seeds[0], epochs=1)
@@ -84,34 +88,42 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             for turn in turns[:: 1 if place % 2 == 0 else -1]:
                 turn()
     return {
-        "ablation_s": sum(ablations),
-        "singles_s": sum(singles),
+        "ablation_s": sum(wall_s for wall_s, _ in ablations),
+        "singles_s": sum(wall_s for wall_s, _ in singles),
+        "ablation_cpu_s": sum(cpu_s for _, cpu_s in ablations),
+        "singles_cpu_s": sum(cpu_s for _, cpu_s in singles),
         "of_ablation_s": ablations,
         "of_singles_s": singles,
         "load_average": os.getloadavg()[0],
     }
 
 
-def ablate(args: argparse.Namespace, out: Path, seeds: Sequence[int]) -> float:
-    """Seconds of `ablate-timesteps`, which trains the heads of the last seed."""
+def ablate(args: argparse.Namespace, out: Path, seeds: Sequence[int]) -> Seconds:
+    """Of `ablate-timesteps`, which trains the heads of the last seed."""
     subsets = ";".join(map(join, subsets_of(args.timesteps)))
     return timed(
         "ablate-timesteps", args.cache, out, "--subsets", subsets, "--seeds", join(seeds), *epochs_flag(args.epochs)
     )
 
 
-def train(args: argparse.Namespace, run: Path, subset: Subset, seed: int, epochs: int | None) -> float:
-    """Seconds of one `train-head`."""
+def train(args: argparse.Namespace, run: Path, subset: Subset, seed: int, epochs: int | None) -> Seconds:
+    """Of one `train-head`."""
     flags = ("--no-filters", "--timesteps", join(subset), "--seed", seed, *epochs_flag(epochs))
     return timed("train-head", args.cache, run, *flags)
 
 
-def timed(*arguments: object) -> float:
-    """Seconds of one command."""
+def timed(*arguments: object) -> Seconds:
+    """Wall and processor seconds of one command."""
     command = [sys.executable, "-c", "from textdiff.cli import main; main()", *map(str, arguments)]
-    started = time.perf_counter()
+    started, used = time.perf_counter(), cpu_s()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, cpu_s() - used
+
+
+def cpu_s() -> float:
+    """What the commands that have ended used of the processor."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def epochs_flag(epochs: int | None) -> tuple[object, ...]:
@@ -131,7 +143,9 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
     for one in told["repeats"]:
         yield (
             f"ablation {one['ablation_s']:.0f} s, single trainings {one['singles_s']:.0f} s: "
-            f"{one['ablation_s'] / one['singles_s']:.3f} (load average {one['load_average']:.1f})"
+            f"{one['ablation_s'] / one['singles_s']:.3f}; of processor time {one['ablation_cpu_s']:.0f} s and "
+            f"{one['singles_cpu_s']:.0f} s: {one['ablation_cpu_s'] / one['singles_cpu_s']:.3f} "
+            f"(load average {one['load_average']:.1f})"
         )
     yield f"ablation ÷ single trainings: {told['ratio']:.3f}"
 

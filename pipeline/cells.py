@@ -6,7 +6,7 @@ Cells of one seed and fold learn from the same pixels and read together (`Shared
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,7 +21,6 @@ from .fit import Fit
 from .folds import divide
 from .head_config import AblateConfig, TrainConfig
 from .head_data import HeadData, open_head_data
-from .learners import dice_of_samples
 from .scoring import parents
 from .shared_reads import SharedHeadData, SharedReads
 from .side_by_side import take_turns
@@ -73,7 +72,7 @@ class Outcome:
 
 
 Event = Outcome | float | None
-"""Of a training: `None` after each step of the optimiser, the checked Dice after an epoch, the outcome last."""
+"""Of a training: `None` after each step or image scored, the checked Dice after an epoch, the outcome last."""
 
 
 def training_config(config: AblateConfig, variant: Variant, seed: int) -> TrainConfig:
@@ -151,7 +150,7 @@ class Cells:
         with torch.device("meta"):
             return COPIES_OF_A_HEAD * sum(parameter.nbytes for parameter in PixelHead(spec).parameters())
 
-    def _train(self, cell: Cell, data: HeadData) -> Iterator[Event]:
+    def _train(self, cell: Cell, data: HeadData) -> Generator[Event, None, None]:
         settings = training_config(self._config, cell.variant, cell.seed)
         fit = Fit(data, cell.split.train, cell.split.val, settings)
         while fit.epoch < fit.n_epochs:
@@ -159,9 +158,9 @@ class Cells:
                 yield None
             yield fit.history[-1][fit.learner.check_name]
         if self._config.folds is None:
-            _, dice = fit.finish()
+            _, dice = yield from fit.finish_steps()
         else:
-            dice = dice_of_samples(fit.head, data, cell.split.val)
+            dice = yield from fit.score_steps()
         yield Outcome(cell, dict(zip(parents(cell.split.val), dice.mean(-1).tolist(), strict=True)))
 
     def _cell(self, variant: Variant, seed: int, fold: int, split: Split) -> Cell:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,12 @@ from torch import Tensor
 from ..cache.table import SampleRow
 from ..errors import ConfigError
 from ..stages.head import Head
+from ..stages.metrics import dice
 from ..stages.seeds import named_generator
 from .head_config import TrainConfig
 from .head_data import HeadData
-from .learners import LEARNERS, Learner, dice_of_samples
+from .learners import LEARNERS, Learner, score_samples
+from .scoring import counts_by_parent
 
 N_FINALISTS = 2
 
@@ -108,13 +110,30 @@ class Fit:
         Returns:
             The winner, and its Dice for each validation sample and class.
         """
+        steps = self.finish_steps()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    def finish_steps(self) -> Generator[None, None, tuple[Finalist, Float[Tensor, "sample class"]]]:
+        """`finish`, stopping after each image."""
         scored = []
         for finalist in self.finalists:
             self.head.load_state_dict(finalist.weights)
-            scored.append(dice_of_samples(self.head, self._data, self._val))
+            scored.append((yield from self.score_steps()))
         best = max(range(len(scored)), key=lambda place: float(scored[place].mean()))
         self.head.load_state_dict(self.finalists[best].weights)
         return self.finalists[best], scored[best]
+
+    def score_steps(self) -> Generator[None, None, Float[Tensor, "sample class"]]:
+        """Dice of the head as it is on whole validation images, stopping after each of them."""
+        counts = []
+        for sample in self._val:
+            counts.append(score_samples(self.head, self._data, [sample]))
+            yield
+        return dice(counts_by_parent(torch.cat(counts), self._val))
 
     def _order(self, generator: torch.Generator) -> list[list[SampleRow]]:
         """The images of each step: all of them, several times where they are few."""
