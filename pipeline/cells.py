@@ -93,6 +93,8 @@ def training_config(config: AblateConfig, variant: Variant, seed: int) -> TrainC
 class Cells:
     """Makes the cells of an ablation, and trains them.
 
+    `group_of` has the group of each sample that is scored, and `scored_on` says in words which these are.
+
     Args:
         config: settings.
         reader: the open cache.
@@ -106,11 +108,9 @@ class Cells:
     def __init__(self, config: AblateConfig, reader: FeatureReader, everything: Variant, device: str) -> None:
         self._config, self._reader, self._everything, self._device = config, reader, everything, device
         self._splits = {seed: self._divide(training_config(config, everything, seed)) for seed in config.seeds}
-        scored = {row.parent: row.group for splits in self._splits.values() for split in splits for row in split.val}
-        self.scored_on = (
-            f"{len(scored)} images of {self._splits[config.seeds[0]][0].val_is.partition(' with seed ')[0]}"
-        )
-        self.group_of = scored
+        splits = [*itertools.chain.from_iterable(self._splits.values())]
+        self.group_of = {row.parent: row.group for split in splits for row in split.val}
+        self.scored_on = f"{len(self.group_of)} images of {splits[0].val_is.partition(' with seed ')[0]}"
 
     def of(self, variants: Sequence[Variant]) -> list[Cell]:
         """A cell for each variant, seed and fold; those that read together follow one another."""
