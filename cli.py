@@ -82,6 +82,8 @@ def command(
 
 
 def _interrupted(config_class: type[Any]) -> str:
+    if told := getattr(config_class, "interrupted", None):
+        return str(told)
     if any(field.name == "resume" for field in fields(config_class)):
         return "interrupted; finished work is kept: repeat the command with --resume to go on"
     return "interrupted; nothing is half-written: repeat the command"
@@ -235,7 +237,7 @@ def train_head(config: head_configs.TrainConfig, progress: Progress) -> Summary:
 
 @command(head_configs.AblateConfig)
 def ablate_timesteps(config: head_configs.AblateConfig, progress: Progress) -> Summary:
-    """Compare heads on subsets of the cached timesteps: a table (CSV, JSON) and a plot."""
+    """Compare heads on subsets of the cached timesteps or blocks, or on texts: a table (CSV, JSON) and a plot."""
     from .pipeline.ablate import ablate_timesteps
 
     return ablate_timesteps(config, progress)

@@ -39,7 +39,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from few_shot_ladder import Identity, Journal, Protocol, Rung, climb
+from few_shot_ladder import Identity, Protocol, Rung, climb
 from few_shot_methods import Method, Task, methods
 from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
 
@@ -47,6 +47,7 @@ from textdiff.cache.durable import write_durably, write_json
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, TextdiffError
 from textdiff.pipeline.device import resolve_device
+from textdiff.pipeline.journal import Journal
 from textdiff.pipeline.scoring import counts_by_parent, parents
 from textdiff.stages.metrics import dice
 

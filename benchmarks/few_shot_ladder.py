@@ -7,14 +7,12 @@ on, so that a cell is computed again when the cache, the protocol or the method'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from folds import folds
 
-from textdiff.cache.durable import append_line, canonical_json, read_lines, write_durably
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.table import SampleRow
 from textdiff.errors import DataError
@@ -104,26 +102,3 @@ class Identity:
     """Digests of the features, labels, texts and samples."""
     settings: Mapping[str, Any]
     """The method's."""
-
-
-class Journal:
-    """The finished cells, a line of JSON each; lines are only ever added.
-
-    Args:
-        path: of the file; need not exist yet.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        lines = read_lines(path)
-        write_durably(path, [canonical_json(line) + b"\n" for line in lines])  # without a line that a crash cut short
-        self._found = {canonical_json(line["identity"]): line["result"] for line in lines}
-
-    def result(self, identity: Identity) -> dict[str, Any] | None:
-        """What was recorded for a cell; `None`: it is still to be computed."""
-        return self._found.get(canonical_json(asdict(identity)))
-
-    def record(self, identity: Identity, result: dict[str, Any]) -> None:
-        """Keep a cell's result, durably."""
-        append_line(self._path, {"identity": asdict(identity), "result": result})
-        self._found[canonical_json(asdict(identity))] = result

@@ -7,19 +7,19 @@ a fixed number of epochs and scored as it is then: the held-out images choose no
 from __future__ import annotations
 
 import statistics
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.table import SampleRow
 from textdiff.pipeline.fit import Fit
+from textdiff.pipeline.folds import Fold, divide
 from textdiff.pipeline.head_config import TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.learners import score_samples
 from textdiff.pipeline.scoring import scores
+from textdiff.pipeline.splits import as_they_are
 
 MONUSEG_ORGANS = {
     "breast": ("A7-A13E", "A7-A13F", "AR-A1AK", "AR-A1AS", "E2-A1B5", "E2-A14V"),
@@ -39,16 +39,9 @@ def organ(sample_id: str) -> str:
     return next((name for name, patients in MONUSEG_ORGANS.items() if patient in patients), "unknown")
 
 
-def folds(samples: Sequence[SampleRow], n_folds: int, seed: int) -> list[tuple[list[SampleRow], list[SampleRow]]]:
-    """(to train on, held out) for each fold."""
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    organs, groups = [organ(sample.parent) for sample in samples], [sample.group for sample in samples]
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "The least populated class"
-        )  # of some organs there are fewer images than folds
-        places = list(splitter.split(np.zeros(len(samples)), organs, groups))
-    return [([samples[place] for place in train], [samples[place] for place in held]) for train, held in places]
+def folds(samples: Sequence[SampleRow], n_folds: int, seed: int) -> list[Fold]:
+    """(to train on, held out) for each fold, MoNuSeg's organs spread over them."""
+    return divide(samples, n_folds, seed, [organ(sample.parent) for sample in as_they_are(samples)])
 
 
 def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .manifest import Manifest
@@ -10,11 +10,20 @@ from .spec import NOT_IDENTIFYING, TextSpec, digest
 from .table import SampleRow
 
 
-def features_digest(manifest: Manifest, samples: Sequence[SampleRow]) -> str:
-    """Digest of what the features are: everything but where the UNet was found."""
+def features_digest(
+    manifest: Manifest, samples: Sequence[SampleRow], only: Collection[tuple[int, int]] | None = None
+) -> str:
+    """Digest of what the features are: everything but where the UNet was found.
+
+    Args:
+        manifest: of the cache.
+        samples: whose features.
+        only: these (block, timestep) pairs alone; `None`: all that are there for every one of the samples.
+    """
     spec = {name: value for name, value in vars(manifest.features).items() if name not in NOT_IDENTIFYING}
     rows = {sample.row for sample in samples}
-    pairs = sorted(pair for pair, covered in manifest.coverage().items() if rows <= covered)
+    covering = (pair for pair, covered in manifest.coverage().items() if rows <= covered)
+    pairs = sorted(pair for pair in covering if only is None or pair in only)
     projections = sorted([*record.pair, record.digest] for record in manifest.projections if record.pair in pairs)
     return digest([spec, pairs, projections, sorted((sample.id, sample.image_digest) for sample in samples)])
 

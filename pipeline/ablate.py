@@ -1,78 +1,33 @@
-"""Which timesteps carry the segmentation: heads trained on subsets of one cache, nothing of stage one loaded."""
+"""Which timesteps, blocks or texts carry the segmentation: heads on parts of one cache, nothing of stage one loaded."""
 
 from __future__ import annotations
 
-import csv
-import io
-import statistics
+import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from ..cache.durable import write_durably, write_json
+from ..cache.durable import TEMPORARY_SUFFIX, write_durably, write_json
 from ..cache.reader import FeatureReader
+from ..errors import RunError
+from .ablation import AblationRow, AblationSummary, rows_of
+from .cells import Cells, Outcome, training_config
 from .commands import command_line
 from .device import resolve_device
-from .fit import Fit
-from .head_config import AblateConfig, TrainConfig
-from .head_data import open_head_data
+from .head_config import AblateConfig
+from .journal import Journal
 from .plots import plot_ablation
 from .progress import Progress
 from .report_ablate import AblationOutcome, Contender, write_ablation_report
-from .scoring import parents
-from .splits import Split, choose_split
+from .subsets import Subset, Variant, forward, next_round, universe
 
-
-@dataclass(frozen=True)
-class AblationRow:
-    """One subset of timesteps."""
-
-    timesteps: tuple[int, ...]
-    dice: tuple[float, ...]
-    """Mean Dice per sample on the validation images, one for each seed."""
-
-    @property
-    def name(self) -> str:
-        """The subset as the flag writes it."""
-        return ",".join(map(str, self.timesteps))
-
-    @property
-    def mean(self) -> float:
-        """Over the seeds."""
-        return statistics.fmean(self.dice)
-
-    @property
-    def std(self) -> float:
-        """Sample standard deviation over the seeds; 0 for a single one."""
-        return statistics.stdev(self.dice) if len(self.dice) > 1 else 0.0
-
-
-@dataclass(frozen=True)
-class AblationSummary:
-    """The table."""
-
-    out: str
-    scored_on: str
-    seeds: tuple[int, ...]
-    rows: tuple[AblationRow, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `--json` and `ablation.json`."""
-        rows = [{**asdict(row), "mean": row.mean, "std": row.std, "n_seeds": len(row.dice)} for row in self.rows]
-        return {"out": self.out, "scored_on": self.scored_on, "seeds": list(self.seeds), "rows": rows}
-
-    def lines(self) -> list[str]:
-        """The table for a terminal."""
-        width = max(len("timesteps"), *(len(row.name) for row in self.rows))
-        head = f"{'timesteps':<{width}}  Dice (mean ± std over {len(self.seeds)} seeds, {self.scored_on})"
-        return [head, *(f"{row.name:<{width}}  {row.mean:.4f} ± {row.std:.4f}" for row in self.rows)]
+CELLS, TABLE, JSON, PLOT = "cells.jsonl", "ablation.csv", "ablation.json", "ablation.png"
 
 
 def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> AblationSummary:
-    """Train a head for each subset and seed, and write `ablation.csv`, `ablation.json` and `ablation.png`.
+    """Train a head for each variant, seed and fold, and write `ablation.csv`, `ablation.json` and `ablation.png`.
 
-    Only the arrays of the timesteps named are read; heads see no filters of the images, which belong to no timestep.
+    Heads are trained side by side over shared reads; each comes out the same bit for bit as if it were trained alone.
+    Every finished head is a line of `cells.jsonl`, by all that its result depends on, and is not trained again.
 
     Args:
         config: settings.
@@ -80,93 +35,105 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
 
     Raises:
         CacheError: if the cache cannot be read or lacks a timestep or block.
+        ConfigError: if there is too little to compare.
         DataError: if there are too few labelled samples.
+        RunError: if the folder holds something else.
     """
-    progress = progress or Progress()
-    reader = FeatureReader(config.cache)
-    subsets = config.subsets or _default_subsets(reader.timesteps)
-    reader.require(config.blocks or reader.blocks, sorted({timestep for subset in subsets for timestep in subset}))
-    device = resolve_device(config.device)
-    rows, val_is = [], ""
-    with progress.task("ablate", len(subsets) * len(config.seeds), "heads") as task:
-        for subset in subsets:
-            dice = []
-            for seed in config.seeds:
-                score, val_is = _train_one(config, reader, subset, seed, device)
-                dice.append(score)
-                task.advance(1, dice=score)
-            rows.append(AblationRow(tuple(subset), tuple(dice)))
-            # After every subset, so that an interrupt leaves the table of those that are done.
-            summary = AblationSummary(str(config.out), val_is, config.seeds, tuple(rows))
-            _write(config.out, summary)
+    progress, reader = progress or Progress(), FeatureReader(config.cache)
+    everything = universe(config, reader)
+    _refuse_other_folder(config.out)
+    cells = Cells(config, reader, everything, resolve_device(config.device))
+    found: dict[Variant, list[dict[str, float]]] = {}
+    rows: tuple[AblationRow, ...] = ()
+    while variants := next_round(config, everything, {row.variant: row.mean for row in rows}):
+        found |= _train_round(config, cells, variants, progress)
+        rows = rows_of(found, cells.group_of, config.over)
+    summary = _summarise(config, reader, rows, cells)
+    _write(config, summary)
     write_ablation_report(config.out, _outcome(config, summary), reader)
     return summary
 
 
-def _default_subsets(timesteps: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    singles = tuple((timestep,) for timestep in timesteps)
-    return singles if len(singles) == 1 else (*singles, tuple(timesteps))
+def _train_round(
+    config: AblateConfig, cells: Cells, variants: Sequence[Variant], progress: Progress
+) -> dict[Variant, list[dict[str, float]]]:
+    """Variant → for each seed, sample → Dice, the folds put together; what was finished before is not trained again."""
+    of_round = cells.of(variants)
+    journal = Journal(config.out / CELLS)
+    missing = [cell for cell in of_round if journal.result(cell.identity) is None]
+    if len(missing) < len(of_round):
+        progress.say(f"{len(of_round) - len(missing)} of {len(of_round)} heads are already in {config.out / CELLS}")
+    with progress.task("ablate", len(missing) * cells.n_epochs, "epochs") as task:
+        for event in cells.train(missing):
+            if isinstance(event, Outcome):
+                journal.record(event.cell.identity, {"dice": dict(event.dice)})
+            elif event is not None:
+                task.advance(1, val_dice=event)
+    found: dict[Variant, list[dict[str, float]]] = {}
+    for variant, seed in itertools.product(variants, config.seeds):
+        results = [journal.result(cell.identity) for cell in of_round if (cell.variant, cell.seed) == (variant, seed)]
+        found.setdefault(variant, []).append(
+            {name: dice for one in results if one for name, dice in one["dice"].items()}
+        )
+    return found
 
 
-def _train_one(
-    config: AblateConfig, reader: FeatureReader, subset: Sequence[int], seed: int, device: str
-) -> tuple[float, str]:
-    settings = TrainConfig(
-        cache=config.cache,
-        run=config.out,
-        timesteps=tuple(subset),
-        blocks=config.blocks,
-        text=config.text,
-        seed=seed,
-        epochs=config.epochs,
-        device=device,
+def _summarise(
+    config: AblateConfig, reader: FeatureReader, rows: tuple[AblationRow, ...], cells: Cells
+) -> AblationSummary:
+    winner = max(rows, key=lambda row: row.mean)
+    path: list[Subset] = []
+    if config.grid == "forward":
+        means = {row.variant.subset(config.over): row.mean for row in rows}
+        path, _ = forward(rows[-1].variant.subset(config.over), means)
+    filters = "without --no-filters the head also sees filters of the images, which are of no timestep and no block"
+    return AblationSummary(
+        out=str(config.out),
+        over=config.over,
+        scored_on=cells.scored_on,
+        seeds=config.seeds,
+        n_groups=len({*cells.group_of.values()}),
+        rows=rows,
+        path=tuple(",".join(map(str, subset)) for subset in path),
+        command=command_line("train-head", training_config(config, winner.variant, config.seeds[0])),
+        note=filters if reader.manifest.has_filters else "",
     )
-    data = open_head_data(
-        reader,
-        blocks=settings.blocks,
-        timesteps=subset,
-        text=settings.text,
-        seed=seed,
-        device=device,
-        filters=False,  # they are of no timestep, and would make up for what a subset lacks
-    )
-    split: Split = choose_split(reader, settings)
-    fit = Fit(data, split.train, split.val, settings)
-    while fit.epoch < fit.n_epochs:
-        fit.run_epoch()
-    _, dice = fit.finish()
-    return float(dice.mean()), f"{len(parents(split.val))} images of {split.val_is.partition(' with seed ')[0]}"
+
+
+def _refuse_other_folder(out: Path) -> None:
+    """Refuse a folder of something else; what an earlier ablation left, finished or not, is gone on with."""
+    if not out.exists():
+        return
+    names = {path.name for path in out.iterdir() if path.suffix != TEMPORARY_SUFFIX} if out.is_dir() else {""}
+    if names and not names & {CELLS, JSON}:
+        raise RunError(f"{out}: exists and is not an ablation; give a new name")
+
+
+def _write(config: AblateConfig, summary: AblationSummary) -> None:
+    write_durably(config.out / TABLE, [summary.csv().encode()])
+    write_json(config.out / JSON, summary.to_dict())
+    dots = [(row.name, row.mean, row.interval) for row in summary.rows]
+    write_durably(config.out / PLOT, [plot_ablation(dots, summary.over, summary.scored_on)])
 
 
 def _outcome(config: AblateConfig, summary: AblationSummary) -> AblationOutcome:
-    contenders = []
-    for row in summary.rows:
-        training = TrainConfig(
-            config.cache, Path("RUN"), timesteps=row.timesteps, blocks=config.blocks, text=config.text, filters=False,
-            epochs=config.epochs, device=config.device,
-        )  # fmt: skip
-        span = (row.mean - row.std, row.mean + row.std)
-        contenders.append(Contender(row.name, row.mean, span, row.dice, command=command_line("train-head", training)))
+    contenders = [
+        Contender(
+            row.name,
+            row.mean,
+            row.interval,
+            row.dice,
+            None if row.behind is None else row.behind.p_value,
+            summary.command if row is summary.ranked[0] else "",
+        )
+        for row in summary.rows
+    ]
     return AblationOutcome(
         command=command_line("ablate-timesteps", config),
-        over="timesteps",
+        over=summary.over,
         scored_on=summary.scored_on,
-        n_scored=int(summary.scored_on.split()[0]),
-        span_is="mean ± standard deviation over seeds",
+        n_scored=summary.n_groups,
+        span_is="95 % interval over groups",
         contenders=tuple(contenders),
+        verdict=summary.verdict,
     )
-
-
-def _write(out: Path, summary: AblationSummary) -> None:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["timesteps", "dice_mean", "dice_std", "n_seeds", *(f"dice_seed_{seed}" for seed in summary.seeds)])
-    for row in summary.rows:
-        writer.writerow([row.name, row.mean, row.std, len(row.dice), *row.dice])
-    write_durably(out / "ablation.csv", [table.getvalue().encode()])
-    write_json(out / "ablation.json", summary.to_dict())
-    names = [row.name for row in summary.rows]
-    picture = plot_ablation(
-        names, [row.mean for row in summary.rows], [row.std for row in summary.rows], summary.scored_on
-    )
-    write_durably(out / "ablation.png", [picture])

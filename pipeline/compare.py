@@ -15,12 +15,11 @@ from ..errors import CacheNotFoundError, RunError
 from .evaluate import evaluate
 from .evaluations import Evaluation, counted, digest_of_cache, few_groups, kept_path, read_evaluation
 from .head_config import CompareConfig, EvaluateConfig
-from .intervals import Interval, SignFlipTest, mean_intervals, sign_flip_test, sum_by_group
+from .paired import PairedDifference, paired_difference
 from .progress import Progress
 from .runs import RunConfig
 
 N_SHOWN = 3
-LEVEL = 0.05
 
 Verdict = Literal["a", "b", "cannot tell"]
 
@@ -31,25 +30,17 @@ class Comparison:
 
     a: Evaluation
     b: Evaluation
-    difference: float
-    """Mean over samples of Dice of A minus Dice of B."""
-    interval: Interval | None
-    """95 % bootstrap interval over groups; `None` with fewer than two groups."""
-    test: SignFlipTest
+    paired: PairedDifference
+    """Of Dice, A minus B."""
     per_sample: tuple[Mapping[str, Any], ...]
     """`id`, `group`, `a`, `b`, `difference`; where A gains most comes first."""
 
     @property
-    def n_groups(self) -> int:
-        """What was drawn and flipped."""
-        return int(self.a.scores["n_groups"])
-
-    @property
     def verdict(self) -> Verdict:
         """Which run is better, if both the interval and the test leave no doubt."""
-        if self._doubt():
+        if self.paired.doubt:
             return "cannot tell"
-        return "a" if self.difference > 0 else "b"
+        return "a" if self.paired.difference > 0 else "b"
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -59,20 +50,21 @@ class Comparison:
             "split": self.a.split,
             "at": self.a.at,
             "n": self.a.scores["n"],
-            "n_groups": self.n_groups,
+            "n_groups": self.paired.n_groups,
             "dice_a": self.a.scores["dice"],
             "dice_b": self.b.scores["dice"],
-            "difference": self.difference,
-            "interval": self.interval,
-            "test": vars(self.test),
+            "difference": self.paired.difference,
+            "interval": self.paired.interval,
+            "test": vars(self.paired.test),
             "verdict": self.verdict,
             "per_sample": [*self.per_sample],
         }
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        interval = "" if self.interval is None else " [{:+.4f}, {:+.4f}]".format(*self.interval)
-        flips = f"{'all' if self.test.exact else 'random'} {self.test.n_flips:,} flips"
+        interval = "" if self.paired.interval is None else " [{:+.4f}, {:+.4f}]".format(*self.paired.interval)
+        test = self.paired.test
+        flips = f"{'all' if test.exact else 'random'} {test.n_flips:,} flips"
         gains = [_signed(one) for one in self.per_sample if one["difference"] > 0][:N_SHOWN]
         losses = [_signed(one) for one in self.per_sample[::-1] if one["difference"] < 0][:N_SHOWN]
         return [
@@ -81,29 +73,19 @@ class Comparison:
             f"B  Dice {self.b.scores['dice']:.4f}  {self.b.run} (text: {self.b.text})",
             *self.a.seen(),
             *self.b.seen(),
-            f"A − B  {self.difference:+.4f}{interval}  [95 % bootstrap interval over groups]",
-            f"sign-flip test over groups: p = {self.test.p_value:.2g} ({flips})",
-            *([warning] if (warning := few_groups(self.n_groups)) else []),
+            f"A − B  {self.paired.difference:+.4f}{interval}  [95 % bootstrap interval over groups]",
+            f"sign-flip test over groups: p = {test.p_value:.2g} ({flips})",
+            *([warning] if (warning := few_groups(self.paired.n_groups)) else []),
             self._conclusion(),
             f"A gains most on {', '.join(gains) or 'no sample'}",
             f"A loses most on {', '.join(losses) or 'no sample'}",
         ]
 
     def _conclusion(self) -> str:
-        if doubt := self._doubt():
-            return f"cannot tell which is better: {doubt}"
+        if self.paired.doubt:
+            return f"cannot tell which is better: {self.paired.doubt}"
         better = self.verdict.upper()
         return f"{better} is better on these samples (one comparison; of many, some come out like this by chance)"
-
-    def _doubt(self) -> str:
-        """Why the difference may be nothing, "" where it is not."""
-        if self.interval is None:
-            return "one group alone shows nothing of how groups vary"
-        if self.interval[0] <= 0 <= self.interval[1]:
-            return "the interval includes 0"
-        if self.test.least_p_value > LEVEL:
-            return f"with {self.n_groups} groups the test cannot give less than p = {self.test.least_p_value:.2g}"
-        return f"p is above {LEVEL}" if self.test.p_value > LEVEL else ""
 
 
 def compare(config: CompareConfig, progress: Progress | None = None) -> Comparison:
@@ -129,10 +111,8 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         for one in a.scores["per_sample"]
     ]  # fmt: skip
     differences, groups = np.array([pair["difference"] for pair in pairs]), [pair["group"] for pair in pairs]
-    (interval,) = mean_intervals(differences[:, None], groups)
-    test = sign_flip_test(sum_by_group(differences, groups))
     ranked = tuple(sorted(pairs, key=lambda pair: -pair["difference"]))
-    return Comparison(a, b, float(differences.mean()), interval, test, ranked)
+    return Comparison(a, b, paired_difference(differences, groups), ranked)
 
 
 def _evaluation(run: Path, config: CompareConfig, progress: Progress) -> Evaluation:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..cache.table import SampleRow
 from ..errors import ConfigError
-from ..stages.context_head import CELL
+from ..stages.context_head import CELL, used
 from ..stages.crops import cut, draw_crop
 from ..stages.place import Window
 from .head_data import HeadData
@@ -26,7 +26,7 @@ class CropBatch:
     """A crop of each image."""
 
     features: dict[int, Float[Tensor, "image y x channel"]]
-    """Block → activations in float32 at the block's own resolution."""
+    """Block → what the context head reads of it, in float32, at the block's own resolution."""
     labels: UInt8[Tensor, "image y x"]
     windows: list[Window]
     """What each crop shows of the image that its text describes."""
@@ -47,7 +47,7 @@ def draw_crops(data: HeadData, samples: Sequence[SampleRow], generator: torch.Ge
         truth = data.labels(sample)
         crop = draw_crop(truth.cpu(), side, stride, data.ignore, generator)
         for block, map_ in cut(data.maps(sample), crop, data.size).items():
-            features[block].append(map_)
+            features[block].append(used(block, map_))
         labels.append(crop.of(truth, data.size))
         windows.append(crop.window(data.size, data.window(sample)))
     return CropBatch(

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..cache.durable import write_durably, write_json
 from ..errors import DataError, TextdiffError
-from .ablate import AblationSummary, ablate_timesteps
+from .ablate import ablate_timesteps
+from .ablation import AblationSummary
 from .cache_info import cache_info
 from .config import PRESETS, DemoConfig, ExtractConfig, PretrainConfig
 from .evaluate import evaluate
@@ -122,7 +123,7 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
             train_head(training, clock.progress)
     with clock.step("ablate", "5/6 compare timesteps, from the same cache (short trainings)"):
         ablation = ablate_timesteps(
-            AblateConfig(out / "cache", out / "ablation", SUBSETS, seeds=(0, 1), epochs=6), clock.progress
+            AblateConfig(out / "cache", out / "ablation", subsets=SUBSETS, seeds=(0, 1), epochs=6), clock.progress
         )
     with clock.step("predict", "6/6 segment test images, with their own report and with the other kind's"):
         evaluations = _score(out)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,12 @@ from torch import Tensor
 from ..cache.table import SampleRow
 from ..errors import ConfigError
 from ..stages.head import Head
+from ..stages.metrics import dice
 from ..stages.seeds import named_generator
 from .head_config import TrainConfig
 from .head_data import HeadData
-from .learners import LEARNERS, Learner, Look, dice_of_samples
+from .learners import LEARNERS, Learner, Look, score_samples
+from .scoring import counts_by_parent
 
 N_FINALISTS = 2
 
@@ -81,11 +83,19 @@ class Fit:
 
     def run_epoch(self) -> dict[str, float]:
         """Train for one epoch and check the head."""
-        epoch = self.epoch
+        for _ in self.epoch_steps():
+            pass
+        return self.history[-1]
+
+    def epoch_steps(self) -> Iterator[None]:
+        """`run_epoch`, stopping after each step of the optimiser: so heads that are trained side by side take turns."""
+        epoch, losses = self.epoch, []
         generator = named_generator(self._seed, "epoch", epoch)
         steps = self._order(generator)
         self.head.train()
-        losses = [self._step(samples, epoch + i / len(steps), generator) for i, samples in enumerate(steps)]
+        for i, samples in enumerate(steps):
+            losses.append(self._step(samples, epoch + i / len(steps), generator))
+            yield
         self.head.eval()
         if not all(map(math.isfinite, losses)):
             raise ConfigError(f"the loss is not finite in epoch {epoch + 1}: lower --learning-rate or --weight-decay")
@@ -93,7 +103,6 @@ class Fit:
         row = {"epoch": epoch + 1, "loss": sum(losses) / len(losses), self.learner.check_name: checked_dice}
         self.history.append(row)
         self._keep_if_good(Finalist(epoch + 1, checked_dice, copy.deepcopy(self.head.state_dict())))
-        return row
 
     def finish(self, looks: Mapping[int, Look] | None = None) -> tuple[Finalist, Float[Tensor, "sample class"]]:
         """Choose among the finalists by their Dice on whole validation images, and load the best into `head`.
@@ -104,13 +113,32 @@ class Fit:
         Returns:
             The winner, and its Dice for each validation sample and class.
         """
+        steps = self.finish_steps(looks)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    def finish_steps(
+        self, looks: Mapping[int, Look] | None = None
+    ) -> Generator[None, None, tuple[Finalist, Float[Tensor, "sample class"]]]:
+        """`finish`, stopping after each image."""
         scored = []
         for finalist in self.finalists:
             self.head.load_state_dict(finalist.weights)
-            scored.append(dice_of_samples(self.head, self._data, self._val, (looks or {}).get(finalist.epoch)))
+            scored.append((yield from self.score_steps((looks or {}).get(finalist.epoch))))
         best = max(range(len(scored)), key=lambda place: float(scored[place].mean()))
         self.head.load_state_dict(self.finalists[best].weights)
         return self.finalists[best], scored[best]
+
+    def score_steps(self, look: Look | None = None) -> Generator[None, None, Float[Tensor, "sample class"]]:
+        """Dice of the head as it is on whole validation images, stopping after each of them."""
+        counts = []
+        for sample in self._val:
+            counts.append(score_samples(self.head, self._data, [sample], look))
+            yield
+        return dice(counts_by_parent(torch.cat(counts), self._val))
 
     def _order(self, generator: torch.Generator) -> list[list[SampleRow]]:
         """The images of each step: all of them, several times where they are few."""

@@ -84,6 +84,10 @@ class HeadData:
             maps[FILTERS] = [torch.from_numpy(self.reader.filters(sample.row)).to(self.device)]
         return maps
 
+    def gather(self, sample: SampleRow, pixels: Int[Tensor, "pixel"]) -> dict[int, Float[Tensor, "pixel channel"]]:
+        """The sample's activations and filters at pixels of its label map, as `stages.pixels.gather` gives them."""
+        return gather(self.maps(sample), pixels, self.size)
+
     def labels(self, sample: SampleRow) -> UInt8[Tensor, "y x"]:
         """The sample's class indices."""
         return torch.from_numpy(self.reader.labels(sample.row)).to(self.device)
@@ -118,7 +122,7 @@ def sample_batch(data: HeadData, samples: Sequence[SampleRow], n_pixels: int, ge
     for sample in samples:
         truth = data.labels(sample)
         drawn = sample_pixels(truth.cpu(), n_pixels, data.ignore, generator).to(data.device)
-        for block, gathered in gather(data.maps(sample), drawn, data.size).items():
+        for block, gathered in data.gather(sample, drawn).items():
             features[block].append(gathered)
         pixels.append(drawn)
         labels.append(truth.reshape(-1)[drawn])
@@ -132,7 +136,7 @@ def sample_everywhere(
     """Each block's activations at pixels of each sample, labelled or not: where labels are few, these are not few."""
     nothing_ignored = torch.zeros(data.size, dtype=torch.uint8)
     drawn = [sample_pixels(nothing_ignored, n_pixels, data.ignore, generator).to(data.device) for _ in samples]
-    gathered = [gather(data.maps(sample), pixels, data.size) for sample, pixels in zip(samples, drawn, strict=True)]
+    gathered = [data.gather(sample, pixels) for sample, pixels in zip(samples, drawn, strict=True)]
     return {block: torch.cat([one[block] for one in gathered]) for block in data.inputs}
 
 

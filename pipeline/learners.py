@@ -7,6 +7,7 @@ all. Each has its own initial weights and its own text dropout, and its gradient
 from __future__ import annotations
 
 import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,12 +17,14 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ..cache.table import SampleRow
-from ..stages.context_head import ContextHead
+from ..stages.context_head import ContextHead, Units
 from ..stages.ensemble import together
 from ..stages.head import GuidedHead, Head, HeadSpec, PixelHead
+from ..stages.jitter import jitter_colours, jitter_unit
 from ..stages.metrics import confusion, dice
 from ..stages.objective import segmentation_loss
 from ..stages.paper_head import PaperHead, stack_maps
+from ..stages.pixels import FILTERS
 from ..stages.seeds import named_generator, named_seed
 from .crop_batches import draw_crops, require_cells
 from .head_config import HeadKind, TrainConfig
@@ -31,6 +34,8 @@ from .scoring import counts_by_parent
 PIXELS_PER_CHECK = 512
 MAX_CHECKED_IMAGES = 64
 PIXELS_FOR_STATISTICS = 65_536
+_DRAWING_WEIGHTS = threading.Lock()
+"""Initial weights come from torch's own generator, which all threads share."""
 
 AnyHead = TypeVar("AnyHead", bound=Head)
 AnyGuidedHead = TypeVar("AnyGuidedHead", bound=GuidedHead)
@@ -82,7 +87,7 @@ class Learner(ABC, Generic[AnyHead]):
     def _initial(self, spec: HeadSpec, member: int) -> AnyHead:
         """A head with the initial weights of a member; those of the first are the seed's own, as of a single head."""
         names = ("weights", member) if member else ("weights",)
-        with torch.random.fork_rng(devices=[]):
+        with _DRAWING_WEIGHTS, torch.random.fork_rng(devices=[]):
             torch.manual_seed(named_seed(self._config.seed, *names))
             return self.head_class(spec)
 
@@ -161,7 +166,7 @@ class PixelLearner(GuidedLearner[PixelHead]):
 
 
 class ContextLearner(GuidedLearner[ContextHead]):
-    """Learns from crops, turned at random, and is checked on a crop of each image."""
+    """Learns from crops, turned and in other colours, and is checked on a crop of each image."""
 
     head_class = ContextHead
     check_name = "val_dice_crops"
@@ -174,10 +179,11 @@ class ContextLearner(GuidedLearner[ContextHead]):
     def losses(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[Float[Tensor, ""]]:
         """Over a crop of each image with a labelled pixel in it, the same for all members."""
         batch = draw_crops(self._data, samples, generator)
+        features, units = self._jittered(batch.features, len(samples), generator)
         for member in self._members:
             turn = int(torch.randint(8, (), generator=generator))
             texts = self._texts(samples, generator)
-            logits = member(batch.features, batch.size, *texts, windows=batch.windows, turn=turn)
+            logits = member(features, batch.size, *texts, windows=batch.windows, turn=turn, units=units)
             yield self._weighted_loss(samples, logits.movedim(1, -1).flatten(1, 2), batch.labels.flatten(1))
 
     @torch.no_grad()
@@ -192,6 +198,17 @@ class ContextLearner(GuidedLearner[ContextHead]):
             predicted = torch.stack(each).mean(0).argmax(1)
             counts += confusion(predicted.cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
         return float(dice(counts).mean())
+
+    def _jittered(
+        self, features: Mapping[int, Tensor], n_images: int, generator: torch.Generator
+    ) -> tuple[dict[int, Tensor], Units]:
+        """The features with other colours, and other units for the blocks."""
+        changed, units = dict(features), dict(self._members[0].units)
+        if FILTERS in changed:
+            changed[FILTERS] = jitter_colours(changed[FILTERS], generator)
+        for block in self._data.blocks:
+            units[block] = jitter_unit(*units[block], n_images, generator)
+        return changed, units
 
 
 class PaperLearner(Learner[PaperHead]):
@@ -251,8 +268,6 @@ def score_samples(
     return torch.stack(counts)
 
 
-def dice_of_samples(
-    head: Head, data: HeadData, samples: Sequence[SampleRow], look: Look | None = None
-) -> Float[Tensor, "sample class"]:
-    """Dice of whole images, tiles of one image together; `look` sees the rows pass."""
-    return dice(counts_by_parent(score_samples(head, data, samples, look), samples))
+def dice_of_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> Float[Tensor, "sample class"]:
+    """Dice of whole images, tiles of one image together."""
+    return dice(counts_by_parent(score_samples(head, data, samples), samples))

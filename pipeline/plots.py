@@ -18,24 +18,74 @@ CLASS_COLOURS = (
 """Of several classes: told apart by most people who see few colours (Okabe & Ito 2008)."""
 
 
-def plot_ablation(names: Sequence[str], means: Sequence[float], stds: Sequence[float], scored_on: str) -> bytes:
-    """A dot with its spread for each subset of timesteps, best on top.
+Dot = tuple[str, float, tuple[float, float] | None]
+"""A name, a figure and its interval, `None` where it has none."""
+
+
+def plot_ablation(dots: Sequence[Dot], over: str, scored_on: str) -> bytes:
+    """Dice with its 95 % interval: along an axis for single timesteps or blocks, and in rows, best on top.
+
+    At least 3 single ones make a curve; one more, all together, is a line across it, and more are rows beside it.
 
     Args:
-        names: of the subsets.
-        means: Dice in [0, 1].
-        stds: standard deviation over seeds.
+        dots: of each set of timesteps or blocks (numbers with commas between), or of each text.
+        over: `timesteps`, `blocks` or `text`.
         scored_on: which images the Dice is of, in words.
     """
-    figure, axes = _figure(7.0, 1.4 + 0.38 * len(names))
-    order = np.argsort(means)
-    places = np.arange(len(names))
-    axes.errorbar(np.array(means)[order], places, xerr=np.array(stds)[order], fmt="o", color=ACCENT, capsize=3)
-    axes.set_yticks(places, [f"t = {names[i].replace(',', ', ')}" for i in order])
-    axes.set_xlabel(f"Dice, mean and standard deviation over seeds ({scored_on})")
-    axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.grid(axis="x", color="#e4e7ec")
+    from matplotlib.figure import Figure
+
+    singles = [dot for dot in dots if dot[0].isdecimal()]
+    curve = len(singles) >= 3
+    rows = [] if curve and len(dots) - len(singles) <= 1 else dots
+    height = 0.8 + 0.34 * len(rows)
+    figure = Figure(figsize=(7.0, 3.6 * curve + height * bool(rows)), dpi=130, layout="constrained")
+    panels = iter(
+        figure.subplots(curve + bool(rows), squeeze=False, height_ratios=[3.6] * curve + [height] * bool(rows)).flat
+    )
+    if curve:
+        _curve(next(panels), singles, [] if rows else [dot for dot in dots if dot not in singles], over)
+    if rows:
+        _rows_of_dots(next(panels), rows, over)
+    figure.suptitle(f"{scored_on}; 95 % intervals over groups", fontsize=9, color=MUTED)
     return to_png(figure)
+
+
+def _curve(axes: Any, singles: Sequence[Dot], across: Sequence[Dot], over: str) -> None:  # noqa: ANN401
+    singles = sorted(singles, key=lambda dot: int(dot[0]))
+    places = [int(name) for name, _, _ in singles]
+    axes.errorbar(places, [mean for _, mean, _ in singles], yerr=_reach(singles), fmt="o-", color=ACCENT, capsize=3)
+    for name, mean, interval in across:
+        axes.axhline(mean, color=INK, linestyle="--", linewidth=1, label=f"{name.replace(',', ', ')} together")
+        if interval is not None:
+            axes.axhspan(*interval, color=MUTED, alpha=0.15, linewidth=0)
+        axes.legend(frameon=False, fontsize=8)
+    axes.set_xticks(places)
+    axes.set_xlabel({"timesteps": "timestep t", "blocks": "decoder block"}[over] + ", alone")
+    axes.set_ylabel("Dice")
+    _tidy(axes, "y")
+
+
+def _rows_of_dots(axes: Any, dots: Sequence[Dot], over: str) -> None:  # noqa: ANN401
+    dots = sorted(dots, key=lambda dot: dot[1])
+    places = np.arange(len(dots))
+    axes.errorbar([mean for _, mean, _ in dots], places, xerr=_reach(dots), fmt="o", color=ACCENT, capsize=3)
+    before = {"timesteps": "t = ", "blocks": "block ", "text": ""}[over]
+    axes.set_yticks(places, [before + name.replace(",", ", ") for name, _, _ in dots])
+    axes.set_xlabel("Dice")
+    axes.set_ylim(-0.6, len(dots) - 0.4)
+    _tidy(axes, "x")
+
+
+def _reach(dots: Sequence[Dot]) -> Any:  # noqa: ANN401
+    """How far the intervals reach below and above the figures."""
+    ends = [(mean, mean) if interval is None else interval for _, mean, interval in dots]
+    return np.array([[mean - low, high - mean] for (_, mean, _), (low, high) in zip(dots, ends, strict=True)]).T.clip(0)
+
+
+def _tidy(axes: Any, lines_along: str) -> None:  # noqa: ANN401
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=lines_along, color="#e4e7ec")
+    axes.set_axisbelow(True)
 
 
 def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -121,15 +171,6 @@ def _pattern(painted: np.ndarray, where: np.ndarray, colour: tuple[int, int, int
 def _eroded(mask: np.ndarray) -> np.ndarray:
     padded = np.pad(mask, 1)
     return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def to_png(figure: Any) -> bytes:  # noqa: ANN401

@@ -10,6 +10,7 @@ import pytest
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError
+from textdiff.pipeline.journal import Journal
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -75,8 +76,8 @@ def test_more_folds_than_groups_are_refused(ladder, tiny_cache):
 def test_a_cell_is_found_again_unless_anything_it_depends_on_changed(ladder, tmp_path):
     identity = ladder.Identity("unet", 4, 0, 1, 5, "cv", {"features": "a"}, {"steps": 300, "channels": (64, 32)})
     path = tmp_path / "out" / "cells.jsonl"
-    ladder.Journal(path).record(identity, {"dice": {"x": 0.5}})
-    again = ladder.Journal(path)
+    Journal(path).record(identity, {"dice": {"x": 0.5}})
+    again = Journal(path)
     assert again.result(identity) == {"dice": {"x": 0.5}}
     for change in ({"fold": 2}, {"cache": {"features": "b"}}, {"settings": {"steps": 301, "channels": (64, 32)}}):
         assert again.result(replace(identity, **change)) is None
@@ -85,14 +86,14 @@ def test_a_cell_is_found_again_unless_anything_it_depends_on_changed(ladder, tmp
 def test_a_line_that_a_crash_cut_short_is_computed_again(ladder, tmp_path):
     first, second = (ladder.Identity("head", n, 0, 0, 5, "cv", {}, {}) for n in (1, 2))
     path = tmp_path / "cells.jsonl"
-    journal = ladder.Journal(path)
+    journal = Journal(path)
     journal.record(first, {"dice": 1})
     journal.record(second, {"dice": 2})
     path.write_bytes(path.read_bytes()[:-5])
-    journal = ladder.Journal(path)
+    journal = Journal(path)
     assert (journal.result(first), journal.result(second)) == ({"dice": 1}, None)
     journal.record(second, {"dice": 3})
-    assert ladder.Journal(path).result(second) == {"dice": 3}
+    assert Journal(path).result(second) == {"dice": 3}
 
 
 def cells(shown, method, n, *by_seed):

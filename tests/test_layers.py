@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN_MODELS = {"diffusers", "open_clip", "transformers"}
 STAGE_TWO = (
-    "seeds", "attention", "head", "context_head", "crops", "paper_head", "pixels", "place", "objective", "metrics",
-    "calibration", "surfaces", "instances", "ensemble", "uncertainty", "selection", "occlusion", "words",
+    "seeds", "attention", "head", "context_head", "crops", "jitter", "paper_head", "pixels", "place", "objective",
+    "metrics", "calibration", "surfaces", "instances", "ensemble", "uncertainty", "selection", "occlusion", "words",
 )  # fmt: skip
 STAGE_TWO_PIPELINE = (
     "head_data", "crop_batches", "learners", "fit", "splits", "runs", "train", "ablate", "evaluate", "scoring",
@@ -17,6 +17,7 @@ STAGE_TWO_PIPELINE = (
     "side_vocabulary", "windows",
     "thumbnails", "training_log", "commands", "report_page", "report_charts", "report_cases", "report_parts",
     "report_train", "report_evaluate", "report_ablate",
+    "ablation", "cells", "folds", "journal", "paired", "shared_reads", "side_by_side", "subsets",
 )  # fmt: skip
 
 

@@ -53,9 +53,9 @@ def test_a_clear_difference_is_told_with_its_interval_and_test(handed_on):
     of_a = keep(handed_on.run_a, [80, 82, 78, 85, 81, 79, 90, 60])
     of_b = keep(handed_on.run_b, [70, 71, 70, 74, 70, 70, 78, 57])
     found = compare(handed_on)
-    assert found.difference == pytest.approx(of_a["dice"] - of_b["dice"])
-    assert 0 < found.interval[0] < found.difference < found.interval[1]
-    assert found.test.p_value == 2 / 256
+    assert found.paired.difference == pytest.approx(of_a["dice"] - of_b["dice"])
+    assert 0 < found.paired.interval[0] < found.paired.difference < found.paired.interval[1]
+    assert found.paired.test.p_value == 2 / 256
     assert found.verdict == "a"
     assert "A is better on these samples" in told(found)
     assert "8 samples in 8 groups of val" in told(found)
@@ -66,7 +66,7 @@ def test_a_clear_difference_is_told_with_its_interval_and_test(handed_on):
     )
     assert "A loses most on no sample" in told(found)
     turned = compare(replace(handed_on, run_a=handed_on.run_b, run_b=handed_on.run_a))
-    assert (turned.verdict, turned.difference) == ("b", pytest.approx(-found.difference))
+    assert (turned.verdict, turned.paired.difference) == ("b", pytest.approx(-found.paired.difference))
     assert json.loads(json.dumps(found.to_dict()))["test"]["exact"] is True
 
 
@@ -74,7 +74,7 @@ def test_where_the_interval_includes_0_it_cannot_tell(handed_on):
     keep(handed_on.run_a, [80, 60, 78, 55, 81, 59])
     keep(handed_on.run_b, [70, 71, 70, 74, 70, 70])
     found = compare(handed_on)
-    assert found.interval[0] < 0 < found.interval[1]
+    assert found.paired.interval[0] < 0 < found.paired.interval[1]
     assert found.verdict == "cannot tell"
     assert "cannot tell which is better: the interval includes 0" in told(found)
     assert "A gains most on s04 +0.0715" in told(found)
@@ -85,7 +85,7 @@ def test_five_groups_are_too_few_for_the_test_however_clear_the_difference(hande
     keep(handed_on.run_a, [80, 81, 82, 83, 84])
     keep(handed_on.run_b, [70, 71, 72, 73, 74])
     found = compare(handed_on)
-    assert found.interval[0] > 0
+    assert found.paired.interval[0] > 0
     assert found.verdict == "cannot tell"
     assert "with 5 groups the test cannot give less than p = 0.062" in told(found)
 
@@ -94,7 +94,7 @@ def test_groups_are_counted_and_not_samples(handed_on):
     keep(handed_on.run_a, [80, 81, 82, 83, 84, 85, 86, 87], per_group=4)
     keep(handed_on.run_b, [70, 71, 72, 73, 74, 75, 76, 77], per_group=4)
     found = compare(handed_on)
-    assert (found.n_groups, found.test.n_flips) == (2, 4)
+    assert (found.paired.n_groups, found.paired.test.n_flips) == (2, 4)
     assert found.verdict == "cannot tell"
     assert "only 2 groups: intervals of fewer than 5 mean little" in told(found)
 
@@ -144,7 +144,7 @@ def test_what_is_not_kept_is_evaluated_on_the_cache_that_the_run_was_trained_on(
 
     config = CompareConfig(run, run, device="cpu")
     found = compare(config, Listening())
-    assert (found.difference, found.interval, found.test.p_value) == (0, (0, 0), 1)
+    assert (found.paired.difference, found.paired.interval, found.paired.test.p_value) == (0, (0, 0), 1)
     assert found.verdict == "cannot tell"
     assert said[0] == f"{run}: evaluating on val"
     assert len(said) == 2  # the second time it is kept

@@ -14,11 +14,10 @@ import torch
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError, DataError, RunError
-from textdiff.pipeline.ablate import ablate_timesteps
 from textdiff.pipeline.evaluate import evaluate
 from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.head_config import AblateConfig, EvaluateConfig, TrainConfig
+from textdiff.pipeline.head_config import EvaluateConfig, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.learners import schedule
 from textdiff.pipeline.runs import RunConfig, load_head
@@ -247,26 +246,6 @@ def test_settings_that_contradict_themselves_are_all_named_at_once(tiny_cache, t
     assert "--epochs got 0; expected at least 1" in message
     assert "--width got 30; expected a positive multiple of --n-heads 8" in message
     assert "--text-dropout got 1.5; expected a number from 0.0 to 1.0" in message
-
-
-def test_ablation_writes_its_table_and_reads_only_the_timesteps_named(tiny_cache, tmp_path):
-    for shard in (tiny_cache / "features" / "1" / "150").rglob("c/*/*/*/*"):
-        shard.unlink()
-    config = AblateConfig(tiny_cache, tmp_path / "out", subsets=((50,),), seeds=(0, 1), epochs=2, device="cpu")
-    summary = ablate_timesteps(config)
-    assert [row.timesteps for row in summary.rows] == [(50,)]
-    table = (tmp_path / "out" / "ablation.csv").read_text().splitlines()
-    assert table[0] == "timesteps,dice_mean,dice_std,n_seeds,dice_seed_0,dice_seed_1"
-    scores = [float(number) for number in table[1].split(",")[4:]]
-    assert float(table[1].split(",")[1]) == pytest.approx(np.mean(scores))
-    assert float(table[1].split(",")[2]) == pytest.approx(np.std(scores, ddof=1))
-    assert json.loads((tmp_path / "out" / "ablation.json").read_bytes())["rows"][0]["dice"] == pytest.approx(scores)
-    assert (tmp_path / "out" / "ablation.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_ablation_compares_each_timestep_and_all_by_default(tiny_cache, tmp_path):
-    summary = ablate_timesteps(AblateConfig(tiny_cache, tmp_path / "out", seeds=(0,), epochs=1, device="cpu"))
-    assert [row.timesteps for row in summary.rows] == [(50,), (150,), (50, 150)]
 
 
 @pytest.mark.slow

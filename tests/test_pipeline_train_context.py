@@ -21,7 +21,7 @@ from textdiff.pipeline.learners import ContextLearner
 from textdiff.pipeline.runs import RunConfig, load_head
 from textdiff.pipeline.segmenter import Segmenter
 from textdiff.pipeline.train import train_head
-from textdiff.stages.pixels import FILTERS
+from textdiff.stages.pixels import COLOURS, FILTERS
 from textdiff.stages.seeds import named_generator
 
 
@@ -45,7 +45,7 @@ def test_the_context_head_learns_a_bright_square_and_is_evaluated(training):
 
 @pytest.mark.parametrize("ensemble", [1, 2])
 def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
-    training, ensemble, tmp_path, folder_bytes, monkeypatch
+    training, ensemble, tmp_path, run_bytes, monkeypatch
 ):
     training = replace(training, ensemble=ensemble, epochs=2)
     train_head(training)
@@ -60,7 +60,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     train_head(replace(stopped, resume=True))
-    assert folder_bytes(stopped.run) == folder_bytes(training.run)
+    assert run_bytes(stopped.run) == run_bytes(training.run)
 
 
 def test_a_new_image_gets_what_the_cache_gives(training):
@@ -82,7 +82,19 @@ def test_a_batch_holds_the_same_crop_of_every_block_and_of_the_labels(training):
     for place, sample in enumerate(reader.split("train")[:2]):
         assert torch.equal(batch.labels[place], data.labels(sample))
         for block, of in data.maps(sample).items():
-            assert torch.equal(batch.features[block][place], torch.cat([torch.as_tensor(map_) for map_ in of], -1))
+            whole = torch.cat([torch.as_tensor(map_) for map_ in of], -1).float()
+            read = whole[..., COLOURS] if block == FILTERS else whole
+            assert torch.equal(batch.features[block][place], read)
+
+
+def test_colours_are_the_images_own(training):
+    data, reader = open_all(training.cache)
+    sample = reader.split("train")[0]
+    image = torch.tensor(reader.image(sample.row)).double()
+    colours = data.maps(sample)[FILTERS][0][..., COLOURS].double()
+    for channel in range(3):
+        both = torch.stack([image[..., channel].flatten(), colours[..., channel].flatten()])
+        assert torch.corrcoef(both)[0, 1] > 0.95
 
 
 def test_the_filters_are_seen_and_can_be_left_out(training):

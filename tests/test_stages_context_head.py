@@ -112,3 +112,16 @@ def test_attention_of_the_pixels_of_a_cell_is_one_and_adds_up_to_one(head, maps,
     torch.testing.assert_close(found.sum(1), torch.ones(4, *SIZE))
     assert torch.equal(found[..., ::2, ::2], found[..., 1::2, 1::2])
     assert found.std() > 0.01
+
+
+@torch.no_grad()
+def test_each_image_can_be_standardised_by_units_of_its_own(head, maps, text):
+    mean, scale = torch.randn(2, 6), torch.rand(2, 6) + 0.5
+    given = batched({block: torch.cat(of, -1) for block, of in maps.items()})
+    two = {block: map_.expand(2, -1, -1, -1) for block, map_ in given.items()}
+    texts = text[0].expand(2, -1, -1), text[1].expand(2, -1)
+    found = head(two, SIZE, *texts, units=head.units | {2: (mean, scale)})
+    for place in range(2):
+        head.get_buffer("mean_2").copy_(mean[place])
+        head.get_buffer("scale_2").copy_(scale[place])
+        torch.testing.assert_close(found[place], head.segment(maps, SIZE, *text), atol=1e-4, rtol=1e-4)
