@@ -147,7 +147,7 @@ def _extraction(data: Path, cache: Path, out: Path) -> ExtractConfig:
 
 def _score(out: Path) -> dict[str, Evaluation]:
     judged = {
-        "true": EvaluateConfig(out / "run", out / "cache"),
+        "true": EvaluateConfig(out / "run", out / "cache", words=True),
         "none": EvaluateConfig(out / "run-without-text", out / "cache"),
         "other": EvaluateConfig(out / "run", out / "counterfactual-cache"),
     }

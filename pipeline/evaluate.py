@@ -28,6 +28,7 @@ from .images import resize_labels
 from .progress import Progress
 from .regions import open_mask
 from .report_evaluate import EvaluationOutcome, write_evaluation_report
+from .report_page import WordMap
 from .runs import RunConfig, load_head, projection_differences
 from .splits import as_they_are, group_views, has_labels
 from .tally import LabelledBand, Tally, summarise, tally
@@ -63,11 +64,41 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     data = open_as_trained(run, reader, text, device)
     wholes = _labelled(reader, config.split)
     firsts = [rows[0] for rows in wholes]
-    gallery = Gallery(data)
-    tallies = _count(config, load_head(config.run, run, device), data, wholes, gallery=gallery, progress=progress)
+    if config.words:
+        _refuse_words(run, reader, text)
+    gallery, head = Gallery(data), load_head(config.run, run, device)
+    tallies = _count(config, head, data, wholes, gallery=gallery, progress=progress)
     found = _describe(config, text, run, reader, firsts=firsts, found=summarise(tallies, firsts))
-    _keep(EvaluationOutcome(config, found, run, reader, gallery), progress)
+    words = _words(head, data, run, firsts, found.worst) if config.words else ()
+    _keep(EvaluationOutcome(config, found, run, reader, gallery, words), progress)
     return found
+
+
+def _refuse_words(run: RunConfig, reader: FeatureReader, text: TextMode) -> None:
+    """Before anything is computed.
+
+    Raises:
+        ConfigError: if there are no texts, or no whole images, to look at words on.
+    """
+    if text != "true" or run.texts is None:
+        raise ConfigError("--words shows what the words of each sample's own text did, and the head is not shown them")
+    if reader.manifest.features.tile is not None:
+        raise ConfigError("--words needs whole images, and the cache has tiles; use `textdiff explain RUN IMAGE`")
+
+
+def _words(
+    head: Head, data: HeadData, run: RunConfig, firsts: Sequence[SampleRow], sample_id: str
+) -> tuple[WordMap, ...]:
+    """Maps of what the words of a sample's text did; none where it has no text."""
+    from ..stages.text import load_text_encoder
+    from .explanation import explain_sample
+    from .report_words import word_maps
+
+    row = next(row for row in firsts if row.parent == sample_id)
+    if row.text is None or run.texts is None:
+        return ()
+    encoder = load_text_encoder(run.texts.encoder, data.device)
+    return word_maps(explain_sample(head, data, row, encoder, data.reader.table.texts[row.text]))
 
 
 def _count(

@@ -53,7 +53,7 @@ class Evaluation:
         """For the terminal."""
         found = self.scores
         views = f", mean over {self.tta} views" if self.tta > 1 else ""
-        worst = min(found["per_sample"], key=lambda sample: sample["dice"])
+        worst = next(one for one in found["per_sample"] if one["id"] == self.worst)
         return [
             f"{counted(found)} of {self.split}, at {self.at} size, text: {self.text}{views}",
             *self.seen(),
@@ -74,6 +74,11 @@ class Evaluation:
             if (n := self.n_seen[name])
         ]  # fmt: skip
         return [f"of these samples {' and '.join(told)} by {self.run}"] if told else []
+
+    @property
+    def worst(self) -> str:
+        """The id of the sample with the lowest Dice."""
+        return str(min(self.scores["per_sample"], key=lambda one: one["dice"])["id"])
 
     @property
     def path(self) -> Path:

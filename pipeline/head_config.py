@@ -252,6 +252,9 @@ class EvaluateConfig:
     tta: int = 1
     """Average over this many of the cached flips and rotations of each sample: 1, 2, 4 or 8. Other splits than `train`
     have them where the cache was made with `--views-of all`."""
+    words: bool = False
+    """Show in the report what each word of a text did to the mask, for the sample with the lowest Dice. Loads the run's
+    text encoder; `textdiff explain` does the same for any image."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 

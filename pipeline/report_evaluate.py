@@ -35,7 +35,7 @@ class EvaluationOutcome:
     gallery: Gallery
     """Has thumbnails of the samples."""
     words: tuple[WordMap, ...] = ()
-    """Maps of what words did, of one sample."""
+    """Maps of what the words did to the sample with the lowest Dice; empty: not asked for."""
 
 
 def write_evaluation_report(outcome: EvaluationOutcome) -> None:
@@ -54,7 +54,7 @@ def _page(outcome: EvaluationOutcome) -> Page:
         warnings=tuple(filter(None, _warnings(found))),
         sections=(
             cases_section(per_sample, outcome.gallery, found.classes, run.train["ensemble"]),
-            words_section(outcome.words, "What every word of a text did to the mask, for one sample."),
+            words_section(outcome.words, _told_of_words(found)),
             _charts(found.scores),
             _samples(found),
             _classes(found),
@@ -64,6 +64,13 @@ def _page(outcome: EvaluationOutcome) -> Page:
                 ("The training that made the run:", train_command(config.run, run.train)),
             ),
         ),
+    )
+
+
+def _told_of_words(found: Evaluation) -> str:
+    return (
+        f"What each word did to the mask of {found.worst}, the sample with the lowest Dice: the log odds of the "
+        "foreground less those when the word is left out. Red speaks for it, blue against it."
     )
 
 

@@ -110,9 +110,14 @@ def _panels(found: Explanation, truth: Bool[np.ndarray, "y x"] | None) -> list[t
     return panels
 
 
+def scale_of_effects(found: Explanation) -> float:
+    """The effect in nats, for or against, that the strongest colours stand for, the same for all words."""
+    return float(np.percentile(np.abs(found.effects), ROBUST)) or 1.0
+
+
 def _scales(found: Explanation) -> dict[str, tuple[float, float]]:
     """What the ends of the colour bars mean, the same for all words."""
-    effect = float(np.percentile(np.abs(found.effects), ROBUST)) or 1.0
+    effect = scale_of_effects(found)
     attention = float(np.percentile(found.attention.mean(0), ROBUST)) or 1.0
     return {"effect": (-effect, effect), "attention": (0.0, 100 * attention)}
 

@@ -1,6 +1,5 @@
 """The reports of real commands on small data: complete, valid, and about what was asked."""
 
-import html
 import html as html_text
 import re
 from dataclasses import replace
@@ -9,6 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from textdiff.cache.reader import FeatureReader
+from textdiff.errors import ConfigError
 from textdiff.pipeline.ablate import ablate_timesteps
 from textdiff.pipeline.demo import _case
 from textdiff.pipeline.evaluate import evaluate
@@ -70,6 +71,19 @@ def test_an_evaluation_has_a_page_beside_its_json(run, check_page):
     for column in ("HD95 (pixels)", "AJI", "PQ", "precision"):
         assert f'<th scope="col">{column}<' in page
     assert "--split train --surface --instances --device cpu" in page
+
+
+def test_what_words_did_to_the_worst_mask_is_shown_on_request(run, check_page):
+    found = evaluate(EvaluateConfig(run.run, run.cache, split="train", words=True, device="cpu"))
+    page = read(found.report, check_page)
+    assert "Words" in headings(page)
+    assert f"What each word did to the mask of {found.worst}, the sample with the lowest Dice" in page
+    reader = FeatureReader(run.cache)
+    row = next(row for row in reader.samples if row.id == found.worst)
+    for word in re.findall(r"[\w-]+", reader.table.texts[row.text]):
+        assert f"<b>{word}" in page
+    with pytest.raises(ConfigError, match="--words shows what the words of each sample's own text did"):
+        evaluate(EvaluateConfig(run.run, run.cache, split="train", words=True, text="none", device="cpu"))
 
 
 def test_an_ensemble_of_a_tiled_cache_with_classes_is_shown_whole(extraction, tmp_path, check_page):
@@ -139,7 +153,7 @@ def test_an_ablation_ranks_its_subsets_and_gives_their_commands(tiny_cache, tmp_
     assert summary.command.startswith(f"textdiff train-head {tiny_cache} {config.out / 'run'} --timesteps {best.name} ")
     assert summary.command in page
     assert "--subsets '50;50,150' --seeds 0,1 --epochs 1" in page
-    assert html.escape(summary.verdict) in page
+    assert summary.verdict in page
 
 
 def test_the_demos_index_leads_to_the_reports_that_are_there(run, check_page):
