@@ -2,9 +2,10 @@
 
 Single pixels cannot tell the rim of one nucleus from the gap between two; shapes can. The label map is divided into
 cells of 2×2 pixels, and each cell is projected, placed and guided by the text as a pixel of the pixel head is. Then
-residual blocks mix neighbours: 3×3 convolutions whose taps lie ever further apart and closer again (Yu 2016, arXiv
-1511.07122). The classifier gives the logits of the four pixels of a cell (sub-pixel convolution, Shi 2016, arXiv
-1609.05158), so that the detail of maps as fine as the label map, of which a cell reads all four pixels, is not lost.
+layers mix neighbours: 3×3 convolutions whose taps lie ever further apart and closer again (Yu 2016, arXiv 1511.07122).
+They have no shortcuts: what a cell says by itself, which is easily learnt by heart, has no way around them. The
+classifier gives the logits of the four pixels of a cell (sub-pixel convolution, Shi 2016, arXiv 1609.05158), so that
+the detail of maps as fine as the label map, of which a cell reads all four pixels, is not lost.
 
 Of the image's filters the head reads the colours alone: convolutions make their own filters of them, and colours can be
 changed in training as another stain would change them. So can a block's activations, by the units that they are in.
@@ -27,7 +28,7 @@ from .place import WHOLE, Window
 CELL = 2
 """Pixels of a cell along each axis."""
 DILATIONS = (1, 2, 4, 2, 1)
-"""Cells from one tap of a block's convolution to the next: together they reach 10 cells, 20 pixels."""
+"""Cells from one tap of a layer's convolution to the next: together they reach 10 cells, 20 pixels."""
 
 Units = Mapping[int, tuple[Float[Tensor, "#image channel"], Float[Tensor, "#image channel"]]]
 """Block → mean and 1/deviation of its channels, by which they are standardised; of each image, or one for all."""
@@ -39,7 +40,7 @@ class ContextHead(GuidedHead):
     def __init__(self, spec: HeadSpec) -> None:
         n_used = {block: len(COLOURS) if block == FILTERS else n for block, n in spec.channels.items()}
         super().__init__(spec, {block: n * CELL**2 if block in spec.fine else n for block, n in n_used.items()})
-        self.mix = nn.Sequential(*(MixNeighbours(spec.width, dilation) for dilation in DILATIONS))
+        self.mix = nn.Sequential(*(layer for dilation in DILATIONS for layer in _mixing(spec.width, dilation)))
         self.classifier = nn.Sequential(
             nn.BatchNorm2d(spec.width),
             nn.ReLU(),
@@ -160,23 +161,7 @@ def _cells_of(grid: tuple[int, int], device: torch.device) -> Int[Tensor, "1 cel
     return torch.arange(grid[0] * grid[1], device=device)[None]
 
 
-class MixNeighbours(nn.Module):
-    """A residual block: what the cells around a cell add to it.
-
-    Args:
-        width: channels.
-        dilation: cells from one tap of the convolution to the next.
-    """
-
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-        )
-
-    def forward(self, cells: Float[Tensor, "image width y x"]) -> Float[Tensor, "image width y x"]:
-        """The cells, and what their neighbours add to them."""
-        mixed: Tensor = cells + self.layers(cells)
-        return mixed
+def _mixing(width: int, dilation: int) -> list[nn.Module]:
+    """A layer in which each cell becomes what it and the cells around it say."""
+    convolution = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
+    return [convolution, nn.BatchNorm2d(width), nn.ReLU()]

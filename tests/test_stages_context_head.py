@@ -16,8 +16,11 @@ SPEC = HeadSpec(channels={2: 6, 5: 4}, n_classes=3, text_dim=8, width=16, n_head
 def head():
     torch.manual_seed(0)
     head = ContextHead(SPEC).eval()
-    for parameter in head.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+    for name, parameter in head.named_parameters():
+        if not name.startswith("mix"):
+            torch.nn.init.normal_(parameter, std=0.2)
+        elif parameter.ndim == 4:  # such that five layers and their ReLUs keep the size of what goes through
+            torch.nn.init.normal_(parameter, std=0.12)
     return head
 
 
@@ -63,6 +66,10 @@ def test_the_four_pixels_of_a_cell_keep_their_places(text):
     for parameter in head.parameters():
         parameter.zero_()
     head.get_parameter("projections.5.weight").copy_(torch.eye(4))
+    for place, layer in enumerate(head.mix):
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.weight[..., 1, 1] = torch.eye(4)
+            head.mix[place + 1].weight.fill_(1.0)
     head.get_parameter("classifier.0.weight").fill_(1.0)
     head.get_parameter("classifier.2.weight")[4:, :, 0, 0] = torch.eye(4)  # of the second class
     map_ = torch.rand(6, 10, 1)
@@ -89,9 +96,9 @@ def test_turning_changes_which_neighbour_is_where_and_nothing_else(head, maps, t
     given = batched({block: torch.cat(of, -1) for block, of in maps.items()}), SIZE, text[0][None], text[1][None]
     found = [head(*given, turn=turn) for turn in range(8)]
     assert all((found[turn] - found[0]).abs().max() > 0.01 for turn in range(1, 8))
-    for block in head.mix:  # a kernel that is the same in all directions does not see how the picture is turned
-        kernel = block.layers[0].weight
-        kernel.copy_(kernel.mean((-2, -1), keepdim=True).expand_as(kernel))
+    for layer in head.mix:  # a kernel that is the same in all directions does not see how the picture is turned
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.weight.copy_(layer.weight.mean((-2, -1), keepdim=True).expand_as(layer.weight))
     same = [head(*given, turn=turn) for turn in range(8)]
     for one in same[1:]:
         torch.testing.assert_close(one, same[0], atol=1e-4, rtol=1e-4)
