@@ -90,15 +90,10 @@ def _words(
     head: Head, data: HeadData, run: RunConfig, firsts: Sequence[SampleRow], sample_id: str
 ) -> tuple[WordMap, ...]:
     """Maps of what the words of a sample's text did; none where it has no text."""
-    from ..stages.text import load_text_encoder
-    from .explanation import explain_sample
-    from .report_words import word_maps
+    from .report_words import words_of_sample
 
     row = next(row for row in firsts if row.parent == sample_id)
-    if row.text is None or run.texts is None:
-        return ()
-    encoder = load_text_encoder(run.texts.encoder, data.device)
-    return word_maps(explain_sample(head, data, row, encoder, data.reader.table.texts[row.text]))
+    return () if run.texts is None else words_of_sample(head, data, row, run.texts.encoder)
 
 
 def _count(

@@ -5,9 +5,28 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from .explanation import Explanation, WordEffect
+from ..cache.table import SampleRow
+from ..stages.head import Head
+from ..stages.text import load_text_encoder
+from .explanation import Explanation, WordEffect, explain_sample
+from .head_data import HeadData
 from .report_page import WordMap, picture
 from .word_plots import EFFECT_COLOURS, scale_of_effects
+
+
+def words_of_sample(head: Head, data: HeadData, row: SampleRow, encoder: str) -> tuple[WordMap, ...]:
+    """Explain the segmentation of a whole cached image under its own text; nothing where it has none.
+
+    Args:
+        head: in evaluation mode.
+        data: the cache as the head sees it.
+        row: of the image.
+        encoder: the source of the text encoder that the cache was made with.
+    """
+    if row.text is None:
+        return ()
+    loaded = load_text_encoder(encoder, data.device)
+    return word_maps(explain_sample(head, data, row, loaded, data.reader.table.texts[row.text]))
 
 
 def word_maps(found: Explanation) -> tuple[WordMap, ...]:

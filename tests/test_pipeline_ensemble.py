@@ -126,7 +126,7 @@ def test_an_ensemble_is_evaluated_by_its_mean_and_compared_with_a_single_head(tr
     text = "\n".join(found.lines())
     assert "\n  by entropy " in text
     assert "\n  by the heads' disagreement " in text
-    difference = compare(CompareConfig(training.run, single.run, split="test", device="cpu")).difference
+    difference = compare(CompareConfig(training.run, single.run, split="test", device="cpu")).paired.difference
     alone = evaluate(EvaluateConfig(single.run, training.cache, device="cpu")).scores
     assert [*alone["selective"]] == ["entropy"]
     assert difference == pytest.approx(found.scores["dice"] - alone["dice"])

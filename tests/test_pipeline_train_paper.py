@@ -50,9 +50,7 @@ def test_a_run_says_which_head_it_has_and_with_which_settings(training):
     assert int(head.get_buffer("decoder.1.num_batches_tracked")) == 4  # one step for each training image
 
 
-def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
-    training, tmp_path, folder_bytes, monkeypatch
-):
+def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(training, tmp_path, run_bytes, monkeypatch):
     """The running statistics of the batch norms included."""
     train_head(training)
     stopped, losses = replace(training, run=tmp_path / "stopped"), PaperLearner.losses
@@ -67,7 +65,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
         train_head(stopped)
     assert len((stopped.run / "metrics.jsonl").read_text().splitlines()) == 1
     train_head(replace(stopped, resume=True))
-    assert folder_bytes(stopped.run) == folder_bytes(training.run)
+    assert run_bytes(stopped.run) == run_bytes(training.run)
 
 
 def test_a_head_without_text_gives_the_same_whatever_the_texts(training, extraction):
