@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format docs bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
@@ -20,6 +20,9 @@ check: $(INSTALLED) .build/textdiff
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/make_cli.py
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/extract.py efficiency
