@@ -333,6 +333,7 @@ STEP_WORDS = {
     "zarr.json": "every zarr.json",
     "samples.json": "samples.json",
     "manifest.json true": "with complete true",
+    "manifest.copy.json": "manifest.copy.json",
 }
 
 
