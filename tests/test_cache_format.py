@@ -11,7 +11,7 @@ import zarr
 
 from textdiff.cache import layout
 from textdiff.cache.light import TextArrays
-from textdiff.cache.manifest import LightShard, Manifest, ProjectionRecord, RowKey, Unit, read_manifest
+from textdiff.cache.manifest import LightShard, Manifest, ProjectionRecord, RowKey, Unit, read_manifest, write_manifest
 from textdiff.cache.maps import StoredMaps
 from textdiff.cache.plan import plan_work
 from textdiff.cache.reader import FeatureReader
@@ -300,9 +300,15 @@ def test_the_documents_python_gives_the_manifests_digests(cache):
 
 
 def test_the_documents_python_refuses_a_cache_that_is_not_whole(tiny_cache):
-    path = tiny_cache / "manifest.json"
-    path.write_bytes(path.read_bytes().replace(b'"complete": true', b'"complete": false'))
+    write_manifest(tiny_cache, replace(read_manifest(tiny_cache), complete=False))
     with pytest.raises(SystemExit, match="not a whole cache"):
+        run_examples(tiny_cache)
+
+
+def test_the_documents_python_finds_a_changed_manifest(tiny_cache):
+    path = tiny_cache / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"seed": 40', b'"seed": 41'))
+    with pytest.raises(SystemExit, match=r"manifest\.json is damaged"):
         run_examples(tiny_cache)
 
 

@@ -48,7 +48,7 @@ def test_a_sound_cache_has_no_problems(tiny_cache):
         ("features/3/50/c/1/0/0/0", 0, "the bytes of row 0 are not those written", ("train2",)),
         ("features/1/150/c/1/0/0/0", -20, "cut short or damaged: the index", ("train2", "train3")),
         ("labels/c/3/0/0", 3, "the bytes of row 0 are not those written", ("test0",)),
-        ("texts/tokens/c/0/0/0", 0, "the bytes of row 0 are not those written", ("test0", "train0")),
+        ("texts/tokens/c/0/0/0", 0, "the bytes of row 0 are not those written", ("train2", "val1")),
         (MANIFEST, 700, "", ()),
         (COPY, 700, "differs from manifest.json", ()),
         ("samples.json", 90, "changed since it was written", ()),
