@@ -34,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-cache_app = typer.Typer(help="Look at a feature cache.", no_args_is_help=True)
+cache_app = typer.Typer(help="Look at a feature cache, check it.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 
@@ -306,3 +306,11 @@ def cache_info(config: configs.CacheInfoConfig, progress: Progress) -> Summary:
 
     del progress
     return cache_info(config.cache)
+
+
+@command(configs.CacheVerifyConfig, app=cache_app, name="verify")
+def cache_verify(config: configs.CacheVerifyConfig, progress: Progress) -> Summary:
+    """Compare every byte of a cache with what was written, name the samples concerned; exit code 1 if one differs."""
+    from .pipeline.integrity import verify_cache
+
+    return verify_cache(config.cache, progress)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .durable import write_durably, write_json
+from .durable import canonical_json, write_durably
 
+METADATA = "zarr.json"
 TEXTS_PER_SHARD = 256
 FILTERS_ARRAY = "filters"
 N_FILTERS = 60
@@ -83,13 +85,18 @@ def texts_layouts(n_tokens: int, dim: int) -> tuple[ArrayLayout, ArrayLayout]:
     return tokens, ArrayLayout("texts/mask", ("text", "token"), (n_tokens,), np.dtype("bool"), TEXTS_PER_SHARD)
 
 
-def write_group_metadata(root: Path, name: str = "") -> None:
-    """Make `name` a Zarr v3 group."""
-    write_json(root / name / "zarr.json", {"attributes": {}, "node_type": "group", "zarr_format": 3})
+def write_group_metadata(root: Path, name: str = "") -> str:
+    """Make `name` a Zarr v3 group; returns the SHA-256 of its metadata."""
+    content = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3}, indent=1)
+    return _write_metadata(root / name, content)
 
 
-def write_array_metadata(root: Path, layout: ArrayLayout, n_rows: int) -> None:
-    """Write the Zarr v3 metadata of an array of `n_rows` rows, as zarr-python makes it; touches no data."""
+def write_array_metadata(root: Path, layout: ArrayLayout, n_rows: int) -> str:
+    """Write the Zarr v3 metadata of an array of `n_rows` rows, as zarr-python makes it; touches no data.
+
+    Returns:
+        SHA-256 of the file.
+    """
     import zarr
     from zarr.codecs import Crc32cCodec
     from zarr.core.buffer import default_buffer_prototype
@@ -109,4 +116,9 @@ def write_array_metadata(root: Path, layout: ArrayLayout, n_rows: int) -> None:
     metadata = sync(store.get("zarr.json", default_buffer_prototype()))
     if metadata is None:
         raise AssertionError("zarr.create_array wrote no metadata")
-    write_durably(root / layout.name / "zarr.json", [metadata.to_bytes()])
+    return _write_metadata(root / layout.name, metadata.to_bytes())
+
+
+def _write_metadata(folder: Path, content: bytes) -> str:
+    write_durably(folder / METADATA, [content])
+    return hashlib.sha256(content).hexdigest()

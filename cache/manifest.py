@@ -14,14 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CacheCorruptError, CacheError
-from .durable import append_line, canonical_json, read_lines, write_durably, write_json
+from .durable import append_line, canonical_json, read_lines, write_durably
 from .layout import FILTERS_ARRAY
+from .seal import CHECKSUM, seal_holds, sealed_json
 from .shards import ShardRecord
 from .spec import FORMAT, FeatureSpec, TextSpec
 
 MANIFEST = "manifest.json"
+COPY = "manifest.copy.json"
+"""The same bytes again: a damaged manifest is restored from it."""
 JOURNAL = Path("journal") / "units.jsonl"
 PLAN = Path("journal") / "plan.json"
+
+
+_FIRST_SEALED = 4
+"""The first format whose manifests have a checksum of themselves."""
+_ADVICE: dict[str | Path, str] = {
+    MANIFEST: f"repeat the `textdiff extract-features` command with --resume, which restores it from {COPY}",
+    COPY: "repeat the `textdiff extract-features` command with --resume, which writes it again",
+    PLAN: f"remove {PLAN.parent} to go on from what was published before",
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,8 @@ class Manifest:
     """Shards of images, filters, labels and texts."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of `features`, `texts`, `labels` and the file of `samples`."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Each `zarr.json` → SHA-256 of the file; none in what formats before 4 wrote."""
     projections: tuple[ProjectionRecord, ...] = ()
     """By block and timestep; a pair without one has the UNet's own channels."""
     complete: bool = False
@@ -142,11 +156,11 @@ class Manifest:
 
 
 def write_manifest(root: Path, manifest: Manifest, name: str | Path = MANIFEST) -> None:
-    """Write the manifest durably; equal manifests give equal bytes."""
+    """Write the manifest durably, with a checksum of itself; equal manifests give equal bytes."""
     units = sorted(manifest.units, key=lambda unit: (unit.rows, unit.timesteps, unit.blocks))
     values = {**vars(manifest), "format": FORMAT, "units": units}
     values["block_shapes"] = {str(block): shape for block, shape in manifest.block_shapes.items()}
-    write_json(root / name, values)
+    write_durably(root / name, [sealed_json(values)])
 
 
 def read_manifest(root: Path, name: str | Path = MANIFEST) -> Manifest | None:
@@ -154,20 +168,49 @@ def read_manifest(root: Path, name: str | Path = MANIFEST) -> Manifest | None:
 
     Raises:
         CacheError: if a newer version of textdiff wrote it.
-        CacheCorruptError: if it is not a manifest.
+        CacheCorruptError: if it is not a manifest, was changed, or is gone while its copy is there.
     """
     path = root / name
     if not path.exists():
+        if name == MANIFEST and (root / COPY).exists():
+            raise CacheCorruptError(f"{path}: gone; {_ADVICE[name]}")
         return None
     try:
-        values = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        values = json.loads(content)
         if values["format"] > FORMAT:
             raise CacheError(f"{path}: format {values['format']}; this textdiff reads up to {FORMAT}: upgrade textdiff")
+        if (values["format"] >= _FIRST_SEALED or CHECKSUM in values) and not seal_holds(content, values):
+            raise CacheCorruptError(f"{path}: changed since it was written: its checksum differs; {_ADVICE[name]}")
         return _manifest(values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CacheError):
             raise
-        raise CacheCorruptError(f"{path}: not a manifest of a feature cache ({error})") from error
+        raise CacheCorruptError(f"{path}: not a manifest of a feature cache ({error}); {_ADVICE[name]}") from error
+
+
+def recover_manifest(root: Path) -> Manifest | None:
+    """The manifest, or its copy where the manifest is damaged or gone; `None` where there is neither.
+
+    Raises:
+        CacheError: if a newer version of textdiff wrote them.
+        CacheCorruptError: if neither can be read.
+    """
+    try:
+        return read_manifest(root)
+    except CacheError as error:
+        try:
+            copy = read_manifest(root, COPY)
+        except CacheError:
+            copy = None
+        if copy is not None:
+            return copy
+        if not isinstance(error, CacheCorruptError):
+            raise
+        raise CacheCorruptError(
+            f"{root}: {MANIFEST} is damaged or gone, and so is {COPY}; nothing else says what the cache holds: restore "
+            "one of the two from a backup, or extract into a new cache"
+        ) from error
 
 
 def begin_journal(root: Path, plan: Manifest) -> None:
@@ -214,6 +257,7 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
         classes=values["classes"],
         light_shards=tuple(LightShard.from_dict(light) for light in values["light_shards"]),
         digests=values["digests"],
+        metadata=values.get("metadata", {}),
         complete=values["complete"],
         projections=tuple(ProjectionRecord.from_dict(record) for record in values.get("projections", ())),
     )

@@ -7,7 +7,7 @@ written again, and the batch that made it is never made in another composition.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import CacheError, CacheIncompleteError, CacheMismatchError
 from .layout import filters_layout
-from .manifest import PLAN, Manifest, RowKey, read_journal, read_manifest
+from .manifest import PLAN, Manifest, ProjectionRecord, RowKey, Unit, read_journal, read_manifest, recover_manifest
 from .maps import QUANTISED
 from .spec import NOT_IDENTIFYING, FeatureSpec
 
@@ -45,6 +45,8 @@ class WorkPlan:
     """Rows whose filters have to be written; none where filters were not asked for."""
     size_bytes: int
     """What the pending units and the filters will add to the disk."""
+    lost: tuple[ProjectionRecord, ...] = ()
+    """Projections whose files are damaged: fitted again, they must come out the same."""
 
 
 def read_state(root: Path, *, resume: bool) -> Manifest | None:
@@ -54,7 +56,7 @@ def read_state(root: Path, *, resume: bool) -> Manifest | None:
         CacheError: if the folder holds something else.
         CacheIncompleteError: if an extraction did not finish and `resume` is false.
     """
-    published, plan = read_manifest(root), read_manifest(root, PLAN)
+    published, plan = recover_manifest(root) if resume else read_manifest(root), read_manifest(root, PLAN)
     if published is None and plan is None:
         if root.exists() and (
             not root.is_dir() or any(path.name not in (".lock", PLAN.parts[0]) for path in root.iterdir())
@@ -85,6 +87,7 @@ def plan_work(
     timesteps: Sequence[int],
     *,
     filters: bool = False,
+    damaged: Collection[str] = (),
 ) -> WorkPlan:
     """Compare a request with what is there.
 
@@ -95,6 +98,8 @@ def plan_work(
         block_shapes: block asked for → (y, x, channel) as the UNet gives them.
         timesteps: asked for.
         filters: whether filters of the images are asked for.
+        damaged: paths of shards that are to be written again; units of theirs whose images are all in the data are
+            done again as they were, the rows of other such units as if they were new.
 
     Raises:
         CacheMismatchError: if the features that are there are not those that this request needs.
@@ -102,11 +107,14 @@ def plan_work(
     manifest = state or Manifest(spec, (), {})
     _refuse_other_features(manifest, spec)
     rows, sample_rows = _assign_rows(manifest, keys)
+    manifest, redo, lost = _without(manifest, set(damaged), set(sample_rows))
     stored = {block: (y, x, min(channel, spec.pca or channel)) for block, (y, x, channel) in block_shapes.items()}
     shapes = {**manifest.block_shapes, **stored}
     features = replace(manifest.features, **{name: getattr(spec, name) for name in NOT_IDENTIFYING})  # the newest
     manifest = replace(manifest, features=features, rows=rows, block_shapes=shapes)
-    pending = _pending_units(manifest, sample_rows, sorted(block_shapes), timesteps)
+    again = tuple(PendingUnit(unit.rows, unit.timesteps, unit.blocks) for unit in redo)
+    promised = replace(manifest, units=(*manifest.units, *redo))
+    pending = again + _pending_units(promised, sample_rows, sorted(block_shapes), timesteps)
     unfiltered = _unfiltered(manifest, sample_rows) if filters else ()
     units_bytes = sum(_size_bytes(unit, manifest) for unit in pending)
     projected = [block for block in sorted(block_shapes) if stored[block] != block_shapes[block]]
@@ -114,10 +122,32 @@ def plan_work(
         manifest,
         sample_rows,
         pending,
-        unfitted=_unfitted(manifest, pending, projected),
+        unfitted=tuple(sorted({*_unfitted(manifest, pending, projected), *(record.pair for record in lost)})),
         unfiltered=unfiltered,
-        size_bytes=units_bytes + _new_pictures_bytes(pending, manifest) + len(unfiltered) * _filters_bytes(manifest),
+        size_bytes=units_bytes + _new_pictures_bytes(pending, promised) + len(unfiltered) * _filters_bytes(manifest),
+        lost=lost,
     )
+
+
+def _without(
+    manifest: Manifest, damaged: Collection[str], rows: Collection[int]
+) -> tuple[Manifest, tuple[Unit, ...], tuple[ProjectionRecord, ...]]:
+    """The manifest without what is damaged, the units to be done again, and the projections that are lost."""
+    if not damaged:
+        return manifest, (), ()
+    sound: list[Unit] = []
+    broken: list[Unit] = []
+    for unit in manifest.units:
+        (broken if any(shard.path in damaged for shard in unit.shards) else sound).append(unit)
+    lost = tuple(record for record in manifest.projections if record.shard.path in damaged)
+    left = replace(
+        manifest,
+        units=tuple(sound),
+        projections=tuple(record for record in manifest.projections if record not in lost),
+        light_shards=tuple(light for light in manifest.light_shards if light.shard.path not in damaged),
+        digests={},  # so that texts are encoded again where theirs are damaged
+    )
+    return left, tuple(unit for unit in broken if set(unit.rows) <= set(rows)), lost
 
 
 def _refuse_other_features(manifest: Manifest, spec: FeatureSpec) -> None:

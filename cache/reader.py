@@ -48,13 +48,13 @@ class FeatureReader:
     Raises:
         CacheNotFoundError: if there is no cache.
         CacheIncompleteError: if its extraction did not finish.
-        CacheCorruptError: if its tables cannot be read.
+        CacheCorruptError: if its tables cannot be read, or are not those that were written.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self.manifest: Manifest = self._whole_manifest()
-        self.table: SampleTable = read_table(self.root)
+        self.table: SampleTable = read_table(self.root, self.manifest.digests["samples"])
         rows = {sample.row for sample in self.table.samples}
         self.pairs = frozenset(pair for pair, covered in self.manifest.coverage().items() if rows <= covered)
         # Each open shard holds a file descriptor; a shard that is dropped stays mapped while rows of it are in use.

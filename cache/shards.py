@@ -27,6 +27,11 @@ ABSENT = np.uint64(2**64 - 1)
 CRC_BYTES = 4
 PIECE_BYTES = 1 << 18
 """Read and checked at once: small enough that the checksum finds the piece in the processor's cache (measured)."""
+REPAIR = (
+    "`textdiff cache verify` lists all that is damaged; the `extract-features` command that made the cache repairs it "
+    "with --resume"
+)
+"""What to do about bytes that are not those that were written."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,57 @@ def write_shard(root: Path, path: str, rows: Mapping[int, npt.NDArray[Any]], row
 
     size_bytes = write_durably(root / path, pieces())
     return ShardRecord(path, size_bytes, f"{told:08x}")
+
+
+@dataclass(frozen=True)
+class ShardDamage:
+    """What is wrong with a shard."""
+
+    problem: str
+    positions: tuple[int, ...] | None
+    """The rows whose numbers are lost, as positions in the shard; `None`: all that it holds."""
+
+
+def check_shard(root: Path, record: ShardRecord, rows_per_shard: int) -> ShardDamage | None:
+    """Compare every byte of a shard with what was written; `None`: all of them are right.
+
+    Args:
+        root: the cache's folder.
+        record: what the manifest says of the shard.
+        rows_per_shard: how many rows the shard has room for.
+    """
+    path = root / record.path
+    try:
+        with _opened(path) as file:
+            size_bytes = os.fstat(file).st_size
+            if size_bytes != record.size_bytes:
+                return ShardDamage(f"has {size_bytes} bytes where {record.size_bytes} were written", None)
+            return _check_rows(path, file, _read_index(path, file, rows_per_shard), record)
+    except CacheCorruptError as error:
+        return ShardDamage(str(error).removeprefix(f"{path}: ").removesuffix(f"; {REPAIR}"), None)
+    except OSError as error:
+        return ShardDamage(f"cannot be read ({error.strerror})", None)
+
+
+def _check_rows(path: Path, file: int, index: npt.NDArray[np.uint64], record: ShardRecord) -> ShardDamage | None:
+    told, damaged, piece, stored = 0, [], np.empty(PIECE_BYTES, np.uint8), np.empty(CRC_BYTES, np.uint8)
+    for position in np.flatnonzero(index[:, 0] != ABSENT).tolist():
+        offset, size = (int(number) for number in index[position])
+        end, checksum = offset + size - CRC_BYTES, 0
+        for start in range(offset, end, PIECE_BYTES):
+            part = piece[: min(PIECE_BYTES, end - start)]
+            _read_into(path, file, part, start)
+            checksum = google_crc32c.extend(checksum, part)
+        _read_into(path, file, stored, end)
+        told = google_crc32c.extend(told, stored)
+        if not np.array_equal(_as_bytes(checksum), stored):
+            damaged.append(position)
+    if damaged:
+        rows = ", ".join(map(str, damaged))
+        return ShardDamage(f"the bytes of row{'s' * (len(damaged) > 1)} {rows} are not those written", tuple(damaged))
+    if f"{google_crc32c.extend(told, _bytes_of(index)):08x}" != record.crc32c:
+        return ShardDamage("whole in itself, but not what the manifest recorded", None)
+    return None
 
 
 class ShardFile:
@@ -152,7 +208,7 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise CacheCorruptError(f"{path}: absent; extract into a new cache, or restore the file") from error
+        raise CacheCorruptError(f"{path}: absent; {REPAIR}") from error
     try:
         yield file
     finally:
@@ -165,10 +221,12 @@ def _read_index(path: Path, file: int, rows_per_shard: int) -> npt.NDArray[np.ui
     raw = os.pread(file, tail, max(start, 0))
     stored = int.from_bytes(raw[-CRC_BYTES:], "little")
     if len(raw) != tail or google_crc32c.value(raw[:-CRC_BYTES]) != stored:
-        raise CacheCorruptError(f"{path}: cut short or damaged: the index at its end is not the one that was written")
+        raise CacheCorruptError(
+            f"{path}: cut short or damaged: the index at its end is not the one that was written; {REPAIR}"
+        )
     index = np.frombuffer(raw, "<u8", rows_per_shard * 2).reshape(rows_per_shard, 2)
     if (index[index[:, 0] != ABSENT].sum(1) > start).any():
-        raise CacheCorruptError(f"{path}: cut short: its index tells of more bytes than it has")
+        raise CacheCorruptError(f"{path}: cut short: its index tells of more bytes than it has; {REPAIR}")
     return index
 
 
@@ -176,7 +234,7 @@ def _offset(path: Path, index: npt.NDArray[np.uint64], position: int, size: int)
     """Where a row's bytes begin, which are `size`."""
     offset, found = (int(number) for number in index[position])
     if found != size + CRC_BYTES:
-        raise CacheCorruptError(f"{path}: row {position} is absent or of another size")
+        raise CacheCorruptError(f"{path}: row {position} is absent or of another size; {REPAIR}")
     return offset
 
 
@@ -185,13 +243,13 @@ def _read_into(path: Path, file: int, out: npt.NDArray[np.uint8], offset: int) -
     while done < out.size:
         n_read = os.preadv(file, [out[done:].data], offset + done)
         if n_read == 0:
-            raise CacheCorruptError(f"{path}: cut short while it was read")
+            raise CacheCorruptError(f"{path}: cut short while it was read; {REPAIR}")
         done += n_read
 
 
 def _compare(path: Path, position: int, found: npt.NDArray[np.uint8], stored: npt.NDArray[np.uint8]) -> None:
     if not np.array_equal(found, stored):
-        raise CacheCorruptError(f"{path}: the bytes of row {position} are not those that were written")
+        raise CacheCorruptError(f"{path}: the bytes of row {position} are not those that were written; {REPAIR}")
 
 
 def _bytes_of(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .durable import canonical_json
 
-FORMAT = 3
+FORMAT = 4
 """Version of the layout that FORMAT.md describes."""
 
 NOT_IDENTIFYING = ("unet", "unet_config", "tile_overlap")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from ..errors import CacheCorruptError
 from .durable import write_json
+from .shards import REPAIR
 
 TABLE = "samples.json"
 IGNORE = 255
@@ -70,18 +72,27 @@ def write_table(root: Path, table: SampleTable) -> None:
     write_json(root / TABLE, table)
 
 
-def read_table(root: Path) -> SampleTable:
+def read_table(root: Path, digest: str | None = None) -> SampleTable:
     """Read the table.
 
+    Args:
+        root: the cache's folder.
+        digest: SHA-256 that the file must have; `None`: any.
+
     Raises:
-        CacheCorruptError: if it is absent or not a table.
+        CacheCorruptError: if it is absent, changed, or not a table.
     """
     try:
-        values = json.loads((root / TABLE).read_bytes())
+        content = (root / TABLE).read_bytes()
+        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise CacheCorruptError(f"{root / TABLE}: changed since it was written; {REPAIR}")
+        values = json.loads(content)
         samples = tuple(_sample(sample) for sample in values["samples"])
         return SampleTable(values["root"], tuple(values["texts"]), samples, values["ignore"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CacheCorruptError(f"{root / TABLE}: not a sample table ({error})") from error
+        if isinstance(error, CacheCorruptError):
+            raise
+        raise CacheCorruptError(f"{root / TABLE}: not a sample table ({error}); {REPAIR}") from error
 
 
 def _sample(values: Mapping[str, Any]) -> SampleRow:

@@ -18,6 +18,7 @@ from ..errors import CacheBusyError, CacheError
 from .digests import features_digest, labels_digest, texts_digest
 from .layout import (
     FILTERS_ARRAY,
+    METADATA,
     ArrayLayout,
     features_layout,
     filters_layout,
@@ -31,6 +32,7 @@ from .layout import (
 )
 from .light import LoadFilters, LoadRow, TextArrays, WantedShard, picture_shards, text_shards
 from .manifest import (
+    COPY,
     MANIFEST,
     PLAN,
     LightShard,
@@ -43,7 +45,7 @@ from .manifest import (
 )
 from .maps import QUANTISED, StoredMaps
 from .plan import PendingUnit, WorkPlan
-from .projections import Projections, write_projection
+from .projections import Projections, projection_digest, write_projection
 from .shards import ShardRecord, write_shard
 from .spec import TextSpec
 from .table import TABLE, SampleTable, write_table
@@ -97,6 +99,7 @@ class CacheWriter:
         self._manifest = plan.manifest
         self._units = list(plan.manifest.units)
         self._unfitted = set(plan.unfitted)
+        self._lost = {record.pair: record for record in plan.lost}
         begin_journal(root, plan.manifest)
 
     def write_projections(self, projections: Projections) -> None:
@@ -104,7 +107,11 @@ class CacheWriter:
 
         Args:
             projections: (block, timestep) → float32 [1 + component, channel of the UNet], the mean first.
+
+        Raises:
+            CacheError: if one that was damaged came out otherwise than it was; none is written then.
         """
+        self._refuse_other_projections(projections)
         records = []
         for (block, timestep), array in sorted(projections.items()):
             n_components = self._manifest.block_shapes[block][2]
@@ -174,7 +181,7 @@ class CacheWriter:
         written = [self._write_light(light) for light in wanted if not _is_known(light, known)]
         shards = tuple(sorted([*kept, *written], key=lambda light: light.shard.path))
         self._manifest = replace(self._manifest, classes=classes, texts=text_spec, light_shards=shards)
-        self._write_metadata(len(table.texts))
+        self._manifest = replace(self._manifest, metadata=self._write_metadata(len(table.texts)))
         self._finish(table)
         self._remove(known.keys() - {light.path for light in wanted})
         return self._manifest
@@ -182,7 +189,7 @@ class CacheWriter:
     def _remove(self, paths: Iterable[str]) -> None:
         """Remove light shards that the manifest no longer has, and the array of filters where none are left."""
         for path in paths:
-            (self._root / path).unlink()
+            (self._root / path).unlink(missing_ok=True)
         if not self._manifest.has_filters and (self._root / FILTERS_ARRAY).exists():
             shutil.rmtree(self._root / FILTERS_ARRAY)
 
@@ -200,6 +207,7 @@ class CacheWriter:
         }
         self._manifest = replace(self._manifest, digests=digests, complete=True)
         write_manifest(self._root, self._manifest)
+        write_manifest(self._root, self._manifest, COPY)
         remove_journal(self._root)
 
     def _text_spec(self, table: SampleTable, texts: TextArrays | None) -> TextSpec | None:
@@ -207,14 +215,13 @@ class CacheWriter:
             return None
         return texts.spec if texts else self._manifest.texts
 
-    def _write_metadata(self, n_texts: int) -> None:
-        """Groups and arrays as Zarr sees them."""
+    def _write_metadata(self, n_texts: int) -> dict[str, str]:
+        """Groups and arrays as Zarr sees them: file → SHA-256."""
         arrays = list(self._zarr_arrays(n_texts))
-        names = {name for layout, _ in arrays for name in _groups_above(layout.name)}
-        for name in sorted(names):
-            write_group_metadata(self._root, name)
-        for layout, n_rows in arrays:
-            write_array_metadata(self._root, layout, n_rows)
+        groups = sorted({name for layout, _ in arrays for name in _groups_above(layout.name)})
+        digests = {name: write_group_metadata(self._root, name) for name in groups}
+        digests |= {layout.name: write_array_metadata(self._root, layout, n_rows) for layout, n_rows in arrays}
+        return {f"{name}/{METADATA}".removeprefix("/"): digest for name, digest in digests.items()}
 
     def _zarr_arrays(self, n_texts: int) -> Iterator[tuple[ArrayLayout, int]]:
         """Every array, and how long its first axis is."""
@@ -261,6 +268,20 @@ class CacheWriter:
         if missing:
             pairs = ", ".join(f"block {block} at timestep {timestep}" for block, timestep in missing)
             raise CacheError(f"{self._root}: no projection was written yet for {pairs}; fit and write it before units")
+
+    def _refuse_other_projections(self, projections: Projections) -> None:
+        """Features that are there were made with what is lost: only the same numbers can take its place."""
+        other = [
+            record.shard.path
+            for pair, record in self._lost.items()
+            if pair not in projections or projection_digest(projections[pair]) != record.digest
+        ]
+        if other:
+            raise CacheError(
+                f"{self._root}: damaged projections that cannot be made again as they were, since the training images "
+                f"or the machine are others: {', '.join(sorted(other))}; restore these files from a backup, or extract "
+                "into a new cache. Nothing was written"
+            )
 
     def _refuse_not_finite(self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps]) -> None:
         bad = []

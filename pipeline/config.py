@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .checks import bad_window, below, not_among, not_distinct, not_divisible, outside, refuse
 from .views import bad_view_count
@@ -244,6 +244,16 @@ class CacheInfoConfig:
 
     cache: Path
     """The feature cache."""
+
+
+@dataclass(frozen=True)
+class CacheVerifyConfig:
+    """Settings of `cache verify`."""
+
+    cache: Path
+    """The feature cache."""
+
+    interrupted: ClassVar[str] = "interrupted; nothing was changed: repeat the command"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from .colours import open_source
 from .config import ExtractConfig
 from .filters import image_filters
 from .frozen_models import load_stage_one
+from .integrity import damaged_shards
 from .overlap import Behind, ahead
 from .pictures import (
     Batch,
@@ -144,7 +145,7 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
     with ExitStack() as stack:
         if not config.dry_run:
             stack.enter_context(hold_lock(config.cache))
-        job = _plan(config, dataset, stage_one)
+        job = _plan(config, dataset, stage_one, progress)
         summary = _summarise(job)
         progress.say(_estimate(summary))
         _warn_of_hidden_features(config, job.plan, progress)
@@ -184,13 +185,17 @@ def _state(config: ExtractConfig) -> Manifest | None:
     return read_state(config.cache, resume=config.resume or config.dry_run)
 
 
-def _plan(config: ExtractConfig, dataset: Dataset, stage_one: StageOne) -> _Job:
+def _plan(config: ExtractConfig, dataset: Dataset, stage_one: StageOne, progress: Progress) -> _Job:
     shapes = stage_one.recorder.shapes(config.side)
     _check_components(config, {block: channel for block, (channel, _, _) in shapes.items()})
     channels_last = {block: (y, x, channel) for block, (channel, y, x) in shapes.items()}
     pictures = pictures_of(dataset.samples, config)
     keys = [picture.key(told_its_text=stage_one.spec.condition == "own") for picture in pictures]
-    plan = plan_work(_state(config), stage_one.spec, keys, channels_last, config.timesteps, filters=config.filters)
+    state = _state(config)
+    damaged = damaged_shards(config.cache, state, progress) if config.resume and state else ()
+    plan = plan_work(
+        state, stage_one.spec, keys, channels_last, config.timesteps, filters=config.filters, damaged=damaged
+    )
     return _Job(config, dataset, pictures, stage_one, plan)
 
 
@@ -263,7 +268,12 @@ def _fit(job: _Job, progress: Progress) -> dict[Pair, Projection]:
         return {}
     progress.say(f"fitting {job.config.pca} principal components on training images")
     upright = [picture for picture in job.pictures if picture.view == 0]  # so that views change no projection
-    return fit_projections(job.stage_one, job.reader, upright, job.plan.unfitted)
+    lost = {record.pair for record in job.plan.lost}
+    # What is lost is fitted beside what it was fitted beside, since one forward of more timesteps has other last bits.
+    before = sorted(lost | {record.pair for record in job.plan.manifest.projections}) if lost else []
+    new = [pair for pair in job.plan.unfitted if pair not in lost]
+    fitted = [fit_projections(job.stage_one, job.reader, upright, pairs) for pairs in (before, new) if pairs]
+    return {pair: one[pair] for one in fitted for pair in one if pair in job.plan.unfitted}
 
 
 def _projected(job: _Job, fitted: Mapping[Pair, Projection]) -> StageOne:

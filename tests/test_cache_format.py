@@ -11,7 +11,7 @@ import zarr
 
 from textdiff.cache import layout
 from textdiff.cache.light import TextArrays
-from textdiff.cache.manifest import LightShard, Manifest, ProjectionRecord, RowKey, Unit, read_manifest
+from textdiff.cache.manifest import LightShard, Manifest, ProjectionRecord, RowKey, Unit, read_manifest, write_manifest
 from textdiff.cache.maps import StoredMaps
 from textdiff.cache.plan import plan_work
 from textdiff.cache.reader import FeatureReader
@@ -166,7 +166,7 @@ def assert_documented(name, value):
 
 @pytest.mark.parametrize("cls", DATACLASSES, ids=lambda cls: cls.__name__)
 def test_every_field_of_the_code_is_in_the_document_and_the_other_way_round(cls):
-    beside = {"format"} if cls is Manifest else set()
+    beside = {"checksum", "format"} if cls is Manifest else set()
     assert set(fields_of(cls.__name__)) == {field.name for field in fields(cls)} | beside
 
 
@@ -300,9 +300,15 @@ def test_the_documents_python_gives_the_manifests_digests(cache):
 
 
 def test_the_documents_python_refuses_a_cache_that_is_not_whole(tiny_cache):
-    path = tiny_cache / "manifest.json"
-    path.write_bytes(path.read_bytes().replace(b'"complete": true', b'"complete": false'))
+    write_manifest(tiny_cache, replace(read_manifest(tiny_cache), complete=False))
     with pytest.raises(SystemExit, match="not a whole cache"):
+        run_examples(tiny_cache)
+
+
+def test_the_documents_python_finds_a_changed_manifest(tiny_cache):
+    path = tiny_cache / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"seed": 40', b'"seed": 41'))
+    with pytest.raises(SystemExit, match=r"manifest\.json is damaged"):
         run_examples(tiny_cache)
 
 
@@ -333,6 +339,7 @@ STEP_WORDS = {
     "zarr.json": "every zarr.json",
     "samples.json": "samples.json",
     "manifest.json true": "with complete true",
+    "manifest.copy.json": "manifest.copy.json",
 }
 
 

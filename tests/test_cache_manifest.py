@@ -1,6 +1,8 @@
 """Manifests of other versions."""
 
+import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +21,18 @@ def test_a_newer_format_is_refused(tiny_cache):
         read_manifest(tiny_cache)
 
 
+def write_unsealed(path, values):
+    """As formats before 4 wrote manifests: without checksums."""
+    path.write_text(json.dumps({name: values[name] for name in values if name not in ("checksum", "metadata")}))
+
+
+def test_a_changed_sample_table_is_refused(tiny_cache):
+    path = tiny_cache / "samples.json"
+    path.write_bytes(path.read_bytes().replace(b"train0", b"train9"))
+    with pytest.raises(CacheCorruptError, match=r"samples\.json: changed since it was written; .*cache verify"):
+        FeatureReader(tiny_cache)
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_older_formats_are_read_with_what_they_lack_filled_in(tiny_cache, version):
     """What the first versions wrote, made by taking away the fields that came later."""
@@ -34,10 +48,13 @@ def test_older_formats_are_read_with_what_they_lack_filled_in(tiny_cache, versio
         del manifest["projections"]
         for sample in table["samples"]:
             del sample["parent"]
-    path.write_text(json.dumps({**manifest, "format": version}))
-    (tiny_cache / "samples.json").write_text(json.dumps(table))
+    content = json.dumps(table).encode()
+    (tiny_cache / "samples.json").write_bytes(content)
+    manifest["digests"]["samples"] = hashlib.sha256(content).hexdigest()
+    write_unsealed(path, {**manifest, "format": version})
     old = FeatureReader(tiny_cache)
-    assert (old.manifest, old.table) == (reader.manifest, reader.table)
+    as_old = replace(reader.manifest, metadata={}, digests=manifest["digests"])
+    assert (old.manifest, old.table) == (as_old, reader.table)
     state = read_state(tiny_cache, resume=False)
     again = plan_work(state, state.features, [key for key in state.rows if key], state.block_shapes, (50, 150))
     assert again.pending == ()
@@ -52,6 +69,6 @@ def test_a_damaged_journal_is_named(tiny_cache):
 
 def test_a_manifest_with_a_field_of_another_kind_is_named(tiny_cache):
     path = tiny_cache / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "block_shapes": []}))
+    write_unsealed(path, {**json.loads(path.read_bytes()), "block_shapes": [], "format": 3})
     with pytest.raises(CacheCorruptError, match=r"manifest\.json: not a manifest"):
         read_manifest(tiny_cache)

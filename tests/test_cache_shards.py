@@ -112,7 +112,7 @@ def test_a_file_cut_short_is_found_when_it_is_opened(root, keep):
 
 
 def test_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(CacheCorruptError, match="none: absent; extract"):
+    with pytest.raises(CacheCorruptError, match="none: absent; `textdiff cache verify` lists"):
         ShardFile(tmp_path / "none", (1,), np.dtype("uint8"), 1)
 
 

@@ -91,6 +91,7 @@ def test_help_answers_within_a_second():
         (["explain", "nowhere", "i"], 2, "--text"),
         (["check-data", "nowhere"], 1, "nowhere does not exist"),
         (["cache", "info", "nowhere"], 1, "nowhere: no feature cache here"),
+        (["cache", "verify", "nowhere"], 1, "nowhere: no feature cache here"),
         (["pretrain-unet", "nowhere", "o"], 1, "nowhere"),
     ],
 )
@@ -155,6 +156,7 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
     assert run("extract-features", tiny_data, cache, *models, *settings, "--dry-run")["dry_run"]
     assert run("extract-features", tiny_data, cache, *models, *settings)["n_forwards"] == 7
     assert run("cache", "info", cache)["splits"] == {"train": 4, "val": 2, "test": 1}
+    assert run("cache", "verify", cache)["problems"] == []
     small = ("--width", "16", "--n-heads", "2", "--epochs", "2", "--device", "cpu")
     assert run("train-head", cache, head, *small)["n_train"] == 4
     assert {"dice", "iou", "n", "per_sample"} <= run("evaluate", head, cache).keys()
@@ -169,7 +171,7 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
 def test_every_field_of_every_config_explains_itself():
     for name in (
         "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Suggest", "Explain", "Check",
-        "Demo", "CacheInfo", "Convert",
+        "Demo", "CacheInfo", "CacheVerify", "Convert",
     ):  # fmt: skip
         homes = (configs, head_configs, explain_configs)
         config = next(found for home in homes if (found := getattr(home, f"{name}Config", None)))

@@ -145,7 +145,11 @@ def test_changed_weights_and_strata_reach_the_head_and_never_run_the_unet(
     monkeypatch.setattr(UNetRecorder, "record", lambda *_: pytest.fail("the UNet ran"))
     assert extract_features(extraction).n_forwards == 0
     after = folder_bytes(extraction.cache)
-    assert {name for name in after if after[name] != before[name]} == {"samples.json", "manifest.json"}
+    assert {name for name in after if after[name] != before[name]} == {
+        "samples.json",
+        "manifest.json",
+        "manifest.copy.json",
+    }
     old, new = (json.loads(files["manifest.json"])["digests"] for files in (before, after))
     assert {name for name in old if old[name] != new[name]} == {"samples"}
     reader = FeatureReader(extraction.cache)

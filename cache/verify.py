@@ -1,0 +1,146 @@
+"""Finds every byte of a cache that is not the one that was written, and every file that is none of the cache's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import CacheError
+from .durable import TEMPORARY_SUFFIX
+from .layout import METADATA, TEXTS_PER_SHARD
+from .manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
+from .shards import ShardRecord, check_shard
+from .table import TABLE
+from .writer import LOCK
+
+CHECKERS = 4
+"""Shards that are read at once."""
+UNRECORDED = ("features/", "scales/", "projections/", f"{PLAN.parts[0]}/")
+"""Where an extraction under way has files that the manifest does not name yet."""
+
+
+@dataclass(frozen=True)
+class ShardPlace:
+    """A shard that the manifest records, and what lies in it."""
+
+    record: ShardRecord
+    rows_per_shard: int
+    rows: tuple[int, ...]
+    """Along the array's first axis: rows, texts or components; more than there are where the array ends."""
+
+    @property
+    def array(self) -> str:
+        """The array's folder: `features`, `texts`, ..."""
+        return self.record.path.split("/", 1)[0]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not as it was written."""
+
+    path: str
+    """Relative to the cache's folder."""
+    problem: str
+    place: ShardPlace | None = None
+    """`None`: the file is no shard."""
+    rows: tuple[int, ...] = ()
+    """Those of `place` whose numbers are lost."""
+
+
+def shard_places(manifest: Manifest) -> Iterator[ShardPlace]:
+    """Every shard of a cache, features first."""
+    size = manifest.features.rows_per_shard
+    for unit in manifest.units:
+        yield from (ShardPlace(record, size, unit.rows) for record in unit.shards)
+    for projection in manifest.projections:
+        n_components = projection.shape[0]
+        yield ShardPlace(projection.shard, n_components, tuple(range(n_components)))
+    for light in manifest.light_shards:
+        n_rows = TEXTS_PER_SHARD if light.shard.path.startswith("texts/") else size
+        yield ShardPlace(light.shard, n_rows, _rows_of_group(light.shard.path, n_rows))
+
+
+def check_shards(root: Path, places: Sequence[ShardPlace], checked: Callable[[ShardPlace], None]) -> list[Damage]:
+    """Read every shard whole, several at once.
+
+    Args:
+        root: the cache's folder.
+        places: shards.
+        checked: is told each shard when it was read, in order.
+    """
+    found = []
+    with ThreadPoolExecutor(CHECKERS) as pool:
+        damages = pool.map(lambda place: check_shard(root, place.record, place.rows_per_shard), places)
+        for place, damage in zip(places, damages, strict=True):
+            checked(place)
+            if damage:
+                first = min(place.rows) // place.rows_per_shard * place.rows_per_shard
+                lost = None if damage.positions is None else {first + position for position in damage.positions}
+                rows = tuple(row for row in place.rows if lost is None or row in lost)
+                found.append(Damage(place.record.path, damage.problem, place, rows))
+    return found
+
+
+def check_tables(root: Path, manifest: Manifest) -> list[Damage]:
+    """Compare the manifest, its copy, the sample table, the metadata of the arrays and the lock with what was written.
+
+    Args:
+        root: the cache's folder.
+        manifest: as it was recovered.
+    """
+    digests = {**manifest.metadata, TABLE: manifest.digests["samples"]}
+    found = [damage for path, digest in digests.items() if (damage := _check_digest(root, path, digest))]
+    if manifest.metadata:  # older formats have no copy
+        found += _check_manifests(root)
+    if (root / LOCK).exists() and (root / LOCK).stat().st_size:
+        found.append(Damage(LOCK, "is not empty"))
+    return found
+
+
+def foreign_files(root: Path, manifest: Manifest) -> list[str]:
+    """Files that the cache does not know, by their paths; what a crash left under a name of ours is not among them."""
+    known = {record.path for record in manifest.shards()} | {*manifest.metadata, MANIFEST, COPY, TABLE, LOCK}
+    under_way = UNRECORDED if (root / PLAN).exists() else ()
+    return [
+        path
+        for path in _files(root)
+        if path.removesuffix(TEMPORARY_SUFFIX) not in known
+        and not path.startswith(under_way)
+        and (manifest.metadata or Path(path).name != METADATA)  # older formats do not name them
+    ]
+
+
+def _files(root: Path) -> Iterator[str]:
+    for folder, _, names in sorted(os.walk(root)):
+        yield from ((Path(folder) / name).relative_to(root).as_posix() for name in sorted(names))
+
+
+def _check_digest(root: Path, path: str, digest: str) -> Damage | None:
+    try:
+        content = (root / path).read_bytes()
+    except FileNotFoundError:
+        return Damage(path, "absent")
+    except OSError as error:
+        return Damage(path, f"cannot be read ({error.strerror})")
+    return None if hashlib.sha256(content).hexdigest() == digest else Damage(path, "changed since it was written")
+
+
+def _check_manifests(root: Path) -> Iterator[Damage]:
+    try:
+        read_manifest(root)
+    except CacheError as error:  # also what claims to be of a newer format, beside a copy that does not
+        yield Damage(MANIFEST, str(error).removeprefix(f"{root / MANIFEST}: ").partition("; ")[0])
+        return  # its copy was read
+    if not (root / COPY).exists():
+        yield Damage(COPY, "absent")
+    elif (root / COPY).read_bytes() != (root / MANIFEST).read_bytes():
+        yield Damage(COPY, f"differs from {MANIFEST}")
+
+
+def _rows_of_group(path: str, n_rows: int) -> tuple[int, ...]:
+    group = int(path.split("/c/", 1)[1].split("/", 1)[0])
+    return tuple(range(group * n_rows, (group + 1) * n_rows))
