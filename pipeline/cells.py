@@ -22,7 +22,7 @@ from .folds import divide
 from .head_config import AblateConfig, TrainConfig
 from .head_data import HeadData, open_head_data
 from .scoring import parents
-from .shared_reads import SharedHeadData, SharedReads
+from .shared_reads import KEPT_BYTES, SharedHeadData, SharedReads
 from .side_by_side import take_turns
 from .splits import Split, choose_split, has_labels
 from .subsets import Subset, Variant
@@ -141,7 +141,9 @@ class Cells:
         """Of cells of one seed and fold."""
         data = [self._data(cell.variant, cell.seed) for cell in cells]
         blocks, timesteps = {b for one in data for b in one.blocks}, {t for one in data for t in one.timesteps}
-        reads = SharedReads(replace(data[0], blocks=tuple(sorted(blocks)), timesteps=tuple(sorted(timesteps))))
+        n_groups_at_work = -(-torch.get_num_threads() // len(cells))
+        everything = replace(data[0], blocks=tuple(sorted(blocks)), timesteps=tuple(sorted(timesteps)))
+        reads = SharedReads(everything, KEPT_BYTES // n_groups_at_work)
         return [self._train(cell, SharedHeadData.of(each, reads)) for cell, each in zip(cells, data, strict=True)]
 
     def _bytes_of_head(self, cell: Cell) -> int:

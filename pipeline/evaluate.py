@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,6 +36,9 @@ from .thumbnails import Gallery
 from .tiles import whole_image
 from .turning import mean_over_views
 
+if TYPE_CHECKING:
+    from .report_words import WordExplainer
+
 COLUMNS_AT_ONCE = 8192
 """Of a mask file: slides are wider than may be read in one piece."""
 
@@ -51,6 +54,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         RunError: if the run is absent or unfinished.
         CacheMismatchError: if the cache's features or texts are not what the head was trained on.
         ConfigError: if texts are asked for and the head was trained without any.
+        SourceError: if the text encoder is needed and cannot be loaded.
         DataError: if the split has no labelled samples or lacks the views that are asked for, or if mask files are
             gone or changed (`native`).
     """
@@ -64,36 +68,21 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     data = open_as_trained(run, reader, text, device)
     wholes = _labelled(reader, config.split)
     firsts = [rows[0] for rows in wholes]
-    if config.words:
-        _refuse_words(run, reader, text)
+    explainer = _explainer(run, reader, text, device) if config.words else None
     gallery, head = Gallery(data), load_head(config.run, run, device)
     tallies = _count(config, head, data, wholes, gallery=gallery, progress=progress)
     found = _describe(config, text, run, reader, firsts=firsts, found=summarise(tallies, firsts))
-    words = _words(head, data, run, firsts, found.worst) if config.words else ()
+    words: tuple[WordMap, ...] = ()
+    if explainer is not None:
+        words = explainer.maps(head, data, next(row for row in firsts if row.parent == found.worst), progress)
     _keep(EvaluationOutcome(config, found, run, reader, gallery, words), progress)
     return found
 
 
-def _refuse_words(run: RunConfig, reader: FeatureReader, text: TextMode) -> None:
-    """Before anything is computed.
+def _explainer(run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> WordExplainer:
+    from .report_words import WordExplainer
 
-    Raises:
-        ConfigError: if there are no texts, or no whole images, to look at words on.
-    """
-    if text != "true" or run.texts is None:
-        raise ConfigError("--words shows what the words of each sample's own text did, and the head is not shown them")
-    if reader.manifest.features.tile is not None:
-        raise ConfigError("--words needs whole images, and the cache has tiles; use `textdiff explain RUN IMAGE`")
-
-
-def _words(
-    head: Head, data: HeadData, run: RunConfig, firsts: Sequence[SampleRow], sample_id: str
-) -> tuple[WordMap, ...]:
-    """Maps of what the words of a sample's text did; none where it has no text."""
-    from .report_words import words_of_sample
-
-    row = next(row for row in firsts if row.parent == sample_id)
-    return () if run.texts is None else words_of_sample(head, data, row, run.texts.encoder)
+    return WordExplainer(run, reader, text, device)
 
 
 def _count(

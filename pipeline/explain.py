@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..cache.durable import TEMPORARY_SUFFIX, canonical_json, write_durably
 from ..cache.table import IGNORE
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..stages.metrics import confusion, dice
 from .classes import Classes, guess_binary
 from .explain_config import ExplainConfig
@@ -172,6 +172,11 @@ def explain_image(
     """
     head, live, classes = segmenter.head, segmenter.live, Classes.from_dict(segmenter.config.classes)
     refuse_own_condition(segmenter.config.features.condition)
+    if segmenter.config.texts is None or segmenter.config.train["text"] == "none":
+        raise ConfigError(
+            "the head was trained without texts, so that no word changes its masks; explain a run that was trained "
+            "with texts"
+        )
     segmenter.check_texts([text] if versus is None else [text, versus])
     question = ask(segmenter.encoder, text, classes, segmenter.device, versus=versus, target=target)
     size = live.size if live.tile is None else image.size

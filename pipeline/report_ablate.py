@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cache.reader import FeatureReader
+from .evaluations import few_groups
 from .report_charts import ladder
 from .report_page import REPORT, Cell, Chart, Charts, Commands, KeyFigure, Page, Section, Table, write_page
 from .report_parts import cache_section, commands_section, few
@@ -23,7 +24,7 @@ class Contender:
     span: tuple[float, float] | None
     """The ends of the interval that `AblationOutcome.span_is` names; `None`: there is none."""
     single: tuple[float, ...]
-    """The Dice that the mean is of, one for each seed or fold."""
+    """The Dice that the mean is of, one for each seed, of all folds together."""
     p_value: float | None = None
     """Of the paired test against the best, corrected for the number of tests; `None`: was not tested."""
     command: str = ""
@@ -42,6 +43,10 @@ class AblationOutcome:
     """Which images, in words."""
     n_scored: int
     """How many they are."""
+    n_groups: int
+    """Of how many groups (patients)."""
+    n_heads_each: int
+    """Heads that were trained for each contender: one for every seed and fold."""
     span_is: str
     """What the intervals are, in words: "standard deviation over seeds", "95 % interval over groups"."""
     contenders: tuple[Contender, ...]
@@ -56,25 +61,29 @@ def write_ablation_report(out: Path, outcome: AblationOutcome, reader: FeatureRe
 
 def _page(out: Path, outcome: AblationOutcome, reader: FeatureReader) -> Page:
     ranked = sorted(outcome.contenders, key=lambda one: -one.mean)
-    n_heads = sum(len(one.single) for one in ranked)
+    n_heads = outcome.n_heads_each * len(ranked)
     lead = (
-        f"{len(ranked)} sets of {outcome.over}, compared by {n_heads} heads trained from one cache; the frozen models "
+        f"{len(ranked)} {_things(outcome)}, compared by {n_heads} heads trained from one cache; the frozen models "
         "were not run.",
         f"Dice is of {outcome.scored_on}.",
     )
     return Page(
-        command=f"ablate-{outcome.over}",
+        command="ablate-timesteps",
         title=out.name,
         lead=(*lead, outcome.verdict) if outcome.verdict else lead,
         figures=tuple(_figures(ranked, outcome)),
         warnings=tuple(filter(None, _warnings(ranked, outcome))),
         sections=(
             Section("comparison", "Comparison", (Charts((_chart(ranked, outcome),)), _table(ranked, outcome))),
-            Section("winners", "Train with them", _winners(ranked)),
+            Section("winners", "Train the best", _winners(ranked)),
             cache_section(reader),
             commands_section(("This comparison:", outcome.command)),
         ),
     )
+
+
+def _things(outcome: AblationOutcome) -> str:
+    return "ways to show texts" if outcome.over == "text" else f"sets of {outcome.over}"
 
 
 def _figures(ranked: list[Contender], outcome: AblationOutcome) -> Iterator[KeyFigure]:
@@ -89,6 +98,8 @@ def _figures(ranked: list[Contender], outcome: AblationOutcome) -> Iterator[KeyF
 def _warnings(ranked: list[Contender], outcome: AblationOutcome) -> Iterator[str]:
     yield "The best of several is flattering: it was chosen by these same figures. Score it on images it never met."
     yield few(outcome.n_scored, "images were scored")
+    if few_of_them := few_groups(outcome.n_groups):
+        yield f"{few_of_them.capitalize()}."
     if not outcome.verdict and len(ranked) > 1:
         yield "Whether the best is better by more than chance was not tested."
 
@@ -102,7 +113,7 @@ def _chart(ranked: list[Contender], outcome: AblationOutcome) -> Chart:
         [one.single for one in ranked],
     )
     alt = "Dice by " + outcome.over + ": " + "; ".join(f"{one.name} {one.mean:.3f}" for one in ranked)
-    note = f"Diamond: mean. Bar: {outcome.span_is}. Rings: single heads."
+    note = f"Diamond: mean. Bar: {outcome.span_is}. Rings: seeds."
     return Chart(drawn, alt, f"Dice by {outcome.over}", note)
 
 
@@ -111,7 +122,7 @@ def _table(ranked: list[Contender], outcome: AblationOutcome) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for place, one in enumerate(ranked, start=1):
         low, high = one.span or (None, None)
-        told: tuple[Cell, ...] = (one.name, place, one.mean, low, high, len(one.single))
+        told: tuple[Cell, ...] = (one.name, place, one.mean, low, high, outcome.n_heads_each)
         rows.append((*told, one.p_value) if tested else told)
     columns = (outcome.over, "rank", "Dice", "from", "to", "heads", *(("p, corrected",) if tested else ()))
     return Table(f"From and to: {outcome.span_is}.", columns, tuple(rows), 1)

@@ -5,28 +5,55 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow
+from ..errors import ConfigError, DataError, SourceError
 from ..stages.head import Head
-from ..stages.text import load_text_encoder
-from .explanation import Explanation, WordEffect, explain_sample
+from .explanation import Explanation, WordEffect, explain_sample, refuse_own_condition
+from .head_config import TextMode
 from .head_data import HeadData
+from .progress import Progress
 from .report_page import WordMap, picture
+from .runs import RunConfig
+from .text_arrays import load_same_encoder
 from .word_plots import EFFECT_COLOURS, scale_of_effects
 
 
-def words_of_sample(head: Head, data: HeadData, row: SampleRow, encoder: str) -> tuple[WordMap, ...]:
-    """Explain the segmentation of a whole cached image under its own text; nothing where it has none.
+class WordExplainer:
+    """Explains cached images with the text encoder of a head's training, which evaluation does without otherwise.
 
     Args:
-        head: in evaluation mode.
-        data: the cache as the head sees it.
-        row: of the image.
-        encoder: the source of the text encoder that the cache was made with.
+        run: of the head.
+        reader: the cache that it is evaluated on.
+        text: which texts the head is shown.
+        device: where the encoder is to run.
+
+    Raises:
+        ConfigError: if there are no texts, or no whole images, to look at words on.
+        SourceError: if the encoder cannot be loaded, or is another one.
     """
-    if row.text is None:
-        return ()
-    loaded = load_text_encoder(encoder, data.device)
-    return word_maps(explain_sample(head, data, row, loaded, data.reader.table.texts[row.text]))
+
+    def __init__(self, run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> None:
+        if text != "true" or run.texts is None:
+            raise ConfigError(
+                "--words shows what the words of each sample's own text did, and the head is not shown them"
+            )
+        if reader.manifest.features.tile is not None:
+            raise ConfigError("--words needs whole images, and the cache has tiles; use `textdiff explain RUN IMAGE`")
+        refuse_own_condition(reader.manifest.features.condition)
+        self._encoder = load_same_encoder(run.texts.encoder, run.texts, device)
+
+    def maps(self, head: Head, data: HeadData, row: SampleRow, progress: Progress) -> tuple[WordMap, ...]:
+        """What the words of a sample's text did; none, and a line that says why, where that cannot be told."""
+        if row.text is None:
+            progress.say(f"--words: {row.parent}, the sample with the lowest Dice, has no text; no words are shown")
+            return ()
+        try:
+            found = explain_sample(head, data, row, self._encoder, data.reader.table.texts[row.text])
+        except (DataError, SourceError) as error:
+            progress.say(f"--words: {row.parent}: {error}; no words are shown")
+            return ()
+        return word_maps(found)
 
 
 def word_maps(found: Explanation) -> tuple[WordMap, ...]:

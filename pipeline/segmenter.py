@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Float32, UInt, UInt8
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, SourceError
+from ..errors import ConfigError, DataError
 from ..stages.head import Head
-from ..stages.text import TextEncoder, load_text_encoder
+from ..stages.text import TextEncoder
 from ..stages.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
 from .checks import refuse
 from .classes import Classes
@@ -28,6 +28,7 @@ from .regions import open_image
 from .runs import RunConfig, load_head, load_projections
 from .side_words import rewrite_sides, safe_views
 from .stage_one import StageOne
+from .text_arrays import load_same_encoder
 from .tiles import Source, whole_image
 from .turning import mean_over_views
 from .views import View, bad_view_count
@@ -256,13 +257,7 @@ class Segmenter:
         texts, source = self.config.texts, self._text_encoder
         if texts is None or source is None:
             raise AssertionError("asked for the text encoder of a head that was trained without texts")
-        encoder = load_text_encoder(source, self.device)
-        if encoder.digest != texts.encoder_digest:
-            raise SourceError(
-                f"{source}: not the text encoder that the head was trained with (digest {encoder.digest[:12]}, "
-                f"expected {texts.encoder_digest[:12]}); give its place with --text-encoder"
-            )
-        return encoder
+        return load_same_encoder(source, texts, self.device)
 
 
 def _means(

@@ -1,4 +1,4 @@
-"""The distinct texts of a cache's rows as it stores them."""
+"""The distinct texts of a cache's rows as it stores them, and the encoder that made them, found again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..cache.digests import texts_digest
 from ..cache.light import TextArrays
 from ..cache.manifest import Manifest
 from ..cache.spec import TextSpec
-from ..errors import ConfigError
+from ..errors import ConfigError, SourceError
 from ..stages.text import TextEncoder, load_text_encoder
 from .config import ExtractConfig
 from .device import resolve_device
@@ -58,3 +58,23 @@ def _warn_of_cut_texts(
     for sample_id, n_tokens in zip(of_samples, counts, strict=True):
         if n_tokens > encoder.limit:
             progress.say(f"warning: {sample_id}: its text has {n_tokens} tokens and is cut to {encoder.limit}")
+
+
+def load_same_encoder(source: str, spec: TextSpec, device: str) -> TextEncoder:
+    """Load the text encoder that a head was trained with.
+
+    Args:
+        source: where to look; need not be where it was then.
+        spec: of the head's texts.
+        device: where it is to run.
+
+    Raises:
+        SourceError: if it cannot be loaded, or is another one.
+    """
+    encoder = load_text_encoder(source, device)
+    if encoder.digest != spec.encoder_digest:
+        raise SourceError(
+            f"{source}: not the text encoder that the head was trained with (digest {encoder.digest[:12]}, "
+            f"expected {spec.encoder_digest[:12]}); give its place with --text-encoder"
+        )
+    return encoder

@@ -16,6 +16,7 @@ from textdiff.pipeline.evaluate import evaluate
 from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.head_config import AblateConfig, EvaluateConfig, TrainConfig
 from textdiff.pipeline.plots import CONFUSED_COLOUR, INVENTED_COLOUR, MISSED_COLOUR, error_map
+from textdiff.pipeline.progress import LineProgress
 from textdiff.pipeline.report_cases import extremes, ramp
 from textdiff.pipeline.report_demo import write_demo_report
 from textdiff.pipeline.report_parts import train_command
@@ -84,6 +85,19 @@ def test_what_words_did_to_the_worst_mask_is_shown_on_request(run, check_page):
         assert f"<b>{word}" in page
     with pytest.raises(ConfigError, match="--words shows what the words of each sample's own text did"):
         evaluate(EvaluateConfig(run.run, run.cache, split="train", words=True, text="none", device="cpu"))
+
+
+def test_a_worst_sample_whose_words_cannot_be_explained_costs_no_evaluation(extraction, tmp_path, capsys):
+    told = extraction.data.read_text()
+    for text in ("the nuclei are round", "the nuclei are not round", "spindle nuclei in the upper half"):
+        told = told.replace(text, "???")
+    extraction.data.write_text(told.replace(",,train", ",???,train"))
+    extract_features(extraction)
+    config = TrainConfig(extraction.cache, tmp_path / "run", epochs=1, width=16, n_heads=2, device="cpu")
+    train_head(config)
+    found = evaluate(EvaluateConfig(config.run, config.cache, words=True, device="cpu"), LineProgress())
+    assert "has no words to explain" in capsys.readouterr().err
+    assert "Words" not in headings(found.report.read_text(encoding="utf-8"))
 
 
 def test_an_ensemble_of_a_tiled_cache_with_classes_is_shown_whole(extraction, tmp_path, check_page):
