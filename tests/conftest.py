@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: the tests' models are too small for several threads, which would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORDS = [
     "the",

@@ -31,6 +31,13 @@ def config(tiny_cache, tmp_path):
     return AblateConfig(tiny_cache, tmp_path / "out", seeds=(0,), epochs=1, device="cpu")
 
 
+@pytest.fixture
+def set_threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 def trained(monkeypatch):
     """The heads that are trained from now on, by what they see, and their weights at the end."""
     heads, epoch_steps = {}, Fit.epoch_steps
@@ -44,13 +51,15 @@ def trained(monkeypatch):
     return heads
 
 
-def test_a_head_comes_out_the_same_in_company_alone_and_from_train_head(config, monkeypatch, tmp_path):
+def test_a_head_comes_out_the_same_in_company_alone_and_from_train_head(config, monkeypatch, tmp_path, set_threads):
     heads = trained(monkeypatch)
+    set_threads(2)  # two heads are at work at once, with one thread each
     config = replace(config, epochs=2, seeds=(0, 1))
     together = ablate_timesteps(config)
     in_company = dict(heads)
     assert len(in_company) == 6
     alone = ablate_timesteps(replace(config, out=tmp_path / "alone", subsets=((150,),), seeds=(1,)))
+    set_threads(1)
     train_head(
         TrainConfig(config.cache, tmp_path / "run", timesteps=(150,), filters=False, seed=1, epochs=2, device="cpu")
     )
