@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -19,8 +18,9 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from textdiff.pipeline.learners import schedule
+from textdiff.stages.crops import draw_crop
+from textdiff.stages.jitter import jitter_colours
 from textdiff.stages.objective import segmentation_loss
-from textdiff.stages.pixels import sample_pixels
 from textdiff.stages.seeds import named_generator, named_seed
 
 
@@ -48,10 +48,6 @@ class UNetRecipe:
     """Peak of AdamW's."""
     weight_decay: float = 1e-2
     """Of AdamW."""
-    jitter: float = 0.2
-    """Deviation of the random gain and offset of each colour channel, in deviations of the image's colours."""
-    mixture: float = 0.1
-    """Deviation of what each colour channel takes from the others."""
 
     @classmethod
     def for_images(cls, side: int) -> UNetRecipe:
@@ -120,7 +116,7 @@ def train_unet(
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * schedule(step / recipe.steps)
         x, truth = draw_crops(standardised, truths, ignore, recipe, generator)
-        logits = model(jitter_colours(x, recipe, generator).to(device))
+        logits = model(jitter_colours(x.movedim(1, -1), generator).movedim(-1, 1).to(device))
         loss = segmentation_loss(logits.movedim(1, -1).flatten(0, 2), truth.flatten().to(device), ignore)
         take_step(model, optimizer, loss)
     return model.eval()
@@ -157,31 +153,10 @@ def draw_crops(
     """Draw crops that each hold a labelled pixel, in one of the eight views that flips and quarter turns make."""
     crops, truths = [], []
     for place in torch.randint(len(images), (recipe.crops_per_step,), generator=generator).tolist():
-        inside = draw_window(labels[place], recipe.crop, ignore, generator)
+        crop = draw_crop(labels[place], recipe.crop, 1, ignore, generator)
+        inside = (..., slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width))
         turn, flip = (int(torch.randint(n, (), generator=generator)) for n in (4, 2))
         x, truth = (torch.rot90(whole[inside], turn, (-2, -1)) for whole in (images[place], labels[place]))
         crops.append(x.flip(-1) if flip else x)
         truths.append(truth.flip(-1) if flip else truth)
     return torch.stack(crops), torch.stack(truths)
-
-
-def draw_window(labels: UInt8[Tensor, "y x"], side: int, ignore: int, generator: torch.Generator) -> tuple[Any, ...]:
-    """An index of a square (all of an axis that is shorter) which holds a labelled pixel, drawn first."""
-    pixel = int(sample_pixels(labels, 1, ignore, generator))
-    slices = []
-    for at, length in zip(divmod(pixel, labels.shape[1]), labels.shape, strict=True):
-        low, high = max(0, at - side + 1), max(0, min(at, length - side))
-        start = low + int(torch.randint(high - low + 1, (), generator=generator))
-        slices.append(slice(start, start + side))
-    return (..., *slices)
-
-
-def jitter_colours(
-    images: Float[Tensor, "image 3 y x"], recipe: UNetRecipe, generator: torch.Generator
-) -> Float[Tensor, "image 3 y x"]:
-    """Mix each image's colour channels a little, and scale and shift them: other stains, other scanners."""
-    n = len(images)
-    gain = torch.diag_embed(1 + recipe.jitter * torch.randn(n, 3, generator=generator))
-    mixture = gain + recipe.mixture * torch.randn(n, 3, 3, generator=generator)
-    offset = recipe.jitter * torch.randn(n, 3, 1, 1, generator=generator)
-    return torch.einsum("nij,njyx->niyx", mixture, images) + offset

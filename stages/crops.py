@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from .pixels import Maps, dense, sample_pixels
+from .pixels import Map, Maps, QuantisedMap, dense, sample_pixels
 from .place import Window
 
 
@@ -59,4 +59,11 @@ def _draw_start(at: int, length: int, side: int, stride: int, generator: torch.G
 
 def cut(maps: Maps, crop: Crop, size: tuple[int, int]) -> dict[int, Float[Tensor, "y x channel"]]:
     """Each block's activations inside a crop, all timesteps together, at the block's own resolution."""
-    return {block: torch.cat([crop.of(dense(map_), size) for map_ in of], -1) for block, of in maps.items()}
+    return {block: torch.cat([dense(_inside(crop, map_, size)) for map_ in of], -1) for block, of in maps.items()}
+
+
+def _inside(crop: Crop, map_: Map, size: tuple[int, int]) -> Map:
+    """Part of a map; of a quantised one as it is stored, so that no more is dequantised than is used."""
+    if isinstance(map_, QuantisedMap):
+        return QuantisedMap(crop.of(map_.values, size), map_.scale)
+    return crop.of(map_, size)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from textdiff.stages.crops import Crop, cut, draw_crop
+from textdiff.stages.pixels import QuantisedMap
 from textdiff.stages.place import WHOLE, Window, place_signal
 from textdiff.stages.seeds import named_generator
 
@@ -18,6 +19,12 @@ def test_a_coarser_map_gives_the_points_under_the_crop():
     found = cut({3: [coarse, coarse + 100], 5: [fine]}, CROP, SIZE)
     assert found[3].tolist() == [[[6, 106]], [[10, 110]]]
     assert found[5].shape == (8, 4, 1)
+
+
+def test_a_quantised_map_is_cut_as_it_is_dequantised():
+    values = torch.randint(-127, 128, (4, 4, 3), generator=named_generator(0, "values")).to(torch.int8)
+    map_ = QuantisedMap(values, torch.tensor([0.5, 1.0, 2.0]))
+    assert torch.equal(cut({3: [map_]}, CROP, SIZE)[3], CROP.of(map_.dequantise(), SIZE))
 
 
 def test_a_crop_is_a_window_of_the_window():
