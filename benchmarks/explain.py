@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +84,18 @@ def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
     return float(dice(counts)[0])
 
 
-def sums(found: Explanation, truth: np.ndarray, places: Sequence[int]) -> list[float]:
-    """Of some words: how many, sums of their mean changes and effects inside and outside, and of the area flipped."""
-    effects = found.effects[places]
-    sizes, odds = np.abs(effects), _odds(found.probability)
-    flipped = ((odds > 0) != (odds - effects > 0)).sum((1, 2)) / max(found.mask.sum(), 1)
-    figures = (sizes[:, truth], sizes[:, ~truth], effects[:, truth])
-    return [len(places), *(float(one.mean(1).sum()) for one in figures), float(flipped.sum())]
+def figures_of(found: Explanation, truth: np.ndarray) -> np.ndarray:
+    """Of each word: mean changes inside and outside, mean effect inside, area flipped, and its selectivity.
+
+    Logits move more on what the head can mark than between it, whatever changes in the text. Selectivity takes that
+    out: the word's ratio of inside to outside over that of the text's median word.
+    """
+    sizes, odds = np.abs(found.effects), _odds(found.probability)
+    inside, outside = sizes[:, truth].mean(1), sizes[:, ~truth].mean(1)
+    flipped = ((odds > 0) != (odds - found.effects > 0)).sum((1, 2)) / max(found.mask.sum(), 1)
+    ratios = inside / outside
+    effect = found.effects[:, truth].mean(1)
+    return np.stack([inside, outside, effect, flipped, ratios / np.median(ratios)], 1).astype(np.float64)
 
 
 def _odds(probability: np.ndarray) -> np.ndarray:
@@ -104,12 +109,13 @@ def shown(value: float, interval: tuple[float, float] | None) -> str:
 
 
 def print_role(role: str, of_images: np.ndarray) -> None:
-    """One line of the table, from `sums` of each image."""
+    """One line of the table, from the number of the role's words in each image and the sums of their figures."""
 
     def statistic(drawn: np.ndarray) -> np.ndarray:
-        n, inside, outside, effect, flipped = np.moveaxis(drawn @ of_images, -1, 0)
+        n, inside, outside, effect, flipped, selectivity = np.moveaxis(drawn @ of_images, -1, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.stack([inside / n, outside / n, inside / outside, effect / n, flipped / n], -1)
+            means = [one / n for one in (inside, outside, effect, flipped, selectivity)]
+            return np.stack([*means[:2], inside / outside, *means[2:]], -1)
 
     (figures,) = statistic(np.ones((1, len(of_images)), dtype=int))
     intervals = bootstrap_intervals(statistic, len(of_images))
@@ -125,14 +131,15 @@ def main() -> None:
     of_roles: dict[str, list[list[float]]] = {role: [] for role in ROLES}
     flips, places_in_rank = [], []
     for report, truth, others, found in explanations(given.demo):
-        of_words = roles(report)
+        of_words, figures = roles(report), figures_of(found, truth)
         for role in ROLES:
-            of_roles[role].append(sums(found, truth, [i for i, one in enumerate(of_words) if one == role]))
+            of_role = figures[[one == role for one in of_words]]
+            of_roles[role].append([len(of_role), *of_role.sum(0)])
         places_in_rank.append(float(of_words[found.ranked()[0].place].startswith("target")))
         if found.versus is None:
             raise AssertionError("asked for")
         flips.append([overlap(found.mask, truth), overlap(found.versus.mask, others), overlap(found.mask, others)])
-    names = ("inside", "outside", "inside / outside", "effect inside", "area flipped / mask")
+    names = ("inside", "outside", "inside / outside", "effect inside", "area flipped / mask", "selectivity")
     print(f"{'words':<13} {'n':>4}  " + "  ".join(name.ljust(24) for name in names))
     for role in ROLES:
         print_role(role, np.array(of_roles[role]))

@@ -35,10 +35,15 @@ def split_words(text: str) -> tuple[Word, ...]:
 def without(text: str, word: Word) -> str:
     """The text without one of its words, and without the space that parted it from the others.
 
-    Punctuation stays, but not what would then begin the text; "" where the word was all there was.
+    Punctuation stays, but not what would then begin the text, a mark that would meet another (`thin,, round`), or empty
+    brackets; "" where the word was all there was.
     """
-    before, after = text[: word.span[0]], text[word.span[1] :]
-    return before.rstrip() + after if before.strip() else re.sub(r"^[\s,;:.]+", "", after)
+    before, after = text[: word.span[0]].rstrip(), text[word.span[1] :]
+    if not before:
+        return re.sub(r"^[\s,;:.]+", "", after)
+    if before[-1] + after[:1] in ("()", "[]", "{}"):
+        return before[:-1].rstrip() + after[1:]
+    return (before[:-1] if before[-1] in ",;:" and after[:1] in tuple(",;:.") else before) + after
 
 
 def words_of_tokens(words: Sequence[Word], spans: Sequence[Span | None]) -> list[int | None]:

@@ -29,6 +29,21 @@ def test_a_word_goes_with_its_space_and_punctuation_stays(word, left):
     assert without(text, found) == left
 
 
+@pytest.mark.parametrize(
+    ("text", "word", "left"),
+    [
+        ("thin, oval, round", "oval", "thin, round"),
+        ("thin, oval. Round", "oval", "thin. Round"),
+        ("nuclei (CD3+) thin", "CD3", "nuclei (+) thin"),
+        ("nuclei (thin) of", "thin", "nuclei of"),
+        ("thin, oval", "oval", "thin,"),
+    ],
+)
+def test_no_punctuation_is_left_that_parts_nothing(text, word, left):
+    (found,) = (one for one in split_words(text) if one.text == word)
+    assert without(text, found) == left
+
+
 def test_nothing_is_left_of_a_text_of_one_word():
     assert without("Round.", split_words("Round.")[0]) == ""
     assert without("  Left: round", split_words("  Left: round")[0]) == "round"
