@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from ..cache.table import SampleRow
 from ..errors import ConfigError
-from ..stages.context_head import CELL, used
-from ..stages.crops import cut, draw_crop
+from ..stages.context_head import CELL, STRIDE
+from ..stages.crops import cut, draw_crop, turned
 from ..stages.place import Window
 from .head_data import HeadData
 
@@ -26,10 +27,12 @@ class CropBatch:
     """A crop of each image."""
 
     features: dict[int, Float[Tensor, "image y x channel"]]
-    """Block → what the context head reads of it, in float32, at the block's own resolution."""
+    """Block → its activations, all timesteps together, in float32, at the block's own resolution."""
     labels: UInt8[Tensor, "image y x"]
     windows: list[Window]
     """What each crop shows of the image that its text describes."""
+    turns: list[int]
+    """How each crop was turned after it was cut (`crops.turned`)."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -37,22 +40,24 @@ class CropBatch:
         return (self.labels.shape[1], self.labels.shape[2])
 
 
-def draw_crops(data: HeadData, samples: Sequence[SampleRow], generator: torch.Generator) -> CropBatch:
-    """Draw a crop with a labelled pixel from each sample."""
+def draw_crops(
+    data: HeadData, samples: Sequence[SampleRow], generator: torch.Generator, *, turn: bool = False
+) -> CropBatch:
+    """Draw a crop with a labelled pixel from each sample, in one of the eight views of it if they are to be turned."""
     stride = _stride(data)
     side = min(data.size[0], -(-max(MIN_SIDE, data.size[0] // SIDE_SHARE) // stride) * stride)
     features: dict[int, list[Tensor]] = {block: [] for block in data.inputs}
-    labels, windows = [], []
+    labels, windows, turns = [], [], []
     for sample in samples:
         truth = data.labels(sample)
         crop = draw_crop(truth.cpu(), side, stride, data.ignore, generator)
+        turns.append(int(torch.randint(8, (), generator=generator)) if turn else 0)
         for block, map_ in cut(data.maps(sample), crop, data.size).items():
-            features[block].append(used(block, map_))
-        labels.append(crop.of(truth, data.size))
+            features[block].append(turned(map_, turns[-1]))
+        labels.append(turned(crop.of(truth, data.size), turns[-1]))
         windows.append(crop.window(data.size, data.window(sample)))
-    return CropBatch(
-        {block: torch.stack(maps).float() for block, maps in features.items()}, torch.stack(labels), windows
-    )
+    stacked = {block: torch.stack(maps).float() for block, maps in features.items()}
+    return CropBatch(stacked, torch.stack(labels), windows, turns)
 
 
 def require_cells(data: HeadData) -> None:
@@ -69,6 +74,6 @@ def require_cells(data: HeadData) -> None:
 
 
 def _stride(data: HeadData) -> int:
-    """Pixels of the label map that the coarsest map's point covers along each axis; of a cell at least."""
+    """Pixels of the label map such that crops cut no point of a map, nor of the head's coarsest level, in two."""
     shapes = data.reader.manifest.block_shapes
-    return max(CELL, *(data.size[0] // shapes[block][0] for block in data.blocks))
+    return math.lcm(STRIDE, *(data.size[0] // shapes[block][0] for block in data.blocks))

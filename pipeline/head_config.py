@@ -35,7 +35,7 @@ HEAD_DEFAULTS: Mapping[HeadKind, HeadSettings] = {
         epochs=40, images_per_step=8, learning_rate=2e-3, weight_decay=2.0, width=128, text_dropout=0.1
     ),
     "context": HeadSettings(
-        epochs=40, images_per_step=8, learning_rate=2e-3, weight_decay=0.05, width=64, text_dropout=0.1
+        epochs=40, images_per_step=8, learning_rate=2e-3, weight_decay=0.05, width=48, text_dropout=0.1
     ),
     # The paper's: Adam is AdamW without weight decay.
     "paper": HeadSettings(
@@ -95,7 +95,7 @@ class TrainConfig:
     weight_decay: float | None = None
     """AdamW's decoupled weight decay. `None`: 2 for `pixel`, 0.05 for `context`, 0 for `paper`."""
     width: int | None = None
-    """Channels of the head. `None`: 128 for `pixel`, 64 for `context`, 768 for `paper`."""
+    """Channels of the head. `None`: 128 for `pixel`, 48 for `context`, 768 for `paper`."""
     n_heads: int = 8
     """Heads of the cross-attention."""
     text_dropout: float | None = None

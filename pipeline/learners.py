@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ..cache.table import SampleRow
-from ..stages.context_head import ContextHead, Units
+from ..stages.context_head import ContextHead
 from ..stages.ensemble import together
 from ..stages.head import GuidedHead, Head, HeadSpec, PixelHead
-from ..stages.jitter import jitter_colours, jitter_unit
+from ..stages.jitter import HIDDEN, jitter_activations, jitter_colours
 from ..stages.metrics import confusion, dice
 from ..stages.objective import segmentation_loss
 from ..stages.paper_head import PaperHead, stack_maps
@@ -178,12 +178,11 @@ class ContextLearner(GuidedLearner[ContextHead]):
 
     def losses(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[Float[Tensor, ""]]:
         """Over a crop of each image with a labelled pixel in it, the same for all members."""
-        batch = draw_crops(self._data, samples, generator)
-        features, units = self._jittered(batch.features, len(samples), generator)
+        batch = draw_crops(self._data, samples, generator, turn=True)
+        inputs = self._jittered(self._members[0].inputs(batch.features), generator)
         for member in self._members:
-            turn = int(torch.randint(8, (), generator=generator))
             texts = self._texts(samples, generator)
-            logits = member(features, batch.size, *texts, windows=batch.windows, turn=turn, units=units)
+            logits = member(inputs, batch.size, *texts, windows=batch.windows, turns=batch.turns)
             yield self._weighted_loss(samples, logits.movedim(1, -1).flatten(1, 2), batch.labels.flatten(1))
 
     @torch.no_grad()
@@ -193,22 +192,19 @@ class ContextLearner(GuidedLearner[ContextHead]):
         counts = torch.zeros(self._data.n_classes, self._data.n_classes, dtype=torch.long)
         for sample in self._checked:
             batch = draw_crops(self._data, [sample], generator)
-            given = batch.features, batch.size, *self._data.texts([sample])
+            given = self._members[0].inputs(batch.features), batch.size, *self._data.texts([sample])
             each = [member(*given, windows=batch.windows).softmax(1) for member in self._members]
             predicted = torch.stack(each).mean(0).argmax(1)
             counts += confusion(predicted.cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
         return float(dice(counts).mean())
 
-    def _jittered(
-        self, features: Mapping[int, Tensor], n_images: int, generator: torch.Generator
-    ) -> tuple[dict[int, Tensor], Units]:
-        """The features with other colours, and other units for the blocks."""
-        changed, units = dict(features), dict(self._members[0].units)
-        if FILTERS in changed:
-            changed[FILTERS] = jitter_colours(changed[FILTERS], generator)
-        for block in self._data.blocks:
-            units[block] = jitter_unit(*units[block], n_images, generator)
-        return changed, units
+    def _jittered(self, inputs: Mapping[int, Tensor], generator: torch.Generator) -> dict[int, Tensor]:
+        """The inputs as another stain would make them; activations are hidden only where colours are left to see."""
+        hidden = HIDDEN if FILTERS in inputs else 0.0
+        return {
+            block: jitter_colours(of, generator) if block == FILTERS else jitter_activations(of, generator, hidden)
+            for block, of in inputs.items()
+        }
 
 
 class PaperLearner(Learner[PaperHead]):

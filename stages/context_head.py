@@ -1,14 +1,13 @@
 """The context head: what a pixel's activations say is weighed with what those around it say.
 
 Single pixels cannot tell the rim of one nucleus from the gap between two; shapes can. The label map is divided into
-cells of 2×2 pixels, and each cell is projected, placed and guided by the text as a pixel of the pixel head is. Then
-layers mix neighbours: 3×3 convolutions whose taps lie ever further apart and closer again (Yu 2016, arXiv 1511.07122).
-They have no shortcuts: what a cell says by itself, which is easily learnt by heart, has no way around them. The
-classifier gives the logits of the four pixels of a cell (sub-pixel convolution, Shi 2016, arXiv 1609.05158), so that
-the detail of maps as fine as the label map, of which a cell reads all four pixels, is not lost.
+cells of 2×2 pixels, and each cell is projected, placed and guided by the text as a pixel of the pixel head is; of maps
+as fine as the label map it reads the pixels around it too. Then convolutions mix neighbours at three resolutions, as
+in a U-Net (Ronneberger 2015, arXiv 1505.04597), and the classifier gives the logits of the four pixels of a cell
+(sub-pixel convolution, Shi 2016, arXiv 1609.05158), so that no detail is lost.
 
 Of the image's filters the head reads the colours alone: convolutions make their own filters of them, and colours can be
-changed in training as another stain would change them. So can a block's activations, by the units that they are in.
+changed in training as another stain would change them.
 """
 
 from __future__ import annotations
@@ -21,79 +20,73 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from .crops import turned
 from .head import GuidedHead, HeadSpec, Prepared
 from .pixels import COLOURS, FILTERS, Maps, dense
 from .place import WHOLE, Window
 
 CELL = 2
 """Pixels of a cell along each axis."""
-DILATIONS = (1, 2, 4, 2, 1)
-"""Cells from one tap of a layer's convolution to the next: together they reach 10 cells, 20 pixels."""
-
-Units = Mapping[int, tuple[Float[Tensor, "#image channel"], Float[Tensor, "#image channel"]]]
-"""Block → mean and 1/deviation of its channels, by which they are standardised; of each image, or one for all."""
+TAPS = 4
+"""Pixels that a cell reads along each axis of a map as fine as the label map: one on each side beyond its own."""
+LEVELS = (1, 2, 3)
+"""Channels at each resolution, in widths of the head; each has half the resolution of the one before."""
+STRIDE = CELL * 2 ** (len(LEVELS) - 1)
+"""Pixels of the label map that a point of the coarsest level covers along each axis."""
 
 
 class ContextHead(GuidedHead):
     """Cross-attention to the text, convolutions over cells, and a classifier of the pixels of a cell."""
 
     def __init__(self, spec: HeadSpec) -> None:
-        n_used = {block: len(COLOURS) if block == FILTERS else n for block, n in spec.channels.items()}
-        super().__init__(spec, {block: n * CELL**2 if block in spec.fine else n for block, n in n_used.items()})
-        self.mix = nn.Sequential(*(layer for dilation in DILATIONS for layer in _mixing(spec.width, dilation)))
-        self.classifier = nn.Sequential(
-            nn.BatchNorm2d(spec.width),
-            nn.ReLU(),
-            nn.Conv2d(spec.width, spec.n_classes * CELL**2, 1),
-            nn.PixelShuffle(CELL),
+        super().__init__(spec)
+        self.mix = nn.Sequential(
+            nn.BatchNorm2d(spec.width), nn.ReLU(), Mixing([spec.width * level for level in LEVELS])
         )
+        self.classifier = nn.Sequential(nn.Conv2d(spec.width, spec.n_classes * CELL**2, 1), nn.PixelShuffle(CELL))
+
+    def projection(self, block: int, n_channels: int) -> nn.Module:
+        """As `GuidedHead.projection`, of what is read; a convolution where cells are smaller than points of the map."""
+        n_used = len(COLOURS) if block == FILTERS else n_channels
+        if block not in self.spec.fine:
+            return nn.Linear(n_used, self.spec.width)
+        return nn.Conv2d(n_used, self.spec.width, TAPS, stride=CELL, padding=(TAPS - CELL) // 2)
+
+    def inputs(self, features: Mapping[int, Float[Tensor, "*point channel"]]) -> dict[int, Tensor]:
+        """What the head reads of activations and filters, standardised: of activations all, of filters the colours."""
+        found = {block: self.standardised(block, of) for block, of in features.items()}
+        return {block: of[..., COLOURS] if block == FILTERS else of for block, of in found.items()}
+
+    def prepare(self, maps: Maps) -> Prepared:
+        """As `inputs`."""
+        return self.inputs({block: torch.cat([dense(map_) for map_ in of], -1) for block, of in maps.items()})
 
     def forward(
         self,
-        prepared: Mapping[int, Float[Tensor, "image y x channel"]],
+        inputs: Mapping[int, Float[Tensor, "image y x channel"]],
         size: tuple[int, int],
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
         windows: Sequence[Window] = (WHOLE,),
-        turn: int = 0,
-        units: Units | None = None,
+        turns: Sequence[int] = (0,),
     ) -> Float[Tensor, "image n_classes y x"]:
         """Logits of whole pictures, or of crops.
 
         Args:
-            prepared: as `prepare` gives them, of each picture.
-            size: (y, x) of the label map; even.
+            inputs: of each picture, as `inputs` gives them.
+            size: (y, x) of the pictures; even.
             tokens: of each picture's text.
             mask: true on real tokens; false throughout where a picture has no text.
             windows: what each picture shows of the image that its text describes; a single one holds for all.
-            turn: 0..7; neighbours are mixed in the picture turned by so many quarters, from 4 on flipped as well. The
-                picture is square where it is turned.
-            units: by which activations are standardised; `None`: the head's own.
+            turns: how each picture, square then, was turned after that (`crops.turned`); likewise.
         """
         grid = (size[0] // CELL, size[1] // CELL)
-        projected = self._projected(prepared, grid, units or self.units)
-        guided = self.guide(projected, _cells_of(grid, projected.device), grid, tokens, mask, windows=windows)
-        cells = guided.unflatten(1, grid).movedim(-1, 1)
-        turned = torch.rot90(cells.flip(-1) if turn >= 4 else cells, turn % 4, (-2, -1))
-        mixed = torch.rot90(self.mix(turned), -(turn % 4), (-2, -1))
-        logits: Tensor = self.classifier(mixed.flip(-1) if turn >= 4 else mixed)
+        projected = self._projected(inputs, grid)
+        cells = _cells(grid, turns, projected.device)
+        guided = self.guide(projected, cells, grid, tokens, mask, windows=windows)
+        logits: Tensor = self.classifier(self.mix(guided.unflatten(1, grid).movedim(-1, 1)))
         return logits
-
-    @property
-    def units(self) -> Units:
-        """By which activations are standardised: those of the training images."""
-        return {
-            block: (
-                used(block, self.get_buffer(f"mean_{block}")[None]),
-                used(block, self.get_buffer(f"scale_{block}")[None]),
-            )
-            for block in self.spec.channels
-        }
-
-    def prepare(self, maps: Maps) -> Prepared:
-        """The activations and colours as they are, in float32: they are standardised as they are projected."""
-        return {block: used(block, torch.cat([dense(map_) for map_ in of], -1)).float() for block, of in maps.items()}
 
     def segment_prepared(
         self,
@@ -120,48 +113,57 @@ class ContextHead(GuidedHead):
     ) -> Float[Tensor, "reading group y x"]:
         """As `Head.attend`; the pixels of a cell read together."""
         grid = (size[0] // CELL, size[1] // CELL)
-        projected = self._projected({block: map_[None] for block, map_ in prepared.items()}, grid, self.units)
-        placed = self._placed(projected, _cells_of(grid, projected.device), grid, [window])
+        projected = self._projected({block: map_[None] for block, map_ in prepared.items()}, grid)
+        placed = self._placed(projected, _cells(grid, (0,), projected.device), grid, [window])
         shares = self.attention.weights(placed, tokens[None], mask[None])[0] @ groups  # [head, cell, group]
         return shares.mT.unflatten(-1, grid).repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
 
-    def _projected(
-        self, prepared: Mapping[int, Tensor], grid: tuple[int, int], units: Units
-    ) -> Float[Tensor, "image cell width"]:
+    def _projected(self, inputs: Mapping[int, Tensor], grid: tuple[int, int]) -> Float[Tensor, "image cell width"]:
         """The projections of all blocks, summed."""
-        each = (self._project(block, map_, grid, units[block]) for block, map_ in prepared.items())
-        return reduce(torch.add, each).flatten(1, 2)
+        return reduce(torch.add, (self._project(block, map_, grid) for block, map_ in inputs.items())).flatten(1, 2)
 
-    def _project(
-        self, block: int, map_: Tensor, grid: tuple[int, int], unit: tuple[Tensor, Tensor]
-    ) -> Float[Tensor, "image y x width"]:
-        """The projection of standardised activations; the units are taken into the weights, which is less work."""
-        n_pixels = CELL**2 if block in self.spec.fine else 1
-        mean, scale = (of.repeat(1, n_pixels) for of in unit)
-        weight = self.get_parameter(f"projections.{block}.weight") * scale[:, None]  # [image or 1, width, channel]
-        bias = self.get_parameter(f"projections.{block}.bias") - (weight @ mean[..., None])[..., 0]
-        points = _by_cell(map_, grid) if block in self.spec.fine else map_
-        projected = torch.einsum("nyxc,nwc->nyxw", points, weight.expand(len(points), -1, -1)) + bias[:, None, None]
+    def _project(self, block: int, map_: Tensor, grid: tuple[int, int]) -> Float[Tensor, "image y x width"]:
+        layer = self.projections[str(block)]
+        if block in self.spec.fine:
+            read: Tensor = layer(map_.movedim(-1, 1))
+            return read.movedim(1, -1)
+        projected: Tensor = layer(map_)
         if projected.shape[1:3] == grid:
             return projected
         return F.interpolate(projected.movedim(-1, 1), grid, mode="bilinear").movedim(1, -1)
 
 
-def used(block: int, map_: Float[Tensor, "*point channel"]) -> Float[Tensor, "*point used"]:
-    """What the head reads of a map: of the image's filters the colours, of activations all."""
-    return map_[..., COLOURS] if block == FILTERS else map_
+class Mixing(nn.Module):
+    """A layer, what coarser resolutions make of it, and two layers that see both; at the coarsest, two layers.
+
+    Args:
+        widths: channels at this resolution, and at each coarser one.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        width, *coarser = widths
+        self.before = _layer(width, width)
+        self.below = nn.Sequential(_layer(width, coarser[0], stride=2), Mixing(coarser)) if coarser else None
+        self.after = (
+            nn.Sequential(_layer(width + coarser[0], width), _layer(width, width)) if coarser else _layer(width, width)
+        )
+
+    def forward(self, x: Float[Tensor, "image width y x"]) -> Float[Tensor, "image width y x"]:
+        """What each point becomes by itself and those around it."""
+        x = self.before(x)
+        if self.below is not None:
+            x = torch.cat([x, F.interpolate(self.below(x), x.shape[-2:], mode="nearest")], 1)
+        mixed: Tensor = self.after(x)
+        return mixed
 
 
-def _by_cell(map_: Tensor, grid: tuple[int, int]) -> Float[Tensor, "image y x pixels_and_channels"]:
-    """The pixels of each cell side by side."""
-    return map_.unflatten(2, (grid[1], CELL)).unflatten(1, (grid[0], CELL)).transpose(2, 3).flatten(-3)
+def _layer(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
 
 
-def _cells_of(grid: tuple[int, int], device: torch.device) -> Int[Tensor, "1 cell"]:
-    return torch.arange(grid[0] * grid[1], device=device)[None]
-
-
-def _mixing(width: int, dilation: int) -> list[nn.Module]:
-    """A layer in which each cell becomes what it and the cells around it say."""
-    convolution = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-    return [convolution, nn.BatchNorm2d(width), nn.ReLU()]
+def _cells(grid: tuple[int, int], turns: Sequence[int], device: torch.device) -> Int[Tensor, "#image cell"]:
+    """Where each cell of a turned picture was before, as a position in the flattened grid."""
+    before = torch.arange(grid[0] * grid[1], device=device).reshape(grid)
+    return torch.stack([turned(before, turn) for turn in turns]).flatten(1)

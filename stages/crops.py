@@ -57,6 +57,11 @@ def _draw_start(at: int, length: int, side: int, stride: int, generator: torch.G
     return stride * (low + int(torch.randint(high - low + 1, (), generator=generator)))
 
 
+def turned(map_: Tensor, turn: int) -> Tensor:
+    """A square map [y, x, ...] after so many quarters, 0 to 3; from 4 on flipped before."""
+    return torch.rot90(map_.flip(1) if turn >= 4 else map_, turn % 4, (0, 1))
+
+
 def cut(maps: Maps, crop: Crop, size: tuple[int, int]) -> dict[int, Float[Tensor, "y x channel"]]:
     """Each block's activations inside a crop, all timesteps together, at the block's own resolution."""
     return {block: torch.cat([dense(_inside(crop, map_, size)) for map_ in of], -1) for block, of in maps.items()}

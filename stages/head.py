@@ -153,19 +153,22 @@ class GuidedHead(Head):
 
     Args:
         spec: the sizes.
-        n_read: block → channels that its projection takes; `None`: those of the spec.
     """
 
-    def __init__(self, spec: HeadSpec, n_read: Mapping[int, int] | None = None) -> None:
+    def __init__(self, spec: HeadSpec) -> None:
         super().__init__(spec)
         width = spec.width
         for block, n_channels in spec.channels.items():
             self.register_buffer(f"mean_{block}", torch.zeros(n_channels))
             self.register_buffer(f"scale_{block}", torch.ones(n_channels))
-        n_read = n_read or spec.channels
-        self.projections = nn.ModuleDict({str(block): nn.Linear(c, width) for block, c in n_read.items()})
+        self.projections = nn.ModuleDict({str(block): self.projection(block, n) for block, n in spec.channels.items()})
         self.place = nn.Linear(4 * N_FREQUENCIES, width) if spec.place else None
         self.attention = TextAttention(width, spec.text_dim, spec.n_heads, n_out=2 * width)
+
+    def projection(self, block: int, n_channels: int) -> nn.Module:
+        """What brings a block's standardised activations to the head's width."""
+        del block
+        return nn.Linear(n_channels, self.spec.width)
 
     def standardise(self, block: int, features: Float[Tensor, "pixel channel"]) -> None:
         """Take the mean and the spread of a sample of a block's activations as the origin and unit of its input."""

@@ -14,6 +14,8 @@ SPREAD = 0.2
 """Deviation of gains around 1, and of offsets around 0 in deviations of the channel."""
 MIXTURE = 0.1
 """Deviation of what each colour takes from the others."""
+HIDDEN = 0.5
+"""Chance that a block's activations of an image are hidden, lest the head trust them where colours tell more."""
 
 
 def jitter_colours(
@@ -32,16 +34,18 @@ def jitter_colours(
     return torch.einsum("nyxj,nij->nyxi", colours, mixture.to(colours.device)) + offset.to(colours.device)
 
 
-def jitter_unit(
-    mean: Float[Tensor, "#image channel"],
-    scale: Float[Tensor, "#image channel"],
-    n_images: int,
-    generator: torch.Generator,
-) -> tuple[Float[Tensor, "image channel"], Float[Tensor, "image channel"]]:
-    """A mean and a 1/deviation of each image by which standardised activations come out scaled and shifted."""
-    shape = (n_images, mean.shape[-1])
-    gain = 1 + SPREAD * torch.randn(shape, generator=generator).to(mean.device)
-    offset = SPREAD * torch.randn(shape, generator=generator).to(mean.device)
-    # (x - mean') * scale' = gain * ((x - mean) * scale) + offset, and no gain is 0 where it must divide.
-    gain = gain.clamp(min=SPREAD)
-    return mean - offset / (gain * scale), gain * scale
+def jitter_activations(
+    activations: Float[Tensor, "image y x channel"], generator: torch.Generator, hidden: float = HIDDEN
+) -> Float[Tensor, "image y x channel"]:
+    """Scale and shift each channel of each image, and set some images' activations to 0.
+
+    Args:
+        activations: of one block, standardised.
+        generator: where randomness comes from; of the CPU.
+        hidden: chance that an image's are set to 0.
+    """
+    shape = (len(activations), 1, 1, activations.shape[-1])
+    gain = 1 + SPREAD * torch.randn(shape, generator=generator)
+    offset = SPREAD * torch.randn(shape, generator=generator)
+    shown = (torch.rand(len(activations), 1, 1, 1, generator=generator) >= hidden).float()
+    return activations * (gain * shown).to(activations.device) + (offset * shown).to(activations.device)

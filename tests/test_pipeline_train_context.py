@@ -21,6 +21,7 @@ from textdiff.pipeline.learners import ContextLearner
 from textdiff.pipeline.runs import RunConfig, load_head
 from textdiff.pipeline.segmenter import Segmenter
 from textdiff.pipeline.train import train_head
+from textdiff.stages.crops import turned
 from textdiff.stages.pixels import COLOURS, FILTERS
 from textdiff.stages.seeds import named_generator
 
@@ -83,8 +84,20 @@ def test_a_batch_holds_the_same_crop_of_every_block_and_of_the_labels(training):
         assert torch.equal(batch.labels[place], data.labels(sample))
         for block, of in data.maps(sample).items():
             whole = torch.cat([torch.as_tensor(map_) for map_ in of], -1).float()
-            read = whole[..., COLOURS] if block == FILTERS else whole
-            assert torch.equal(batch.features[block][place], read)
+            assert torch.equal(batch.features[block][place], whole)
+
+
+def test_crops_are_turned_with_their_labels(training):
+    data, reader = open_all(training.cache)
+    samples = reader.split("train")[:4]
+    upright = draw_crops(data, samples, named_generator(0, "crops"))
+    batch = draw_crops(data, samples, named_generator(1, "crops"), turn=True)
+    assert upright.turns == [0, 0, 0, 0]
+    assert len(set(batch.turns)) > 1
+    for place, turn in enumerate(batch.turns):  # the crops are whole images
+        assert torch.equal(batch.labels[place], turned(upright.labels[place], turn))
+        for block, maps in upright.features.items():
+            assert torch.equal(batch.features[block][place], turned(maps[place], turn))
 
 
 def test_colours_are_the_images_own(training):

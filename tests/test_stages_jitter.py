@@ -1,9 +1,9 @@
-"""What jitter does to colours and to the units of activations."""
+"""What jitter does to colours and to activations."""
 
 import pytest
 import torch
 
-from textdiff.stages.jitter import jitter_colours, jitter_unit
+from textdiff.stages.jitter import jitter_activations, jitter_colours
 from textdiff.stages.seeds import named_generator
 
 
@@ -21,23 +21,28 @@ def test_colours_of_an_image_are_all_changed_by_one_affine_map():
     assert not torch.allclose(maps[0], maps[1])
 
 
-def test_standardised_by_another_unit_activations_are_scaled_and_shifted():
-    x = 5 + 3 * torch.randn(400, 6, generator=named_generator(0, "x"))
-    mean, scale = x.mean(0)[None], 1 / x.std(0)[None]
-    other_mean, other_scale = jitter_unit(mean, scale, 2, named_generator(1, "jitter"))
-    assert other_mean.shape == other_scale.shape == (2, 6)
-    standardised = (x - mean) * scale
-    for place in range(2):
-        found = (x - other_mean[place]) * other_scale[place]
-        gain = other_scale[place] / scale[0]
-        offset = (found - gain * standardised)[0]
-        torch.testing.assert_close(found, gain * standardised + offset, atol=1e-4, rtol=1e-4)
-        assert 0 < float((gain - 1).abs().max()) < 1
-        assert 0 < float(offset.abs().max()) < 1
+def test_channels_of_an_image_are_each_scaled_and_shifted():
+    x = torch.randn(2, 20, 20, 6, generator=named_generator(0, "x"))
+    changed = jitter_activations(x, named_generator(1, "jitter"), hidden=0.0)
+    gain = changed.std((1, 2), keepdim=True) / x.std((1, 2), keepdim=True)
+    offset = (changed - gain * x)[:, :1, :1]
+    torch.testing.assert_close(changed, gain * x + offset, atol=1e-5, rtol=1e-4)
+    assert 0.05 < float((gain - 1).std()) < 0.4
+    assert 0.05 < float(offset.std()) < 0.4
 
 
 def test_gains_and_offsets_have_the_spread_of_the_unet_from_scratch():
-    mean, scale = torch.zeros(1, 50), torch.ones(1, 50)
-    other_mean, other_scale = jitter_unit(mean, scale, 400, named_generator(2, "jitter"))
-    assert float(other_scale.std()) == pytest.approx(0.2, rel=0.05)
-    assert float((other_mean * other_scale).std()) == pytest.approx(0.2, rel=0.05)
+    corners = torch.tensor([0.0, 1.0]).reshape(1, 1, 2, 1).expand(400, 1, 2, 50)
+    changed = jitter_activations(corners, named_generator(2, "jitter"), hidden=0.0)
+    offset, gain = changed[:, 0, 0], changed[:, 0, 1] - changed[:, 0, 0]
+    assert float(offset.std()) == pytest.approx(0.2, rel=0.05)
+    assert float(gain.std()) == pytest.approx(0.2, rel=0.05)
+    assert float(gain.mean()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_share_of_the_images_is_hidden_whole():
+    x = torch.ones(1000, 2, 2, 3)
+    shown = jitter_activations(x, named_generator(3, "jitter"), hidden=0.3).abs().flatten(1)
+    gone = (shown == 0).all(1)
+    assert float(gone.float().mean()) == pytest.approx(0.3, abs=0.05)
+    assert (shown[~gone] != 0).all()
