@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol, g
 
 import typer
 
-from .errors import TextdiffError
 from .pipeline import config as configs
 from .pipeline import explain_config as explain_configs
+from .pipeline import failures, interrupts
 from .pipeline import head_config as head_configs
 from .pipeline import progress as progresses
 
@@ -49,7 +49,7 @@ class Summary(Protocol):
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 a problem that was explained, 2 wrong usage, 130 interrupted."""
+    """Run the command line: 0 done, 1 a problem that was explained, 2 wrong usage, 130 interrupted, 143 terminated."""
     app()
 
 
@@ -63,13 +63,13 @@ def command(
         def run(**given: Any) -> None:  # noqa: ANN401
             as_json = given.pop("as_json")
             try:
-                summary = function(_build(config_class, given), progresses.for_stderr())
-            except TextdiffError as error:
-                _stop(f"error: {error}", 1)
-            except OSError as error:
-                _stop(f"error: {error.filename or 'disk'}: {error.strerror or error}", 1)
-            except KeyboardInterrupt:
-                _stop(_interrupted(config_class), 130)
+                with interrupts.terminations_raised():
+                    summary = function(_build(config_class, given), progresses.for_stderr())
+            except (Exception, KeyboardInterrupt) as error:
+                told = failures.explain(error, config_class)
+                if told is None:
+                    raise
+                _stop(*told)
             _show(summary, as_json=as_json)
 
         parameters = [*_parameters(config_class), _JSON]
@@ -79,14 +79,6 @@ def command(
         return function
 
     return decorate
-
-
-def _interrupted(config_class: type[Any]) -> str:
-    if told := getattr(config_class, "interrupted", None):
-        return str(told)
-    if any(field.name == "resume" for field in fields(config_class)):
-        return "interrupted; finished work is kept: repeat the command with --resume to go on"
-    return "interrupted; nothing is half-written: repeat the command"
 
 
 _JSON = inspect.Parameter(

@@ -55,6 +55,18 @@ def canonical_json(value: object, indent: int | None = None) -> bytes:
     return (text + "\n").encode() if indent else text.encode()
 
 
+def parse_json(content: bytes | str) -> Any:  # noqa: ANN401
+    """The value that a JSON text holds.
+
+    Raises:
+        ValueError: if it is none, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def append_line(path: Path, value: object) -> None:
     """Append one JSON line to an existing file and wait until it is on the disk."""
     with path.open("ab", buffering=0) as file:
@@ -67,7 +79,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1]]
+    return [parse_json(line) for line in lines[:-1]]
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,14 +7,13 @@ While units are made, each is recorded as a line of the journal; publishing move
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import CacheCorruptError, CacheError
-from .durable import append_line, canonical_json, read_lines, write_durably
+from .durable import append_line, canonical_json, parse_json, read_lines, write_durably
 from .layout import FILTERS_ARRAY
 from .seal import CHECKSUM, seal_holds, sealed_json
 from .shards import ShardRecord
@@ -177,7 +176,7 @@ def read_manifest(root: Path, name: str | Path = MANIFEST) -> Manifest | None:
         return None
     try:
         content = path.read_bytes()
-        values = json.loads(content)
+        values = parse_json(content)
         if values["format"] > FORMAT:
             raise CacheError(f"{path}: format {values['format']}; this textdiff reads up to {FORMAT}: upgrade textdiff")
         if (values["format"] >= _FIRST_SEALED or CHECKSUM in values) and not seal_holds(content, values):

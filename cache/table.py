@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import CacheCorruptError
-from .durable import write_json
+from .durable import parse_json, write_json
 from .shards import REPAIR
 
 TABLE = "samples.json"
@@ -86,7 +85,7 @@ def read_table(root: Path, digest: str | None = None) -> SampleTable:
         content = (root / TABLE).read_bytes()
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
             raise CacheCorruptError(f"{root / TABLE}: changed since it was written; {REPAIR}")
-        values = json.loads(content)
+        values = parse_json(content)
         samples = tuple(_sample(sample) for sample in values["samples"])
         return SampleTable(values["root"], tuple(values["texts"]), samples, values["ignore"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -22,7 +22,8 @@ _HEADER = f"""# The command line
 
 *Made from the program by `{REMAKE}`; what stands here is what `textdiff COMMAND --help` says.*
 
-Exit codes: 0 done, 1 a problem that was explained, 2 wrong usage, 130 interrupted. With `--json` one JSON object stands
+Exit codes: 0 done, 1 a problem that was explained, 2 wrong usage, 130 interrupted, 143 terminated
+(SIGTERM, which is answered as Ctrl-C is). With `--json` one JSON object stands
 on stdout, and nothing else.
 """
 

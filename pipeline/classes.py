@@ -6,7 +6,6 @@ A label is the class's position (0, 1, ...) or IGNORE. Which mask value stands f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, UInt8
 
+from ..cache.durable import parse_json
 from ..cache.table import IGNORE
 from ..errors import DataError
 from .files import read_bytes
@@ -126,7 +126,7 @@ def read_classes(folder: Path) -> Classes | None:
         return None
     content = read_bytes(path)
     try:
-        return Classes.from_dict(json.loads(content))
+        return Classes.from_dict(parse_json(content))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except ValueError as error:

@@ -253,7 +253,8 @@ class CacheVerifyConfig:
     cache: Path
     """The feature cache."""
 
-    interrupted: ClassVar[str] = "interrupted; nothing was changed: repeat the command"
+    # What the command line says where it could not finish.
+    unfinished: ClassVar[str] = "nothing was changed: repeat the command"
 
 
 @dataclass(frozen=True)

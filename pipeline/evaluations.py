@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.durable import write_json
+from ..cache.durable import parse_json, write_json
 from ..cache.spec import digest
 from ..errors import RunError
 from .head_config import TextMode
@@ -142,10 +141,10 @@ def read_evaluation(path: Path) -> Evaluation:
         RunError: if it is not an evaluation.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
         about = {name: found.pop(name) for name in Evaluation.__dataclass_fields__ if name != "scores"}
         return Evaluation(**about | {"classes": tuple(about["classes"])}, scores=found)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path}: not an evaluation ({error!r}); remove it and run `textdiff evaluate` again") from error
 
 

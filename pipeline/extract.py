@@ -28,6 +28,7 @@ from .config import ExtractConfig
 from .filters import image_filters
 from .frozen_models import load_stage_one
 from .integrity import damaged_shards
+from .new_folders import no_empty_folder
 from .overlap import Behind, ahead
 from .pictures import (
     Batch,
@@ -144,7 +145,9 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
     stage_one = load_stage_one(config, cached.features if cached else None)
     with ExitStack() as stack:
         if not config.dry_run:
+            is_new = not config.cache.exists()
             stack.enter_context(hold_lock(config.cache))
+            stack.enter_context(no_empty_folder(config.cache) if is_new else nullcontext())
         job = _plan(config, dataset, stage_one, progress)
         summary = _summarise(job)
         progress.say(_estimate(summary))

@@ -187,8 +187,8 @@ class AblateConfig:
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`. On the CPU as many heads are trained at once as torch has threads
     (`OMP_NUM_THREADS`), on one thread each."""
 
-    # What the command line says after Ctrl-C.
-    interrupted: ClassVar[str] = "interrupted; finished heads are kept: repeat the command to go on"
+    # What the command line says where it could not finish.
+    unfinished: ClassVar[str] = "finished heads are kept: repeat the command to go on"
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself.

@@ -1,29 +1,81 @@
-"""Ctrl-C that waits for the end of a step."""
+"""Ctrl-C, and the SIGTERM with which schedulers end a job: both stop the work in the same way.
+
+Within `terminations_raised` a SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt; within
+`interrupts_held` both wait for the end of a step.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Handler = Callable[[int, FrameType | None], Any]
+
+
+class Terminated(KeyboardInterrupt):
+    """A SIGTERM, which is answered as Ctrl-C is."""
+
+
+class Asked:
+    """Whether the work is to stop, and by what."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+        return self._number is not None
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """Take note of a signal; of a second one, stop at once."""
+        if self._number is not None:
+            _raise(number, frame)
+        self._number = number
+
+    def stop(self) -> None:
+        """Raise what was asked for.
+
+        Raises:
+            KeyboardInterrupt: for a SIGTERM it is `Terminated`.
+        """
+        if self._number is not None:
+            _raise(self._number, None)
 
 
 @contextmanager
-def interrupts_held() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event, so that no step is cut in half; a second one takes effect at once."""
-    asked = threading.Event()
-
-    def ask(signum: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():  # Ctrl-C goes to the main thread alone
+def interrupts_held() -> Iterator[Asked]:
+    """Turn Ctrl-C and SIGTERM into a request, so that no step is cut in half; a second one takes effect at once."""
+    asked = Asked()
+    with _handled(asked.ask, SIGNALS):
         yield asked
+
+
+@contextmanager
+def terminations_raised() -> Iterator[None]:
+    """Let a SIGTERM raise `Terminated`, so that what is under way is tidied up."""
+    with _handled(_raise, (signal.SIGTERM,)):
+        yield
+
+
+@contextmanager
+def _handled(handler: Handler, signals: tuple[signal.Signals, ...]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread alone
+        yield
         return
-    previous = signal.signal(signal.SIGINT, ask)
+    previous = {number: signal.signal(number, handler) for number in signals}
     try:
-        yield asked
+        yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, before in previous.items():
+            # What something other than Python installed cannot be put back, and is `None`.
+            signal.signal(number, signal.SIG_DFL if before is None else before)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    del frame
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

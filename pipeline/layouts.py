@@ -27,7 +27,11 @@ _SPLITS = {"train": "train", "val": "val", "test": "test"} | dict.fromkeys(("val
 _REQUIRED = ("id", "image", "mask", "text", "split")
 _OPTIONAL = ("group", "stratum", "weight")
 _ID = re.compile(r"[\w-](?:[\w. -]*[\w-])?")
-_ID_RULE = "ids become file names: letters, digits, '.', '_', '-' and spaces inside, without '..'"
+_MAX_ID_BYTES = 200
+_ID_RULE = (
+    "ids become file names: letters, digits, '.', '_', '-' and spaces inside, without '..', "
+    f"of up to {_MAX_ID_BYTES} bytes"
+)
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,10 @@ def _weight(cell: str) -> float | None:
 
 
 def _exists(path: Path) -> bool:
-    return split_slice(path)[0].is_file()
+    try:
+        return split_slice(path)[0].is_file()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def _own_group(image: Path, cells: dict[str, str]) -> str:
@@ -250,5 +257,5 @@ def _bad_paths(root: Path, where: str, cells: dict[str, str]) -> Iterator[str]:
 
 
 def _bad_id(sample_id: str, where: str) -> Iterator[str]:
-    if not _ID.fullmatch(sample_id) or ".." in sample_id:
+    if not _ID.fullmatch(sample_id) or ".." in sample_id or len(sample_id.encode()) > _MAX_ID_BYTES:
         yield f"{where}: the id {sample_id!r} cannot be used; {_ID_RULE}"

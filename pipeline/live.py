@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from ..cache.maps import StoredMaps
 from ..errors import DataError
 from ..stages.pixels import FILTERS, Map, Maps
 from ..stages.place import Window
@@ -20,7 +21,7 @@ from .images import resize_image
 from .pictures import row_id
 from .runs import RunConfig
 from .side_words import rewrite_sides, safe_views
-from .stage_one import StageOne
+from .stage_one import Pair, StageOne
 from .tiff import Box
 from .tiles import Offset, Source, cut_tiles, tile_offsets
 from .turning import turn
@@ -131,6 +132,7 @@ class LiveMaps:
         while batch := list(islice(parts, self._config.features.rows_per_shard)):
             images, ids = np.stack([part.pixels for part in batch]), [part.id for part in batch]
             features = self._stage_one.features(images, ids, timesteps, blocks, [part.text or "" for part in batch])
+            _refuse_not_finite(features, ids)
             for place, part in enumerate(batch):
                 maps: dict[int, list[Map]] = {
                     block: [to_map(features[block, timestep].row(place), self._device) for timestep in timesteps]
@@ -140,6 +142,29 @@ class LiveMaps:
                     maps[FILTERS] = [torch.from_numpy(image_filters(part.pixels)).to(self._device)]
                 yield part, maps
 
+    def load(self) -> None:
+        """Load the frozen UNet now: what is wrong with it shows before anything is written.
+
+        Raises:
+            SourceError: if it cannot be loaded, or is not that of the training.
+        """
+        _ = self._stage_one
+
     @cached_property
     def _stage_one(self) -> StageOne:
         return self._load_stage_one()
+
+
+def _refuse_not_finite(features: Mapping[Pair, StoredMaps], ids: Sequence[str]) -> None:
+    problems = [
+        f"{sample_id}: block {block}, timestep {timestep}: {problem}"
+        for (block, timestep), maps in features.items()
+        for place, sample_id in enumerate(ids)
+        if (problem := maps.row(place).describe_not_finite())
+    ]
+    if problems:
+        raise DataError(
+            "the UNet's activations are NaN or infinite, so that a mask would mean nothing; leave these images out, or "
+            "look at the UNet's weights and at the device:",
+            problems,
+        )

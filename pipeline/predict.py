@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, UInt, UInt16
 from PIL import Image
 
-from ..cache.durable import TEMPORARY_SUFFIX, sync_folder, write_durably, write_json
+from ..cache.durable import TEMPORARY_SUFFIX, parse_json, sync_folder, write_durably, write_json
 from ..errors import DataError
 from .files import list_images, stem_of
 from .head_config import PredictConfig
@@ -89,6 +88,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     n_rows = sum(size[0] for size in _sizes(segmenter, paths))
     segmenter.check_texts((text for text in text_of.values() if text is not None), tta=config.tta)
     _warn_of_fewer_views(config, text_of, progress)
+    segmenter.live.load()
     record = _Record.open(config, segmenter, [stem_of(path) for path in paths])
     requests = (Request(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
     with progress.task("predict", n_rows, "rows of pixels") as task, record:
@@ -192,14 +192,14 @@ class _Record:
         """Claim the names of new masks; what is ours of these names stays until it is replaced, unrecorded.
 
         Raises:
-            DataError: if files of these names are not ours.
+            DataError: if files of these names are not ours, or what says so is damaged.
         """
         path = config.out / RECORD
         there = [file for name in names for file in _files_of(config.out, name) if file.exists()]
         if there and not path.exists():
             taken = list(map(str, there))
             raise DataError(f"{config.out}: masks would replace files that stand there; give another folder:", taken)
-        known = json.loads(path.read_bytes()).get("masks", {}) if path.exists() else {}
+        known = _known_masks(path) if path.exists() else {}
         maps = {_files_of(config.out, name).uncertainty: name for name in {*known, *names}}
         mixed = [
             f"{file} of {maps[file]}" for name in {*known, *names} if (file := _files_of(config.out, name).mask) in maps
@@ -226,6 +226,15 @@ class _Record:
     def __exit__(self, *_: object) -> None:
         """Keep what was noted, however the work ended."""
         self.write()
+
+
+def _known_masks(path: Path) -> dict[str, Any]:
+    try:
+        return dict(parse_json(path.read_bytes())["masks"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: not a record of masks ({error!r}); give another folder, or remove what is in this one"
+        ) from error
 
 
 def _refuse_same_names(paths: Sequence[Path]) -> None:

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from diffusers import DDPMPipeline
 from jaxtyping import UInt8
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..cache.durable import write_durably, write_json
+from ..cache.durable import parse_json, write_durably, write_json
 from ..errors import ConfigError, DataError, RunError
 from ..stages.pretraining import Pretraining, build_unet
 from .colours import open_source
@@ -118,8 +118,8 @@ def colours_learnt(unet: str) -> str | None:
     """The colours of the images that a UNet (`kind:where`) learnt from, if `pretrain_unet` made it."""
     record = Path(unet.partition(":")[2]) / RECORD
     try:
-        return str(json.loads(record.read_bytes())["settings"].get("colours", "own"))
-    except (OSError, ValueError, KeyError):  # any other UNet
+        return str(parse_json(record.read_bytes())["settings"].get("colours", "own"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # any other UNet
         return None
 
 
@@ -183,10 +183,23 @@ def _begin(config: PretrainConfig, files: list[dict[str, str]]) -> dict[str, Any
     wanted: dict[str, Any] = json.loads(json.dumps({"settings": settings, "images": files}))
     path = config.out / BEGUN
     if path.exists():
-        _refuse_other(json.loads(path.read_text()), wanted, config.out)
+        _refuse_other(_begun_before(path), wanted, config.out)
     else:
         write_json(path, wanted)
     return wanted
+
+
+def _begun_before(path: Path) -> dict[str, Any]:
+    try:
+        begun = parse_json(path.read_bytes())
+        images = [{"name": file["name"], "sha256": file["sha256"]} for file in begun["images"]]
+        return {"settings": dict(begun["settings"]), "images": images}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path}: damaged ({error}); delete {path.parents[1]} to train anew"
 
 
 def _refuse_other(begun: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
@@ -223,9 +236,13 @@ def _restore(training: Pretraining, config: PretrainConfig, progress: Progress) 
     path = config.out / STATE
     if not path.exists():
         return 0.0
-    with safe_open(path, "pt") as file:
-        reached = json.loads(file.metadata()["reached"])
-        training.restore({name: file.get_tensor(name) for name in file.keys()}, reached["step"])  # noqa: SIM118
+    try:
+        with safe_open(path, "pt") as file:
+            reached = parse_json(file.metadata()["reached"])
+            training.restore({name: file.get_tensor(name) for name in file.keys()}, reached["step"])  # noqa: SIM118
+    # Whole, but of something else, a file makes torch raise nearly anything.
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise RunError(_damaged(path, error)) from error
     progress.say(f"going on after {reached['step']} of {config.steps} steps")
     return float(reached["loss"])
 
@@ -248,7 +265,7 @@ def _train(training: Pretraining, images: Tensor, loss: float, config: PretrainC
             if interrupted.is_set():
                 reached = f"{training.step} of {config.steps} steps"
                 progress.say(f"stopped and saved after {reached}; give the same command with --resume to go on")
-                raise KeyboardInterrupt
+                interrupted.stop()
     return loss
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
-from ..cache.durable import TEMPORARY_SUFFIX, canonical_json, write_durably, write_json
+from ..cache.durable import TEMPORARY_SUFFIX, canonical_json, parse_json, write_durably, write_json
 from ..cache.manifest import Manifest
 from ..cache.projections import Projections, projection_digest
 from ..cache.spec import FeatureSpec, TextSpec
@@ -21,6 +20,7 @@ from ..stages.compression import Projection
 from ..stages.ensemble import together
 from ..stages.head import Head, HeadSpec
 from ..stages.pixels import FILTERS
+from .classes import Classes
 from .fit import Finalist, Fit
 from .learners import LEARNERS
 
@@ -77,9 +77,11 @@ class RunConfig:
         if not path.exists():
             raise RunError(f"{run}: no run here ({CONFIG} is missing); make one with `textdiff train-head CACHE {run}`")
         try:
-            return _run_config(json.loads(path.read_bytes()))
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}: not the configuration of a run ({error!r})") from error
+            return _run_config(parse_json(path.read_bytes()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{path}: not the configuration of a run ({error!r}); restore the file, or train again"
+            ) from error
 
 
 def prepare_folder(run: Path, *, resume: bool) -> bool:
@@ -128,10 +130,17 @@ def load_state(run: Path, fit: Fit) -> None:
         return
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads(file.metadata()["state"])
+            told = parse_json(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise RunError(f"{path}: damaged ({error}); remove the run's folder and train again") from error
+        _put_back(fit, told, tensors)
+    # Whole, but of something else, a file makes torch raise nearly anything.
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise RunError(
+            f"{path}: not the state of this training ({_first_line(error)}); remove {run} and train again"
+        ) from error
+
+
+def _put_back(fit: Fit, told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     fit.head.load_state_dict(_below("head.", tensors))
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in _below("optimizer.", tensors).items():
@@ -160,8 +169,19 @@ def finish_run(run: Path, head: Head, history: list[dict[str, float]], summary: 
 
 
 def read_summary(run: Path) -> dict[str, Any]:
-    """Read `summary.json` of a finished run."""
-    summary: dict[str, Any] = json.loads((run / SUMMARY).read_bytes())
+    """Read `summary.json` of a finished run.
+
+    Raises:
+        RunError: if it is not one.
+    """
+    try:
+        summary = dict(parse_json((run / SUMMARY).read_bytes()))
+        _ = summary["best_epoch"], summary["val_dice"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{run / SUMMARY}: not the summary of a run ({error!r}); remove it, and repeat the `textdiff train-head` "
+            "command with --resume"
+        ) from error
     return summary
 
 
@@ -185,8 +205,10 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
     head = together([head_class(config.head) for _ in range(config.train["ensemble"])])
     try:
         head.load_state_dict(load((run / HEAD).read_bytes()))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise RunError(f"{run / HEAD}: not the weights of this run's head ({error})") from error
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+        raise RunError(
+            f"{run / HEAD}: not the weights of this run's head ({_first_line(error)}); restore the file, or train again"
+        ) from error
     return head.eval().to(device)
 
 
@@ -245,14 +267,25 @@ def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def _first_line(error: Exception) -> str:
+    """What a library said, without the list that may follow."""
+    return (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(":")
+
+
 def _run_config(values: Mapping[str, Any]) -> RunConfig:
     channels = {int(block): n for block, n in values["head"]["channels"].items()}
     head = {**values["head"], "channels": channels, "fine": tuple(values["head"].get("fine", ()))}
     features = FeatureSpec.from_dict(values["features"])
+    train = {"ensemble": 1, "filters": False, "place": True} | values["train"]  # not told by runs from before them
+    spec = HeadSpec(**head)
+    _refuse_no_sizes(
+        {"ensemble": train["ensemble"], "n_classes": spec.n_classes, "text_dim": spec.text_dim, "width": spec.width}
+        | {"n_heads": spec.n_heads, **{f"channels of {block}": n for block, n in channels.items()}}
+    )
+    Classes.from_dict(values["classes"])  # refuses what are none
     return RunConfig(
-        train={"ensemble": 1, "filters": False, "place": True}
-        | values["train"],  # not told by runs from before there were such
-        head=HeadSpec(**head),
+        train=train,
+        head=spec,
         blocks=tuple(values["blocks"]),
         timesteps=tuple(values["timesteps"]),
         features=features,
@@ -263,3 +296,10 @@ def _run_config(values: Mapping[str, Any]) -> RunConfig:
         projections=values.get("projections", {}),
         places=values.get("places", "image" if features.tile is None else "tile"),
     )
+
+
+def _refuse_no_sizes(sizes: Mapping[str, object]) -> None:
+    """Raise a ValueError unless every one is a whole number above 0."""
+    wrong = [f"{name} is {size!r}" for name, size in sizes.items() if not isinstance(size, int) or size < 1]
+    if wrong:
+        raise ValueError(", ".join(wrong))

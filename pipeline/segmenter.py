@@ -28,7 +28,7 @@ from .regions import open_image
 from .runs import RunConfig, load_head, load_projections
 from .side_words import rewrite_sides, safe_views
 from .stage_one import StageOne
-from .text_arrays import load_same_encoder
+from .text_arrays import as_stored, load_same_encoder
 from .tiles import Source, whole_image
 from .turning import mean_over_views
 from .views import View, bad_view_count
@@ -245,7 +245,8 @@ class Segmenter:
         self.check_texts([text])
         encoded = self.encoder.encode([text], truncate=True)
         # The cache holds tokens in float16; the head sees the same numbers here.
-        return encoded.tokens[0].half().float().to(self.device), encoded.mask[0].to(self.device)
+        tokens = as_stored(self.encoder.source, [text], encoded)
+        return tokens[0].float().to(self.device), encoded.mask[0].to(self.device)
 
     @cached_property
     def encoder(self) -> TextEncoder:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+from jaxtyping import Float16
+from torch import Tensor
 
 from ..cache.digests import texts_digest
 from ..cache.light import TextArrays
 from ..cache.manifest import Manifest
 from ..cache.spec import TextSpec
-from ..errors import ConfigError, SourceError
-from ..stages.text import TextEncoder, load_text_encoder
+from ..errors import ConfigError, DataError, SourceError
+from ..stages.text import TextEncoder, TextTokens, load_text_encoder
 from .config import ExtractConfig
 from .device import resolve_device
 from .frozen_models import lasting_source
@@ -43,9 +44,26 @@ def encode_texts(
     if manifest.digests.get("texts") == texts_digest(spec, texts):
         return None
     encoded = encoder.encode(texts, truncate=config.truncate_texts)
-    tokens = encoded.tokens.numpy().astype(np.float16)
+    tokens = as_stored(config.text_encoder, texts, encoded).numpy()
     spec = TextSpec(spec.encoder, spec.encoder_digest, tokens.shape[2], tokens.shape[1], spec.truncated)
     return TextArrays(spec, tokens, encoded.mask.numpy())
+
+
+def as_stored(source: str, texts: Sequence[str], encoded: TextTokens) -> Float16[Tensor, "text token dim"]:
+    """Tokens in the cache's own precision.
+
+    Raises:
+        DataError: if some are NaN, or too large for float16; with the texts that they are of.
+    """
+    tokens = encoded.tokens.half()
+    bad = [repr(text[:60]) for text, of_text in zip(texts, tokens, strict=True) if not of_text.isfinite().all()]
+    if bad:
+        raise DataError(
+            f"{source}: its tokens for {len(bad)} texts are NaN, or too large for float16; look at its weights, or "
+            "take another text encoder:",
+            bad,
+        )
+    return tokens
 
 
 def _warn_of_cut_texts(

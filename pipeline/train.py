@@ -136,7 +136,7 @@ def run_epochs(fit: Fit, run: Path, progress: Progress, log: Log) -> None:
                 saved = time.monotonic()
             if interrupted.is_set():
                 progress.say(f"{fit.epoch} of {fit.n_epochs} epochs are kept in {run}; add --resume to go on")
-                raise KeyboardInterrupt
+                interrupted.stop()
 
 
 def _finish(config: TrainConfig, fit: Fit, data: HeadData, split: Split) -> dict[str, Any]:

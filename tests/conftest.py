@@ -238,10 +238,7 @@ def assert_one_problem() -> Callable[[Path, str], None]:
     return check
 
 
-@pytest.fixture
-def lvit(tmp_path) -> Path:
-    """Two training samples and one of each other split, in LViT's layout."""
-    root = tmp_path / "data"
+def _write_lvit(root: Path) -> None:
     for i, (split, names) in enumerate({"Train": "ab", "Val": "c", "Test": "d"}.items()):
         folder = root / f"{split}_Folder"
         for j, name in enumerate(names):
@@ -249,21 +246,26 @@ def lvit(tmp_path) -> Path:
             _write_mask(folder / "labelcol" / f"{name}.png")
         rows = [(f"{name}.png", f"text of {name}") for name in names]
         _write_table(folder / f"{split}_text.xlsx", [("Image", "Description"), *rows])
-    return root
+
+
+@pytest.fixture(scope="session")
+def write_lvit() -> Callable[[Path], None]:
+    """Gives `write_lvit(folder)`: two training samples and one of each other split, in LViT's layout."""
+    return _write_lvit
 
 
 @pytest.fixture
-def tiny_data(tmp_path) -> Path:
-    """A manifest of 7 images of 20×24 pixels (4 train, 2 val, 1 test): a bright square on dark, the mask is the square.
+def lvit(tmp_path) -> Path:
+    """What `write_lvit` writes."""
+    _write_lvit(tmp_path / "data")
+    return tmp_path / "data"
 
-    All have texts but the last training image; there are 3 different ones. `spare.png` and its mask are not listed.
-    """
+
+def _write_tiny_data(folder: Path) -> Path:
     import numpy as np
     from PIL import Image
 
     rng = np.random.default_rng(0)
-    folder = tmp_path / "data"
-    folder.mkdir()
     texts = ["the nuclei are round", "the nuclei are not round", "spindle nuclei in the upper half"]
     rows = ["id,image,mask,text,split"]
     for place, name in enumerate(["train0", "train1", "train2", "train3", "val0", "val1", "test0", "spare"]):
@@ -278,6 +280,24 @@ def tiny_data(tmp_path) -> Path:
     manifest = folder / "manifest.csv"
     manifest.write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
     return manifest
+
+
+@pytest.fixture(scope="session")
+def write_tiny_data() -> Callable[[Path], Path]:
+    """Gives `write_tiny_data(folder)`: a manifest of 7 images of 20×24 pixels (4 train, 2 val, 1 test), into a folder.
+
+    Each is a bright square on dark, and the mask is the square. All have texts but the last training image; there are 3
+    different ones. `spare.png` and its mask are not listed.
+    """
+    return _write_tiny_data
+
+
+@pytest.fixture
+def tiny_data(tmp_path) -> Path:
+    """What `write_tiny_data` writes."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return _write_tiny_data(folder)
 
 
 @pytest.fixture

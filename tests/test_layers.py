@@ -87,6 +87,8 @@ def test_the_command_line_imports_nothing_heavy_at_the_top():
         ROOT / "pipeline" / "head_config.py",
         ROOT / "pipeline" / "explain_config.py",
         ROOT / "pipeline" / "progress.py",
+        ROOT / "pipeline" / "failures.py",
+        ROOT / "pipeline" / "interrupts.py",
     ]
     for path in light:
         assert imports(path, top_level_only=True) & heavy == set(), path
