@@ -97,6 +97,8 @@ class ExtractConfig:
     """Images in one work unit, one forward and one shard."""
     truncate_texts: bool = False
     """Cut texts that are longer than the encoder's limit, with a warning, where they would be an error."""
+    offline: bool = False
+    """Load models from this machine alone: hub ids stand for what was fetched before. Nothing is sent anywhere."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     resume: bool = False

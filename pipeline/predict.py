@@ -17,8 +17,8 @@ from PIL import Image
 from ..cache.durable import TEMPORARY_SUFFIX, sync_folder, write_durably, write_json
 from ..errors import DataError
 from .files import list_images, stem_of
-from .head_config import PredictConfig
 from .live import Request
+from .predict_config import PredictConfig
 from .progress import Progress, Task
 from .segmenter import Segment, Segmenter
 from .side_words import safe_views
@@ -80,6 +80,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         unet_config=config.unet_config,
         text_encoder=config.text_encoder,
         device=config.device,
+        offline=config.offline,
     )
     paths = list_images(config.images)
     _refuse_same_names(paths)

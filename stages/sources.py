@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import pickle
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SourceError, TextdiffError
+from .guard import ForbiddenError, guarded, is_offline
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -92,6 +92,8 @@ def _from_hub(source: str, hub_id: str, files: Sequence[str], weights: Sequence[
     except (OSError, HfHubHTTPError) as error:
         raise unusable(source, error) from error
     names = ", ".join(pattern for group in weights for pattern in group)
+    if is_offline():
+        raise SourceError(_not_fetched(source, f"none of {names} was fetched before"))
     raise SourceError(f"{source}: {hub_id} has no weights on the hub that can be read; expected one of {names}")
 
 
@@ -119,10 +121,11 @@ def loading(source: str) -> Iterator[None]:
     """Let a library read what somebody else wrote.
 
     Malformed configs and damaged weights make libraries raise nearly anything, so all of it becomes the SourceError of
-    `unusable`. What they log or warn of goes unheard: what matters of it is checked and raised by the caller.
+    `unusable`. What they log or warn of goes unheard: what matters of it is checked and raised by the caller. Nothing
+    that the files hold is run.
     """
     try:
-        with unheard():
+        with unheard(), guarded():
             yield
     except (TextdiffError, MemoryError, torch.cuda.OutOfMemoryError):
         raise
@@ -146,14 +149,27 @@ def unheard() -> Iterator[None]:
 def unusable(source: str, error: BaseException) -> SourceError:
     """The SourceError for what a library raised while it fetched or loaded `source`."""
     reason = _COLOURS.sub("", " ".join((str(error) or type(error).__name__).split()))[:300]
-    if any(isinstance(cause, pickle.UnpicklingError) for cause in _causes(error)):
+    if any(_asks_to_run(cause) for cause in _causes(error)):
         reason = "its weights are damaged, or hold more than tensors"  # torch would advise to run what they hold
     if any(_is_network_failure(cause) for cause in _causes(error)):
+        if is_offline():
+            return SourceError(_not_fetched(source, reason))
         return SourceError(
             f"{source}: it is not on this machine and the hub could not be reached ({reason}); "
             "connect to the internet, or download the model elsewhere and name its local folder, which needs no hub"
         )
     return SourceError(f"{source}: it could not be loaded ({reason}); check the name and the files, or name another")
+
+
+def _not_fetched(source: str, reason: str) -> str:
+    return (
+        f"{source}: it is not on this machine, and --offline forbids to fetch it ({reason}); leave --offline out once, "
+        "or name the model's local folder"
+    )
+
+
+def _asks_to_run(error: BaseException) -> bool:
+    return isinstance(error, ForbiddenError) or type(error).__name__ == "UnpicklingError"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
