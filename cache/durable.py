@@ -19,8 +19,9 @@ def write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary.unlink(missing_ok=True)  # a crash's; or a link, in a folder that somebody else made
     try:
-        with temporary.open("wb", buffering=0) as file:
+        with temporary.open("xb", buffering=0) as file:
             for piece in pieces:
                 _write_all(file.fileno(), memoryview(piece).cast("B"))
             size_bytes = file.tell()

@@ -27,7 +27,8 @@ _SPLITS = {"train": "train", "val": "val", "test": "test"} | dict.fromkeys(("val
 _REQUIRED = ("id", "image", "mask", "text", "split")
 _OPTIONAL = ("group", "stratum", "weight")
 _ID = re.compile(r"[\w-](?:[\w. -]*[\w-])?")
-_ID_RULE = "ids become file names: letters, digits, '.', '_', '-' and spaces inside, without '..'"
+_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])(\..*)?", re.IGNORECASE)  # devices on Windows
+_ID_RULE = "ids become file names: letters, digits, '.', '_', '-' and spaces inside, without '..' and names of devices"
 
 
 @dataclass(frozen=True)
@@ -250,5 +251,5 @@ def _bad_paths(root: Path, where: str, cells: dict[str, str]) -> Iterator[str]:
 
 
 def _bad_id(sample_id: str, where: str) -> Iterator[str]:
-    if not _ID.fullmatch(sample_id) or ".." in sample_id:
+    if not _ID.fullmatch(sample_id) or ".." in sample_id or _RESERVED.fullmatch(sample_id):
         yield f"{where}: the id {sample_id!r} cannot be used; {_ID_RULE}"

@@ -168,6 +168,7 @@ def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:
 def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """A float16 array in a file, to be filled in parts; the file has its name once it is whole and on the disk."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary.unlink(missing_ok=True)
     try:
         array = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
         yield array

@@ -77,7 +77,7 @@ def read_flags(path: Path, architecture: Architecture) -> Flags:
     """
     try:
         flags = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as a JSON file of guided-diffusion's flags ({error})") from error
     if not isinstance(flags, dict):
         raise ConfigError(f"{path} holds no JSON object; expected guided-diffusion's flags, by name")

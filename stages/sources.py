@@ -23,6 +23,8 @@ from torch import Tensor
 from ..errors import SourceError, TextdiffError
 from .guard import ForbiddenError, guarded, is_offline
 
+MAX_CONFIG_BYTES = 2**24
+"""Of a JSON file of settings; those of large models have some thousands."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -103,6 +105,10 @@ def read_config(source: str, path: Path) -> dict[str, Any]:
     Raises:
         SourceError: there is no such file, or it holds no JSON object.
     """
+    if path.is_file() and path.stat().st_size > MAX_CONFIG_BYTES:
+        raise SourceError(
+            f"{source}: {path} has {path.stat().st_size} bytes; expected settings, of at most {MAX_CONFIG_BYTES}"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
