@@ -245,8 +245,14 @@ def _labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> Lab
     """Labels from the mask files.
 
     Raises:
+        ConfigError: if the cache does not name them.
         DataError: if some are gone or changed.
     """
+    if not reader.table.root:
+        raise ConfigError(
+            f"--at native needs the mask files, which {reader.root} does not name, since its ids are hashed; score "
+            "--at model, or extract features of these samples without --hash-ids into a cache of their own"
+        )
     paths = dict(zip((sample.parent for sample in samples), _mask_files(reader, samples), strict=True))
     classes = Classes.from_dict(reader.manifest.classes)
     opened = lru_cache(1)(open_mask)
