@@ -22,6 +22,7 @@ from .pipeline import config as configs
 from .pipeline import explain_config as explain_configs
 from .pipeline import failures, interrupts
 from .pipeline import head_config as head_configs
+from .pipeline import predict_config as predict_configs
 from .pipeline import progress as progresses
 
 if TYPE_CHECKING:
@@ -259,8 +260,8 @@ def suggest(config: head_configs.SuggestConfig, progress: Progress) -> Summary:
     return suggest(config, progress)
 
 
-@command(head_configs.PredictConfig)
-def predict(config: head_configs.PredictConfig, progress: Progress) -> Summary:
+@command(predict_configs.PredictConfig)
+def predict(config: predict_configs.PredictConfig, progress: Progress) -> Summary:
     """Segment new images with a trained head; runs stage one itself."""
     from .pipeline.predict import predict
 

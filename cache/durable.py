@@ -11,16 +11,24 @@ from typing import Any
 TEMPORARY_SUFFIX = ".tmp"
 
 
-def write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
+def write_durably(path: Path, pieces: Iterable[bytes | memoryview], *, private: bool = False) -> int:
     """Replace `path` by the concatenated `pieces`; after a crash it holds the old content or all of the new.
+
+    Args:
+        path: the file.
+        pieces: of its content.
+        private: whether only the owner may read it.
 
     Returns:
         How many bytes the file has.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary.unlink(missing_ok=True)  # a crash's; or a link, in a folder that somebody else made
     try:
-        with temporary.open("wb", buffering=0) as file:
+        permissions = 0o600 if private else 0o666  # less the process's umask
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions)
+        with os.fdopen(handle, "wb", buffering=0) as file:
             for piece in pieces:
                 _write_all(file.fileno(), memoryview(piece).cast("B"))
             size_bytes = file.tell()

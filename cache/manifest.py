@@ -7,6 +7,7 @@ While units are made, each is recorded as a line of the journal; publishing move
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from ..errors import CacheCorruptError, CacheError
 from .durable import append_line, canonical_json, parse_json, read_lines, write_durably
-from .layout import FILTERS_ARRAY
+from .layout import FILTERS_ARRAY, METADATA
 from .seal import CHECKSUM, seal_holds, sealed_json
 from .shards import ShardRecord
 from .spec import FORMAT, FeatureSpec, TextSpec
@@ -24,6 +25,7 @@ COPY = "manifest.copy.json"
 """The same bytes again: a damaged manifest is restored from it."""
 JOURNAL = Path("journal") / "units.jsonl"
 PLAN = Path("journal") / "plan.json"
+_METADATA_PATH = re.compile(rf"([a-z]+/)?(\w+/){{0,2}}{re.escape(METADATA)}", re.ASCII)
 
 
 _FIRST_SEALED = 4
@@ -246,6 +248,14 @@ def remove_journal(root: Path) -> None:
     (root / PLAN).parent.rmdir()
 
 
+def _metadata(digests: Mapping[str, str]) -> Mapping[str, str]:
+    """As they are, if all are files of groups and arrays below the cache's folder."""
+    strange = [name for name in digests if not _METADATA_PATH.fullmatch(name)]
+    if strange:
+        raise ValueError(f"{strange[0]!r} is no {METADATA} of a cache")
+    return digests
+
+
 def _manifest(values: Mapping[str, Any]) -> Manifest:
     return Manifest(
         features=FeatureSpec.from_dict(values["features"]),
@@ -256,7 +266,7 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
         classes=values["classes"],
         light_shards=tuple(LightShard.from_dict(light) for light in values["light_shards"]),
         digests=values["digests"],
-        metadata=values.get("metadata", {}),
+        metadata=_metadata(values.get("metadata", {})),
         complete=values["complete"],
         projections=tuple(ProjectionRecord.from_dict(record) for record in values.get("projections", ())),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from ..errors import CacheCorruptError
 from .durable import write_durably
 
+_SHARD_PATH = re.compile(r"[a-z]+(/\w+){0,2}/c/[0-9]+(/0)+", re.ASCII)
 ABSENT = np.uint64(2**64 - 1)
 CRC_BYTES = 4
 PIECE_BYTES = 1 << 18
@@ -47,6 +49,15 @@ class ShardRecord:
 
     Not of the whole file: data followed by its own CRC has a CRC that does not depend on the data.
     """
+
+    def __post_init__(self) -> None:
+        """Refuse a path that is none of a shard: a manifest may come from anybody, and files are removed by it.
+
+        Raises:
+            ValueError: as said.
+        """
+        if not _SHARD_PATH.fullmatch(self.path):
+            raise ValueError(f"{self.path!r} is no shard's path")
 
 
 def write_shard(root: Path, path: str, rows: Mapping[int, npt.NDArray[Any]], rows_per_shard: int) -> ShardRecord:

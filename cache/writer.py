@@ -31,6 +31,7 @@ from .layout import (
     write_group_metadata,
 )
 from .light import LoadFilters, LoadRow, TextArrays, WantedShard, picture_shards, text_shards
+from .links import refuse_links_out
 from .manifest import (
     COPY,
     MANIFEST,
@@ -61,8 +62,10 @@ def hold_lock(root: Path) -> Iterator[None]:
 
     Raises:
         CacheBusyError: if another process holds it.
+        CacheError: if something in the folder leads out of it.
     """
     root.mkdir(parents=True, exist_ok=True)
+    refuse_links_out(root)
     with (root / LOCK).open("wb") as file:
         _lock(root, file)
         yield
@@ -73,7 +76,9 @@ def refuse_if_locked(root: Path) -> None:
 
     Raises:
         CacheBusyError: if so.
+        CacheError: if something in the folder leads out of it.
     """
+    refuse_links_out(root)
     if (root / LOCK).exists():
         with (root / LOCK).open("rb") as file:
             _lock(root, file)

@@ -20,6 +20,7 @@ from ..errors import DataError
 from .files import read_bytes
 
 CLASSES_FILE = "classes.json"
+MAX_BYTES = 2**20
 _EXPECTED = 'expected {"classes": {"0": "background", "1": "tumour"}, "ignore": 255}, where "ignore" may be left out'
 _MAX_VALUE = 2**16 - 1
 
@@ -124,12 +125,12 @@ def read_classes(folder: Path) -> Classes | None:
     path = folder / CLASSES_FILE
     if not path.exists():
         return None
-    content = read_bytes(path)
+    content = read_bytes(path, MAX_BYTES)
     try:
         return Classes.from_dict(parse_json(content))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}); {_EXPECTED}") from error
 
 

@@ -12,6 +12,7 @@ from ..cache.reader import FeatureReader
 from ..cache.spec import FeatureSpec
 from .config import ExtractConfig
 from .layouts import LVIT_FOLDERS, MANIFESTS
+from .pseudonyms import is_hashed
 from .views import VIEW_COUNTS
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def extraction_of(reader: FeatureReader, blocks: Sequence[int], timesteps: Seque
     hold; `DATA` stands for that.
     """
     spec, texts, root = reader.manifest.features, reader.manifest.texts, Path(reader.table.root)
-    known = any((root / name).exists() for name in (*LVIT_FOLDERS, *MANIFESTS))
+    hashed = is_hashed(reader.samples[0].id)
+    known = not hashed and any((root / name).exists() for name in (*LVIT_FOLDERS, *MANIFESTS))
     turned = {sample.split for sample in reader.samples if sample.view}
     return ExtractConfig(
         root if known else Path("DATA"),
@@ -52,6 +54,7 @@ def extraction_of(reader: FeatureReader, blocks: Sequence[int], timesteps: Seque
         views=_views(reader),
         views_of="all" if turned - {"train"} else "train",
         filters=reader.manifest.has_filters,
+        hash_ids=hashed,
         **_of_spec(spec),
     )
 

@@ -97,8 +97,15 @@ class ExtractConfig:
     """Images in one work unit, one forward and one shard."""
     truncate_texts: bool = False
     """Cut texts that are longer than the encoder's limit, with a warning, where they would be an error."""
+    offline: bool = False
+    """Load models from this machine alone: hub ids stand for what was fetched before. Nothing is sent anywhere."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    hash_ids: bool = False
+    """Store keyed hashes in place of ids, groups and names of files; CACHE.ids.csv, beside the cache, says what they
+    stand for. Texts stay as they are."""
+    hash_key: Path | None = None
+    """The file with the key of `--hash-ids`, which is made where there is none; `None`: CACHE.key, beside the cache."""
     resume: bool = False
     """Go on with an extraction that did not finish."""
     dry_run: bool = False
@@ -129,6 +136,7 @@ class ExtractConfig:
             not_among("--condition", self.condition, ("empty", "own")),
             bad_window(self.window),
             not_among("--colours", self.colours, ("own", "standardised")),
+            "--hash-key was given without --hash-ids; give both" if self.hash_key and not self.hash_ids else None,
         )
 
     @property

@@ -49,10 +49,11 @@ def read_dicom(path: Path, index: int | None) -> Raster:
     except ImportError as error:
         raise UnusableImageError("is a DICOM file; install textdiff[medical] to read it") from error
     with _silent_about_patients():
+        _refuse_unknown_compression(path)
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
         frame = _frame_of(path.name, header, index)
         kind = _kind_of(header)
-        pixels = _decode(path, header, frame)
+        pixels = _decode(path, frame)
         if kind in _COLOUR:
             return Raster(_as_8_bits(pixels), 8)
         scaled = _rescale(pixels, _group(header, frame, "PixelValueTransformationSequence"), header)
@@ -91,12 +92,20 @@ def _kind_of(header: Any) -> str:  # noqa: ANN401
     return kind
 
 
-def _decode(path: Path, header: Any, frame: int) -> np.ndarray:  # noqa: ANN401
+def _decode(path: Path, frame: int) -> np.ndarray:
     """The frame's stored values, YBR turned into RGB; of a file of many frames only this one is read."""
-    from pydicom.pixels import get_decoder, pixel_array
+    from pydicom.pixels import pixel_array
+
+    return pixel_array(path, index=frame)
+
+
+def _refuse_unknown_compression(path: Path) -> None:
+    """From the first few tags alone: pydicom inflates a deflated file whole, to whatever size, to read any other."""
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.pixels import get_decoder
 
     register()
-    syntax = header.file_meta.TransferSyntaxUID
+    syntax = read_file_meta_info(path).TransferSyntaxUID
     try:
         known = not syntax.is_deflated and get_decoder(syntax).is_available
     except NotImplementedError:
@@ -106,7 +115,6 @@ def _decode(path: Path, header: Any, frame: int) -> np.ndarray:  # noqa: ANN401
             f"is compressed as {syntax.name}, for which pydicom has no plugin here; install one "
             "(such as pylibjpeg-openjpeg for HTJ2K), or save it uncompressed"
         )
-    return pixel_array(path, index=frame)
 
 
 def _as_8_bits(pixels: np.ndarray) -> np.ndarray:

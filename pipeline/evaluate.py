@@ -68,7 +68,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     data = open_as_trained(run, reader, text, device)
     wholes = _labelled(reader, config.split)
     firsts = [rows[0] for rows in wholes]
-    explainer = _explainer(run, reader, text, device) if config.words else None
+    explainer = _explainer(config, run, reader, text=text, device=device) if config.words else None
     gallery, head = Gallery(data), load_head(config.run, run, device)
     tallies = _count(config, head, data, wholes, gallery=gallery, progress=progress)
     found = _describe(config, text, run, reader, firsts=firsts, found=summarise(tallies, firsts))
@@ -79,10 +79,12 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     return found
 
 
-def _explainer(run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> WordExplainer:
+def _explainer(
+    config: EvaluateConfig, run: RunConfig, reader: FeatureReader, *, text: TextMode, device: str
+) -> WordExplainer:
     from .report_words import WordExplainer
 
-    return WordExplainer(run, reader, text, device)
+    return WordExplainer(run, reader, text, device, offline=config.offline)
 
 
 def _count(
@@ -243,8 +245,14 @@ def _labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> Lab
     """Labels from the mask files.
 
     Raises:
+        ConfigError: if the cache does not name them.
         DataError: if some are gone or changed.
     """
+    if not reader.table.root:
+        raise ConfigError(
+            f"--at native needs the mask files, which {reader.root} does not name, since its ids are hashed; score "
+            "--at model, or extract features of these samples without --hash-ids into a cache of their own"
+        )
     paths = dict(zip((sample.parent for sample in samples), _mask_files(reader, samples), strict=True))
     classes = Classes.from_dict(reader.manifest.classes)
     opened = lru_cache(1)(open_mask)

@@ -120,6 +120,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
         unet_config=config.unet_config,
         text_encoder=config.text_encoder,
         device=config.device,
+        offline=config.offline,
     )
     if config.out is not None:
         _refuse_others(config.out)

@@ -35,6 +35,8 @@ class ExplainConfig:
     """JSON with guided-diffusion's flags, if that UNet is a `guided-diffusion:` checkpoint that needs them."""
     text_encoder: str | None = None
     """Where the same text encoder is to be found, if not where the run says; checked by its digest."""
+    offline: bool = False
+    """Load models from this machine alone: hub ids stand for what was fetched before. Nothing is sent anywhere."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 

@@ -43,6 +43,7 @@ from .pictures import (
 from .pretrain import colours_learnt
 from .progress import Progress
 from .projections import fit_projections
+from .pseudonyms import pseudonymised
 from .samples import Dataset, read_dataset
 from .stage_one import Pair, StageOne
 from .text_arrays import encode_texts
@@ -138,9 +139,9 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
         CacheError: if the cache holds other features, is being written to, did not finish, or does not fit the disk.
     """
     progress = progress or Progress()
-    dataset = read_dataset(config.data, config.window)
-    _warn_of_data(config, dataset, progress)
     refuse_if_locked(config.cache)
+    dataset, pseudonyms = pseudonymised(read_dataset(config.data, config.window), config)
+    _warn_of_data(config, dataset, progress)
     cached = _state(config)
     stage_one = load_stage_one(config, cached.features if cached else None)
     with ExitStack() as stack:
@@ -156,6 +157,8 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
             raise CacheError(_too_large(config.cache, summary))
         if config.dry_run:
             return summary
+        if pseudonyms:
+            pseudonyms.keep()
         texts = encode_texts(config, job.pictures, job.plan.manifest, progress)
         _try_largest_batch(job)
         fitted = _fit(job, progress)

@@ -115,13 +115,21 @@ def read_head(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, at_most: int | None = None) -> bytes:
     """A file's content.
 
+    Args:
+        path: the file.
+        at_most: bytes that it may have; `None`: any number.
+
     Raises:
-        DataError: It does not exist or cannot be read.
+        DataError: It does not exist, cannot be read, or is larger.
     """
     try:
+        if at_most is not None and path.stat().st_size > at_most:
+            raise DataError(
+                f"{path} has {path.stat().st_size} bytes, over the limit of {at_most}; is it the right file?"
+            )
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error

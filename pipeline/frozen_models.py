@@ -28,7 +28,9 @@ def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> 
         ConfigError: if blocks, timesteps, image size or condition do not suit it.
     """
     device = resolve_device(config.device)
-    frozen = load_unet(config.unet, device, config=config.unet_config, class_label=config.class_label)
+    frozen = load_unet(
+        config.unet, device, config=config.unet_config, class_label=config.class_label, offline=config.offline
+    )
     check_timesteps(config.timesteps, len(frozen.alphas_cumprod))
     precision = _precision(config, cached, device)
     recorder = UNetRecorder(frozen, config.blocks, precision, compiled=config.compile)
@@ -64,6 +66,7 @@ def restore_stage_one(
     *,
     unet: str | None = None,
     unet_config: Path | None = None,
+    offline: bool = False,
 ) -> StageOne:
     """Load stage one as it made a cache, to do the same with other images.
 
@@ -74,6 +77,7 @@ def restore_stage_one(
         device: where to run.
         unet: where the same UNet is to be found, if not where the spec says; checked by its digest.
         unet_config: of that UNet, if it is not the spec's.
+        offline: whether the network is forbidden.
 
     Raises:
         SourceError: if the UNet cannot be loaded, or is not the same.
@@ -81,7 +85,7 @@ def restore_stage_one(
     source = unet or spec.unet
     known = Path(spec.unet_config) if spec.unet_config and source.startswith("guided-diffusion:") else None
     try:
-        frozen = load_unet(source, device, config=unet_config or known, class_label=spec.class_label)
+        frozen = load_unet(source, device, config=unet_config or known, class_label=spec.class_label, offline=offline)
     except SourceError as error:
         raise SourceError(
             f"{error}; if the UNet lies elsewhere now, say where with --unet (and --unet-config)"

@@ -28,8 +28,9 @@ _REQUIRED = ("id", "image", "mask", "text", "split")
 _OPTIONAL = ("group", "stratum", "weight")
 _ID = re.compile(r"[\w-](?:[\w. -]*[\w-])?")
 _MAX_ID_BYTES = 200
+_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])(\..*)?", re.IGNORECASE)  # devices on Windows
 _ID_RULE = (
-    "ids become file names: letters, digits, '.', '_', '-' and spaces inside, without '..', "
+    "ids become file names: letters, digits, '.', '_', '-' and spaces inside, without '..' and names of devices, "
     f"of up to {_MAX_ID_BYTES} bytes"
 )
 
@@ -257,5 +258,6 @@ def _bad_paths(root: Path, where: str, cells: dict[str, str]) -> Iterator[str]:
 
 
 def _bad_id(sample_id: str, where: str) -> Iterator[str]:
-    if not _ID.fullmatch(sample_id) or ".." in sample_id or len(sample_id.encode()) > _MAX_ID_BYTES:
+    fits = _ID.fullmatch(sample_id) and len(sample_id.encode()) <= _MAX_ID_BYTES
+    if not fits or ".." in sample_id or _RESERVED.fullmatch(sample_id):
         yield f"{where}: the id {sample_id!r} cannot be used; {_ID_RULE}"

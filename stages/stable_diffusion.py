@@ -13,7 +13,7 @@ from ..errors import SourceError
 from .latent import LatentInput
 from .schedule import load_scheduler
 from .sources import loading, model_folder, read_config
-from .text_hf import without_bars
+from .text_hf import refuse_kernels, without_bars
 from .unet_diffusers import init_defaults, load_model, unnumbered_parts
 
 _HUB_FILES = ("model_index.json", "*/config.json", "tokenizer/*", "scheduler/*.json")
@@ -151,10 +151,11 @@ def _vae_problems(vae: Mapping[str, Any]) -> Iterator[str]:
 def _load_text(source: str, root: Path) -> tuple[Any, Any]:
     from transformers import CLIPTextModel, CLIPTokenizer
 
+    refuse_kernels(source, root / "text_encoder")
     with loading(source), without_bars():
         tokenizer = CLIPTokenizer.from_pretrained(root / "tokenizer", local_files_only=True)
         model, info = CLIPTextModel.from_pretrained(
-            root / "text_encoder", local_files_only=True, output_loading_info=True
+            root / "text_encoder", local_files_only=True, weights_only=True, output_loading_info=True
         )
     missing = sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])})
     if missing:

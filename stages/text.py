@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import DataError
+from .guard import network_forbidden
 from .sources import parse_source
 from .words import Span
 
@@ -138,7 +139,7 @@ def _shortened(text: str, n_characters: int = 80) -> str:
     return repr(text if len(text) <= n_characters else f"{text[: n_characters - 3]}...")
 
 
-def load_text_encoder(source: str, device: str = "cpu") -> TextEncoder:
+def load_text_encoder(source: str, device: str = "cpu", *, offline: bool = False) -> TextEncoder:
     """Load a frozen text encoder in float32.
 
     Args:
@@ -148,11 +149,17 @@ def load_text_encoder(source: str, device: str = "cpu") -> TextEncoder:
             `hf:FOLDER_OR_HUB_ID` (a transformers encoder, or the encoder of an encoder-decoder), or
             `package:NAME` (an installed Python package that carries a transformers model's folder).
         device: where to put the weights; results always come back on the CPU.
+        offline: whether the network is forbidden: hub ids and tags then stand for what was fetched before.
 
     Raises:
         SourceError: there is no such model, it is damaged, incomplete or no text encoder, or the hub cannot be reached.
     """
     kind, where = parse_source(source, ["open_clip", "hf", "package"])
+    with network_forbidden(offline):
+        return _load(source, kind, where, device)
+
+
+def _load(source: str, kind: str, where: str, device: str) -> TextEncoder:
     if kind == "open_clip":
         from .text_open_clip import load_open_clip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import SourceError
-from .sources import function_digest, loading, model_folder
+from .sources import function_digest, loading, model_folder, read_config
 from .text import CheckedEncoder
 from .words import Span
 
@@ -71,9 +70,12 @@ def load_hf(source: str, where: str, device: str) -> HFEncoder:
     from transformers import AutoModel, AutoTokenizer
 
     folder = model_folder(source, where, _HUB_FILES, _HUB_WEIGHTS)
+    refuse_kernels(source, folder)
     with loading(source), without_bars():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model, info = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model, info = AutoModel.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True
+        )
         _prepare(source, tokenizer)
         return HFEncoder(source, _encoder_of(source, model, info), tokenizer, device)
 
@@ -92,11 +94,36 @@ def load_package(source: str, where: str, device: str) -> HFEncoder:
     return load_hf(source, str(_folder_in_package(source, where)), device)
 
 
+def refuse_kernels(source: str, folder: Path) -> None:
+    """Refuse a model whose config names compiled code on the hub, which transformers would fetch and run.
+
+    Raises:
+        SourceError: as said.
+    """
+    path = folder / "config.json"
+    named = sorted(set(_kernels(read_config(source, path)))) if path.is_file() else []
+    if named:
+        raise SourceError(
+            f"{source}: {path} asks for code that is not part of the model ({', '.join(named)}); remove "
+            "attn_implementation and experts_implementation from it, if you trust the rest"
+        )
+
+
+def _kernels(value: Any) -> Iterator[str]:  # noqa: ANN401
+    """Hub ids where transformers takes the name of one of its own functions, at any depth of a config."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in inner:
+        if str(name).lstrip("_").startswith(("attn_implementation", "experts_implementation")):
+            told = part.values() if isinstance(part, dict) else [part]
+            yield from (str(one) for one in told if "/" in str(one))
+        else:
+            yield from _kernels(part)
+
+
 def _folder_in_package(source: str, name: str) -> Path:
-    package = importlib.import_module(name)
-    if hasattr(package, "get_model_path"):
-        return Path(package.get_model_path())
-    roots = [Path(place) for place in getattr(package, "__path__", [])]
+    """The folder of the weights, found without running the package."""
+    spec = importlib.util.find_spec(name)
+    roots = [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
     weights = sorted(path for root in roots for path in root.rglob("model.safetensors"))
     folders = [path.parent for path in weights if (path.parent / "config.json").is_file()]
     if not folders:

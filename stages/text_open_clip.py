@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +19,7 @@ from .text_hf import PROBE, drop_pooler, model_settings, token_offsets
 from .words import Span, original_span, spans_before_cleaning
 
 _SCHEMES = ("hf-hub:", "local-dir:")
+_CONFIG = "open_clip_config.json"
 
 # Parts of a plain CLIP that no token passes through.
 _UNUSED = ("logit_", "text_projection")
@@ -131,8 +133,24 @@ def _create(source: str, name: str, pretrained: str | None) -> tuple[Any, Any]:
     import open_clip
 
     with loading(source):
-        model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True)
-        return model, open_clip.get_tokenizer(name)
+        model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True, weights_only=True)
+        # A model's own config may say otherwise; open_clip's other tokenizers do not know the word.
+        safely = {"trust_remote_code": False} if _names_hf_tokenizer(name) else {}
+        return model, open_clip.get_tokenizer(name, **safely)
+
+
+def _names_hf_tokenizer(name: str) -> bool:
+    """Whether open_clip makes the model's tokenizer with transformers, as its config says."""
+    import open_clip
+    from huggingface_hub import hf_hub_download
+
+    if name.startswith("local-dir:"):
+        config = json.loads((Path(name.removeprefix("local-dir:")) / _CONFIG).read_bytes())["model_cfg"]
+    elif name.startswith("hf-hub:"):
+        config = json.loads(Path(hf_hub_download(name.removeprefix("hf-hub:"), _CONFIG)).read_bytes())["model_cfg"]
+    else:
+        config = open_clip.get_model_config(name)
+    return bool(config["text_cfg"].get("hf_tokenizer_name"))
 
 
 def _last_layer(tower: Any, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token dim"]:  # noqa: ANN401

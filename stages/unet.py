@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .decoder import TruncatedUNet, levels
+from .guard import network_forbidden
 from .latent import LatentInput
 from .noise import add_noise
 from .schedule import noise_schedule
@@ -221,7 +222,12 @@ def _check_blocks(blocks: Sequence[int], n_blocks: int) -> None:
 
 
 def load_unet(
-    source: str, device: str = "cpu", *, config: Path | None = None, class_label: int | None = None
+    source: str,
+    device: str = "cpu",
+    *,
+    config: Path | None = None,
+    class_label: int | None = None,
+    offline: bool = False,
 ) -> FrozenUNet:
     """Load a frozen UNet with its noise schedule, in float32, its weights channels last in memory.
 
@@ -234,6 +240,7 @@ def load_unet(
         device: where to put the weights.
         config: for `guided-diffusion` alone: JSON with its flags, where the checkpoint's shapes do not tell them.
         class_label: for a class-conditional UNet: the label that it is always told; `None`: none.
+        offline: whether the network is forbidden: hub ids then stand for what was fetched before.
 
     Raises:
         ConfigError: `config` or `class_label` does not suit the model.
@@ -243,7 +250,8 @@ def load_unet(
     kind, where = parse_source(source, KINDS)
     if config is not None and kind != "guided-diffusion":
         raise ConfigError(f"{source}: got the config {config}, which only guided-diffusion:FILE takes; leave it out")
-    model, scheduler, latent = _load(source, kind, where, config)
+    with network_forbidden(offline):
+        model, scheduler, latent = _load(source, kind, where, config)
     _check_class_label(source, model, class_label)
     schedule = noise_schedule(source, scheduler)
     settings, state = {**model_settings(model), **schedule.settings}, model.state_dict()

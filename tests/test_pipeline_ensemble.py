@@ -18,9 +18,10 @@ from textdiff.pipeline.compare import compare
 from textdiff.pipeline.evaluate import evaluate
 from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.head_config import CompareConfig, EvaluateConfig, PredictConfig, TrainConfig
+from textdiff.pipeline.head_config import CompareConfig, EvaluateConfig, TrainConfig
 from textdiff.pipeline.head_data import open_head_data, sample_batch
 from textdiff.pipeline.predict import predict
+from textdiff.pipeline.predict_config import PredictConfig
 from textdiff.pipeline.runs import RunConfig, load_head
 from textdiff.pipeline.splits import choose_split
 from textdiff.pipeline.train import train_head

@@ -13,9 +13,10 @@ from textdiff import Segmenter
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError, SourceError
 from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.head_config import PredictConfig, TrainConfig
+from textdiff.pipeline.head_config import TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.predict import predict
+from textdiff.pipeline.predict_config import PredictConfig
 from textdiff.pipeline.progress import Progress
 from textdiff.pipeline.runs import RunConfig, load_head
 from textdiff.pipeline.side_words import rewrite_sides

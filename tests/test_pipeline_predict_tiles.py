@@ -12,10 +12,11 @@ from textdiff import Segmenter
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import DataError
 from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.head_config import PredictConfig, TrainConfig
+from textdiff.pipeline.head_config import TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.live import Request
 from textdiff.pipeline.predict import predict
+from textdiff.pipeline.predict_config import PredictConfig
 from textdiff.pipeline.runs import RunConfig, load_head
 from textdiff.pipeline.splits import as_they_are, group_views
 from textdiff.pipeline.stage_one import StageOne
