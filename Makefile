@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check format docs bench clean
+.PHONY: demo test check format docs bench audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(INSTALLED) .build/textdiff
 	$(BIN)/ruff format --check .
@@ -33,6 +33,13 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/train.py demo/cache
 	$(BIN)/python benchmarks/few_shot.py demo/cache --methods head,linear-probe,rgb-filters --n 4 \
 		--seeds 0 --folds 3 --out demo/few-shot
+
+# By a tool in an environment of its own, which looks at ours from outside.
+audit: $(INSTALLED)
+	test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && \
+		.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	.venv/audit/bin/pip-audit --progress-spinner off --timeout 5 --skip-editable \
+		--path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 clean:
 	rm -rf .venv .build build dist *.egg-info demo

@@ -69,7 +69,7 @@ class Unit:
             timesteps=tuple(values["timesteps"]),
             blocks=tuple(values["blocks"]),
             conditions=dict(values["conditions"]),
-            shards=tuple(ShardRecord(**shard) for shard in values["shards"]),
+            shards=tuple(ShardRecord.from_dict(shard) for shard in values["shards"]),
         )
 
 
@@ -94,7 +94,7 @@ class ProjectionRecord:
     def from_dict(cls, values: Mapping[str, Any]) -> ProjectionRecord:
         """The inverse of `dataclasses.asdict`, from JSON."""
         n_rows, n_channels = values["shape"]
-        return cls(**{**values, "shape": (n_rows, n_channels), "shard": ShardRecord(**values["shard"])})
+        return cls(**{**values, "shape": (n_rows, n_channels), "shard": ShardRecord.from_dict(values["shard"])})
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class LightShard:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LightShard:
         """The inverse of `dataclasses.asdict`, from JSON."""
-        return cls(ShardRecord(**values["shard"]), values["made_from"])
+        return cls(ShardRecord.from_dict(values["shard"]), values["made_from"])
 
 
 @dataclass(frozen=True)

@@ -50,14 +50,16 @@ class ShardRecord:
     Not of the whole file: data followed by its own CRC has a CRC that does not depend on the data.
     """
 
-    def __post_init__(self) -> None:
-        """Refuse a path that is none of a shard: a manifest may come from anybody, and files are removed by it.
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ShardRecord:
+        """The inverse of `dataclasses.asdict`, from JSON that may come from anybody: files are removed by such paths.
 
         Raises:
-            ValueError: as said.
+            ValueError: if the path is none of a shard below the cache's folder.
         """
-        if not _SHARD_PATH.fullmatch(self.path):
-            raise ValueError(f"{self.path!r} is no shard's path")
+        if not _SHARD_PATH.fullmatch(values["path"]):
+            raise ValueError(f"{values['path']!r} is no shard's path")
+        return cls(**values)
 
 
 def write_shard(root: Path, path: str, rows: Mapping[int, npt.NDArray[Any]], rows_per_shard: int) -> ShardRecord:

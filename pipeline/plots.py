@@ -112,7 +112,8 @@ def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
             axis.set_axis_off()
             axis.set_title(name, fontsize=8, color=MUTED)
         heading = f"{row['title']}\n{row['text']}"
-        axes[0].annotate(heading, (0, 1), (0, 16), "axes fraction", "offset points", fontsize=8, color=INK)
+        placed = {"xycoords": "axes fraction", "textcoords": "offset points", "parse_math": False}
+        axes[0].annotate(heading, (0, 1), (0, 16), fontsize=8, color=INK, **placed)
     return to_png(figure)
 
 
@@ -133,7 +134,7 @@ def plot_suggestions(samples: Sequence[dict[str, Any]]) -> bytes:
     for pair, sample in zip(grid.reshape(-1, 2), samples, strict=False):
         pair[0].imshow(outline(sample["image"], sample["predicted"], PREDICTED_COLOUR), interpolation="nearest")
         pair[1].imshow(sample["uncertainty"], vmin=0, vmax=1, cmap="magma", interpolation="nearest")
-        pair[0].set_title(sample["title"], fontsize=8, color=INK, loc="left")
+        pair[0].set_title(sample["title"], fontsize=8, color=INK, loc="left", parse_math=False)
     return to_png(figure)
 
 

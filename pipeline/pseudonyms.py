@@ -103,8 +103,8 @@ def pseudonymised(dataset: Dataset, config: ExtractConfig) -> tuple[Dataset, Pse
     names = Pseudonyms(key, config.cache.with_name(config.cache.name + TABLE_SUFFIX))
     if marks - {names.mark}:
         raise CacheMismatchError(
-            f"{config.cache}: its ids were hashed with another key than {path}; say with --hash-key where that lies, or "
-            "extract into a new cache"
+            f"{config.cache}: its ids were hashed with another key than {path}; say with --hash-key where that lies, "
+            "or extract into a new cache"
         )
     return names.applied(dataset)
 

@@ -28,6 +28,7 @@ MAX_DOTS = 120
 
 _STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "svg.hashsalt": "textdiff",
     "font.size": 11.5,
     "text.color": INK,

@@ -43,7 +43,7 @@ def plot_explanation(found: Explanation, truth: Bool[np.ndarray, "y x"] | None =
     for place, (name, picture, options) in enumerate(panels):
         axes = sheet.axes(MARGIN + place * (panel + GAP), top + TITLE, panel, panel * tall)
         axes.imshow(picture, interpolation="nearest", **options)
-        axes.set_title(name, fontsize=8, color=MUTED, loc="left", pad=3)
+        axes.set_title(name, fontsize=8, color=MUTED, loc="left", pad=3, parse_math=False)
     scales = _scales(found)
     _legend(sheet, found, words_top - LEGEND + 0.2, scales)
     for place, word in enumerate(words):

@@ -41,7 +41,7 @@ HOSTILE_PATHS = [
 @pytest.mark.parametrize("path", HOSTILE_PATHS)
 def test_no_shard_has_a_path_out_of_the_cache(path):
     with pytest.raises(ValueError, match="is no shard's path"):
-        ShardRecord(path, 1, "0" * 8)
+        ShardRecord.from_dict({"path": path, "size_bytes": 1, "crc32c": "0" * 8})
 
 
 @pytest.fixture
