@@ -128,7 +128,7 @@ def fork(work: Callable[[], object]) -> int:
         return process
     try:
         work()
-    except BaseException as error:  # noqa: BLE001 - told to the parent by the exit status
+    except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
         os._exit(1)
     os._exit(0)

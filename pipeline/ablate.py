@@ -15,6 +15,7 @@ from .commands import command_line
 from .device import resolve_device
 from .head_config import AblateConfig
 from .journal import Journal
+from .only_writer import only_writer
 from .plots import plot_ablation
 from .progress import Progress
 from .report_ablate import AblationOutcome, Contender, write_ablation_report
@@ -37,7 +38,7 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
         CacheError: if the cache cannot be read or lacks a timestep or block.
         ConfigError: if there is too little to compare.
         DataError: if there are too few labelled samples.
-        RunError: if the folder holds something else.
+        RunError: if the folder holds something else, or another process writes to it.
     """
     progress, reader = progress or Progress(), FeatureReader(config.cache)
     everything = universe(config, reader)
@@ -45,12 +46,13 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
     cells = Cells(config, reader, everything, resolve_device(config.device))
     found: dict[Variant, list[dict[str, float]]] = {}
     rows: tuple[AblationRow, ...] = ()
-    while variants := next_round(config, everything, {row.variant: row.mean for row in rows}):
-        found |= _train_round(config, cells, variants, progress)
-        rows = rows_of(found, cells.group_of, config.over)
-    summary = _summarise(config, reader, rows, cells)
-    _write(config, summary)
-    write_ablation_report(config.out, _outcome(config, summary), reader)
+    with only_writer(config.out):
+        while variants := next_round(config, everything, {row.variant: row.mean for row in rows}):
+            found |= _train_round(config, cells, variants, progress)
+            rows = rows_of(found, cells.group_of, config.over)
+        summary = _summarise(config, reader, rows, cells)
+        _write(config, summary)
+        write_ablation_report(config.out, _outcome(config, summary), reader)
     return summary
 
 

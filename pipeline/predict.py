@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -171,6 +172,7 @@ def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     temporary.unlink(missing_ok=True)
     try:
         array = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
+        _reserve(temporary)
         yield array
         array.flush()
         temporary.replace(path)
@@ -178,6 +180,13 @@ def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk space of all of a file: a page of a mapped file that finds none kills the process without a word."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 class _Record:

@@ -32,6 +32,7 @@ from .files import file_digest, list_images
 from .images import resize_image
 from .interrupts import interrupts_held
 from .layouts import MANIFESTS
+from .only_writer import only_writer
 from .progress import Progress
 from .samples import read_dataset
 
@@ -91,18 +92,19 @@ def pretrain_unet(config: PretrainConfig, progress: Progress | None = None) -> P
     Raises:
         ConfigError: the device does not exist, the loss diverges, or a resume has other settings or images.
         DataError: images are missing, unreadable or smaller than a crop; all of them in one error.
-        RunError: something that cannot be gone on with stands at `config.out`.
+        RunError: something that cannot be gone on with stands at `config.out`, or another process writes there.
         KeyboardInterrupt: on Ctrl-C, once the running step is finished and saved.
     """
     started, progress = time.monotonic(), progress or Progress()
     device = resolve_device(config.device)
     _refuse_what_stands(config.out, config.resume)
     images, files = _read_images(_find_images(config, progress), config, progress)
-    begun = _begin(config, files)
-    training = _build(config, device)
-    loss = _restore(training, config, progress)
-    loss = _train(training, images, loss, config, progress)
-    _publish(training, begun | {"final_loss": loss}, config.out)
+    with only_writer(config.out):
+        begun = _begin(config, files)
+        training = _build(config, device)
+        loss = _restore(training, config, progress)
+        loss = _train(training, images, loss, config, progress)
+        _publish(training, begun | {"final_loss": loss}, config.out)
     return PretrainSummary(
         out=str(config.out),
         n_images=len(files),

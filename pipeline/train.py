@@ -19,6 +19,7 @@ from .head_config import TrainConfig
 from .head_data import HeadData, open_head_data
 from .interrupts import interrupts_held
 from .learners import score_samples
+from .only_writer import only_writer
 from .progress import Progress
 from .report_page import REPORT
 from .report_train import TrainOutcome, write_train_report
@@ -81,7 +82,7 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
     Raises:
         CacheError: if the cache cannot be read or lacks a block or timestep.
         DataError: if there are too few labelled samples.
-        RunError: if the run's folder is in use or was made with other settings.
+        RunError: if the run's folder holds something else, was begun with other settings, or is being written to.
     """
     progress, started = progress or Progress(), time.monotonic()
     device = resolve_device(config.device)
@@ -110,14 +111,15 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
     if config.log:
         require_log(config.log)
     fit = Fit(data, split.train, split.val, config)  # refuses what cannot be trained, before anything is written
-    resolved.write(config.run)
-    save_projections(config.run, reader.projections(data.blocks, data.timesteps))
-    n_train, n_val = len(parents(split.train)), len(parents(split.val))
-    progress.say(f"{n_train} samples to train on; the epoch is chosen on {n_val} of {split.val_is}")
-    load_state(config.run, fit)
-    with open_log(config.log, config.run, fit.epoch) as log:
-        run_epochs(fit, config.run, progress, log)
-    summary = _finish(config, fit, data, split)
+    with only_writer(config.run):
+        resolved.write(config.run)
+        save_projections(config.run, reader.projections(data.blocks, data.timesteps))
+        n_train, n_val = len(parents(split.train)), len(parents(split.val))
+        progress.say(f"{n_train} samples to train on; the epoch is chosen on {n_val} of {split.val_is}")
+        load_state(config.run, fit)
+        with open_log(config.log, config.run, fit.epoch) as log:
+            run_epochs(fit, config.run, progress, log)
+        summary = _finish(config, fit, data, split)
     return TrainSummary(str(config.run), summary, time.monotonic() - started)
 
 

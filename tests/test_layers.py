@@ -17,7 +17,7 @@ STAGE_TWO_PIPELINE = (
     "side_vocabulary", "windows",
     "thumbnails", "training_log", "commands", "report_page", "report_charts", "report_cases", "report_parts",
     "report_train", "report_evaluate", "report_ablate",
-    "ablation", "cells", "folds", "journal", "paired", "shared_reads", "side_by_side", "subsets",
+    "ablation", "cells", "folds", "journal", "only_writer", "paired", "shared_reads", "side_by_side", "subsets",
 )  # fmt: skip
 
 
