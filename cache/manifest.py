@@ -1,20 +1,20 @@
-"""What a cache holds: its manifest, which makes it whole, and the journal of work under way.
+"""What a cache holds: its manifest, which makes it whole.
 
 A *row* is a place along the first axis of every array but the texts'; a *group* is the rows of one shard; a *unit*
 is the activations of one group at some timesteps and blocks, made by one forward, written and recorded together.
-While units are made, each is recorded as a line of the journal; publishing moves them into the manifest.
+While units are made, each is recorded in the journal (`journal.py`); publishing moves them into the manifest.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import CacheCorruptError, CacheError
-from .durable import append_line, canonical_json, read_lines, write_durably
+from .durable import write_durably
 from .layout import FILTERS_ARRAY
 from .seal import CHECKSUM, seal_holds, sealed_json
 from .shards import ShardRecord
@@ -23,7 +23,6 @@ from .spec import FORMAT, FeatureSpec, TextSpec
 MANIFEST = "manifest.json"
 COPY = "manifest.copy.json"
 """The same bytes again: a damaged manifest is restored from it."""
-JOURNAL = Path("journal") / "units.jsonl"
 PLAN = Path("journal") / "plan.json"
 
 
@@ -211,40 +210,6 @@ def recover_manifest(root: Path) -> Manifest | None:
             f"{root}: {MANIFEST} is damaged or gone, and so is {COPY}; nothing else says what the cache holds: restore "
             "one of the two from a backup, or extract into a new cache"
         ) from error
-
-
-def begin_journal(root: Path, plan: Manifest) -> None:
-    """Record what is about to be made, with the rows given to each image; units already in a journal are kept."""
-    units = read_journal(root)
-    write_manifest(root, replace(plan, units=()), PLAN)
-    write_durably(root / JOURNAL, (canonical_json(unit) + b"\n" for unit in units))
-
-
-def record_unit(root: Path, unit: Unit) -> None:
-    """Add a finished unit, whose shards are on the disk, to the journal."""
-    append_line(root / JOURNAL, unit)
-
-
-def read_journal(root: Path) -> tuple[Unit, ...]:
-    """The units that were finished but not published.
-
-    Raises:
-        CacheCorruptError: if a line that was written whole cannot be read.
-    """
-    try:
-        return tuple(Unit.from_dict(line) for line in read_lines(root / JOURNAL))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CacheCorruptError(
-            f"{root / JOURNAL}: not a journal of finished units ({error}); remove {(root / JOURNAL).parent} to go on "
-            "from what was published before"
-        ) from error
-
-
-def remove_journal(root: Path) -> None:
-    """Forget the journal, when its units stand in the manifest."""
-    for path in (root / JOURNAL, root / PLAN):
-        path.unlink(missing_ok=True)
-    (root / PLAN).parent.rmdir()
 
 
 def _manifest(values: Mapping[str, Any]) -> Manifest:

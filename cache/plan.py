@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CacheError, CacheIncompleteError, CacheMismatchError
+from .journal import read_journal
 from .layout import filters_layout
-from .manifest import PLAN, Manifest, ProjectionRecord, RowKey, Unit, read_journal, read_manifest, recover_manifest
+from .lock import LOCK
+from .manifest import PLAN, Manifest, ProjectionRecord, RowKey, Unit, read_manifest, recover_manifest
 from .maps import QUANTISED
 from .spec import NOT_IDENTIFYING, FeatureSpec
 
@@ -59,7 +61,7 @@ def read_state(root: Path, *, resume: bool) -> Manifest | None:
     published, plan = recover_manifest(root) if resume else read_manifest(root), read_manifest(root, PLAN)
     if published is None and plan is None:
         if root.exists() and (
-            not root.is_dir() or any(path.name not in (".lock", PLAN.parts[0]) for path in root.iterdir())
+            not root.is_dir() or any(path.name not in (LOCK, PLAN.parts[0]) for path in root.iterdir())
         ):
             raise CacheError(f"{root}: exists and is not a feature cache; give a new name, or an existing cache")
         return None

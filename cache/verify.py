@@ -12,10 +12,10 @@ from pathlib import Path
 from ..errors import CacheError
 from .durable import TEMPORARY_SUFFIX
 from .layout import METADATA, TEXTS_PER_SHARD
+from .lock import LOCK
 from .manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
 from .shards import ShardRecord, check_shard
 from .table import TABLE
-from .writer import LOCK
 
 CHECKERS = 4
 """Shards that are read at once."""

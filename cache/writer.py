@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy.typing as npt
 
-from ..errors import CacheBusyError, CacheError
+from ..errors import CacheError
 from .digests import features_digest, labels_digest, texts_digest
+from .journal import begin_journal, record_unit, remove_journal
 from .layout import (
     FILTERS_ARRAY,
     METADATA,
@@ -38,9 +37,6 @@ from .manifest import (
     LightShard,
     Manifest,
     Unit,
-    begin_journal,
-    record_unit,
-    remove_journal,
     write_manifest,
 )
 from .maps import QUANTISED, StoredMaps
@@ -50,40 +46,8 @@ from .shards import ShardRecord, write_shard
 from .spec import TextSpec
 from .table import TABLE, SampleTable, write_table
 
-LOCK = ".lock"
 WRITERS = 4
 """Shards of a unit that are written at once: one is checked while others wait for the disk (measured)."""
-
-
-@contextmanager
-def hold_lock(root: Path) -> Iterator[None]:
-    """Be the only writer of the cache at `root`; the lock goes with the process that holds it, however that ends.
-
-    Raises:
-        CacheBusyError: if another process holds it.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / LOCK).open("wb") as file:
-        _lock(root, file)
-        yield
-
-
-def refuse_if_locked(root: Path) -> None:
-    """Look whether another process writes to the cache at `root`, if there is one, without making anything.
-
-    Raises:
-        CacheBusyError: if so.
-    """
-    if (root / LOCK).exists():
-        with (root / LOCK).open("rb") as file:
-            _lock(root, file)
-
-
-def _lock(root: Path, file: IO[bytes]) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise CacheBusyError(f"{root}: another process is writing to this cache; wait until it ends") from error
 
 
 class CacheWriter:

@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Float16
 
 from ..cache.light import TextArrays
+from ..cache.lock import hold_lock, refuse_if_locked
 from ..cache.manifest import Manifest
 from ..cache.maps import StoredMaps
 from ..cache.plan import PendingUnit, WorkPlan, plan_work, read_state
 from ..cache.projections import read_projections
 from ..cache.table import SampleRow
-from ..cache.writer import CacheWriter, hold_lock, refuse_if_locked
+from ..cache.writer import CacheWriter
 from ..errors import CacheError, ConfigError
 from ..stages.compression import Projection
 from .colours import open_source

@@ -15,8 +15,9 @@ from textdiff.cache.manifest import LightShard, Manifest, ProjectionRecord, RowK
 from textdiff.cache.maps import StoredMaps
 from textdiff.cache.plan import plan_work
 from textdiff.cache.reader import FeatureReader
+from textdiff.cache.seal import seal_holds
 from textdiff.cache.shards import ShardRecord, write_shard
-from textdiff.cache.spec import FORMAT, FeatureSpec, TextSpec
+from textdiff.cache.spec import FORMAT, FeatureSpec, TextSpec, digest
 from textdiff.cache.table import IGNORE, SampleRow, SampleTable
 from textdiff.cache.writer import CacheWriter
 from textdiff.pipeline.extract import extract_features
@@ -76,7 +77,8 @@ def tree_patterns():
     for line, depth, following in zip(lines, depths, depths[1:], strict=False):
         folders = [*folders[: depth - 1], line.strip()]
         if following <= depth:
-            patterns.add(re.sub(r"<\w+>", r"\\d+", "/".join(folders).replace(".", r"\.")))
+            pattern = "/".join(folders).replace(".", r"\.").replace("<digest>", "[0-9a-f]{12}")
+            patterns.add(re.sub(r"<\w+>", r"\\d+", pattern))
     return patterns
 
 
@@ -186,11 +188,15 @@ def test_the_journal_holds_what_the_document_says(interrupted):
     plan = load(interrupted / "journal" / "plan.json")
     assert_documented("Manifest", plan)
     assert (plan["complete"], plan["units"]) == (False, [])
-    lines = (interrupted / "journal" / "units.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 4
-    for line in lines:
-        assert_documented("Unit", json.loads(line))
-        assert line == json.dumps(json.loads(line), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    records = sorted((interrupted / "journal" / "units").iterdir())
+    assert len(records) == 4
+    for path in records:
+        values = load(path)
+        assert seal_holds(path.read_bytes(), values)
+        del values["checksum"]
+        assert_documented("Unit", values)
+        named = [values["rows"], values["timesteps"], values["blocks"]]
+        assert path.name == f"{values['rows'][0]}-{digest(named)[:12]}.json"
 
 
 def test_json_files_are_sorted_and_indented_by_one(tiny_cache):
@@ -202,7 +208,7 @@ def test_json_files_are_sorted_and_indented_by_one(tiny_cache):
 def test_the_tree_names_every_file_and_no_other(tiny_cache, compressed_cache, extraction, folder_bytes, monkeypatch):
     files = set(folder_bytes(tiny_cache)) | set(folder_bytes(compressed_cache))
     monkeypatch.setattr(CacheWriter, "publish", lambda *_args, **_kwargs: None)
-    extract_features(extraction)
+    extract_features(replace(extraction, timesteps=(50, 150, 250)))
     files |= set(folder_bytes(tiny_cache))
     patterns = tree_patterns()
     assert [name for name in sorted(files) if not any(re.fullmatch(pattern, name) for pattern in patterns)] == []
@@ -349,6 +355,8 @@ def kind_of(name, content):
         return "units" if name.startswith("features/") else "light"
     if name == "manifest.json":
         return f"{name} {json.dumps(json.loads(content)['complete'])}"
+    if name.startswith("journal/units/"):
+        return "units"
     return "journal" if name.startswith("journal/") else Path(name).name
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from textdiff.cache import shards
+from textdiff.cache.journal import read_journal
 from textdiff.cache.layout import features_layout, scales_layout
-from textdiff.cache.manifest import RowKey, read_journal
+from textdiff.cache.manifest import RowKey
 from textdiff.cache.maps import StoredMaps
 from textdiff.cache.plan import plan_work, read_state
 from textdiff.cache.projections import projection_digest, read_projections
