@@ -22,6 +22,7 @@ from .errors import TextdiffError
 from .pipeline import config as configs
 from .pipeline import explain_config as explain_configs
 from .pipeline import head_config as head_configs
+from .pipeline import merge_config as merge_configs
 from .pipeline import progress as progresses
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-cache_app = typer.Typer(help="Look at a feature cache, check it.", no_args_is_help=True)
+cache_app = typer.Typer(help="Look at a feature cache, check it, put it together from parts.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 
@@ -127,6 +128,8 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
         annotation, default = Annotated[bool, about], field.default
     elif required and hint is Path:
         annotation, default = Annotated[Path, typer.Argument(help=told)], inspect.Parameter.empty
+    elif required and hint == _PATHS:
+        annotation, default = Annotated[list[Path], typer.Argument(help=told)], inspect.Parameter.empty
     else:
         # The config's default is shown, but not passed on: so a preset can tell what was not given.
         shown = _as_flag(field.default) if not required and field.default is not None else False
@@ -137,6 +140,7 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+_PATHS = tuple[Path, ...]
 _NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
 _METAVARS: dict[Any, str] = {
     _NUMBERS: "N,N,...",
@@ -154,12 +158,16 @@ def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN4
     for name, value in given.items():
         try:
             if value is not None:
-                values[name] = _parse(value, hints[name]) if hints[name] in _METAVARS else value
+                values[name] = _parse(value, hints[name]) if hints[name] in _METAVARS else _frozen(value)
         except ValueError:
             problems.append(f"--{name.replace('_', '-')} got {value!r}; expected {_METAVARS[hints[name]]}")
     if problems:
         raise typer.BadParameter("; ".join(problems))
     return config_class(**values)
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _parse(text: str, hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
@@ -314,3 +322,11 @@ def cache_verify(config: configs.CacheVerifyConfig, progress: Progress) -> Summa
     from .pipeline.integrity import verify_cache
 
     return verify_cache(config.cache, progress)
+
+
+@command(merge_configs.MergeConfig, app=cache_app, name="merge")
+def cache_merge(config: merge_configs.MergeConfig, progress: Progress) -> Summary:
+    """Put parts that `extract-features --num-parts` made in folders of their own together to one cache."""
+    from .pipeline.merge import merge_caches
+
+    return merge_caches(config, progress)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import CacheError
 from .durable import TEMPORARY_SUFFIX
 from .layout import METADATA, TEXTS_PER_SHARD
-from .lock import LOCK
+from .lock import LOCK, PART_LOCKS
 from .manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
 from .shards import ShardRecord, check_shard
 from .table import TABLE
@@ -104,7 +104,7 @@ def check_tables(root: Path, manifest: Manifest) -> list[Damage]:
 def foreign_files(root: Path, manifest: Manifest) -> list[str]:
     """Files that the cache does not know, by their paths; what a crash left under a name of ours is not among them."""
     known = {record.path for record in manifest.shards()} | {*manifest.metadata, MANIFEST, COPY, TABLE, LOCK}
-    under_way = UNRECORDED if (root / PLAN).exists() else ()
+    under_way = UNRECORDED if (root / PLAN).exists() else (f"{PART_LOCKS.as_posix()}/",)  # of a part that was refused
     return [
         path
         for path in _files(root)
