@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol, g
 import typer
 
 from .errors import TextdiffError
+from .pipeline import ablate_config as ablate_configs
 from .pipeline import config as configs
 from .pipeline import explain_config as explain_configs
 from .pipeline import head_config as head_configs
@@ -243,8 +244,8 @@ def train_head(config: head_configs.TrainConfig, progress: Progress) -> Summary:
     return train_head(config, progress)
 
 
-@command(head_configs.AblateConfig)
-def ablate_timesteps(config: head_configs.AblateConfig, progress: Progress) -> Summary:
+@command(ablate_configs.AblateConfig)
+def ablate_timesteps(config: ablate_configs.AblateConfig, progress: Progress) -> Summary:
     """Compare heads on subsets of the cached timesteps or blocks, or on texts: a table (CSV, JSON) and a plot."""
     from .pipeline.ablate import ablate_timesteps
 

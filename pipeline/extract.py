@@ -24,6 +24,7 @@ from ..cache.table import SampleRow
 from ..cache.writer import CacheWriter
 from ..errors import CacheError, ConfigError
 from ..stages.compression import Projection
+from .classes import Classes
 from .colours import open_source
 from .config import ExtractConfig
 from .extract_summary import ExtractSummary
@@ -43,8 +44,9 @@ from .pictures import (
     views_left_out,
 )
 from .pretrain import colours_learnt
-from .progress import Progress
+from .progress import Progress, Task
 from .projections import fit_projections
+from .ray_session import require_ray
 from .samples import Dataset, read_dataset
 from .stage_one import Pair, StageOne
 from .text_arrays import encode_texts
@@ -68,8 +70,7 @@ class Job:
     @cached_property
     def reader(self) -> PictureReader:
         """Reads rows from the files."""
-        open_in_colours = partial(open_source, window=self.config.window, colours=self.config.colours)
-        return PictureReader(self.config.side, self.config.tile, open_in_colours, self.dataset.classes)
+        return picture_reader(self.config, self.dataset.classes)
 
     @cached_property
     def picture_at(self) -> dict[int, Picture]:
@@ -79,6 +80,12 @@ class Job:
     def batch(self, unit: PendingUnit) -> Batch:
         """A unit's images, read from the files."""
         return read_batch(self.reader, [self.picture_at[row] for row in unit.rows])
+
+
+def picture_reader(config: ExtractConfig, classes: Classes) -> PictureReader:
+    """What reads rows from the files."""
+    open_in_colours = partial(open_source, window=config.window, colours=config.colours)
+    return PictureReader(config.side, config.tile, open_in_colours, classes)
 
 
 def extract_features(config: ExtractConfig, progress: Progress | None = None) -> ExtractSummary:
@@ -95,6 +102,8 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
         CacheError: if the cache holds other features, is being written to, did not finish, or does not fit the disk.
     """
     progress = progress or Progress()
+    if config.engine == "ray":
+        require_ray()
     if config.num_parts is not None:
         from .parts import extract_part
 
@@ -261,10 +270,21 @@ def projected(job: Job, fitted: Mapping[Pair, Projection]) -> StageOne:
 
 
 def run_units(writer: CacheWriter, job: Job, stage_one: StageOne, progress: Progress) -> None:
+    """Make and record the units of the job's plan."""
+    total = sum(len(unit.rows) for unit in job.plan.pending)
+    with progress.task("extract", total, "images") as task:
+        if job.config.engine == "ray" and job.plan.pending:
+            from .ray_units import run_units_in_ray
+
+            run_units_in_ray(writer, job, stage_one, progress, task)
+        else:
+            _run_units_here(writer, job, stage_one, task)
+
+
+def _run_units_here(writer: CacheWriter, job: Job, stage_one: StageOne, task: Task) -> None:
     """Read ahead of the model and write behind it, so that it waits for neither."""
     conditions = stage_one.conditions()
-    total = sum(len(unit.rows) for unit in job.plan.pending)
-    with progress.task("extract", total, "images") as task, Behind() as disk:
+    with Behind() as disk:
         batches = ahead(job.batch, job.plan.pending, UNITS_READ_AHEAD)
         for unit, batch in zip(job.plan.pending, batches, strict=True):
             features = stage_one.start(batch.images, batch.ids, unit.timesteps, unit.blocks, batch.texts)
