@@ -182,8 +182,7 @@ def measure_images(folder: Path) -> dict[str, float]:
         image, mask = folder / f"{n}.png", folder / f"{n}_mask.png"
         Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).resize((256, 256)).save(image)
         Image.fromarray(rng.integers(0, 2, (8, 8), dtype=np.uint8) * 255).resize((256, 256), 0).save(mask)
-        entries.append(Entry(id=str(n), image=image, mask=mask, text="", split="train", group=str(n), where="", stratum="",
-                             weight=1.0))  # fmt: skip
+        entries.append(Entry(id=str(n), group=str(n), split="train", image=image, mask=mask, text="", where=""))
     clock = Clock()
     clock.of("check", lambda: inspect_entries(entries, None))
     pixels = np.asarray(Image.open(entries[0].image))

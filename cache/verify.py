@@ -19,7 +19,7 @@ from .table import TABLE
 
 CHECKERS = 4
 """Shards that are read at once."""
-UNRECORDED = ("features/", "scales/", "projections/", f"{PLAN.parts[0]}/")
+UNRECORDED = ("features/", "scales/", "projections/", "images/", "filters/", "labels/", "texts/", f"{PLAN.parts[0]}/")
 """Where an extraction under way has files that the manifest does not name yet."""
 
 

@@ -271,9 +271,11 @@ def projected(job: Job, fitted: Mapping[Pair, Projection]) -> StageOne:
 
 def run_units(writer: CacheWriter, job: Job, stage_one: StageOne, progress: Progress) -> None:
     """Make and record the units of the job's plan."""
+    if not job.plan.pending:
+        return
     total = sum(len(unit.rows) for unit in job.plan.pending)
     with progress.task("extract", total, "images") as task:
-        if job.config.engine == "ray" and job.plan.pending:
+        if job.config.engine == "ray":
             from .ray_units import run_units_in_ray
 
             run_units_in_ray(writer, job, stage_one, progress, task)

@@ -14,8 +14,8 @@ from ..cache.journal import forget_unit
 from ..cache.layout import FILTERS_ARRAY
 from ..cache.light import Loaders, WantedShard, new_shares, picture_shards
 from ..cache.lock import Part, hold_lock, hold_plan, parts_at_work
-from ..cache.manifest import Manifest, Unit, read_manifest
-from ..cache.plan import part_of, read_state
+from ..cache.manifest import Manifest, read_manifest
+from ..cache.plan import PendingUnit, part_of, read_state
 from ..cache.shares import (
     Request,
     SharedPlan,
@@ -84,13 +84,15 @@ def extract_part(config: ExtractConfig, progress: Progress) -> ExtractSummary:
     part = Part(config.part_id or 0, config.num_parts or 1)
     dataset, stage_one = open_extraction(config, progress)
     if config.dry_run:
-        share = _share(config, dataset, stage_one, part, progress)
+        share = _share(config, dataset, stage_one, part)
         announce(share.job, summary := _summarise(share), progress)
         return summary
     with hold_lock(config.cache, part):
         _refuse_other_division(config, part)
+        if config.resume:
+            _forget_damaged(config, part, progress)
         with hold_plan(config.cache):
-            share = _share(config, dataset, stage_one, part, progress)
+            share = _share(config, dataset, stage_one, part)
             announce(share.job, summary := _summarise(share), progress)
             writer, fitted = _begin(share, progress)
         _make(share, writer, fitted, progress)
@@ -107,7 +109,7 @@ def _refuse_other_division(config: ExtractConfig, part: Part) -> None:
         )
 
 
-def _share(config: ExtractConfig, dataset: Dataset, stage_one: StageOne, part: Part, progress: Progress) -> _Share:
+def _share(config: ExtractConfig, dataset: Dataset, stage_one: StageOne, part: Part) -> _Share:
     state = read_state(config.cache, resume=True)
     job = plan_job(config, dataset, stage_one, state)
     table, shared = sample_table(dataset, job.pictures, job.plan.rows), read_shared_plan(config.cache)
@@ -116,11 +118,8 @@ def _share(config: ExtractConfig, dataset: Dataset, stage_one: StageOne, part: P
         shared = SharedPlan(request, job.plan.pending)
     refuse_other_request(config.cache, shared.request, request)
     _refuse_unfitted(job, part)
-    published, finished = read_manifest(config.cache), job.plan.manifest.units
-    if config.resume and state:
-        finished = _sound(config, state, shared, part, progress)
-    mine = missing_units(shared.of(part), finished)
-    share = _Share(part, job, shared, begins, table, published)
+    mine = missing_units(shared.of(part), job.plan.manifest.units)
+    share = _Share(part, job, shared, begins, table, read_manifest(config.cache))
     with loaders(job, Progress()) as load:
         with_filters = {row for light in _pictures(share, load) for row in _filtered_rows(light, job)}
     return replace(share, job=replace(job, plan=part_of(job.plan, mine, with_filters)))
@@ -151,19 +150,18 @@ def _refuse_unfitted(job: Job, part: Part) -> None:
         )
 
 
-def _sound(
-    config: ExtractConfig, state: Manifest, shared: SharedPlan, part: Part, progress: Progress
-) -> tuple[Unit, ...]:
-    """The finished units but for those of this part that are damaged, which are forgotten."""
-    mine = {(unit.rows, unit.timesteps, unit.blocks) for unit in shared.of(part)}
-    own = tuple(unit for unit in state.units if (unit.rows, unit.timesteps, unit.blocks) in mine)
+def _forget_damaged(config: ExtractConfig, part: Part, progress: Progress) -> None:
+    """Read this part's own units, and forget those that are not as they were written."""
+    state, shared = read_state(config.cache, resume=True), read_shared_plan(config.cache)
+    if state is None or shared is None:
+        return
+    mine = set(shared.of(part))
+    own = tuple(unit for unit in state.units if PendingUnit(unit.rows, unit.timesteps, unit.blocks) in mine)
     units_alone = replace(state, units=own, projections=(), light_shards=(), complete=False)
     damaged = set(damaged_shards(config.cache, units_alone, progress))
-    broken = [unit for unit in own if any(shard.path in damaged for shard in unit.shards)]
-    if not config.dry_run:
-        for unit in broken:
+    for unit in own:
+        if any(shard.path in damaged for shard in unit.shards):
             forget_unit(config.cache, unit)
-    return tuple(unit for unit in state.units if unit not in broken)
 
 
 def _pictures(share: _Share, load: Loaders) -> list[WantedShard]:
