@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol, g
 
 import typer
 
+from .pipeline import ablate_config as ablate_configs
 from .pipeline import config as configs
 from .pipeline import explain_config as explain_configs
 from .pipeline import failures, interrupts
 from .pipeline import head_config as head_configs
+from .pipeline import merge_config as merge_configs
 from .pipeline import predict_config as predict_configs
 from .pipeline import progress as progresses
 
@@ -35,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-cache_app = typer.Typer(help="Look at a feature cache, check it.", no_args_is_help=True)
+cache_app = typer.Typer(help="Look at a feature cache, check it, put it together from parts.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 
@@ -120,6 +122,8 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
         annotation, default = Annotated[bool, about], field.default
     elif required and hint is Path:
         annotation, default = Annotated[Path, typer.Argument(help=told)], inspect.Parameter.empty
+    elif required and hint == _PATHS:
+        annotation, default = Annotated[list[Path], typer.Argument(help=told)], inspect.Parameter.empty
     else:
         # The config's default is shown, but not passed on: so a preset can tell what was not given.
         shown = _as_flag(field.default) if not required and field.default is not None else False
@@ -130,6 +134,7 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+_PATHS = tuple[Path, ...]
 _NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
 _METAVARS: dict[Any, str] = {
     _NUMBERS: "N,N,...",
@@ -147,12 +152,16 @@ def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN4
     for name, value in given.items():
         try:
             if value is not None:
-                values[name] = _parse(value, hints[name]) if hints[name] in _METAVARS else value
+                values[name] = _parse(value, hints[name]) if hints[name] in _METAVARS else _frozen(value)
         except ValueError:
             problems.append(f"--{name.replace('_', '-')} got {value!r}; expected {_METAVARS[hints[name]]}")
     if problems:
         raise typer.BadParameter("; ".join(problems))
     return config_class(**values)
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _parse(text: str, hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
@@ -228,8 +237,8 @@ def train_head(config: head_configs.TrainConfig, progress: Progress) -> Summary:
     return train_head(config, progress)
 
 
-@command(head_configs.AblateConfig)
-def ablate_timesteps(config: head_configs.AblateConfig, progress: Progress) -> Summary:
+@command(ablate_configs.AblateConfig)
+def ablate_timesteps(config: ablate_configs.AblateConfig, progress: Progress) -> Summary:
     """Compare heads on subsets of the cached timesteps or blocks, or on texts: a table (CSV, JSON) and a plot."""
     from .pipeline.ablate import ablate_timesteps
 
@@ -307,3 +316,11 @@ def cache_verify(config: configs.CacheVerifyConfig, progress: Progress) -> Summa
     from .pipeline.integrity import verify_cache
 
     return verify_cache(config.cache, progress)
+
+
+@command(merge_configs.MergeConfig, app=cache_app, name="merge")
+def cache_merge(config: merge_configs.MergeConfig, progress: Progress) -> Summary:
+    """Put parts that `extract-features --num-parts` made in folders of their own together to one cache."""
+    from .pipeline.merge import merge_caches
+
+    return merge_caches(config, progress)

@@ -1,21 +1,21 @@
-"""What a cache holds: its manifest, which makes it whole, and the journal of work under way.
+"""What a cache holds: its manifest, which makes it whole.
 
 A *row* is a place along the first axis of every array but the texts'; a *group* is the rows of one shard; a *unit*
 is the activations of one group at some timesteps and blocks, made by one forward, written and recorded together.
-While units are made, each is recorded as a line of the journal; publishing moves them into the manifest.
+While units are made, each is recorded in the journal (`journal.py`); publishing moves them into the manifest.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import CacheCorruptError, CacheError
-from .durable import append_line, canonical_json, parse_json, read_lines, write_durably
-from .layout import FILTERS_ARRAY, METADATA
+from .durable import parse_json, write_durably
+from .layout import FILTERS_ARRAY, METADATA, TEXTS_PER_SHARD
 from .seal import CHECKSUM, seal_holds, sealed_json
 from .shards import ShardRecord
 from .spec import FORMAT, FeatureSpec, TextSpec
@@ -23,7 +23,6 @@ from .spec import FORMAT, FeatureSpec, TextSpec
 MANIFEST = "manifest.json"
 COPY = "manifest.copy.json"
 """The same bytes again: a damaged manifest is restored from it."""
-JOURNAL = Path("journal") / "units.jsonl"
 PLAN = Path("journal") / "plan.json"
 _METADATA_PATH = re.compile(rf"([a-z]+/)?(\w+/){{0,2}}{re.escape(METADATA)}", re.ASCII)
 
@@ -148,6 +147,12 @@ class Manifest:
         """Whether filters of every sample's image are there: they are written for all samples or for none."""
         return any(light.shard.path.startswith(f"{FILTERS_ARRAY}/") for light in self.light_shards)
 
+    def has_texts(self, n_texts: int, made_from: str) -> bool:
+        """Whether the shards of texts hold `n_texts` and were made from what has this digest."""
+        wanted = 2 * -(-n_texts // TEXTS_PER_SHARD)  # tokens and mask
+        there = [light for light in self.light_shards if light.shard.path.startswith("texts/")]
+        return self.texts is not None and sum(light.made_from == made_from for light in there) == wanted
+
     def shards(self) -> Iterable[ShardRecord]:
         """Every shard of the cache."""
         yield from (projection.shard for projection in self.projections)
@@ -212,40 +217,6 @@ def recover_manifest(root: Path) -> Manifest | None:
             f"{root}: {MANIFEST} is damaged or gone, and so is {COPY}; nothing else says what the cache holds: restore "
             "one of the two from a backup, or extract into a new cache"
         ) from error
-
-
-def begin_journal(root: Path, plan: Manifest) -> None:
-    """Record what is about to be made, with the rows given to each image; units already in a journal are kept."""
-    units = read_journal(root)
-    write_manifest(root, replace(plan, units=()), PLAN)
-    write_durably(root / JOURNAL, (canonical_json(unit) + b"\n" for unit in units))
-
-
-def record_unit(root: Path, unit: Unit) -> None:
-    """Add a finished unit, whose shards are on the disk, to the journal."""
-    append_line(root / JOURNAL, unit)
-
-
-def read_journal(root: Path) -> tuple[Unit, ...]:
-    """The units that were finished but not published.
-
-    Raises:
-        CacheCorruptError: if a line that was written whole cannot be read.
-    """
-    try:
-        return tuple(Unit.from_dict(line) for line in read_lines(root / JOURNAL))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CacheCorruptError(
-            f"{root / JOURNAL}: not a journal of finished units ({error}); remove {(root / JOURNAL).parent} to go on "
-            "from what was published before"
-        ) from error
-
-
-def remove_journal(root: Path) -> None:
-    """Forget the journal, when its units stand in the manifest."""
-    for path in (root / JOURNAL, root / PLAN):
-        path.unlink(missing_ok=True)
-    (root / PLAN).parent.rmdir()
 
 
 def _metadata(digests: Mapping[str, str]) -> Mapping[str, str]:

@@ -71,27 +71,28 @@ def write_table(root: Path, table: SampleTable) -> None:
     write_json(root / TABLE, table)
 
 
-def read_table(root: Path, digest: str | None = None) -> SampleTable:
+def read_table(root: Path, digest: str | None = None, name: str | Path = TABLE) -> SampleTable:
     """Read the table.
 
     Args:
         root: the cache's folder.
         digest: SHA-256 that the file must have; `None`: any.
+        name: the file, relative to the folder.
 
     Raises:
         CacheCorruptError: if it is absent, changed, or not a table.
     """
     try:
-        content = (root / TABLE).read_bytes()
+        content = (root / name).read_bytes()
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-            raise CacheCorruptError(f"{root / TABLE}: changed since it was written; {REPAIR}")
+            raise CacheCorruptError(f"{root / name}: changed since it was written; {REPAIR}")
         values = parse_json(content)
         samples = tuple(_sample(sample) for sample in values["samples"])
         return SampleTable(values["root"], tuple(values["texts"]), samples, values["ignore"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, CacheCorruptError):
             raise
-        raise CacheCorruptError(f"{root / TABLE}: not a sample table ({error}); {REPAIR}") from error
+        raise CacheCorruptError(f"{root / name}: not a sample table ({error}); {REPAIR}") from error
 
 
 def _sample(values: Mapping[str, Any]) -> SampleRow:

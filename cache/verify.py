@@ -12,14 +12,14 @@ from pathlib import Path
 from ..errors import CacheError
 from .durable import TEMPORARY_SUFFIX
 from .layout import METADATA, TEXTS_PER_SHARD
+from .lock import LOCK, PART_LOCKS
 from .manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
 from .shards import ShardRecord, check_shard
 from .table import TABLE
-from .writer import LOCK
 
 CHECKERS = 4
 """Shards that are read at once."""
-UNRECORDED = ("features/", "scales/", "projections/", f"{PLAN.parts[0]}/")
+UNRECORDED = ("features/", "scales/", "projections/", "images/", "filters/", "labels/", "texts/", f"{PLAN.parts[0]}/")
 """Where an extraction under way has files that the manifest does not name yet."""
 
 
@@ -104,7 +104,7 @@ def check_tables(root: Path, manifest: Manifest) -> list[Damage]:
 def foreign_files(root: Path, manifest: Manifest) -> list[str]:
     """Files that the cache does not know, by their paths; what a crash left under a name of ours is not among them."""
     known = {record.path for record in manifest.shards()} | {*manifest.metadata, MANIFEST, COPY, TABLE, LOCK}
-    under_way = UNRECORDED if (root / PLAN).exists() else ()
+    under_way = UNRECORDED if (root / PLAN).exists() else (f"{PART_LOCKS.as_posix()}/",)  # of a part that was refused
     return [
         path
         for path in _files(root)

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..cache.lock import refuse_if_locked
 from ..cache.manifest import Manifest, recover_manifest
 from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow, SampleTable, read_table
 from ..cache.verify import Damage, ShardPlace, check_shards, check_tables, foreign_files, shard_places
-from ..cache.writer import refuse_if_locked
 from ..errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheNotFoundError
 from .commands import command_line, extraction_of
 from .progress import Progress
@@ -96,7 +96,7 @@ def verify_cache(root: Path, progress: Progress | None = None) -> VerifySummary:
         CacheBusyError: if another process writes to it.
         CacheCorruptError: if neither its manifest nor the copy of it can be read.
     """
-    refuse_if_locked(root)
+    refuse_if_locked(root, beside_parts=True)
     manifest, started = _whole(root), time.monotonic()
     places = list(shard_places(manifest))
     damages = _check_shards(root, places, progress or Progress()) + check_tables(root, manifest)

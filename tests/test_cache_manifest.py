@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from textdiff.cache.manifest import read_journal, read_manifest
+from textdiff.cache.manifest import read_manifest
 from textdiff.cache.plan import plan_work, read_state
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.spec import FORMAT
@@ -58,13 +58,6 @@ def test_older_formats_are_read_with_what_they_lack_filled_in(tiny_cache, versio
     state = read_state(tiny_cache, resume=False)
     again = plan_work(state, state.features, [key for key in state.rows if key], state.block_shapes, (50, 150))
     assert again.pending == ()
-
-
-def test_a_damaged_journal_is_named(tiny_cache):
-    (tiny_cache / "journal").mkdir()
-    (tiny_cache / "journal" / "units.jsonl").write_text('{"rows": [0]}\n')
-    with pytest.raises(CacheCorruptError, match=r"units\.jsonl: not a journal of finished units"):
-        read_journal(tiny_cache)
 
 
 def test_a_manifest_with_a_field_of_another_kind_is_named(tiny_cache):

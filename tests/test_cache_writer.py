@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from textdiff.cache import shards
+from textdiff.cache.journal import read_journal
 from textdiff.cache.layout import features_layout, scales_layout
-from textdiff.cache.manifest import RowKey, read_journal
+from textdiff.cache.manifest import RowKey
 from textdiff.cache.maps import StoredMaps
 from textdiff.cache.plan import plan_work, read_state
 from textdiff.cache.projections import projection_digest, read_projections
@@ -125,7 +126,7 @@ def test_projections_that_are_there_are_used_as_they_are(tmp_path, projection):
 
 def test_a_projection_is_on_the_disk_before_it_is_recorded(tmp_path, projection, monkeypatch):
     writer = CacheWriter(tmp_path, plan_for(tmp_path, pca=2))
-    monkeypatch.setattr("textdiff.cache.writer.write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("textdiff.cache.writer.write_plan", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         writer.write_projections({(3, 50): projection})
     assert (tmp_path / "projections/3/50/c/0/0").exists()

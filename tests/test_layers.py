@@ -18,6 +18,7 @@ STAGE_TWO_PIPELINE = (
     "thumbnails", "training_log", "commands", "report_page", "report_charts", "report_cases", "report_parts",
     "report_train", "report_evaluate", "report_ablate",
     "ablation", "cells", "folds", "journal", "only_writer", "paired", "shared_reads", "side_by_side", "subsets",
+    "ablate_config", "ray_session", "ray_cells",
 )  # fmt: skip
 
 
@@ -85,8 +86,10 @@ def test_the_command_line_imports_nothing_heavy_at_the_top():
         ROOT / "errors.py",
         ROOT / "pipeline" / "config.py",
         ROOT / "pipeline" / "head_config.py",
+        ROOT / "pipeline" / "ablate_config.py",
         ROOT / "pipeline" / "explain_config.py",
         ROOT / "pipeline" / "predict_config.py",
+        ROOT / "pipeline" / "merge_config.py",
         ROOT / "pipeline" / "progress.py",
         ROOT / "pipeline" / "failures.py",
         ROOT / "pipeline" / "interrupts.py",

@@ -304,7 +304,7 @@ def test_activations_that_float16_cannot_hold_are_reported_and_not_stored(extrac
 
 
 def test_a_second_writer_is_refused(tiny_cache, extraction):
-    from textdiff.cache.writer import hold_lock
+    from textdiff.cache.lock import hold_lock
 
     with hold_lock(tiny_cache), pytest.raises(CacheBusyError, match="another process is writing"):
         extract_features(extraction)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from textdiff.cache.durable import read_lines
+from textdiff.cache.journal import read_journal
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheIncompleteError
 from textdiff.pipeline.extract import extract_features
@@ -54,7 +54,7 @@ def test_killed_half_way_and_resumed_gives_the_same_bytes_as_never_interrupted(
         script = script_of(killed, tmp_path)
         done = subprocess.run([sys.executable, str(script), kill_at], capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
-        assert len(read_lines(killed.cache / "journal" / "units.jsonl")) == (2 if "features" in kill_at else 4)
+        assert len(read_journal(killed.cache)) == (2 if "features" in kill_at else 4)
         with pytest.raises(CacheIncompleteError, match="did not finish"):
             FeatureReader(killed.cache)
         with pytest.raises(CacheIncompleteError, match="add --resume"):

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from textdiff.cache.lock import hold_lock
 from textdiff.cache.manifest import COPY, MANIFEST, read_manifest
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.writer import hold_lock
 from textdiff.errors import CacheBusyError, CacheCorruptError, CacheError, CacheIncompleteError, CacheNotFoundError
 from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.integrity import verify_cache
