@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import CacheCorruptError
 from .durable import write_json
-from .shards import REPAIR
+from .location import Location
+from .places import Place, repair_of
 
 TABLE = "samples.json"
 IGNORE = 255
@@ -67,16 +67,16 @@ class SampleTable:
     """The value in `labels` that means "not labelled"."""
 
 
-def write_table(root: Path, table: SampleTable) -> None:
+def write_table(root: Location, table: SampleTable) -> None:
     """Write the table durably."""
     write_json(root / TABLE, table)
 
 
-def read_table(root: Path, digest: str | None = None) -> SampleTable:
+def read_table(root: Place, digest: str | None = None) -> SampleTable:
     """Read the table.
 
     Args:
-        root: the cache's folder.
+        root: the cache.
         digest: SHA-256 that the file must have; `None`: any.
 
     Raises:
@@ -85,14 +85,14 @@ def read_table(root: Path, digest: str | None = None) -> SampleTable:
     try:
         content = (root / TABLE).read_bytes()
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-            raise CacheCorruptError(f"{root / TABLE}: changed since it was written; {REPAIR}")
+            raise CacheCorruptError(f"{root / TABLE}: changed since it was written; {repair_of(root)}")
         values = json.loads(content)
         samples = tuple(_sample(sample) for sample in values["samples"])
         return SampleTable(values["root"], tuple(values["texts"]), samples, values["ignore"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, CacheCorruptError):
             raise
-        raise CacheCorruptError(f"{root / TABLE}: not a sample table ({error}); {REPAIR}") from error
+        raise CacheCorruptError(f"{root / TABLE}: not a sample table ({error}); {repair_of(root)}") from error
 
 
 def _sample(values: Mapping[str, Any]) -> SampleRow:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 from jaxtyping import Float16
 
 from ..cache.light import TextArrays
+from ..cache.location import free_bytes
 from ..cache.lock import hold_lock, refuse_if_locked
 from ..cache.manifest import Manifest
 from ..cache.maps import StoredMaps
@@ -24,6 +23,7 @@ from ..cache.table import SampleRow
 from ..cache.writer import CacheWriter
 from ..errors import CacheError, ConfigError
 from ..stages.compression import Projection
+from .checks import one_file, refuse
 from .colours import open_source
 from .config import ExtractConfig
 from .filters import image_filters
@@ -71,8 +71,8 @@ class ExtractSummary:
     """Rows that went through the UNet: 0 where everything was there already."""
     added_bytes: int
     """What this request adds to the disk, filters included, texts apart."""
-    free_bytes: int
-    """Free space on the cache's disk before."""
+    free_bytes: int | None
+    """Free space on the cache's disk before; `None`: an object store, where nobody can say."""
     precision: str
     """Arithmetic of the UNet."""
     dry_run: bool
@@ -138,6 +138,7 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
         CacheError: if the cache holds other features, is being written to, did not finish, or does not fit the disk.
     """
     progress = progress or Progress()
+    refuse(one_file(config.cache))
     dataset = read_dataset(config.data, config.window)
     _warn_of_data(config, dataset, progress)
     refuse_if_locked(config.cache)
@@ -150,8 +151,7 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
         summary = _summarise(job)
         progress.say(_estimate(summary))
         _warn_of_hidden_features(config, job.plan, progress)
-        if summary.added_bytes > summary.free_bytes:
-            raise CacheError(_too_large(config.cache, summary))
+        _refuse_too_large(summary)
         if config.dry_run:
             return summary
         texts = encode_texts(config, job.pictures, job.plan.manifest, progress)
@@ -208,7 +208,6 @@ def _check_components(config: ExtractConfig, channels: Mapping[int, int]) -> Non
 
 def _summarise(job: _Job) -> ExtractSummary:
     config = job.config
-    existing = next(folder for folder in (config.cache.absolute(), *config.cache.absolute().parents) if folder.exists())
     return ExtractSummary(
         cache=str(config.cache),
         n_samples=len(job.dataset.samples),
@@ -219,7 +218,7 @@ def _summarise(job: _Job) -> ExtractSummary:
         timesteps=tuple(sorted(config.timesteps)),
         n_forwards=sum(len(unit.rows) for unit in job.plan.pending),
         added_bytes=job.plan.size_bytes,
-        free_bytes=shutil.disk_usage(existing).free,
+        free_bytes=free_bytes(config.cache),
         precision=job.stage_one.spec.precision,
         dry_run=config.dry_run,
     )
@@ -230,7 +229,11 @@ def _estimate(summary: ExtractSummary) -> str:
         f"{summary.n_samples} samples{summary.rows_in_words}, {summary.n_texts} distinct texts; "
         f"{summary.n_forwards} images to run through the UNet in {summary.precision}, "
         f"{summary.added_bytes / 1e9:.3f} GB to write, "
-        f"{summary.free_bytes / 1e9:.1f} GB free"
+        + (
+            "how much fits there is not known"
+            if summary.free_bytes is None
+            else f"{summary.free_bytes / 1e9:.1f} GB free"
+        )
     )
 
 
@@ -246,11 +249,13 @@ def _warn_of_hidden_features(config: ExtractConfig, plan: WorkPlan, progress: Pr
         progress.say(f"warning: not every sample has {pairs}; heads do not see these until all have them")
 
 
-def _too_large(cache: Path, summary: ExtractSummary) -> str:
-    return (
-        f"{cache}: needs {summary.added_bytes / 1e9:.2f} GB, {summary.free_bytes / 1e9:.2f} GB are free; "
-        "choose fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was written"
-    )
+def _refuse_too_large(summary: ExtractSummary) -> None:
+    if summary.free_bytes is not None and summary.added_bytes > summary.free_bytes:
+        raise CacheError(
+            f"{summary.cache}: needs {summary.added_bytes / 1e9:.2f} GB, {summary.free_bytes / 1e9:.2f} GB are free; "
+            "choose fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was "
+            "written"
+        )
 
 
 def _try_largest_batch(job: _Job) -> None:
