@@ -67,7 +67,7 @@ class Stored(ABC):
 
     def __truediv__(self, name: str | PurePosixPath | Path) -> Self:
         """What lies below under `name`."""
-        return self._at(f"{self.path}/{PurePosixPath(name)}".removeprefix("/"))
+        return self._at(_text(PurePosixPath(self.path, name)))
 
     @property
     def name(self) -> str:
@@ -82,7 +82,11 @@ class Stored(ABC):
     @property
     def parent(self) -> Self:
         """The folder that it lies in."""
-        return self._at(str(PurePosixPath(self.path).parent).removeprefix("."))
+        return self._at(_text(PurePosixPath(self.path).parent))
+
+
+def _text(path: PurePosixPath) -> str:
+    return "" if path == PurePosixPath() else str(path)
 
 
 Place = Path | Stored

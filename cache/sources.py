@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -69,13 +69,10 @@ def opened(place: Place) -> Iterator[ByteSource]:
         CacheCorruptError: if there is no such shard.
     """
     try:
-        source = place.source() if isinstance(place, Stored) else FileRange(place)
-    except FileNotFoundError as error:
+        with closing(place.source() if isinstance(place, Stored) else FileRange(place)) as source:
+            yield source
+    except FileNotFoundError as error:  # of an object store, when it is first read
         raise CacheCorruptError(f"{place}: absent; {repair_of(place)}") from error
-    try:
-        yield source
-    finally:
-        source.close()
 
 
 class FileRange:
