@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol, g
 
 import typer
 
+from .cache.location import Location, location
+from .errors import TextdiffError
 from .pipeline import ablate_config as ablate_configs
 from .pipeline import config as configs
 from .pipeline import explain_config as explain_configs
+from .pipeline import export_config as export_configs
 from .pipeline import failures, interrupts
 from .pipeline import head_config as head_configs
 from .pipeline import merge_config as merge_configs
@@ -37,7 +40,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-cache_app = typer.Typer(help="Look at a feature cache, check it, put it together from parts.", no_args_is_help=True)
+cache_app = typer.Typer(
+    help="Look at a feature cache, check it, put it together from parts, bring it into another form.",
+    no_args_is_help=True,
+)
 app.add_typer(cache_app, name="cache")
 
 
@@ -120,8 +126,10 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
         flag = field.name.replace("_", "-")
         about = typer.Option(f"--{flag}/--no-{flag}" if field.default is True else f"--{flag}", help=told)
         annotation, default = Annotated[bool, about], field.default
-    elif required and hint is Path:
-        annotation, default = Annotated[Path, typer.Argument(help=told)], inspect.Parameter.empty
+    elif required and hint in (Path, Location):
+        # An URL must come as it is written: a Path would make one slash of two.
+        about = typer.Argument(help=told, parser=path_or_url) if hint == Location else typer.Argument(help=told)
+        annotation, default = Annotated[str if hint == Location else Path, about], inspect.Parameter.empty
     elif required and hint == _PATHS:
         annotation, default = Annotated[list[Path], typer.Argument(help=told)], inspect.Parameter.empty
     else:
@@ -137,6 +145,8 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
 _PATHS = tuple[Path, ...]
 _NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
 _METAVARS: dict[Any, str] = {
+    Location: "PATH_OR_URL",
+    Location | None: "PATH_OR_URL",
     _NUMBERS: "N,N,...",
     _NUMBERS | None: "N,N,...",
     _PAIR | None: "LOW,HIGH",
@@ -153,6 +163,8 @@ def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN4
         try:
             if value is not None:
                 values[name] = _parse(value, hints[name]) if hints[name] in _METAVARS else _frozen(value)
+        except TextdiffError:
+            raise
         except ValueError:
             problems.append(f"--{name.replace('_', '-')} got {value!r}; expected {_METAVARS[hints[name]]}")
     if problems:
@@ -164,7 +176,14 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401
     return tuple(value) if isinstance(value, list) else value
 
 
-def _parse(text: str, hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
+def path_or_url(text: str) -> str:
+    """What typer shows of such an argument is this function's name; `_parse` makes a location of it."""
+    return text
+
+
+def _parse(text: str, hint: Any) -> Any:  # noqa: ANN401
+    if _METAVARS[hint] == "PATH_OR_URL":
+        return location(text)
     if hint == _SUBSETS | None:
         return tuple(_parse(subset, _NUMBERS) for subset in text.split(";"))
     numbers = tuple(int(number) for number in text.split(","))
@@ -324,3 +343,11 @@ def cache_merge(config: merge_configs.MergeConfig, progress: Progress) -> Summar
     from .pipeline.merge import merge_caches
 
     return merge_caches(config, progress)
+
+
+@command(export_configs.CacheExportConfig, app=cache_app, name="export")
+def cache_export(config: export_configs.CacheExportConfig, progress: Progress) -> Summary:
+    """Copy a cache into one file (HDF5 or ZIP), or back into a folder, checking every byte; also from and to an URL."""
+    from .pipeline.export import export_cache
+
+    return export_cache(config, progress)

@@ -1,17 +1,27 @@
-"""Writes that are whole or absent: a temporary name, fsync, rename, fsync of the folder."""
+"""Writes that are whole or absent.
+
+On a disk: a temporary name, fsync, rename, fsync of the folder. In an object store: one request (large objects go up in
+parts that appear together), after which the store keeps what it promises to keep.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .leases import refuse_if_lost
+from .location import Location
+from .places import Place
+from .remote import Remote
+
 TEMPORARY_SUFFIX = ".tmp"
 
 
-def write_durably(path: Path, pieces: Iterable[bytes | memoryview], *, private: bool = False) -> int:
+def write_durably(path: Location, pieces: Iterable[bytes | memoryview], *, private: bool = False) -> int:
     """Replace `path` by the concatenated `pieces`; after a crash it holds the old content or all of the new.
 
     Args:
@@ -22,6 +32,11 @@ def write_durably(path: Path, pieces: Iterable[bytes | memoryview], *, private: 
     Returns:
         How many bytes the file has.
     """
+    if isinstance(path, Remote):
+        refuse_if_lost(path)
+        content = b"".join(pieces)
+        path.write_bytes(content)
+        return len(content)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     temporary.unlink(missing_ok=True)  # a crash's; or a link, in a folder that somebody else made
@@ -41,7 +56,7 @@ def write_durably(path: Path, pieces: Iterable[bytes | memoryview], *, private: 
     return size_bytes
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Location, value: object) -> None:
     """Write `value` durably as JSON that is the same bytes for equal values."""
     write_durably(path, [canonical_json(value, indent=1)])
 
@@ -82,12 +97,20 @@ def append_line(path: Path, value: object) -> None:
         os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Place) -> list[dict[str, Any]]:
     """Read what `append_line` wrote; a last line that a crash cut short is left out."""
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")
     return [parse_json(line) for line in lines[:-1]]
+
+
+def remove_folder(folder: Location) -> None:
+    """Remove all that lies below `folder`, and the folder; nothing where there is none."""
+    if isinstance(folder, Remote):
+        folder.remove_below()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,16 +7,18 @@ where nothing can be appended. Publishing moves what is recorded into the manife
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import CacheCorruptError
-from .durable import TEMPORARY_SUFFIX, read_lines, write_durably
+from .durable import read_lines, remove_folder, write_durably
+from .location import Location
 from .lock import PART_LOCKS
 from .manifest import PLAN, LightShard, Manifest, Unit, write_manifest
+from .places import Place, names_below
 from .seal import CHECKSUM, seal_holds, sealed_json
 from .spec import digest
 
@@ -30,16 +32,18 @@ LINES = FOLDER / "units.jsonl"
 """Where older versions kept units, a line each; read, never written."""
 DIGITS = 12
 """Of the digest in a record's name."""
+READERS = 8
+"""Records that are read at once."""
 
 Record = TypeVar("Record")
 
 
-def write_plan(root: Path, plan: Manifest) -> None:
+def write_plan(root: Location, plan: Manifest) -> None:
     """Record what is about to be made, with the rows given to each image; what a journal records already is kept."""
     write_manifest(root, replace(plan, units=(), light_shards=()), PLAN)
 
 
-def record_unit(root: Path, unit: Unit) -> None:
+def record_unit(root: Location, unit: Unit) -> None:
     """Add a finished unit, whose shards are on the disk, to the journal."""
     write_durably(root / unit_path(unit), [sealed_json(vars(unit))])
 
@@ -50,12 +54,12 @@ def unit_path(unit: Unit) -> Path:
     return UNITS / f"{unit.rows[0]}-{name}.json"
 
 
-def forget_unit(root: Path, unit: Unit) -> None:
+def forget_unit(root: Location, unit: Unit) -> None:
     """Forget a unit that is to be done again."""
     (root / unit_path(unit)).unlink(missing_ok=True)
 
 
-def read_journal(root: Path) -> tuple[Unit, ...]:
+def read_journal(root: Place) -> tuple[Unit, ...]:
     """The units that were finished but not published, by rows, timesteps and blocks.
 
     A record that is damaged counts as a unit that is not finished.
@@ -67,12 +71,12 @@ def read_journal(root: Path) -> tuple[Unit, ...]:
     return tuple(sorted(units.values(), key=lambda unit: (unit.rows, unit.timesteps, unit.blocks)))
 
 
-def record_light(root: Path, light: LightShard) -> None:
+def record_light(root: Location, light: LightShard) -> None:
     """Record a shard of images, filters, labels or texts that is on the disk."""
     write_durably(root / light_path(light.shard.path), [sealed_json(vars(light))])
 
 
-def forget_light(root: Path, shard_path: str) -> None:
+def forget_light(root: Location, shard_path: str) -> None:
     """Forget such a shard, before it is written again."""
     (root / light_path(shard_path)).unlink(missing_ok=True)
 
@@ -83,13 +87,13 @@ def light_path(shard_path: str) -> Path:
     return LIGHT / f"{array.replace('/', '-')}-{place.split('/')[0]}.json"
 
 
-def read_light(root: Path) -> tuple[LightShard, ...]:
+def read_light(root: Place) -> tuple[LightShard, ...]:
     """The light shards that were finished but not published, by path; one with a damaged record is not finished."""
     found = _read_records(root / LIGHT, LightShard.from_dict)
     return tuple(sorted(found, key=lambda light: light.shard.path))
 
 
-def remove_journal(root: Path) -> None:
+def remove_journal(root: Location) -> None:
     """Forget the journal, when what it records stands in the manifest.
 
     What parts share goes first, so that what they read while it is there is whole; the plan goes last, since it says
@@ -98,27 +102,31 @@ def remove_journal(root: Path) -> None:
     for path in (PARTS, TABLE_OF_PARTS, LINES):
         (root / path).unlink(missing_ok=True)
     for folder in (UNITS, LIGHT, PART_LOCKS):
-        shutil.rmtree(root / folder, ignore_errors=True)
-    for left in (root / FOLDER).glob(f"*{TEMPORARY_SUFFIX}"):
-        left.unlink()
+        remove_folder(root / folder)
     (root / PLAN).unlink(missing_ok=True)
-    (root / FOLDER).rmdir()
+    remove_folder(root / FOLDER)
 
 
-def _read_records(folder: Path, parse: Callable[[Mapping[str, Any]], Record]) -> list[Record]:
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            content = path.read_bytes()
-            values = json.loads(content)
-            if seal_holds(content, values):
-                found.append(parse({name: values[name] for name in values if name != CHECKSUM}))
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # damaged, or gone since another process published it
-    return found
+def _read_records(folder: Place, parse: Callable[[Mapping[str, Any]], Record]) -> list[Record]:
+    names = [name for name in names_below(folder) if name.endswith(".json")]
+    with ThreadPoolExecutor(READERS) as pool:  # across a network each takes its time
+        found = pool.map(lambda name: _record(folder / name, parse), names)
+        return [record for record in found if record is not None]
 
 
-def _read_lines(root: Path) -> list[Unit]:
+def _record(path: Place, parse: Callable[[Mapping[str, Any]], Record]) -> Record | None:
+    """What a record says; `None`: it is damaged, or gone since another process published it."""
+    try:
+        content = path.read_bytes()
+        values = json.loads(content)
+        if not seal_holds(content, values):
+            return None
+        return parse({name: values[name] for name in values if name != CHECKSUM})
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _read_lines(root: Place) -> list[Unit]:
     try:
         return [Unit.from_dict(line) for line in read_lines(root / LINES)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .durable import canonical_json, write_durably
+from .location import Location
 
 METADATA = "zarr.json"
 TEXTS_PER_SHARD = 256
@@ -30,6 +32,11 @@ class ArrayLayout:
     """Shape of one row, which is one inner chunk."""
     dtype: np.dtype[Any]
     rows_per_shard: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row without its checksum."""
+        return math.prod(self.row_shape) * self.dtype.itemsize
 
     def shard_path(self, group: int) -> str:
         """The file of shard number `group`, relative to the cache's folder."""
@@ -85,13 +92,25 @@ def texts_layouts(n_tokens: int, dim: int) -> tuple[ArrayLayout, ArrayLayout]:
     return tokens, ArrayLayout("texts/mask", ("text", "token"), (n_tokens,), np.dtype("bool"), TEXTS_PER_SHARD)
 
 
-def write_group_metadata(root: Path, name: str = "") -> str:
+def layout_of_metadata(name: str, content: bytes) -> tuple[ArrayLayout, int]:
+    """The inverse of `write_array_metadata`.
+
+    Returns:
+        The layout, and how many rows the array has.
+    """
+    values = json.loads(content)
+    rows_per_shard, *row_shape = values["chunk_grid"]["configuration"]["chunk_shape"]
+    axes, dtype = tuple(values["dimension_names"]), np.dtype(values["data_type"])
+    return ArrayLayout(name, axes, tuple(row_shape), dtype, rows_per_shard), values["shape"][0]
+
+
+def write_group_metadata(root: Location, name: str = "") -> str:
     """Make `name` a Zarr v3 group; returns the SHA-256 of its metadata."""
     content = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3}, indent=1)
     return _write_metadata(root / name, content)
 
 
-def write_array_metadata(root: Path, layout: ArrayLayout, n_rows: int) -> str:
+def write_array_metadata(root: Location, layout: ArrayLayout, n_rows: int) -> str:
     """Write the Zarr v3 metadata of an array of `n_rows` rows, as zarr-python makes it; touches no data.
 
     Returns:
@@ -119,6 +138,6 @@ def write_array_metadata(root: Path, layout: ArrayLayout, n_rows: int) -> str:
     return _write_metadata(root / layout.name, metadata.to_bytes())
 
 
-def _write_metadata(folder: Path, content: bytes) -> str:
+def _write_metadata(folder: Location, content: bytes) -> str:
     write_durably(folder / METADATA, [content])
     return hashlib.sha256(content).hexdigest()

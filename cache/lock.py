@@ -1,6 +1,7 @@
 """Who writes to a cache: one process to all of it, or several to a part each; never two to the same shard.
 
-Locks are `flock`s, which go with the process that holds them, however it ends: a dead owner blocks nobody.
+Locks are `flock`s, which go with the process that holds them, however it ends: a dead owner blocks nobody. Object
+stores have none: there a lock is a lease (`leases.py`), which blocks others for a while where its owner died.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import CacheBusyError
+from .leases import hold_lease, is_live, refuse_if_live
 from .links import refuse_links_out
+from .location import Location
+from .places import names_below
+from .remote import Remote
 
 LOCK = ".lock"
 PART_LOCKS = Path("journal") / "locks"
 """A file for each part that was ever at work on an extraction; they go when it is published."""
 PLANNING, WORKERS = "planning", "workers"
+PLANNING_S = 600.0
+"""How long the plan is waited for in an object store."""
 PATIENCE_S = 0.5
 """How long an unlikely moment is waited for, in which another process only looks whether a lock is held."""
 
@@ -38,17 +45,21 @@ class Part:
 
 
 @contextmanager
-def hold_lock(root: Path, part: Part | None = None) -> Iterator[None]:
+def hold_lock(root: Location, part: Part | None = None) -> Iterator[None]:
     """Be the only writer of the cache at `root`, or of one part of it beside those of others.
 
     Args:
-        root: the cache's folder; made where it is not there.
+        root: the cache; its folder is made where it is not there.
         part: `None`: all of it.
 
     Raises:
         CacheBusyError: if another process writes to the same.
         CacheError: if something in the folder leads out of it.
     """
+    if isinstance(root, Remote):
+        with _hold_remote(root, part):
+            yield
+        return
     root.mkdir(parents=True, exist_ok=True)
     refuse_links_out(root)
     with (root / LOCK).open("ab") as file:
@@ -66,8 +77,14 @@ def hold_lock(root: Path, part: Part | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def hold_worker(root: Path) -> Iterator[None]:
-    """Be one of the workers of a process that holds the lock: none may write on when that process is gone."""
+def hold_worker(root: Location) -> Iterator[None]:
+    """Be one of the workers of a process that holds the lock: none may write on when that process is gone.
+
+    In an object store nothing is held: a lease has one owner.
+    """
+    if isinstance(root, Remote):
+        yield
+        return
     path = root / PART_LOCKS / WORKERS
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
@@ -76,32 +93,45 @@ def hold_worker(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def hold_plan(root: Path) -> Iterator[None]:
+def hold_plan(root: Location) -> Iterator[None]:
     """Wait until no other part reads or writes the plan; for parts, while they hold their lock."""
+    if isinstance(root, Remote):
+        with hold_lease(root / PART_LOCKS / PLANNING, _busy(root), patience_s=PLANNING_S):
+            yield
+        return
     with (root / PART_LOCKS / PLANNING).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def refuse_if_locked(root: Path, *, beside_parts: bool = False) -> None:
+def refuse_if_locked(root: Location, *, beside_parts: bool = False) -> None:
     """Look whether another process writes to the cache at `root`, if there is one, without making anything.
 
     Args:
-        root: the cache's folder.
+        root: the cache.
         beside_parts: whether processes that write a part each are in nobody's way.
 
     Raises:
         CacheBusyError: if so.
         CacheError: if something in the folder leads out of it.
     """
+    if isinstance(root, Remote):
+        refuse_if_live(root / LOCK, _busy(root))
+        if not beside_parts and parts_at_work(root):
+            raise CacheBusyError(_busy(root))
+        return
     refuse_links_out(root)
     if (root / LOCK).exists():
         with (root / LOCK).open("rb") as file:
             _lock(file, fcntl.LOCK_SH if beside_parts else fcntl.LOCK_EX, _busy(root))
 
 
-def parts_at_work(root: Path) -> tuple[str, ...]:
+def parts_at_work(root: Location) -> tuple[str, ...]:
     """The parts whose locks are held just now, the caller's own included, as `K-of-N`."""
+    if isinstance(root, Remote):
+        return tuple(
+            name for name in names_below(root / PART_LOCKS) if name != PLANNING and is_live(root / PART_LOCKS / name)
+        )
     held = []
     for path in sorted((root / PART_LOCKS).glob("*-of-*")):
         with path.open("rb") as file:
@@ -120,7 +150,22 @@ def _refuse_workers(root: Path) -> None:
             _lock(file, fcntl.LOCK_EX, busy)
 
 
-def _busy(root: Path) -> str:
+@contextmanager
+def _hold_remote(root: Remote, part: Part | None) -> Iterator[None]:
+    """One lease for all of a cache, or one for each part; who has taken one looks for those that exclude it."""
+    if part is None:
+        with hold_lease(root / LOCK, _busy(root)):
+            if parts_at_work(root):
+                raise CacheBusyError(_busy(root))
+            yield
+    else:
+        busy = f"{root}: part {part} is being made by another process; wait until it ends"
+        with hold_lease(root / PART_LOCKS / str(part), busy):
+            refuse_if_live(root / LOCK, _busy(root))
+            yield
+
+
+def _busy(root: Location) -> str:
     return f"{root}: another process is writing to this cache; wait until it ends"
 
 

@@ -16,6 +16,8 @@ from typing import Any
 from ..errors import CacheCorruptError, CacheError
 from .durable import parse_json, write_durably
 from .layout import FILTERS_ARRAY, METADATA, TEXTS_PER_SHARD
+from .location import Location
+from .places import Place
 from .seal import CHECKSUM, seal_holds, sealed_json
 from .shards import ShardRecord
 from .spec import FORMAT, FeatureSpec, TextSpec
@@ -161,7 +163,7 @@ class Manifest:
         yield from (light.shard for light in self.light_shards)
 
 
-def write_manifest(root: Path, manifest: Manifest, name: str | Path = MANIFEST) -> None:
+def write_manifest(root: Location, manifest: Manifest, name: str | Path = MANIFEST) -> None:
     """Write the manifest durably, with a checksum of itself; equal manifests give equal bytes."""
     units = sorted(manifest.units, key=lambda unit: (unit.rows, unit.timesteps, unit.blocks))
     values = {**vars(manifest), "format": FORMAT, "units": units}
@@ -169,7 +171,7 @@ def write_manifest(root: Path, manifest: Manifest, name: str | Path = MANIFEST) 
     write_durably(root / name, [sealed_json(values)])
 
 
-def read_manifest(root: Path, name: str | Path = MANIFEST) -> Manifest | None:
+def read_manifest(root: Place, name: str | Path = MANIFEST) -> Manifest | None:
     """Read the manifest, or `None` where there is none.
 
     Raises:
@@ -195,7 +197,7 @@ def read_manifest(root: Path, name: str | Path = MANIFEST) -> Manifest | None:
         raise CacheCorruptError(f"{path}: not a manifest of a feature cache ({error}); {_ADVICE[name]}") from error
 
 
-def recover_manifest(root: Path) -> Manifest | None:
+def recover_manifest(root: Place) -> Manifest | None:
     """The manifest, or its copy where the manifest is damaged or gone; `None` where there is neither.
 
     Raises:

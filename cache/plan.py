@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from ..errors import CacheError, CacheIncompleteError, CacheMismatchError
 from .journal import read_journal, read_light
 from .layout import filters_layout
+from .location import Location
 from .lock import LOCK
 from .manifest import PLAN, Manifest, ProjectionRecord, RowKey, Unit, read_manifest, recover_manifest
 from .maps import QUANTISED
+from .remote import Remote
 from .spec import NOT_IDENTIFYING, FeatureSpec
 
 
@@ -51,7 +53,7 @@ class WorkPlan:
     """Projections whose files are damaged: fitted again, they must come out the same."""
 
 
-def read_state(root: Path, *, resume: bool) -> Manifest | None:
+def read_state(root: Location, *, resume: bool) -> Manifest | None:
     """What the cache at `root` holds, finished units of an interrupted extraction included; `None`: nothing yet.
 
     Raises:
@@ -60,9 +62,7 @@ def read_state(root: Path, *, resume: bool) -> Manifest | None:
     """
     published, plan = recover_manifest(root) if resume else read_manifest(root), read_manifest(root, PLAN)
     if published is None and plan is None:
-        if root.exists() and (
-            not root.is_dir() or any(path.name not in (LOCK, PLAN.parts[0]) for path in root.iterdir())
-        ):
+        if _is_something_else(root):
             raise CacheError(f"{root}: exists and is not a feature cache; give a new name, or an existing cache")
         return None
     finished = (published.units if published else ()) + read_journal(root)
@@ -83,6 +83,13 @@ def read_state(root: Path, *, resume: bool) -> Manifest | None:
         return done
     # The plan was made before publishing began, which may have dropped what it was about to write anew.
     return replace(done, rows=plan.rows, block_shapes=plan.block_shapes, projections=plan.projections)
+
+
+def _is_something_else(root: Location) -> bool:
+    if isinstance(root, Path) and not root.is_dir():
+        return root.exists()
+    names = root.names() if isinstance(root, Remote) else [path.name for path in root.iterdir()]
+    return any(PurePosixPath(name).parts[0] not in (LOCK, PLAN.parts[0]) for name in names)
 
 
 def plan_work(

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from .layout import ArrayLayout, projection_layout
+from .location import Location
 from .manifest import ProjectionRecord
+from .places import Place
 from .shards import read_rows, write_shard
 
 Projections = dict[tuple[int, int], npt.NDArray[np.float32]]
 """(block, timestep) → [1 + component, channel]: the mean, then the components."""
 
 
-def write_projection(root: Path, block: int, timestep: int, array: npt.NDArray[np.float32]) -> ProjectionRecord:
+def write_projection(root: Location, block: int, timestep: int, array: npt.NDArray[np.float32]) -> ProjectionRecord:
     """Write one projection, [1 + component, channel], durably."""
     layout = layout_of(block, timestep, array)
     shard = write_shard(root, layout.shard_path(0), dict(enumerate(array)), layout.rows_per_shard)
     return ProjectionRecord(block, timestep, (array.shape[0], array.shape[1]), projection_digest(array), shard)
 
 
-def read_projections(root: Path, records: Iterable[ProjectionRecord]) -> Projections:
+def read_projections(root: Place, records: Iterable[ProjectionRecord]) -> Projections:
     """Read projections of the cache at `root`.
 
     Raises:

@@ -1,4 +1,7 @@
-"""Reads a cache: opens only the shards that are asked for; single rows are views of mapped files, many come in bulk."""
+"""Reads a cache: opens only the shards that are asked for; single rows are views of mapped files, many come in bulk.
+
+The cache may be a folder, one ZIP or HDF5 file, or lie in an object store, whose rows come over the network once.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from itertools import accumulate
-from pathlib import Path
+from itertools import accumulate, product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import CacheIncompleteError, CacheMismatchError, CacheNotFoundError
+from .archives import files_of
 from .layout import (
     ArrayLayout,
     features_layout,
@@ -23,14 +26,20 @@ from .layout import (
     scales_layout,
     texts_layouts,
 )
+from .location import Location, location
 from .manifest import Manifest, read_manifest
 from .maps import QUANTISED, StoredMaps
+from .places import Place
 from .projections import Projections, read_projections
+from .remote import Remote
 from .shards import ShardFile, read_rows
 from .table import SampleRow, SampleTable, read_table
 
 MAX_OPEN_SHARDS = 256
 """Half of it for int8, whose scales have shards of their own; processes may have 1,024 files open as a rule."""
+
+WORKERS, REMOTE_WORKERS = 4, 16
+"""Shards that are read at once, from a disk and from an object store."""
 
 ALIGNMENT = 64
 """Bytes; of the arrays that are read in bulk."""
@@ -43,7 +52,7 @@ class FeatureReader:
     as the cache's path, so that these open what they need themselves).
 
     Args:
-        root: the cache's folder.
+        root: the cache: a folder, a ZIP or HDF5 file, or where it lies in an object store.
 
     Raises:
         CacheNotFoundError: if there is no cache.
@@ -51,17 +60,18 @@ class FeatureReader:
         CacheCorruptError: if its tables cannot be read, or are not those that were written.
     """
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Location | str) -> None:
+        self.root = location(root)
+        self._files = files_of(self.root)
         self.manifest: Manifest = self._whole_manifest()
-        self.table: SampleTable = read_table(self.root, self.manifest.digests["samples"])
+        self.table: SampleTable = read_table(self._files, self.manifest.digests["samples"])
         rows = {sample.row for sample in self.table.samples}
         self.pairs = frozenset(pair for pair, covered in self.manifest.coverage().items() if rows <= covered)
         # Each open shard holds a file descriptor; a shard that is dropped stays mapped while rows of it are in use.
         # The function must not know the reader: in a circle with it, shards would outlive it.
-        self._shard = lru_cache(maxsize=MAX_OPEN_SHARDS)(partial(_open_shard, self.root, {}))
+        self._shard = lru_cache(maxsize=MAX_OPEN_SHARDS)(partial(_open_shard, self._files, {}))
 
-    def __reduce__(self) -> tuple[type[FeatureReader], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[FeatureReader], tuple[Location]]:
         return FeatureReader, (self.root,)
 
     @property
@@ -110,8 +120,17 @@ class FeatureReader:
         values, scales = self._layouts(block, timestep)
         return StoredMaps(self._row(values, row), None if scales is None else self._row(scales, row))
 
+    def fetch(self, blocks: Sequence[int], timesteps: Sequence[int], row: int, *, filters: bool = False) -> None:
+        """Have what is to be read of a row come over the network all at once, where the cache lies across one."""
+        if isinstance(self.root, Remote):
+            spec = self.manifest.features
+            layouts = [layout for pair in product(blocks, timesteps) for layout in self._layouts(*pair) if layout]
+            layouts += [filters_layout(spec.image_size, spec.rows_per_shard)] * filters
+            with ThreadPoolExecutor(REMOTE_WORKERS) as pool:
+                list(pool.map(lambda layout: self._row(layout, row), layouts))
+
     def read(
-        self, blocks: Sequence[int], timesteps: Sequence[int], rows: Sequence[int], *, workers: int = 4
+        self, blocks: Sequence[int], timesteps: Sequence[int], rows: Sequence[int], *, workers: int | None = None
     ) -> dict[tuple[int, int], StoredMaps]:
         """Many rows at once, every one of them checked, in one piece of memory: it goes when the last array goes.
 
@@ -119,7 +138,7 @@ class FeatureReader:
             blocks: cached blocks.
             timesteps: cached timesteps.
             rows: distinct rows, in the order in which they are wanted.
-            workers: threads; each reads one shard at a time.
+            workers: threads; each reads one shard at a time. `None`: few where a disk is read, many where a network is.
 
         Returns:
             (block, timestep) → values [row, y, x, channel] and, for int8, scales [row, channel].
@@ -135,14 +154,14 @@ class FeatureReader:
         layouts = [layout for pair in pairs for layout in self._layouts(*pair) if layout]
         arrays = dict(zip(layouts, _allocate(layouts, len(rows)), strict=True))
         tasks = [task for layout, array in arrays.items() for task in self._by_shard(layout, array, rows)]
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(workers or self._workers) as pool:
             list(pool.map(lambda task: read_rows(*task), tasks))
         return {pair: StoredMaps(*(arrays[layout] for layout in self._layouts(*pair) if layout)) for pair in pairs}
 
     def projections(self, blocks: Sequence[int], timesteps: Sequence[int]) -> Projections:
         """What the activations of these pairs were projected on; nothing for a pair with the UNet's own channels."""
         records = (r for r in self.manifest.projections if r.block in blocks and r.timestep in timesteps)
-        return read_projections(self.root, records)
+        return read_projections(self._files, records)
 
     def labels(self, row: int) -> npt.NDArray[np.uint8]:
         """Class indices of one row, uint8 [y, x]; the table's `ignore` where not labelled."""
@@ -189,6 +208,10 @@ class FeatureReader:
         """The samples of one split, in the table's order."""
         return tuple(sample for sample in self.samples if sample.split == name)
 
+    @property
+    def _workers(self) -> int:
+        return REMOTE_WORKERS if isinstance(self.root, Remote) else WORKERS
+
     def _check_rows(self, rows: Sequence[int]) -> None:
         n_rows = len(self.manifest.rows)
         wrong = sorted({row for row in rows if not 0 <= row < n_rows or rows.count(row) > 1})
@@ -208,27 +231,27 @@ class FeatureReader:
 
     def _by_shard(
         self, layout: ArrayLayout, array: npt.NDArray[Any], rows: Sequence[int]
-    ) -> Iterator[tuple[Path, Mapping[int, npt.NDArray[Any]], int]]:
+    ) -> Iterator[tuple[Place, Mapping[int, npt.NDArray[Any]], int]]:
         """What `read_rows` is to be told for each shard that holds some of the rows."""
         groups: dict[int, dict[int, npt.NDArray[Any]]] = {}
         for row, out in zip(rows, array, strict=True):
             group, position = layout.locate(row)
             groups.setdefault(group, {})[position] = out
         for group, outs in groups.items():
-            yield self.root / layout.shard_path(group), outs, layout.rows_per_shard
+            yield self._files / layout.shard_path(group), outs, layout.rows_per_shard
 
     def _whole_manifest(self) -> Manifest:
-        manifest = read_manifest(self.root)
+        manifest = read_manifest(self._files)
         if manifest is not None and manifest.complete:
             return manifest
-        if manifest is None and not (self.root / "journal").exists():
+        if manifest is None and not (self._files / "journal").exists():
             raise CacheNotFoundError(f"{self.root}: no feature cache here; make one with `textdiff extract-features`")
         raise CacheIncompleteError(
             f"{self.root}: its extraction did not finish; repeat the `textdiff extract-features` command with --resume"
         )
 
 
-def _open_shard(root: Path, checked: dict[str, bytearray], layout: ArrayLayout, group: int) -> ShardFile:
+def _open_shard(root: Place, checked: dict[str, bytearray], layout: ArrayLayout, group: int) -> ShardFile:
     """Map a shard; what was found right in it before is not checked again."""
     path = layout.shard_path(group)
     known = checked.setdefault(path, bytearray(layout.rows_per_shard))

@@ -8,13 +8,9 @@ generic pipeline between, lets rows be written from and mapped into memory as th
 
 from __future__ import annotations
 
-import mmap
-import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -23,17 +19,12 @@ import numpy.typing as npt
 
 from ..errors import CacheCorruptError
 from .durable import write_durably
+from .location import Location
+from .places import Place, repair_of
+from .sources import CRC_BYTES, Bytes, ByteSource, MemoryRange, bytes_of, number_of, opened
 
 _SHARD_PATH = re.compile(r"[a-z]+(/\w+){0,2}/c/[0-9]+(/0)+", re.ASCII)
 ABSENT = np.uint64(2**64 - 1)
-CRC_BYTES = 4
-PIECE_BYTES = 1 << 18
-"""Read and checked at once: small enough that the checksum finds the piece in the processor's cache (measured)."""
-REPAIR = (
-    "`textdiff cache verify` lists all that is damaged; the `extract-features` command that made the cache repairs it "
-    "with --resume"
-)
-"""What to do about bytes that are not those that were written."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +53,11 @@ class ShardRecord:
         return cls(**values)
 
 
-def write_shard(root: Path, path: str, rows: Mapping[int, npt.NDArray[Any]], rows_per_shard: int) -> ShardRecord:
+def write_shard(root: Location, path: str, rows: Mapping[int, npt.NDArray[Any]], rows_per_shard: int) -> ShardRecord:
     """Write the shard `path` under `root`, durably.
 
     Args:
-        root: the cache's folder.
+        root: the cache.
         path: the shard's place in it.
         rows: position in the shard → one row's array, all of one shape and dtype.
         rows_per_shard: how many rows the shard has room for.
@@ -74,20 +65,20 @@ def write_shard(root: Path, path: str, rows: Mapping[int, npt.NDArray[Any]], row
     index = np.full((rows_per_shard, 2), ABSENT, dtype="<u8")
     told = 0
 
-    def pieces() -> Iterator[memoryview]:
+    def pieces() -> Iterator[bytes | memoryview]:
         nonlocal told
         offset = 0
         for position in sorted(rows):
-            data = _bytes_of(rows[position])
-            checksum = _checksum(data)  # just before the row is written, while it is near the processor
+            data = _as_bytes(rows[position])
+            checksum = bytes_of(google_crc32c.value(data))  # just before the row is written, while it is near
             told = google_crc32c.extend(told, checksum)
             index[position] = offset, data.size + CRC_BYTES
             offset += data.size + CRC_BYTES
             yield data.data
-            yield checksum.data
-        told = google_crc32c.extend(told, _bytes_of(index))
-        yield _bytes_of(index).data
-        yield _checksum(_bytes_of(index)).data
+            yield checksum
+        told = google_crc32c.extend(told, _as_bytes(index))
+        yield _as_bytes(index).data
+        yield bytes_of(google_crc32c.value(_as_bytes(index)))
 
     size_bytes = write_durably(root / path, pieces())
     return ShardRecord(path, size_bytes, f"{told:08x}")
@@ -102,44 +93,60 @@ class ShardDamage:
     """The rows whose numbers are lost, as positions in the shard; `None`: all that it holds."""
 
 
-def check_shard(root: Path, record: ShardRecord, rows_per_shard: int) -> ShardDamage | None:
+def check_shard(root: Place, record: ShardRecord, rows_per_shard: int) -> ShardDamage | None:
     """Compare every byte of a shard with what was written; `None`: all of them are right.
 
     Args:
-        root: the cache's folder.
+        root: the cache.
         record: what the manifest says of the shard.
         rows_per_shard: how many rows the shard has room for.
     """
     path = root / record.path
     try:
-        with _opened(path) as file:
-            size_bytes = os.fstat(file).st_size
-            if size_bytes != record.size_bytes:
-                return ShardDamage(f"has {size_bytes} bytes where {record.size_bytes} were written", None)
-            return _check_rows(path, file, _read_index(path, file, rows_per_shard), record)
+        with opened(path) as source:
+            return _check(path, source, record, rows_per_shard)
     except CacheCorruptError as error:
-        return ShardDamage(str(error).removeprefix(f"{path}: ").removesuffix(f"; {REPAIR}"), None)
+        return ShardDamage(_without_place(error, path), None)
     except OSError as error:
         return ShardDamage(f"cannot be read ({error.strerror})", None)
 
 
-def _check_rows(path: Path, file: int, index: npt.NDArray[np.uint64], record: ShardRecord) -> ShardDamage | None:
-    told, damaged, piece, stored = 0, [], np.empty(PIECE_BYTES, np.uint8), np.empty(CRC_BYTES, np.uint8)
+def read_shard(root: Place, record: ShardRecord, rows_per_shard: int) -> bytes | ShardDamage:
+    """A shard's bytes, if all of them are right; arguments as of `check_shard`."""
+    path = root / record.path
+    try:
+        content = path.read_bytes()
+        return _check(path, MemoryRange(path, content), record, rows_per_shard) or content
+    except FileNotFoundError:
+        return ShardDamage("absent", None)
+    except CacheCorruptError as error:
+        return ShardDamage(_without_place(error, path), None)
+    except OSError as error:
+        return ShardDamage(f"cannot be read ({error.strerror})", None)
+
+
+def _without_place(error: CacheCorruptError, path: Place) -> str:
+    return str(error).removeprefix(f"{path}: ").removesuffix(f"; {repair_of(path)}")
+
+
+def _check(path: Place, source: ByteSource, record: ShardRecord, rows_per_shard: int) -> ShardDamage | None:
+    if source.size_bytes != record.size_bytes:
+        return ShardDamage(f"has {source.size_bytes} bytes where {record.size_bytes} were written", None)
+    return _check_rows(source, _read_index(path, source, rows_per_shard), record)
+
+
+def _check_rows(source: ByteSource, index: npt.NDArray[np.uint64], record: ShardRecord) -> ShardDamage | None:
+    told, damaged = 0, []
     for position in np.flatnonzero(index[:, 0] != ABSENT).tolist():
         offset, size = (int(number) for number in index[position])
-        end, checksum = offset + size - CRC_BYTES, 0
-        for start in range(offset, end, PIECE_BYTES):
-            part = piece[: min(PIECE_BYTES, end - start)]
-            _read_into(path, file, part, start)
-            checksum = google_crc32c.extend(checksum, part)
-        _read_into(path, file, stored, end)
-        told = google_crc32c.extend(told, stored)
-        if not np.array_equal(_as_bytes(checksum), stored):
+        checksum, stored = source.read_row(offset, size - CRC_BYTES, None)
+        told = google_crc32c.extend(told, bytes_of(stored))
+        if checksum != stored:
             damaged.append(position)
     if damaged:
         rows = ", ".join(map(str, damaged))
         return ShardDamage(f"the bytes of row{'s' * (len(damaged) > 1)} {rows} are not those written", tuple(damaged))
-    if f"{google_crc32c.extend(told, _bytes_of(index)):08x}" != record.crc32c:
+    if f"{google_crc32c.extend(told, _as_bytes(index)):08x}" != record.crc32c:
         return ShardDamage("whole in itself, but not what the manifest recorded", None)
     return None
 
@@ -148,7 +155,7 @@ class ShardFile:
     """A shard mapped into memory; a row's checksum is checked when the row is first asked for.
 
     Args:
-        path: the file.
+        path: the shard.
         row_shape: shape of one row's array.
         dtype: dtype of the array.
         rows_per_shard: how many rows the shard has room for.
@@ -160,17 +167,17 @@ class ShardFile:
 
     def __init__(
         self,
-        path: Path,
+        path: Place,
         row_shape: tuple[int, ...],
         dtype: np.dtype[Any],
         rows_per_shard: int,
         checked: bytearray | None = None,
     ) -> None:
         self._path, self._row_shape, self._dtype = path, row_shape, dtype
-        with _opened(path) as file:
-            self._index = _read_index(path, file, rows_per_shard)
-            # A private mapping is writable in memory only, which spares torch's warning about read-only arrays.
-            self._bytes = np.frombuffer(mmap.mmap(file, 0, access=mmap.ACCESS_COPY), np.uint8)
+        with opened(path) as source:
+            self._index = _read_index(path, source, rows_per_shard)
+            source.hold()
+        self._source = source
         self._checked = bytearray(rows_per_shard) if checked is None else checked
 
     def row(self, position: int) -> npt.NDArray[Any]:
@@ -179,100 +186,68 @@ class ShardFile:
         Raises:
             CacheCorruptError: if the row is absent or its checksum differs.
         """
-        count = int(np.prod(self._row_shape))
-        offset = _offset(self._path, self._index, position, count * self._dtype.itemsize)
-        row = np.frombuffer(self._bytes, self._dtype, count, offset).reshape(self._row_shape)
+        size = int(np.prod(self._row_shape)) * self._dtype.itemsize
+        data, stored = self._source.row(_offset(self._path, self._index, position, size), size)
         if not self._checked[position]:
-            end = offset + row.nbytes
-            _compare(self._path, position, _checksum(self._bytes[offset:end]), self._bytes[end : end + CRC_BYTES])
+            _compare(self._path, position, google_crc32c.value(data), stored)
             self._checked[position] = True
-        return row
+        return _in_place(data).view(self._dtype).reshape(self._row_shape)
 
 
-def read_rows(path: Path, rows: Mapping[int, npt.NDArray[Any]], rows_per_shard: int) -> None:
+def read_rows(path: Place, rows: Mapping[int, npt.NDArray[Any]], rows_per_shard: int) -> None:
     """Read rows of a shard into arrays that are there already, and check them: what reading in bulk is made of.
 
     Beside `ShardFile`, whose pages are faulted in one by one, this asks the disk for large pieces.
 
     Args:
-        path: the file.
+        path: the shard.
         rows: position in the shard → a contiguous array of the row's shape and dtype, which is overwritten.
         rows_per_shard: how many rows the shard has room for.
 
     Raises:
         CacheCorruptError: if the file or a row is absent, or the bytes are not those that were written.
     """
-    with _opened(path) as file:
-        index = _read_index(path, file, rows_per_shard)
+    with opened(path) as source:
+        index = _read_index(path, source, rows_per_shard)
         for position in sorted(rows):
-            data = _bytes_of(rows[position])
-            offset, checksum = _offset(path, index, position, data.size), 0
-            for start in range(0, data.size, PIECE_BYTES):
-                piece = data[start : start + PIECE_BYTES]
-                _read_into(path, file, piece, offset + start)
-                checksum = google_crc32c.extend(checksum, piece)
-            stored = np.empty(CRC_BYTES, np.uint8)
-            _read_into(path, file, stored, offset + data.size)
-            _compare(path, position, _as_bytes(checksum), stored)
+            data = _as_bytes(rows[position])
+            offset = _offset(path, index, position, data.size)
+            _compare(path, position, *source.read_row(offset, data.size, data))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise CacheCorruptError(f"{path}: absent; {REPAIR}") from error
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def _read_index(path: Path, file: int, rows_per_shard: int) -> npt.NDArray[np.uint64]:
-    tail = rows_per_shard * 16 + CRC_BYTES
-    start = os.fstat(file).st_size - tail
-    raw = os.pread(file, tail, max(start, 0))
-    stored = int.from_bytes(raw[-CRC_BYTES:], "little")
-    if len(raw) != tail or google_crc32c.value(raw[:-CRC_BYTES]) != stored:
+def _read_index(path: Place, source: ByteSource, rows_per_shard: int) -> npt.NDArray[np.uint64]:
+    size = rows_per_shard * 16 + CRC_BYTES
+    raw = source.tail(size)
+    if len(raw) != size or google_crc32c.value(raw[:-CRC_BYTES]) != number_of(raw[-CRC_BYTES:]):
         raise CacheCorruptError(
-            f"{path}: cut short or damaged: the index at its end is not the one that was written; {REPAIR}"
+            f"{path}: cut short or damaged: the index at its end is not the one that was written; {repair_of(path)}"
         )
     index = np.frombuffer(raw, "<u8", rows_per_shard * 2).reshape(rows_per_shard, 2)
-    if (index[index[:, 0] != ABSENT].sum(1) > start).any():
-        raise CacheCorruptError(f"{path}: cut short: its index tells of more bytes than it has; {REPAIR}")
+    if source.lacks(int(index[index[:, 0] != ABSENT].sum(1).max(initial=0)) + size):
+        raise CacheCorruptError(f"{path}: cut short: its index tells of more bytes than it has; {repair_of(path)}")
     return index
 
 
-def _offset(path: Path, index: npt.NDArray[np.uint64], position: int, size: int) -> int:
+def _offset(path: Place, index: npt.NDArray[np.uint64], position: int, size: int) -> int:
     """Where a row's bytes begin, which are `size`."""
     offset, found = (int(number) for number in index[position])
     if found != size + CRC_BYTES:
-        raise CacheCorruptError(f"{path}: row {position} is absent or of another size; {REPAIR}")
+        raise CacheCorruptError(f"{path}: row {position} is absent or of another size; {repair_of(path)}")
     return offset
 
 
-def _read_into(path: Path, file: int, out: npt.NDArray[np.uint8], offset: int) -> None:
-    done = 0
-    while done < out.size:
-        n_read = os.preadv(file, [out[done:].data], offset + done)
-        if n_read == 0:
-            raise CacheCorruptError(f"{path}: cut short while it was read; {REPAIR}")
-        done += n_read
+def _compare(path: Place, position: int, found: int, stored: int) -> None:
+    if found != stored:
+        raise CacheCorruptError(
+            f"{path}: the bytes of row {position} are not those that were written; {repair_of(path)}"
+        )
 
 
-def _compare(path: Path, position: int, found: npt.NDArray[np.uint8], stored: npt.NDArray[np.uint8]) -> None:
-    if not np.array_equal(found, stored):
-        raise CacheCorruptError(f"{path}: the bytes of row {position} are not those that were written; {REPAIR}")
+def _in_place(data: Bytes) -> Bytes:
+    """Itself, but a copy where another program's archive has it at an odd place in memory."""
+    return data if data.ctypes.data % 4 == 0 else data.copy()
 
 
-def _bytes_of(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def _as_bytes(array: npt.NDArray[Any]) -> Bytes:
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
     return little.reshape(-1).view(np.uint8)
-
-
-def _checksum(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return _as_bytes(google_crc32c.value(data))
-
-
-def _as_bytes(checksum: int) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(checksum.to_bytes(CRC_BYTES, "little"), np.uint8)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import CacheCorruptError, CacheError, CacheMismatchError
 from .durable import write_durably
 from .journal import PARTS, read_journal
+from .location import Location
 from .lock import Part
 from .manifest import Unit, read_manifest
 from .plan import PendingUnit
@@ -42,12 +42,12 @@ class SharedPlan:
         return self.units[part.id :: part.n_parts]
 
 
-def write_shared_plan(root: Path, plan: SharedPlan) -> None:
+def write_shared_plan(root: Location, plan: SharedPlan) -> None:
     """Fix the plan, durably."""
     write_durably(root / PARTS, [sealed_json({"format": FORMAT, **vars(plan)})])
 
 
-def read_shared_plan(root: Path) -> SharedPlan | None:
+def read_shared_plan(root: Location) -> SharedPlan | None:
     """The plan, or `None` where no part began yet.
 
     Raises:
@@ -72,7 +72,7 @@ def read_shared_plan(root: Path) -> SharedPlan | None:
     return plan
 
 
-def refuse_other_request(root: Path, begun: Request, asked: Request) -> None:
+def refuse_other_request(root: Location, begun: Request, asked: Request) -> None:
     """Refuse a part that was told other things than the first.
 
     Raises:
@@ -100,7 +100,7 @@ def missing_units(units: Sequence[PendingUnit], finished: Sequence[Unit]) -> tup
     return tuple(unit for unit in units if (unit.rows, unit.timesteps, unit.blocks) not in there)
 
 
-def units_left(root: Path) -> int | None:
+def units_left(root: Location) -> int | None:
     """How many units of a shared extraction no part has finished; `None`: it was published.
 
     Right without a lock: publishing removes the shared plan before it removes records of units.

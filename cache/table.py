@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import CacheCorruptError
 from .durable import parse_json, write_json
-from .shards import REPAIR
+from .location import Location
+from .places import Place, repair_of
 
 TABLE = "samples.json"
 IGNORE = 255
@@ -66,16 +67,16 @@ class SampleTable:
     """The value in `labels` that means "not labelled"."""
 
 
-def write_table(root: Path, table: SampleTable) -> None:
+def write_table(root: Location, table: SampleTable) -> None:
     """Write the table durably."""
     write_json(root / TABLE, table)
 
 
-def read_table(root: Path, digest: str | None = None, name: str | Path = TABLE) -> SampleTable:
+def read_table(root: Place, digest: str | None = None, name: str | Path = TABLE) -> SampleTable:
     """Read the table.
 
     Args:
-        root: the cache's folder.
+        root: the cache.
         digest: SHA-256 that the file must have; `None`: any.
         name: the file, relative to the folder.
 
@@ -85,14 +86,14 @@ def read_table(root: Path, digest: str | None = None, name: str | Path = TABLE) 
     try:
         content = (root / name).read_bytes()
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-            raise CacheCorruptError(f"{root / name}: changed since it was written; {REPAIR}")
+            raise CacheCorruptError(f"{root / name}: changed since it was written; {repair_of(root)}")
         values = parse_json(content)
         samples = tuple(_sample(sample) for sample in values["samples"])
         return SampleTable(values["root"], tuple(values["texts"]), samples, values["ignore"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, CacheCorruptError):
             raise
-        raise CacheCorruptError(f"{root / name}: not a sample table ({error}); {REPAIR}") from error
+        raise CacheCorruptError(f"{root / name}: not a sample table ({error}); {repair_of(root)}") from error
 
 
 def _sample(values: Mapping[str, Any]) -> SampleRow:

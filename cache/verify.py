@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import CacheError
 from .durable import TEMPORARY_SUFFIX
 from .layout import METADATA, TEXTS_PER_SHARD
 from .lock import LOCK, PART_LOCKS
 from .manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
+from .places import Place, names_below
 from .shards import ShardRecord, check_shard
 from .table import TABLE
 
@@ -64,11 +64,11 @@ def shard_places(manifest: Manifest) -> Iterator[ShardPlace]:
         yield ShardPlace(light.shard, n_rows, _rows_of_group(light.shard.path, n_rows))
 
 
-def check_shards(root: Path, places: Sequence[ShardPlace], checked: Callable[[ShardPlace], None]) -> list[Damage]:
+def check_shards(root: Place, places: Sequence[ShardPlace], checked: Callable[[ShardPlace], None]) -> list[Damage]:
     """Read every shard whole, several at once.
 
     Args:
-        root: the cache's folder.
+        root: the cache.
         places: shards.
         checked: is told each shard when it was read, in order.
     """
@@ -85,41 +85,36 @@ def check_shards(root: Path, places: Sequence[ShardPlace], checked: Callable[[Sh
     return found
 
 
-def check_tables(root: Path, manifest: Manifest) -> list[Damage]:
+def check_tables(root: Place, manifest: Manifest) -> list[Damage]:
     """Compare the manifest, its copy, the sample table, the metadata of the arrays and the lock with what was written.
 
     Args:
-        root: the cache's folder.
+        root: the cache.
         manifest: as it was recovered.
     """
     digests = {**manifest.metadata, TABLE: manifest.digests["samples"]}
     found = [damage for path, digest in digests.items() if (damage := _check_digest(root, path, digest))]
     if manifest.metadata:  # older formats have no copy
         found += _check_manifests(root)
-    if (root / LOCK).exists() and (root / LOCK).stat().st_size:
+    if isinstance(root, Path) and (root / LOCK).exists() and (root / LOCK).stat().st_size:
         found.append(Damage(LOCK, "is not empty"))
     return found
 
 
-def foreign_files(root: Path, manifest: Manifest) -> list[str]:
+def foreign_files(root: Place, manifest: Manifest) -> list[str]:
     """Files that the cache does not know, by their paths; what a crash left under a name of ours is not among them."""
     known = {record.path for record in manifest.shards()} | {*manifest.metadata, MANIFEST, COPY, TABLE, LOCK}
     under_way = UNRECORDED if (root / PLAN).exists() else (f"{PART_LOCKS.as_posix()}/",)  # of a part that was refused
     return [
         path
-        for path in _files(root)
+        for path in names_below(root)
         if path.removesuffix(TEMPORARY_SUFFIX) not in known
         and not path.startswith(under_way)
-        and (manifest.metadata or Path(path).name != METADATA)  # older formats do not name them
+        and (manifest.metadata or PurePosixPath(path).name != METADATA)  # older formats do not name them
     ]
 
 
-def _files(root: Path) -> Iterator[str]:
-    for folder, _, names in sorted(os.walk(root)):
-        yield from ((Path(folder) / name).relative_to(root).as_posix() for name in sorted(names))
-
-
-def _check_digest(root: Path, path: str, digest: str) -> Damage | None:
+def _check_digest(root: Place, path: str, digest: str) -> Damage | None:
     try:
         content = (root / path).read_bytes()
     except FileNotFoundError:
@@ -129,7 +124,7 @@ def _check_digest(root: Path, path: str, digest: str) -> Damage | None:
     return None if hashlib.sha256(content).hexdigest() == digest else Damage(path, "changed since it was written")
 
 
-def _check_manifests(root: Path) -> Iterator[Damage]:
+def _check_manifests(root: Place) -> Iterator[Damage]:
     try:
         read_manifest(root)
     except CacheError as error:  # also what claims to be of a newer format, beside a copy that does not

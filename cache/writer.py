@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from ..errors import CacheError
 from .digests import features_digest, labels_digest, texts_digest
-from .durable import write_json
+from .durable import remove_folder, write_json
 from .journal import TABLE_OF_PARTS, forget_light, record_light, record_unit, remove_journal, write_plan
 from .layout import (
     FILTERS_ARRAY,
@@ -31,6 +29,7 @@ from .layout import (
     write_group_metadata,
 )
 from .light import LoadFilters, LoadRow, TextArrays, WantedShard, picture_shards, text_shards
+from .location import Location
 from .manifest import (
     COPY,
     MANIFEST,
@@ -59,7 +58,7 @@ class CacheWriter:
         begins: whether to record the plan; otherwise it stands in the journal, and others carry it out too.
     """
 
-    def __init__(self, root: Path, plan: WorkPlan, *, begins: bool = True) -> None:
+    def __init__(self, root: Location, plan: WorkPlan, *, begins: bool = True) -> None:
         self._root = root
         self._manifest = plan.manifest
         self._units = list(plan.manifest.units)
@@ -186,8 +185,8 @@ class CacheWriter:
         """Remove light shards that the manifest no longer has, and the array of filters where none are left."""
         for path in paths:
             (self._root / path).unlink(missing_ok=True)
-        if not self._manifest.has_filters and (self._root / FILTERS_ARRAY).exists():
-            shutil.rmtree(self._root / FILTERS_ARRAY)
+        if not self._manifest.has_filters:
+            remove_folder(self._root / FILTERS_ARRAY)
 
     def _write_light(self, light: WantedShard) -> LightShard:
         forget_light(self._root, light.path)

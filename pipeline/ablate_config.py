@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
+from ..cache.location import Location
 from .checks import bad_workers, below, not_among, not_distinct, refuse
 from .head_config import TextMode
 
@@ -18,7 +19,7 @@ Grid = Literal["singles", "pairs", "leave-one-out", "forward"]
 class AblateConfig:
     """Settings of `ablate-timesteps`."""
 
-    cache: Path
+    cache: Location
     """The feature cache to compare on."""
     out: Path
     """The folder for the table (CSV, JSON) and the plot. Finished heads are kept there: the same command goes on, and

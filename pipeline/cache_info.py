@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ..cache.layout import N_FILTERS
+from ..cache.location import Location
 from ..cache.reader import FeatureReader
 from ..cache.spec import FeatureSpec, TextSpec
 
@@ -80,7 +80,7 @@ def _told(spec: FeatureSpec) -> str:
     return label if spec.condition == "none" else f"{label}, told the {spec.condition} text"
 
 
-def cache_info(cache: Path) -> CacheInfo:
+def cache_info(cache: Location) -> CacheInfo:
     """Describe the cache.
 
     Raises:

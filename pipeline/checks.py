@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..cache.location import Location
 from ..errors import ConfigError
 
 
@@ -41,6 +42,16 @@ def not_divisible(flag: str, value: int, of: str, divisor: int) -> str | None:
     if divisor >= 1 and value >= 1 and value % divisor == 0:
         return None
     return f"{flag} got {value}; expected a positive multiple of {of} {divisor}"
+
+
+def one_file(cache: Location) -> str | None:
+    """A problem if the cache's name is that of one file, which can be read and not written to."""
+    if cache.suffix.lower() not in (".zip", ".h5", ".hdf5"):
+        return None
+    return (
+        f"{cache}: a cache in one file is only read. Extract into a folder, and then: textdiff cache export FOLDER "
+        f"{cache}. One that is to grow is brought back first: textdiff cache export {cache} FOLDER --to zarr"
+    )
 
 
 def bad_window(window: tuple[int, int] | None) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cache.location import Location
 from ..cache.reader import FeatureReader
 from ..cache.spec import FeatureSpec
 from .config import ExtractConfig
@@ -78,7 +79,7 @@ def _of_spec(spec: FeatureSpec) -> dict[str, Any]:
 
 def _words(field: Field[Any], value: Any) -> Iterator[str]:  # noqa: ANN401
     flag = "--" + field.name.replace("_", "-")
-    if field.default is MISSING and isinstance(value, Path):
+    if field.default is MISSING and isinstance(value, Location):
         yield str(value)
     elif value == field.default or value is None:
         return

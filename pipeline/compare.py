@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..cache.location import Location, location
 from ..cache.reader import FeatureReader
 from ..errors import CacheNotFoundError, RunError
 from .evaluate import evaluate
@@ -118,7 +119,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
 def _evaluation(run: Path, config: CompareConfig, progress: Progress) -> Evaluation:
     """The run's evaluation on the cache that is meant; of a cache that is gone, the only one that the run keeps."""
     trained = RunConfig.read(run).train
-    cache = config.cache or Path(trained["cache"])
+    cache = config.cache or location(trained["cache"])
     kept = partial(kept_path, run, split=config.split, at=config.at, text=trained["text"], tta=config.tta)
     try:
         path = kept(digest_of_cache(FeatureReader(cache).manifest.digests))
@@ -133,7 +134,7 @@ def _evaluation(run: Path, config: CompareConfig, progress: Progress) -> Evaluat
     return evaluate(settings, progress)
 
 
-def _only_one(pattern: Path, run: Path, config: CompareConfig, cache: Path) -> Path:
+def _only_one(pattern: Path, run: Path, config: CompareConfig, cache: Location) -> Path:
     kept = sorted(pattern.parent.glob(pattern.name))
     if len(kept) != 1:
         raise RunError(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from ..cache.location import Location
 from .checks import bad_parts, bad_window, bad_workers, below, not_among, not_distinct, not_divisible, outside, refuse
 from .views import bad_view_count
 
@@ -44,8 +45,8 @@ class ExtractConfig:
 
     data: Path
     """A folder in LViT's layout, or a manifest (CSV or XLSX)."""
-    cache: Path
-    """The cache's folder: made, or extended where it stands."""
+    cache: Location
+    """The cache's folder, or its URL in an object store (s3://BUCKET/CACHE): made, or extended where it stands."""
     unet: str
     """The frozen UNet: diffusers:FOLDER_OR_HUB_ID, guided-diffusion:FILE or stable-diffusion:FOLDER_OR_HUB_ID."""
     text_encoder: str | None = None
@@ -112,10 +113,11 @@ class ExtractConfig:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     hash_ids: bool = False
-    """Store keyed hashes in place of ids, groups and names of files; CACHE.ids.csv, beside the cache, says what they
-    stand for. Texts stay as they are."""
+    """Store keyed hashes in place of ids, groups and names of files; CACHE.ids.csv, beside the cache (in the working
+    directory where that is an URL), says what they stand for. Texts stay as they are."""
     hash_key: Path | None = None
-    """The file with the key of `--hash-ids`, which is made where there is none; `None`: CACHE.key, beside the cache."""
+    """The file with the key of `--hash-ids`, which is made where there is none; `None`: CACHE.key, beside
+    CACHE.ids.csv."""
     resume: bool = False
     """Go on with an extraction that did not finish."""
     dry_run: bool = False
@@ -263,16 +265,16 @@ class CheckConfig:
 class CacheInfoConfig:
     """Settings of `cache info`."""
 
-    cache: Path
-    """The feature cache."""
+    cache: Location
+    """The feature cache: a folder, a ZIP or HDF5 file, or an URL."""
 
 
 @dataclass(frozen=True)
 class CacheVerifyConfig:
     """Settings of `cache verify`."""
 
-    cache: Path
-    """The feature cache."""
+    cache: Location
+    """The feature cache: a folder, a ZIP or HDF5 file, or an URL."""
 
     # What the command line says where it could not finish.
     unfinished: ClassVar[str] = "nothing was changed: repeat the command"
@@ -287,5 +289,5 @@ class DemoConfig:
 
 
 def to_dict(config: DataclassInstance) -> dict[str, Any]:
-    """A config as plain JSON values, paths as text."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    """A config as plain JSON values, paths and URLs as text."""
+    return {name: str(value) if isinstance(value, Location) else value for name, value in asdict(config).items()}

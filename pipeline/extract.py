@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from jaxtyping import Float16
 
 from ..cache.light import Loaders, TextArrays
+from ..cache.location import free_bytes
 from ..cache.lock import hold_lock, refuse_if_locked
 from ..cache.manifest import Manifest
 from ..cache.maps import StoredMaps
@@ -24,11 +24,11 @@ from ..cache.table import SampleRow
 from ..cache.writer import CacheWriter
 from ..errors import CacheError, ConfigError
 from ..stages.compression import Projection
+from .checks import one_file, refuse
 from .classes import Classes
 from .colours import open_source
 from .config import ExtractConfig
 from .extract_summary import ExtractSummary
-from .files import existing_folder
 from .filters import image_filters
 from .frozen_models import load_stage_one
 from .integrity import damaged_shards
@@ -129,6 +129,7 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
         CacheError: if the cache holds other features, is being written to, did not finish, or does not fit the disk.
     """
     progress = progress or Progress()
+    refuse(one_file(config.cache))
     if config.engine == "ray":
         require_ray()
     if config.num_parts is not None:
@@ -138,9 +139,9 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
     inputs = open_extraction(config, progress)
     with ExitStack() as stack:
         if not config.dry_run:
-            is_new = not config.cache.exists()
+            new = config.cache if isinstance(config.cache, Path) and not config.cache.exists() else None
             stack.enter_context(hold_lock(config.cache))
-            stack.enter_context(no_empty_folder(config.cache) if is_new else nullcontext())
+            stack.enter_context(no_empty_folder(new) if new else nullcontext())
         state = read_state(config.cache, resume=config.resume or config.dry_run)
         damaged = damaged_shards(config.cache, state, progress) if config.resume and state else ()
         job = plan_job(config, inputs, state, damaged)
@@ -169,8 +170,7 @@ def announce(job: Job, summary: ExtractSummary, progress: Progress) -> None:
     """
     progress.say(summary.estimate)
     _warn_of_hidden_features(job.config, job.plan, progress)
-    if summary.added_bytes > summary.free_bytes:
-        raise CacheError(_too_large(job.config.cache, summary))
+    _refuse_too_large(summary)
 
 
 def carry_out(job: Job, progress: Progress) -> None:
@@ -236,7 +236,7 @@ def summarise(job: Job) -> ExtractSummary:
         timesteps=tuple(sorted(config.timesteps)),
         n_forwards=sum(len(unit.rows) for unit in job.plan.pending),
         added_bytes=job.plan.size_bytes,
-        free_bytes=shutil.disk_usage(existing_folder(config.cache)).free,
+        free_bytes=free_bytes(config.cache),
         precision=job.stage_one.spec.precision,
         dry_run=config.dry_run,
         n_units=len(job.plan.pending),
@@ -256,11 +256,13 @@ def _warn_of_hidden_features(config: ExtractConfig, plan: WorkPlan, progress: Pr
         progress.say(f"warning: not every sample has {pairs}; heads do not see these until all have them")
 
 
-def _too_large(cache: Path, summary: ExtractSummary) -> str:
-    return (
-        f"{cache}: needs {summary.added_bytes / 1e9:.2f} GB, {summary.free_bytes / 1e9:.2f} GB are free; "
-        "choose fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was written"
-    )
+def _refuse_too_large(summary: ExtractSummary) -> None:
+    if summary.free_bytes is not None and summary.added_bytes > summary.free_bytes:
+        raise CacheError(
+            f"{summary.cache}: needs {summary.added_bytes / 1e9:.2f} GB, {summary.free_bytes / 1e9:.2f} GB are free; "
+            "choose fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was "
+            "written"
+        )
 
 
 def try_largest_batch(job: Job) -> None:

@@ -25,8 +25,8 @@ class ExtractSummary:
     """Rows that went through the UNet here: 0 where everything was there already."""
     added_bytes: int
     """What this request, or this part of it, adds to the disk, filters included, texts apart."""
-    free_bytes: int
-    """Free space on the cache's disk before."""
+    free_bytes: int | None
+    """Free space on the cache's disk before; `None`: an object store, where nobody can say."""
     precision: str
     """Arithmetic of the UNet."""
     dry_run: bool
@@ -53,8 +53,12 @@ class ExtractSummary:
             f"{self.n_samples} samples{self.rows_in_words}, {self.n_texts} distinct texts; "
             f"{self.n_forwards} images to run through the UNet in {self.precision}, "
             f"{self.added_bytes / 1e9:.3f} GB to write, "
-            f"{self.free_bytes / 1e9:.1f} GB free" + (f" (part {self.part})" if self.part else "")
+            f"{self._free}" + (f" (part {self.part})" if self.part else "")
         )
+
+    @property
+    def _free(self) -> str:
+        return "how much fits is not known" if self.free_bytes is None else f"{self.free_bytes / 1e9:.1f} GB free"
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""

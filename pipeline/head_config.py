@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..cache.location import Location
 from .checks import below, not_among, not_distinct, not_divisible, outside, refuse
 from .views import bad_view_count
 
@@ -46,8 +47,8 @@ HEAD_DEFAULTS: Mapping[HeadKind, HeadSettings] = {
 class TrainConfig:
     """Settings of `train-head`."""
 
-    cache: Path
-    """The feature cache to learn from."""
+    cache: Location
+    """The feature cache to learn from: a folder, a ZIP or HDF5 file (`cache export`), or an URL (s3://BUCKET/CACHE)."""
     run: Path
     """The folder for the trained head; must not hold another run."""
     head: HeadKind = "pixel"
@@ -157,7 +158,7 @@ class EvaluateConfig:
 
     run: Path
     """A finished run."""
-    cache: Path
+    cache: Location
     """Features of the samples to score, made with the settings of the run's own cache."""
     split: Literal["train", "val", "test"] = "test"
     """Which samples to score."""
@@ -201,7 +202,7 @@ class CompareConfig:
     """A finished run."""
     run_b: Path
     """Another finished run, evaluated on the same samples."""
-    cache: Path | None = None
+    cache: Location | None = None
     """Features of the samples to compare on; `None`: for each run the cache that it was trained on."""
     split: Literal["train", "val", "test"] = "val"
     """Which samples to compare on."""
@@ -225,7 +226,7 @@ class CompareConfig:
 class SuggestConfig:
     """Settings of `suggest`."""
 
-    cache: Path
+    cache: Location
     """Features of samples of which some are not labelled, made with the settings of the run's own cache."""
     run: Path
     """A finished run."""

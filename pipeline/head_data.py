@@ -76,6 +76,7 @@ class HeadData:
 
     def maps(self, sample: SampleRow) -> Maps:
         """The sample's activations and filters: views of the cache's files, read when they are touched."""
+        self.reader.fetch(self.blocks, self.timesteps, sample.row, filters=self.filters)
         maps: dict[int, list[Map]] = {
             block: [to_map(self.reader.stored(block, timestep, sample.row), self.device) for timestep in self.timesteps]
             for block in self.blocks

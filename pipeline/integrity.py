@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from ..cache.archives import archive_kind, files_of
+from ..cache.location import Location
 from ..cache.lock import refuse_if_locked
 from ..cache.manifest import Manifest, recover_manifest
+from ..cache.places import Place
 from ..cache.reader import FeatureReader
 from ..cache.table import SampleRow, SampleTable, read_table
 from ..cache.verify import Damage, ShardPlace, check_shards, check_tables, foreign_files, shard_places
@@ -58,7 +60,8 @@ class VerifySummary:
     samples: tuple[str, ...]
     """All that are concerned."""
     repair: str
-    """The command that repairs the cache; what the cache does not know of it stands in capital letters."""
+    """The command that repairs the cache, where what the cache does not know of it stands in capital letters; of a
+    cache in one file, what to do."""
     notes: tuple[str, ...]
 
     @property
@@ -79,15 +82,15 @@ class VerifySummary:
         lines = [f"{self.cache}: {len(self.problems)} files are not as they should be ({read})"]
         lines += [f"  - {problem}" for problem in self.problems]
         if self.damaged:
-            lines.append(f"repair exactly these with: {self.repair}")
+            lines.append(f"repair exactly these: {self.repair}")
         return lines + list(self.notes)
 
 
-def verify_cache(root: Path, progress: Progress | None = None) -> VerifySummary:
+def verify_cache(root: Location, progress: Progress | None = None) -> VerifySummary:
     """Read every byte of a whole cache and say which are not those that were written.
 
     Args:
-        root: the cache's folder.
+        root: the cache.
         progress: where to report; `None`: nowhere.
 
     Raises:
@@ -97,28 +100,29 @@ def verify_cache(root: Path, progress: Progress | None = None) -> VerifySummary:
         CacheCorruptError: if neither its manifest nor the copy of it can be read.
     """
     refuse_if_locked(root, beside_parts=True)
-    manifest, started = _whole(root), time.monotonic()
+    files, started = files_of(root), time.monotonic()
+    manifest = whole_manifest(files)
     places = list(shard_places(manifest))
-    damages = _check_shards(root, places, progress or Progress()) + check_tables(root, manifest)
-    damaged = _describe(root, manifest, damages)
+    damages = _check_shards(files, places, progress or Progress()) + check_tables(files, manifest)
+    damaged = _describe(files, manifest, damages)
     return VerifySummary(
         cache=str(root),
         n_shards=len(places),
         size_bytes=sum(place.record.size_bytes for place in places),
         seconds=time.monotonic() - started,
         damaged=damaged,
-        foreign=tuple(foreign_files(root, manifest)),
+        foreign=tuple(foreign_files(files, manifest)),
         samples=tuple(sorted({sample for one in damaged for sample in one.samples})),
         repair=_repair(root),
         notes=() if manifest.metadata else (OLD_FORMAT,),
     )
 
 
-def damaged_shards(root: Path, manifest: Manifest, progress: Progress) -> tuple[str, ...]:
+def damaged_shards(root: Location, manifest: Manifest, progress: Progress) -> tuple[str, ...]:
     """The shards that an extraction is to write again, by their paths; says what is damaged and what is foreign.
 
     Args:
-        root: the cache's folder.
+        root: the cache.
         manifest: what is there, units of an extraction under way included.
         progress: where to say it.
     """
@@ -131,7 +135,14 @@ def damaged_shards(root: Path, manifest: Manifest, progress: Progress) -> tuple[
     return tuple(damage.path for damage in damages)
 
 
-def _whole(root: Path) -> Manifest:
+def whole_manifest(root: Place) -> Manifest:
+    """The manifest of a whole cache, from its copy where it is damaged.
+
+    Raises:
+        CacheNotFoundError: if there is no cache.
+        CacheIncompleteError: if its extraction did not finish.
+        CacheCorruptError: if neither the manifest nor its copy can be read.
+    """
     manifest = recover_manifest(root)
     if manifest is None and not (root / "journal").exists():
         raise CacheNotFoundError(f"{root}: no feature cache here; make one with `textdiff extract-features`")
@@ -143,7 +154,7 @@ def _whole(root: Path) -> Manifest:
     return manifest
 
 
-def _check_shards(root: Path, places: Sequence[ShardPlace], progress: Progress) -> list[Damage]:
+def _check_shards(root: Place, places: Sequence[ShardPlace], progress: Progress) -> list[Damage]:
     started, n_bytes = time.monotonic(), 0
     with progress.task("check", len(places), "shards") as task:
 
@@ -155,13 +166,13 @@ def _check_shards(root: Path, places: Sequence[ShardPlace], progress: Progress) 
         return check_shards(root, places, checked)
 
 
-def _describe(root: Path, manifest: Manifest, damages: Iterable[Damage]) -> tuple[DamagedFile, ...]:
+def _describe(root: Place, manifest: Manifest, damages: Iterable[Damage]) -> tuple[DamagedFile, ...]:
     table = _table(root)
     samples = table.samples if table else ()
     return tuple(DamagedFile(damage.path, damage.problem, _samples_of(damage, manifest, samples)) for damage in damages)
 
 
-def _table(root: Path) -> SampleTable | None:
+def _table(root: Place) -> SampleTable | None:
     """The sample table, if it can be read, to name samples by."""
     try:
         return read_table(root)
@@ -180,7 +191,9 @@ def _samples_of(damage: Damage, manifest: Manifest, samples: Sequence[SampleRow]
     return tuple(key.id for row, key in enumerate(manifest.rows) if key and row in rows)
 
 
-def _repair(root: Path) -> str:
+def _repair(root: Location) -> str:
+    if archive_kind(root):
+        return f"restore {root} from a backup, or export it again from the cache that it was made from"
     try:
         reader = FeatureReader(root)
     except CacheError:

@@ -98,15 +98,21 @@ def pseudonymised(dataset: Dataset, config: ExtractConfig) -> tuple[Dataset, Pse
         raise CacheMismatchError(
             f"{config.cache}: ids in it are not hashed; leave --hash-ids out, or extract into a new cache"
         )
-    path = config.hash_key or config.cache.with_name(config.cache.name + KEY_SUFFIX)
+    path = config.hash_key or _beside(config, KEY_SUFFIX)
     key = _key(path, needed=bool(marks), make=not config.dry_run)
-    names = Pseudonyms(key, config.cache.with_name(config.cache.name + TABLE_SUFFIX))
+    names = Pseudonyms(key, _beside(config, TABLE_SUFFIX))
     if marks - {names.mark}:
         raise CacheMismatchError(
             f"{config.cache}: its ids were hashed with another key than {path}; say with --hash-key where that lies, "
             "or extract into a new cache"
         )
     return names.applied(dataset)
+
+
+def _beside(config: ExtractConfig, suffix: str) -> Path:
+    """A file beside the cache; of one in an object store, in the working directory, since others read the store."""
+    name = config.cache.name + suffix
+    return config.cache.with_name(name) if isinstance(config.cache, Path) else Path(name)
 
 
 def _marks(config: ExtractConfig) -> set[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from ..cache.location import absolute
 from ..cache.lock import hold_worker
 from ..cache.manifest import Manifest, Unit
 from ..cache.plan import PendingUnit, WorkPlan
@@ -152,7 +153,7 @@ def _order(job: Job, stage_one: StageOne, n_threads: int) -> WorkerOrder:
     config = replace(
         job.config,
         data=job.config.data.resolve(),
-        cache=job.config.cache.resolve(),
+        cache=absolute(job.config.cache),
         unet=lasting_source(job.config.unet),
         unet_config=None if job.config.unet_config is None else job.config.unet_config.resolve(),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.durable import canonical_json
+from ..cache.location import absolute
 from ..cache.reader import FeatureReader
 from ..errors import RunError
 from .classes import Classes
@@ -167,7 +168,7 @@ def _finish(config: TrainConfig, fit: Fit, data: HeadData, split: Split) -> dict
 def _resolve(config: TrainConfig, data: HeadData, split: Split) -> RunConfig:
     manifest = data.reader.manifest
     settings = {**to_dict(config), **asdict(config.settings), "device": data.device}
-    settings |= {"blocks": data.blocks, "timesteps": data.timesteps, "cache": str(config.cache.resolve())}
+    settings |= {"blocks": data.blocks, "timesteps": data.timesteps, "cache": str(absolute(config.cache))}
     settings["filters"] = data.filters
     for name in ("run", "resume", "log"):
         del settings[name]

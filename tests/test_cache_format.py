@@ -2,14 +2,16 @@
 
 import json
 import re
+import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import zarr
 
-from textdiff.cache import layout
+from textdiff.cache import hdf5, layout, leases, zips
 from textdiff.cache.light import TextArrays
 from textdiff.cache.manifest import LightShard, Manifest, ProjectionRecord, RowKey, Unit, read_manifest, write_manifest
 from textdiff.cache.maps import StoredMaps
@@ -21,6 +23,8 @@ from textdiff.cache.shares import SharedPlan
 from textdiff.cache.spec import FORMAT, FeatureSpec, TextSpec, digest
 from textdiff.cache.table import IGNORE, SampleRow, SampleTable
 from textdiff.cache.writer import CacheWriter
+from textdiff.pipeline.export import export_cache
+from textdiff.pipeline.export_config import CacheExportConfig
 from textdiff.pipeline.extract import extract_features
 
 DOCUMENT = Path(layout.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
@@ -401,3 +405,54 @@ def test_files_are_written_in_the_order_of_the_document(tiny_cache, extraction, 
     assert set(kinds) == set(place)
     assert [place[kind] for kind in kinds] == sorted(place[kind] for kind in kinds)
     assert not (tiny_cache / "journal").exists()
+
+
+@pytest.fixture
+def packed(compressed_cache):
+    """The compressed cache in one file of each kind."""
+    files = {form: compressed_cache.with_name(f"packed.{form}") for form in ("zip", "h5")}
+    for form, file in files.items():
+        export_cache(CacheExportConfig(compressed_cache, file, {"h5": "hdf5"}.get(form, form)))
+    return files
+
+
+def test_the_hdf5_file_holds_what_the_document_says(compressed_cache, packed, folder_bytes):
+    documented = {row[0]: row[1:3] for row in table_under("Name")}
+    assert set(documented) == {"<array>", f"{hdf5.CHECKSUMS}/<array>", f"{hdf5.FILES}/<path>"}
+    arrays, group, found = array_names(compressed_cache), zarr.open_group(compressed_cache, mode="r"), {}
+    with h5py.File(packed["h5"]) as file:
+        file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+        texts = {name for name in folder_bytes(compressed_cache) if "/c/" not in name and name != ".lock"}
+        assert set(found) == {*arrays, *(f"checksums/{name}" for name in arrays), *(f"files/{name}" for name in texts)}
+        for name in arrays:
+            assert (found[name].dtype, found[name].shape) == (group[name].dtype, group[name].shape)
+            assert found[name].chunks == group[name].chunks
+            assert [one.label for one in found[name].dims] == list(group[name].metadata.dimension_names)
+            checksums = found[f"checksums/{name}"]
+            assert (checksums.dtype.name, checksums.shape) == (
+                documented["checksums/<array>"][0],
+                found[name].shape[:1],
+            )
+        assert {found[f"files/{name}"].dtype.name for name in texts} == {documented["files/<path>"][0]}
+
+
+def test_the_documents_python_reads_the_hdf5_file(compressed_cache, packed):
+    found, reader = run_examples(compressed_cache), FeatureReader(compressed_cache)
+    np.testing.assert_array_equal(found["read_row"](packed["h5"], 3, 50, 2), reader.stored(3, 50, 2).values)
+
+
+def test_the_zip_file_is_as_the_document_says(compressed_cache, packed, folder_bytes):
+    expected = {name: content for name, content in folder_bytes(compressed_cache).items() if name != ".lock"}
+    archive = zips.ZipArchive(packed["zip"])
+    with zipfile.ZipFile(packed["zip"]) as file:
+        assert {info.filename: file.read(info) for info in file.infolist()} == expected
+        assert {(info.compress_type, info.date_time) for info in file.infolist()} == {(0, (1980, 1, 1, 0, 0, 0))}
+    assert {archive.range_of(name)[0] % 64 for name in expected} == {0}
+
+
+def test_the_times_of_leases_are_those_of_the_code():
+    assert (
+        f"hold for {leases.LEASE_S:.0f} s, are renewed every {leases.RENEW_S:.0f} s, and count as ended "
+        f"{leases.SKEW_S:.0f} s after `ends`" in DOCUMENT
+    )
+    assert f"waits {leases.SETTLE_S:.0f} s" in DOCUMENT

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import zarr
 
-from textdiff.cache import shards
+from textdiff.cache import sources
 from textdiff.cache.layout import features_layout, write_array_metadata, write_group_metadata
 from textdiff.cache.shards import ShardFile, read_rows, write_shard
 from textdiff.errors import CacheCorruptError
@@ -126,7 +126,7 @@ def test_a_file_with_a_hole_cut_out_is_found(root):
 
 @pytest.mark.parametrize("piece_bytes", [64, 1 << 18])
 def test_rows_are_read_in_bulk_in_pieces_of_any_size(root, rows, monkeypatch, piece_bytes):
-    monkeypatch.setattr(shards, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(sources, "PIECE_BYTES", piece_bytes)
     out = np.empty_like(rows[:3])
     read_rows(root / LAYOUT.shard_path(0), {3: out[0], 0: out[1], 1: out[2]}, 4)
     np.testing.assert_array_equal(out, rows[[3, 0, 1]])

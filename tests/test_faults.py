@@ -6,24 +6,16 @@ Commands run in forks of this process, which has the libraries loaded; faults ar
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 from textdiff.cli import main
-from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.config import ExtractConfig
-from textdiff.pipeline.progress import Progress
-from textdiff.stages.pretraining import Pretraining
-from textdiff.stages.unet import UNetRecorder
 
 SMALL_HEAD = ("--width", "16", "--n-heads", "2", "--device", "cpu")
 KEPT = "finished work is kept: repeat the command with --resume to go on"

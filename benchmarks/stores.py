@@ -1,0 +1,164 @@
+"""How fast one cache is written to and read from a folder, a ZIP file, an HDF5 file and an S3 server on this machine.
+
+    python benchmarks/stores.py CACHE [--samples 16] [--repeats 3] [--out DIR] [--json]
+
+Each repetition takes the forms in turns. Written is the whole cache, as `cache export` does it: every byte read from
+CACHE, checked and put in the other form, on the disk or, on S3, with the server. Read are all blocks and timesteps of
+the first --samples rows, as `FeatureReader.read` does it, with every checksum; `rows` are the same again one by one, as
+a training asks for them, the first time and then once more (from S3: over the network, then from the spool). The kernel
+is asked to drop what is on the disk before it is read; the result says whether it did.
+
+The server is moto's, a process of its own that keeps objects in memory; it says what the protocol and Python cost here,
+not how fast Amazon is. It needs the extra dev.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cache_io import clock, drop_from_cache
+
+from textdiff.cache.location import Location, location
+from textdiff.cache.reader import FeatureReader
+from textdiff.pipeline.export import export_cache
+from textdiff.pipeline.export_config import CacheExportConfig, Form
+
+FORMS: dict[str, tuple[Form, str]] = {
+    "folder": ("zarr", "folder"),
+    "zip": ("zip", "cache.zip"),
+    "hdf5": ("hdf5", "cache.h5"),
+    "s3": ("zarr", ""),
+}
+SERVER = (
+    "import sys; from moto.server import ThreadedMotoServer; s = ThreadedMotoServer('127.0.0.1', 0, verbose=False); "
+    "s.start(); print(s.get_host_and_port()[1], flush=True); sys.stdin.read()"
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    args = parse_arguments()
+    with tempfile.TemporaryDirectory(dir=args.out) as folder, s3_server() as bucket:
+        found = measure(args, Path(folder), bucket)
+    print(json.dumps(found) if args.json else "\n".join(lines(found)))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("--samples", type=int, default=16, help="rows that are read")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=None, help="on which disk; TMPDIR's by default")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """A bucket at a server of its own process."""
+    import s3fs
+
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        os.environ |= {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(process.stdout.readline())}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("bench")
+        try:
+            yield "s3://bench"
+        finally:
+            process.kill()
+
+
+def measure(args: argparse.Namespace, folder: Path, bucket: str) -> dict[str, Any]:
+    """MB/s of each form and step: the median over the repetitions, in each of which every form has its turn."""
+    rates: dict[str, dict[str, list[float]]] = {name: {} for name in FORMS}
+    dropped = True
+    for repetition in range(args.repeats):
+        order = list(FORMS)[repetition % len(FORMS) :] + list(FORMS)[: repetition % len(FORMS)]
+        for name in order:
+            form, place = FORMS[name]
+            out = location(f"{bucket}/{repetition}") if name == "s3" else folder / place
+            written = export_cache(CacheExportConfig(args.cache, out, form))
+            rates[name].setdefault("write", []).append(written.size_bytes / 1e6 / written.seconds)
+            dropped &= drop_from_cache(folder)
+            for step, rate in read_rates(out, args.samples, lambda: drop_from_cache(folder)):
+                rates[name].setdefault(step, []).append(rate)
+            remove(out)
+    return {
+        "cache": str(args.cache),
+        "repeats": args.repeats,
+        "cold_is_cold": dropped,
+        "load_average": os.getloadavg()[0],
+        "mb_per_s": {
+            name: {step: statistics.median(each) for step, each in steps.items()} for name, steps in rates.items()
+        },
+        "each": rates,
+    }
+
+
+def read_rates(cache: Location, n_rows: int, forget: Callable[[], bool]) -> Iterator[tuple[str, float]]:
+    """MB/s of each way to read."""
+    reader = FeatureReader(cache)
+    rows = [sample.row for sample in reader.samples[:n_rows]]
+    n_bytes = 0
+
+    def in_bulk() -> None:
+        nonlocal n_bytes
+        found = reader.read(reader.blocks, reader.timesteps, rows)
+        n_bytes = sum(maps.values.nbytes for maps in found.values())
+
+    def one_by_one() -> None:
+        for row in rows:
+            reader.fetch(reader.blocks, reader.timesteps, row)
+            for block, timestep in sorted(reader.pairs):
+                reader.stored(block, timestep, row).values.view(np.int8).max()
+
+    for step, work in {"read": in_bulk, "rows": one_by_one, "rows again": one_by_one}.items():
+        seconds = clock(work)
+        yield step, n_bytes / 1e6 / seconds
+        if step == "read":
+            forget()
+
+
+def remove(cache: Location) -> None:
+    """Remove what was written."""
+    if not isinstance(cache, Path):
+        cache.remove_below()
+    elif cache.is_dir():
+        shutil.rmtree(cache)
+    else:
+        cache.unlink()
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """The result for people."""
+    yield (
+        f"{found['cache']}, median of {found['repeats']}, load average {found['load_average']:.1f}; what was read "
+        f"first {'came from the disk' if found['cold_is_cold'] else 'may have come from memory'}; MB/s:"
+    )
+    for name, steps in found["mb_per_s"].items():
+        yield f"{name:7} {', '.join(f'{step} {rate:.0f}' for step, rate in steps.items())}"
+
+
+if __name__ == "__main__":
+    main()

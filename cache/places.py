@@ -1,0 +1,109 @@
+"""Where a cache lies: in a folder, in one file that holds a folder's files, or in an object store.
+
+Files are named as in a folder everywhere, so that `root / name` is a file of the cache wherever the cache is: of a
+folder it is a `pathlib.Path`, else a `Stored`, which has the few methods of a path that the cache's code uses.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from .sources import ByteSource
+
+FOLDER_REPAIR = (
+    "`textdiff cache verify` lists all that is damaged; the `extract-features` command that made the cache repairs it "
+    "with --resume"
+)
+ARCHIVE_REPAIR = (
+    "`textdiff cache verify` lists all that is damaged; restore the file from a backup, or export it again from the "
+    "cache that it was made from"
+)
+
+
+class Stored(ABC):
+    """A file or a folder that is no path of the operating system."""
+
+    repair: ClassVar[str] = ARCHIVE_REPAIR
+    """What to do about bytes that are not those that were written."""
+
+    path: str
+    """From the root of the cache, with forward slashes; the root's own is empty."""
+
+    @abstractmethod
+    def _at(self, path: str) -> Self:
+        """What lies at another path."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Its name for people, the root's included."""
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether a file or a folder is there."""
+
+    @abstractmethod
+    def read_bytes(self) -> bytes:
+        """The file's content.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Every file below, by its path from here."""
+
+    @abstractmethod
+    def source(self) -> ByteSource:
+        """The bytes of the shard that lies here.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+
+    def __truediv__(self, name: str | PurePosixPath | Path) -> Self:
+        """What lies below under `name`."""
+        return self._at(_text(PurePosixPath(self.path, name)))
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return PurePosixPath(str(self)).name
+
+    @property
+    def suffix(self) -> str:
+        """What the name ends in, from its last dot on."""
+        return PurePosixPath(str(self)).suffix
+
+    @property
+    def parent(self) -> Self:
+        """The folder that it lies in."""
+        return self._at(_text(PurePosixPath(self.path).parent))
+
+
+def _text(path: PurePosixPath) -> str:
+    return "" if path == PurePosixPath() else str(path)
+
+
+Place = Path | Stored
+"""A file or a folder, wherever it is."""
+
+
+def names_below(root: Place) -> list[str]:
+    """Every file below `root`, by its path from there, with forward slashes."""
+    if isinstance(root, Stored):
+        return sorted(root.names())
+    return [
+        (Path(folder) / name).relative_to(root).as_posix()
+        for folder, _, names in sorted(os.walk(root))
+        for name in sorted(names)
+    ]
+
+
+def repair_of(place: Place) -> str:
+    """What to do about bytes at `place` that are not those that were written."""
+    return place.repair if isinstance(place, Stored) else FOLDER_REPAIR
