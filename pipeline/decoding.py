@@ -21,6 +21,7 @@ from PIL import JpegImagePlugin, PngImagePlugin
 from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 200_000_000  # 600 MB as RGB: what is decoded in one piece
+NO_MEMORY = "needs more memory than there is: it is broken, or too large for this machine"
 ORIENTATION = 0x0112
 """The tag in Exif and TIFF that says how a picture is turned; 1 is upright."""
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # where the header, always the first chunk, holds bit depth and colour type
@@ -110,8 +111,10 @@ def broken_bytes() -> Iterator[None]:
     outside = _is_decoding.set(True)
     try:
         yield
-    except (UnusableImageError, MemoryError):
+    except UnusableImageError:
         raise
+    except MemoryError as error:
+        raise UnusableImageError(NO_MEMORY) from error
     except Exception as error:
         raise UnusableImageError(f"is truncated or broken ({type(error).__name__}: {error})") from error
     finally:
@@ -119,7 +122,9 @@ def broken_bytes() -> Iterator[None]:
 
 
 def check_size(height: int, width: int, advice: str = "cut it into fields") -> None:
-    """Refuse more pixels than are decoded in one piece."""
+    """Refuse no pixels, and more than are decoded in one piece."""
+    if min(height, width) < 1:
+        raise UnusableImageError(f"is broken: it has {height} x {width} pixels")
     if height * width > MAX_PIXELS:
         raise UnusableImageError(f"has {height} x {width} pixels, over the limit of {MAX_PIXELS}; {advice}")
 

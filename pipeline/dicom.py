@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Real
 
-from .decoding import Raster, UnusableImageError, check_size
+from .decoding import NO_MEMORY, Raster, UnusableImageError, check_size
 from .dicom_codecs import register
 
 _GREY = {"MONOCHROME1", "MONOCHROME2"}
@@ -66,8 +66,10 @@ def _silent_about_patients() -> Iterator[None]:
     """Only the kind of an unexpected error is told: its text may quote the file."""
     try:
         yield
-    except (UnusableImageError, MemoryError):
+    except UnusableImageError:
         raise
+    except MemoryError:
+        raise UnusableImageError(NO_MEMORY) from None
     except Exception as error:
         raise UnusableImageError(f"is truncated or broken ({type(error).__name__} while reading DICOM)") from None
 

@@ -70,5 +70,5 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _too_large(config_class: type[DataclassInstance]) -> str:
     names = {field.name for field in fields(config_class)}
     smaller = " or ".join(f"--{name.replace('_', '-')}" for name in _SMALLER if name in names)
-    device = ", or another --device" if "device" in names else ""
-    return f"out of memory (give a smaller {smaller}{device})" if smaller else "out of memory (close other programs)"
+    told = [*([f"a smaller {smaller}"] if smaller else []), *(["another --device"] if "device" in names else [])]
+    return f"out of memory (give {', or '.join(told)})" if told else "out of memory (close other programs)"

@@ -159,5 +159,6 @@ def _refuse_odd(image: Any, shape: tuple[int, int, int]) -> None:  # noqa: ANN40
         )
     if image.get_data_dtype().kind not in "iuf":
         raise UnusableImageError(f"holds {image.get_data_dtype()} values; save it as integers or floats")
-    _, height, width = sorted(shape)  # the largest of the planes
+    least, height, width = sorted(shape)  # the largest of the planes is the last two
+    check_size(least, height)
     check_size(height, width)

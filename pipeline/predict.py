@@ -183,7 +183,7 @@ def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 def _reserve(path: Path) -> None:
-    """Take the disk space of all of a file: a page of a mapped file that finds none kills the process without a word."""
+    """Take the disk space of all of a file: a mapped page that finds none kills the process without a word."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from ..cache.location import absolute
 from ..cache.reader import FeatureReader
 from ..errors import RunError, TextdiffError
 from .ablate_config import AblateConfig
@@ -43,7 +44,7 @@ def train_in_ray(config: AblateConfig, everything: Variant, device: str, cells: 
     with ray_session(n_workers) as ray:
         options = {"num_cpus": 1, "num_gpus": int(device.startswith("cuda")), "max_retries": RETRIES}
         task = ray.remote(train_cell).options(**options)
-        told = ray.put((replace(config, cache=config.cache.resolve()), everything, device))
+        told = ray.put((replace(config, cache=absolute(config.cache)), everything, device))
         calls = [task.remote(told, cell) for cell in cells]
         while calls:
             done, calls = ray.wait(calls, num_returns=1)

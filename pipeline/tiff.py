@@ -144,6 +144,8 @@ def _segments_of(path: Path, page: Any) -> _Segments:  # noqa: ANN401
     y = page.axes.index("Y")  # 1 where a plane comes first
     height, width = page.chunks[:2]
     n_rows, n_columns = page.chunked[y : y + 2]
+    if height * width < 1:
+        raise UnusableImageError(f"is broken: its tiles or strips have {height} x {width} pixels")
     if height * width > decoding.MAX_PIXELS:
         raise UnusableImageError(
             f"is stored in tiles or strips of {height} x {width} pixels, over the limit of {decoding.MAX_PIXELS}; "

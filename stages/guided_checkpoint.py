@@ -52,8 +52,8 @@ def _read(source: str, path: Path) -> Mapping[str, Any]:
     try:
         with unheard():
             content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise SourceError(f"{source}: it needs more memory than there is: it is damaged, or too large") from error
     except PermissionError as error:
         raise SourceError(f"{source}: it cannot be read: {error.strerror}") from error
     except Exception as error:  # damaged bytes make either library raise nearly anything

@@ -188,3 +188,24 @@ def test_an_index_beyond_the_palette_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(content.replace(full, chunk(b"PLTE", bytes(range(6)))))
     with pytest.raises(DataError, match="uses palette index 3, its palette ends at 1"):
         read_image(tmp_path / "a.png")
+
+
+def test_strips_and_images_without_pixels_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((32, 32), np.uint8), tile=(16, 16))
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
+        tiff.pages[0].tags["TileWidth"].overwrite(0)
+    with pytest.raises(DataError, match=r"a\.tif is (broken: its tiles or strips have 16 x 0|truncated or broken)"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_a_file_that_asks_for_more_memory_than_there_is_is_named(tmp_path, rgb, suffix, monkeypatch):
+    def greedy(*_, **__):
+        raise MemoryError
+
+    path = save(tmp_path / f"a.{suffix}", rgb)
+    monkeypatch.setattr(decoding.PngImagePlugin, "PngImageFile", greedy)
+    monkeypatch.setattr(decoding.JpegImagePlugin, "JpegImageFile", greedy)
+    monkeypatch.setattr(tifffile, "TiffFile", greedy)
+    with pytest.raises(DataError, match=rf"a\.{suffix} needs more memory than there is: it is broken, or too large"):
+        read_image(path)

