@@ -99,6 +99,8 @@ def pseudonymised(dataset: Dataset, config: ExtractConfig) -> tuple[Dataset, Pse
             f"{config.cache}: ids in it are not hashed; leave --hash-ids out, or extract into a new cache"
         )
     path = config.hash_key or _beside(config, KEY_SUFFIX)
+    if config.hash_key and not path.parent.is_dir():
+        raise DataError(f"--hash-key {path}: there is no folder {path.parent}; make it, or give another place")
     key = _key(path, needed=bool(marks), make=not config.dry_run)
     names = Pseudonyms(key, _beside(config, TABLE_SUFFIX))
     if marks - {names.mark}:

@@ -95,7 +95,7 @@ def _from_hub(source: str, hub_id: str, files: Sequence[str], weights: Sequence[
         raise unusable(source, error) from error
     names = ", ".join(pattern for group in weights for pattern in group)
     if is_offline():
-        raise SourceError(_not_fetched(source, f"none of {names} was fetched before"))
+        raise SourceError(_not_fetched(source, f" (none of {names} was fetched before)"))
     raise SourceError(f"{source}: {hub_id} has no weights on the hub that can be read; expected one of {names}")
 
 
@@ -159,7 +159,7 @@ def unusable(source: str, error: BaseException) -> SourceError:
         reason = "its weights are damaged, or hold more than tensors"  # torch would advise to run what they hold
     if any(_is_network_failure(cause) for cause in _causes(error)):
         if is_offline():
-            return SourceError(_not_fetched(source, reason))
+            return SourceError(_not_fetched(source))
         return SourceError(
             f"{source}: it is not on this machine and the hub could not be reached ({reason}); "
             "connect to the internet, or download the model elsewhere and name its local folder, which needs no hub"
@@ -167,10 +167,10 @@ def unusable(source: str, error: BaseException) -> SourceError:
     return SourceError(f"{source}: it could not be loaded ({reason}); check the name and the files, or name another")
 
 
-def _not_fetched(source: str, reason: str) -> str:
+def _not_fetched(source: str, what: str = "") -> str:
     return (
-        f"{source}: it is not on this machine, and --offline forbids to fetch it ({reason}); leave --offline out once, "
-        "or name the model's local folder"
+        f"{source}: it is not on this machine, and --offline forbids to fetch it{what}; leave --offline out once, or "
+        "name the model's local folder"
     )
 
 

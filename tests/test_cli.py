@@ -11,6 +11,7 @@ from textdiff import cli
 from textdiff.pipeline import config as configs
 from textdiff.pipeline import explain_config as explain_configs
 from textdiff.pipeline import head_config as head_configs
+from textdiff.pipeline import predict_config as predict_configs
 
 COMMANDS = (
     "demo", "check-data", "extract-features", "train-head", "ablate-timesteps", "evaluate", "compare", "predict",
@@ -173,7 +174,7 @@ def test_every_field_of_every_config_explains_itself():
         "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Suggest", "Explain", "Check",
         "Demo", "CacheInfo", "CacheVerify", "Convert",
     ):  # fmt: skip
-        homes = (configs, head_configs, explain_configs)
+        homes = (configs, head_configs, predict_configs, explain_configs)
         config = next(found for home in homes if (found := getattr(home, f"{name}Config", None)))
         told = cli._field_docstrings(config)
         assert set(told) == {field.name for field in cli.fields(config)}, name

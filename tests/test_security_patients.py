@@ -166,6 +166,9 @@ def test_nothing_is_made_where_nothing_is_to_be_done_and_bad_keys_are_refused(ha
     (tmp_path / "short.key").write_text("secret\n")
     with pytest.raises(DataError, match=r"short\.key: a key of 6 bytes; expected at least 16, drawn at random"):
         extract_features(replace(hashed, hash_key=tmp_path / "short.key"))
+    with pytest.raises(DataError, match=r"--hash-key .*nowhere/key: there is no folder .*nowhere; make it"):
+        extract_features(replace(hashed, hash_key=tmp_path / "nowhere" / "key"))
+    assert not (tmp_path / "nowhere").exists()
     with pytest.raises(ConfigError, match="--hash-key was given without --hash-ids; give both"):
         replace(hashed, hash_ids=False, hash_key=tmp_path / "short.key")
 
