@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import pickle
+import pickletools
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,9 @@ from torch import Tensor
 from ..errors import SourceError
 from .sources import unheard
 
+_OLD_PICKLES = 4
+"""In a file from before torch 1.6: a magic number, the version, the machine, the tensors' names."""
+_LONGEST_NAME = 2000
 _MARK = "input_blocks."
 """Every UNet of guided-diffusion has tensors of this name, after whatever prefix its trainer put before it."""
 
@@ -67,7 +74,24 @@ def _read(source: str, path: Path) -> Mapping[str, Any]:
 
 def _unpickle(path: Path) -> Any:  # noqa: ANN401
     # Files from before torch 1.6 are no zip archives and cannot be mapped into memory.
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    is_archive = zipfile.is_zipfile(path)
+    _refuse_long_names(path, is_archive)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+
+
+def _refuse_long_names(path: Path, is_archive: bool) -> None:
+    """Refuse pickles with endless names: torch seeks words in its own message of them, in time quadratic in length."""
+    with ExitStack() as stack:
+        if is_archive:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            streams, n_pickles = [stack.enter_context(archive.open(name)) for name in names], 1
+        else:
+            streams, n_pickles = [stack.enter_context(path.open("rb"))], _OLD_PICKLES
+        for stream in streams:
+            for _, argument, _ in itertools.chain.from_iterable(pickletools.genops(stream) for _ in range(n_pickles)):
+                if isinstance(argument, str) and len(argument) > _LONGEST_NAME:
+                    raise pickle.UnpicklingError(f"a name of {len(argument)} characters")
 
 
 def _refuse_odd(source: str, state: Mapping[Any, Any]) -> None:
