@@ -1,6 +1,7 @@
 """What kind of mistakes a head makes on images that it has not learnt from, and what each kind costs in Dice.
 
-    python benchmarks/errors.py CACHE [--head pixel] [--text none] [--no-place] [--folds 5] [--seed 0] [--device auto] [--json]
+    python benchmarks/errors.py CACHE [--head pixel] [--text none] [--no-place] [--folds 5] [--seed 0] [--device auto]
+        [--json]
     python benchmarks/errors.py CACHE --split-for-report val ...
 
 The heads are trained as `few_shot.py` trains them, and score the images of the other folds (or of the validation split,
