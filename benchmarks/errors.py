@@ -1,6 +1,7 @@
 """What kind of mistakes a head makes on images that it has not learnt from, and what each kind costs in Dice.
 
-    python benchmarks/errors.py CACHE [--head pixel] [--text none] [--folds 5] [--seed 0] [--device auto] [--json]
+    python benchmarks/errors.py CACHE [--head pixel] [--text none] [--no-place] [--folds 5] [--seed 0] [--device auto]
+        [--json]
     python benchmarks/errors.py CACHE --split-for-report val ...
 
 The heads are trained as `few_shot.py` trains them, and score the images of the other folds (or of the validation split,
@@ -66,6 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
     parser.add_argument("--head", choices=get_args(HeadKind), default="pixel")
     parser.add_argument("--text", choices=get_args(TextMode), default="none")
+    parser.add_argument("--no-place", action="store_true", help="as train-head's")
     parser.add_argument("--split-for-report", choices=("cv", "val"), default="cv")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
@@ -77,7 +79,10 @@ def parse_arguments() -> argparse.Namespace:
 def divided_errors(args: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each image that was scored."""
     reader, device = FeatureReader(args.cache), resolve_device(args.device)
-    config = TrainConfig(args.cache, Path("unused"), head=args.head, text=args.text, seed=args.seed, device=device)
+    place = not args.no_place
+    config = TrainConfig(
+        args.cache, Path("unused"), head=args.head, text=args.text, place=place, seed=args.seed, device=device
+    )
     data = open_head_data(
         reader,
         blocks=None,
