@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .pipeline.ablate import ablate_timesteps
+    from .pipeline.ablate_config import AblateConfig
     from .pipeline.config import ExtractConfig
     from .pipeline.explain import explain
     from .pipeline.explain_config import ExplainConfig
     from .pipeline.extract import extract_features
-    from .pipeline.head_config import AblateConfig, TrainConfig
+    from .pipeline.head_config import TrainConfig
     from .pipeline.segmenter import Segmenter
     from .pipeline.train import train_head
 
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AblateConfig": "head_config",
+    "AblateConfig": "ablate_config",
     "ExplainConfig": "explain_config",
     "ExtractConfig": "config",
     "Segmenter": "segmenter",

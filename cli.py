@@ -20,10 +20,12 @@ import typer
 
 from .cache.location import Location, location
 from .errors import TextdiffError
+from .pipeline import ablate_config as ablate_configs
 from .pipeline import config as configs
 from .pipeline import explain_config as explain_configs
 from .pipeline import export_config as export_configs
 from .pipeline import head_config as head_configs
+from .pipeline import merge_config as merge_configs
 from .pipeline import progress as progresses
 
 if TYPE_CHECKING:
@@ -36,7 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-cache_app = typer.Typer(help="Look at a feature cache, check it, bring it into another form.", no_args_is_help=True)
+cache_app = typer.Typer(
+    help="Look at a feature cache, check it, bring it into another form, put it together.", no_args_is_help=True
+)
 app.add_typer(cache_app, name="cache")
 
 
@@ -127,10 +131,10 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
         flag = field.name.replace("_", "-")
         about = typer.Option(f"--{flag}/--no-{flag}" if field.default is True else f"--{flag}", help=told)
         annotation, default = Annotated[bool, about], field.default
-    elif required and hint in (Path, Location):
+    elif required and hint in (Path, _PATHS, Location):
         # An URL must come as it is written: a Path would make one slash of two.
-        about = typer.Argument(help=told, parser=path_or_url) if hint == Location else typer.Argument(help=told)
-        annotation, default = Annotated[str if hint == Location else Path, about], inspect.Parameter.empty
+        kind, parser = (str, path_or_url) if hint == Location else (list[Path] if hint == _PATHS else Path, None)
+        annotation, default = Annotated[kind, typer.Argument(help=told, parser=parser)], inspect.Parameter.empty
     else:
         # The config's default is shown, but not passed on: so a preset can tell what was not given.
         shown = _as_flag(field.default) if not required and field.default is not None else False
@@ -141,6 +145,7 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+_PATHS = tuple[Path, ...]
 _NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
 _METAVARS: dict[Any, str] = {
     Location: "PATH_OR_URL",
@@ -160,7 +165,7 @@ def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN4
     for name, value in given.items():
         try:
             if value is not None:
-                values[name] = _parse(value, hints[name]) if hints[name] in _METAVARS else value
+                values[name] = _parse(value, hints[name]) if hints[name] in _METAVARS else _frozen(value)
         except TextdiffError:
             raise
         except ValueError:
@@ -168,6 +173,10 @@ def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN4
     if problems:
         raise typer.BadParameter("; ".join(problems))
     return config_class(**values)
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401
+    return tuple(value) if isinstance(value, list) else value
 
 
 def path_or_url(text: str) -> str:
@@ -250,8 +259,8 @@ def train_head(config: head_configs.TrainConfig, progress: Progress) -> Summary:
     return train_head(config, progress)
 
 
-@command(head_configs.AblateConfig)
-def ablate_timesteps(config: head_configs.AblateConfig, progress: Progress) -> Summary:
+@command(ablate_configs.AblateConfig)
+def ablate_timesteps(config: ablate_configs.AblateConfig, progress: Progress) -> Summary:
     """Compare heads on subsets of the cached timesteps or blocks, or on texts: a table (CSV, JSON) and a plot."""
     from .pipeline.ablate import ablate_timesteps
 
@@ -337,3 +346,11 @@ def cache_export(config: export_configs.CacheExportConfig, progress: Progress) -
     from .pipeline.export import export_cache
 
     return export_cache(config, progress)
+
+
+@command(merge_configs.MergeConfig, app=cache_app, name="merge")
+def cache_merge(config: merge_configs.MergeConfig, progress: Progress) -> Summary:
+    """Put parts that `extract-features --num-parts` made in folders of their own together to one cache."""
+    from .pipeline.merge import merge_caches
+
+    return merge_caches(config, progress)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,15 @@ LoadRow = Callable[[SampleRow], npt.NDArray[np.uint8]]
 
 LoadFilters = Callable[[SampleRow], npt.NDArray[np.float16]]
 """Gives the filters of a sample's image, [y, x, filter]."""
+
+
+class Loaders(TypedDict):
+    """What gives rows from the data's files."""
+
+    load_image: LoadRow
+    load_labels: LoadRow
+    load_filters: LoadFilters | None
+
 
 FILTERS_ARE = "multiscale_basic_features of standardised channels, sigma 0.5 to 8"
 """Part of what shards of filters are made from: other filters would need another name."""
@@ -78,6 +87,14 @@ def picture_shards(
         if load_filters:
             made_from = digest([FILTERS_ARE, of_images])
             yield WantedShard(filters, group, made_from, partial(_load_rows, members, load_filters))
+
+
+def new_shares(wanted: Iterable[WantedShard], published: Container[str], n_parts: int) -> list[list[WantedShard]]:
+    """For each part its share of the shards that no published manifest names: all of the same rows to the same part."""
+    new = [light for light in wanted if light.path not in published]
+    groups = sorted({light.group for light in new})
+    part_of = {group: place % n_parts for place, group in enumerate(groups)}
+    return [[light for light in new if part_of[light.group] == part] for part in range(n_parts)]
 
 
 def text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | None) -> Iterator[WantedShard]:

@@ -23,7 +23,7 @@ from .remote import Remote
 LOCK = ".lock"
 PART_LOCKS = Path("journal") / "locks"
 """A file for each part that was ever at work on an extraction; they go when it is published."""
-PLANNING = "planning"
+PLANNING, WORKERS = "planning", "workers"
 PLANNING_S = 600.0
 """How long the plan is waited for in an object store."""
 PATIENCE_S = 0.5
@@ -61,6 +61,7 @@ def hold_lock(root: Location, part: Part | None = None) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
     with (root / LOCK).open("ab") as file:
         _lock(file, fcntl.LOCK_EX if part is None else fcntl.LOCK_SH, _busy(root))
+        _refuse_workers(root)
         if part is None:
             file.truncate(0)  # an empty file is what a check expects
             yield
@@ -70,6 +71,22 @@ def hold_lock(root: Location, part: Part | None = None) -> Iterator[None]:
         with path.open("ab") as of_part:
             _lock(of_part, fcntl.LOCK_EX, f"{root}: part {part} is being made by another process; wait until it ends")
             yield
+
+
+@contextmanager
+def hold_worker(root: Location) -> Iterator[None]:
+    """Be one of the workers of a process that holds the lock: none may write on when that process is gone.
+
+    To an object store they may: what they put is whole, and the same as others would put there.
+    """
+    if isinstance(root, Remote):
+        yield
+        return
+    path = root / PART_LOCKS / WORKERS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
 
 
 @contextmanager
@@ -117,6 +134,14 @@ def parts_at_work(root: Location) -> tuple[str, ...]:
             except OSError:
                 held.append(path.name)
     return tuple(held)
+
+
+def _refuse_workers(root: Path) -> None:
+    path = root / PART_LOCKS / WORKERS
+    if path.exists():
+        with path.open("rb") as file:
+            busy = f"{root}: workers of a process that was killed are still writing to this cache; wait until they end"
+            _lock(file, fcntl.LOCK_EX, busy)
 
 
 @contextmanager

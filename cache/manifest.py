@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import CacheCorruptError, CacheError
 from .durable import write_durably
-from .layout import FILTERS_ARRAY
+from .layout import FILTERS_ARRAY, TEXTS_PER_SHARD
 from .location import Location
 from .places import Place
 from .seal import CHECKSUM, seal_holds, sealed_json
@@ -147,6 +147,12 @@ class Manifest:
     def has_filters(self) -> bool:
         """Whether filters of every sample's image are there: they are written for all samples or for none."""
         return any(light.shard.path.startswith(f"{FILTERS_ARRAY}/") for light in self.light_shards)
+
+    def has_texts(self, n_texts: int, made_from: str) -> bool:
+        """Whether the shards of texts hold `n_texts` and were made from what has this digest."""
+        wanted = 2 * -(-n_texts // TEXTS_PER_SHARD)  # tokens and mask
+        there = [light for light in self.light_shards if light.shard.path.startswith("texts/")]
+        return self.texts is not None and sum(light.made_from == made_from for light in there) == wanted
 
     def shards(self) -> Iterable[ShardRecord]:
         """Every shard of the cache."""

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..errors import CacheError, CacheIncompleteError, CacheMismatchError
-from .journal import read_journal
+from .journal import read_journal, read_light
 from .layout import filters_layout
 from .location import Location
 from .lock import LOCK
@@ -74,11 +74,15 @@ def read_state(root: Location, *, resume: bool) -> Manifest | None:
             "add --resume to go on with it, or remove the folder to begin again"
         )
     unique = {(unit.rows, unit.timesteps, unit.blocks): unit for unit in finished}
-    units = tuple(unique.values())
+    done = published or plan
+    if done is None:
+        raise AssertionError("neither published nor begun")
+    light = {one.shard.path: one for one in (*done.light_shards, *read_light(root))}
+    done = replace(done, units=tuple(unique.values()), light_shards=tuple(light.values()))
     if plan is None or published is None:
-        return replace(plan or published, units=units)  # type: ignore[type-var]
+        return done
     # The plan was made before publishing began, which may have dropped what it was about to write anew.
-    return replace(published, rows=plan.rows, block_shapes=plan.block_shapes, projections=plan.projections, units=units)
+    return replace(done, rows=plan.rows, block_shapes=plan.block_shapes, projections=plan.projections)
 
 
 def _is_something_else(root: Location) -> bool:
@@ -138,6 +142,18 @@ def plan_work(
     )
 
 
+def part_of(plan: WorkPlan, units: Sequence[PendingUnit], unfiltered: Collection[int]) -> WorkPlan:
+    """The plan of who makes only some of the units, and only some rows' filters."""
+    rows = tuple(row for row in plan.unfiltered if row in unfiltered)
+    units_bytes = sum(_size_bytes(unit, plan.manifest) for unit in units) + _new_pictures_bytes(units, plan.manifest)
+    return replace(
+        plan,
+        pending=tuple(units),
+        unfiltered=rows,
+        size_bytes=units_bytes + len(rows) * _filters_bytes(plan.manifest),
+    )
+
+
 def _without(
     manifest: Manifest, damaged: Collection[str], rows: Collection[int]
 ) -> tuple[Manifest, tuple[Unit, ...], tuple[ProjectionRecord, ...]]:
@@ -154,7 +170,6 @@ def _without(
         units=tuple(sound),
         projections=tuple(record for record in manifest.projections if record not in lost),
         light_shards=tuple(light for light in manifest.light_shards if light.shard.path not in damaged),
-        digests={},  # so that texts are encoded again where theirs are damaged
     )
     return left, tuple(unit for unit in broken if set(unit.rows) <= set(rows)), lost
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import CacheCorruptError
@@ -72,27 +73,28 @@ def write_table(root: Location, table: SampleTable) -> None:
     write_json(root / TABLE, table)
 
 
-def read_table(root: Place, digest: str | None = None) -> SampleTable:
+def read_table(root: Place, digest: str | None = None, name: str | Path = TABLE) -> SampleTable:
     """Read the table.
 
     Args:
         root: the cache.
         digest: SHA-256 that the file must have; `None`: any.
+        name: the file, relative to the folder.
 
     Raises:
         CacheCorruptError: if it is absent, changed, or not a table.
     """
     try:
-        content = (root / TABLE).read_bytes()
+        content = (root / name).read_bytes()
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-            raise CacheCorruptError(f"{root / TABLE}: changed since it was written; {repair_of(root)}")
+            raise CacheCorruptError(f"{root / name}: changed since it was written; {repair_of(root)}")
         values = json.loads(content)
         samples = tuple(_sample(sample) for sample in values["samples"])
         return SampleTable(values["root"], tuple(values["texts"]), samples, values["ignore"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, CacheCorruptError):
             raise
-        raise CacheCorruptError(f"{root / TABLE}: not a sample table ({error}); {repair_of(root)}") from error
+        raise CacheCorruptError(f"{root / name}: not a sample table ({error}); {repair_of(root)}") from error
 
 
 def _sample(values: Mapping[str, Any]) -> SampleRow:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import CacheError
 from .durable import TEMPORARY_SUFFIX
 from .layout import METADATA, TEXTS_PER_SHARD
-from .lock import LOCK
+from .lock import LOCK, PART_LOCKS
 from .manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
 from .places import Place, names_below
 from .shards import ShardRecord, check_shard
@@ -19,7 +19,7 @@ from .table import TABLE
 
 CHECKERS = 4
 """Shards that are read at once."""
-UNRECORDED = ("features/", "scales/", "projections/", f"{PLAN.parts[0]}/")
+UNRECORDED = ("features/", "scales/", "projections/", "images/", "filters/", "labels/", "texts/", f"{PLAN.parts[0]}/")
 """Where an extraction under way has files that the manifest does not name yet."""
 
 
@@ -104,7 +104,7 @@ def check_tables(root: Place, manifest: Manifest) -> list[Damage]:
 def foreign_files(root: Place, manifest: Manifest) -> list[str]:
     """Files that the cache does not know, by their paths; what a crash left under a name of ours is not among them."""
     known = {record.path for record in manifest.shards()} | {*manifest.metadata, MANIFEST, COPY, TABLE, LOCK}
-    under_way = UNRECORDED if (root / PLAN).exists() else ()
+    under_way = UNRECORDED if (root / PLAN).exists() else (f"{PART_LOCKS.as_posix()}/",)  # of a part that was refused
     return [
         path
         for path in names_below(root)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ..errors import CacheError
 from .digests import features_digest, labels_digest, texts_digest
-from .durable import remove_folder
-from .journal import begin_journal, record_unit, remove_journal
+from .durable import remove_folder, write_json
+from .journal import TABLE_OF_PARTS, forget_light, record_light, record_unit, remove_journal, write_plan
 from .layout import (
     FILTERS_ARRAY,
     METADATA,
@@ -33,7 +33,6 @@ from .location import Location
 from .manifest import (
     COPY,
     MANIFEST,
-    PLAN,
     LightShard,
     Manifest,
     Unit,
@@ -56,15 +55,17 @@ class CacheWriter:
     Args:
         root: the cache's folder.
         plan: what is left to do.
+        begins: whether to record the plan; otherwise it stands in the journal, and others carry it out too.
     """
 
-    def __init__(self, root: Location, plan: WorkPlan) -> None:
+    def __init__(self, root: Location, plan: WorkPlan, *, begins: bool = True) -> None:
         self._root = root
         self._manifest = plan.manifest
         self._units = list(plan.manifest.units)
         self._unfitted = set(plan.unfitted)
         self._lost = {record.pair: record for record in plan.lost}
-        begin_journal(root, plan.manifest)
+        if begins:
+            write_plan(root, plan.manifest)
 
     def write_projections(self, projections: Projections) -> None:
         """Write the projections of the plan's `unfitted` pairs, or some of them, before any unit that needs them.
@@ -84,7 +85,7 @@ class CacheWriter:
             records.append(write_projection(self._root, block, timestep, array))
         every = sorted([*self._manifest.projections, *records], key=lambda record: record.pair)
         self._manifest = replace(self._manifest, projections=tuple(every))
-        write_manifest(self._root, replace(self._manifest, units=()), PLAN)
+        write_plan(self._root, self._manifest)
         self._unfitted -= projections.keys()
 
     def write_unit(
@@ -101,14 +102,44 @@ class CacheWriter:
             CacheError: if an activation is not finite, naming blocks, timesteps and samples, or if a projection that
                 the unit needs was not written yet.
         """
+        self.record(self.write_shards(pending, features, conditions))
+
+    def write_shards(
+        self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
+    ) -> Unit:
+        """The first half of `write_unit`, for a worker whose units another process records."""
         self._refuse_unprojected(features)
         self._refuse_not_finite(pending, features)
         arrays = [array for pair, maps in sorted(features.items()) for array in self._arrays(pair, maps)]
         with ThreadPoolExecutor(WRITERS) as pool:
             shards = pool.map(lambda array: self._write_array(pending, *array), arrays)
-        unit = Unit(pending.rows, pending.timesteps, pending.blocks, dict(conditions), tuple(shards))
+        return Unit(pending.rows, pending.timesteps, pending.blocks, dict(conditions), tuple(shards))
+
+    def record(self, unit: Unit) -> None:
+        """Record a unit whose shards are on the disk."""
         record_unit(self._root, unit)
         self._units.append(unit)
+
+    def write_light(self, wanted: Iterable[WantedShard]) -> None:
+        """Write and record shards that no published manifest names, before all of them are published."""
+        known = {light.shard.path: light for light in self._manifest.light_shards}
+        for light in wanted:
+            if not _is_known(light, known):
+                self._write_light(light)
+
+    def write_texts(self, table: SampleTable, classes: Mapping[str, Any], texts: TextArrays | None) -> None:
+        """Write the texts of a cache that was never published, and the table, before all of it is published.
+
+        Args:
+            table: all samples of the request.
+            classes: the classes' table, as JSON values.
+            texts: embeddings of `table.texts`; `None`: there are none, or they are there.
+        """
+        spec = self._text_spec(table, texts)
+        self.write_light(text_shards(table, spec, texts))
+        write_json(self._root / TABLE_OF_PARTS, table)
+        self._manifest = replace(self._manifest, texts=spec, classes=classes)
+        write_plan(self._root, self._manifest)
 
     def publish(
         self,
@@ -158,7 +189,10 @@ class CacheWriter:
             remove_folder(self._root / FILTERS_ARRAY)
 
     def _write_light(self, light: WantedShard) -> LightShard:
-        return LightShard(self._write_rows(light.layout, light.load()), light.made_from)
+        forget_light(self._root, light.path)
+        written = LightShard(self._write_rows(light.layout, light.load()), light.made_from)
+        record_light(self._root, written)
+        return written
 
     def _finish(self, table: SampleTable) -> None:
         write_table(self._root, table)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..cache.durable import TEMPORARY_SUFFIX, write_durably, write_json
 from ..cache.reader import FeatureReader
 from ..errors import RunError
+from .ablate_config import AblateConfig
 from .ablation import AblationRow, AblationSummary, rows_of
-from .cells import Cells, Outcome, training_config
+from .cells import Cell, Cells, Event, Outcome, training_config
 from .commands import command_line
 from .device import resolve_device
-from .head_config import AblateConfig
 from .journal import Journal
 from .plots import plot_ablation
 from .progress import Progress
+from .ray_session import require_ray
 from .report_ablate import AblationOutcome, Contender, write_ablation_report
 from .subsets import Subset, Variant, forward, next_round, universe
 
@@ -39,6 +40,8 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
         DataError: if there are too few labelled samples.
         RunError: if the folder holds something else.
     """
+    if config.engine == "ray":
+        require_ray()
     progress, reader = progress or Progress(), FeatureReader(config.cache)
     everything = universe(config, reader)
     _refuse_other_folder(config.out)
@@ -64,9 +67,11 @@ def _train_round(
     if len(missing) < len(of_round):
         progress.say(f"{len(of_round) - len(missing)} of {len(of_round)} heads are already in {config.out / CELLS}")
     with progress.task("ablate", len(missing) * cells.n_epochs, "epochs") as task:
-        for event in cells.train(missing):
+        for event in _train(config, cells, missing):
             if isinstance(event, Outcome):
                 journal.record(event.cell.identity, {"dice": dict(event.dice)})
+                if config.engine == "ray":
+                    task.advance(cells.n_epochs)
             elif event is not None:
                 task.advance(1, val_dice=event)
     found: dict[Variant, list[dict[str, float]]] = {}
@@ -76,6 +81,14 @@ def _train_round(
             {name: dice for one in results if one for name, dice in one["dice"].items()}
         )
     return found
+
+
+def _train(config: AblateConfig, cells: Cells, missing: Sequence[Cell]) -> Iterator[Event]:
+    if config.engine == "local":
+        return cells.train(missing)
+    from .ray_cells import train_in_ray
+
+    return train_in_ray(config, cells.everything, cells.device, missing)
 
 
 def _summarise(

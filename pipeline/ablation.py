@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .ablate_config import Over
 from .evaluations import few_groups
-from .head_config import Over
 from .intervals import Interval, mean_intervals
 from .paired import PairedDifference, holm, paired_difference
 from .subsets import Variant

@@ -16,10 +16,11 @@ from ..cache.digests import features_digest, labels_digest
 from ..cache.reader import FeatureReader
 from ..cache.spec import digest
 from ..stages.head import PixelHead
+from .ablate_config import AblateConfig
 from .config import to_dict
 from .fit import Fit
 from .folds import divide
-from .head_config import AblateConfig, TrainConfig
+from .head_config import TrainConfig
 from .head_data import HeadData, open_head_data
 from .scoring import parents
 from .shared_reads import KEPT_BYTES, SharedHeadData, SharedReads
@@ -93,7 +94,8 @@ def training_config(config: AblateConfig, variant: Variant, seed: int) -> TrainC
 class Cells:
     """Makes the cells of an ablation, and trains them.
 
-    `group_of` has the group of each sample that is scored, and `scored_on` says in words which these are.
+    `group_of` has the group of each sample that is scored, and `scored_on` says in words which these are; `everything`
+    and `device` are as given.
 
     Args:
         config: settings.
@@ -106,7 +108,7 @@ class Cells:
     """
 
     def __init__(self, config: AblateConfig, reader: FeatureReader, everything: Variant, device: str) -> None:
-        self._config, self._reader, self._everything, self._device = config, reader, everything, device
+        self._config, self._reader, self.everything, self.device = config, reader, everything, device
         self._splits = {seed: self._divide(training_config(config, everything, seed)) for seed in config.seeds}
         splits = [*itertools.chain.from_iterable(self._splits.values())]
         self.group_of = {row.parent: row.group for split in splits for row in split.val}
@@ -124,7 +126,7 @@ class Cells:
     @property
     def n_epochs(self) -> int:
         """Epochs of one training."""
-        return training_config(self._config, self._everything, self._config.seeds[0]).settings.epochs
+        return training_config(self._config, self.everything, self._config.seeds[0]).settings.epochs
 
     def _groups(self, cells: Sequence[Cell]) -> Iterator[list[Cell]]:
         """The cells in groups of one seed and fold, as many in each as may be in memory together."""
@@ -135,7 +137,7 @@ class Cells:
 
     def train(self, cells: Sequence[Cell]) -> Iterator[Event]:
         """Train cells side by side; those of one seed and fold read together."""
-        return take_turns(map(self._trainings, self._groups(cells)), self._device)
+        return take_turns(map(self._trainings, self._groups(cells)), self.device)
 
     def _trainings(self, cells: Sequence[Cell]) -> list[Iterator[Event]]:
         """Of cells of one seed and fold."""
@@ -202,7 +204,7 @@ class Cells:
             timesteps=variant.timesteps,
             text=variant.text,
             seed=seed,
-            device=self._device,
+            device=self.device,
             filters=False,
         )
 

@@ -59,3 +59,26 @@ def bad_window(window: tuple[int, int] | None) -> str | None:
     if window is None or -32768 <= window[0] < window[1] <= 65535:
         return None
     return f"--window got {window[0]},{window[1]}; expected LOW,HIGH with -32768 <= LOW < HIGH <= 65535"
+
+
+def bad_parts(num_parts: int | None, part_id: int | None) -> list[str]:
+    """Problems unless both are absent, or they name one part of at least one."""
+    if num_parts is None and part_id is None:
+        return []
+    if num_parts is None or part_id is None:
+        there, absent = ("--num-parts", "--part-id") if part_id is None else ("--part-id", "--num-parts")
+        return [f"{there} was given without {absent}; give both"]
+    if num_parts < 1:
+        return [f"--num-parts got {num_parts}; expected at least 1"]
+    if not 0 <= part_id < num_parts:
+        return [f"--part-id got {part_id}; expected a number from 0 to {num_parts - 1}, as there are {num_parts} parts"]
+    return []
+
+
+def bad_workers(engine: str, workers: int | None) -> list[str | None]:
+    """Problems unless the engine is known, and workers are at least one and Ray's."""
+    return [
+        not_among("--engine", engine, ("local", "ray")),
+        below("--workers", workers, 1) if workers is not None else None,
+        "--workers was given without --engine ray; give both" if workers is not None and engine == "local" else None,
+    ]

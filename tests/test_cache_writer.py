@@ -126,7 +126,7 @@ def test_projections_that_are_there_are_used_as_they_are(tmp_path, projection):
 
 def test_a_projection_is_on_the_disk_before_it_is_recorded(tmp_path, projection, monkeypatch):
     writer = CacheWriter(tmp_path, plan_for(tmp_path, pca=2))
-    monkeypatch.setattr("textdiff.cache.writer.write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("textdiff.cache.writer.write_plan", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         writer.write_projections({(3, 50): projection})
     assert (tmp_path / "projections/3/50/c/0/0").exists()

@@ -12,9 +12,10 @@ from textdiff import cli
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError, DataError, RunError
 from textdiff.pipeline.ablate import ablate_timesteps
+from textdiff.pipeline.ablate_config import AblateConfig
 from textdiff.pipeline.cells import Cells, Outcome
 from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.head_config import HEAD_DEFAULTS, AblateConfig, TrainConfig
+from textdiff.pipeline.head_config import HEAD_DEFAULTS, TrainConfig
 from textdiff.pipeline.runs import read_summary
 from textdiff.pipeline.train import train_head
 

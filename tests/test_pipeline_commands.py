@@ -7,10 +7,11 @@ from pathlib import Path
 
 from textdiff import cli
 from textdiff.cache.reader import FeatureReader
+from textdiff.pipeline.ablate_config import AblateConfig
 from textdiff.pipeline.commands import command_line, extraction_of
 from textdiff.pipeline.config import ExtractConfig
 from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.head_config import AblateConfig, EvaluateConfig, TrainConfig
+from textdiff.pipeline.head_config import EvaluateConfig, TrainConfig
 
 
 def test_only_what_is_not_as_by_default_is_told_and_quoted_for_a_shell():

@@ -11,11 +11,12 @@ from textdiff.cache.layout import N_FILTERS
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, RunError
 from textdiff.pipeline.ablate import ablate_timesteps
+from textdiff.pipeline.ablate_config import AblateConfig
 from textdiff.pipeline.cache_info import cache_info
 from textdiff.pipeline.evaluate import evaluate
 from textdiff.pipeline.extract import extract_features
 from textdiff.pipeline.filters import image_filters
-from textdiff.pipeline.head_config import AblateConfig, EvaluateConfig, TrainConfig
+from textdiff.pipeline.head_config import EvaluateConfig, TrainConfig
 from textdiff.pipeline.progress import Progress
 from textdiff.pipeline.runs import RunConfig
 from textdiff.pipeline.train import train_head

@@ -11,10 +11,11 @@ import pytest
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError
 from textdiff.pipeline.ablate import ablate_timesteps
+from textdiff.pipeline.ablate_config import AblateConfig
 from textdiff.pipeline.demo import _case
 from textdiff.pipeline.evaluate import evaluate
 from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.head_config import AblateConfig, EvaluateConfig, TrainConfig
+from textdiff.pipeline.head_config import EvaluateConfig, TrainConfig
 from textdiff.pipeline.plots import CONFUSED_COLOUR, INVENTED_COLOUR, MISSED_COLOUR, error_map
 from textdiff.pipeline.progress import LineProgress
 from textdiff.pipeline.report_cases import extremes, ramp
