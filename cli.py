@@ -41,8 +41,7 @@ app = typer.Typer(
     add_completion=False,
 )
 cache_app = typer.Typer(
-    help="Look at a feature cache, check it, put it together from parts, bring it into another form.",
-    no_args_is_help=True,
+    help="Look at a feature cache, check it, bring it into another form, put it together.", no_args_is_help=True
 )
 app.add_typer(cache_app, name="cache")
 
@@ -126,12 +125,10 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
         flag = field.name.replace("_", "-")
         about = typer.Option(f"--{flag}/--no-{flag}" if field.default is True else f"--{flag}", help=told)
         annotation, default = Annotated[bool, about], field.default
-    elif required and hint in (Path, Location):
+    elif required and hint in (Path, _PATHS, Location):
         # An URL must come as it is written: a Path would make one slash of two.
-        about = typer.Argument(help=told, parser=path_or_url) if hint == Location else typer.Argument(help=told)
-        annotation, default = Annotated[str if hint == Location else Path, about], inspect.Parameter.empty
-    elif required and hint == _PATHS:
-        annotation, default = Annotated[list[Path], typer.Argument(help=told)], inspect.Parameter.empty
+        kind, parser = (str, path_or_url) if hint == Location else (list[Path] if hint == _PATHS else Path, None)
+        annotation, default = Annotated[kind, typer.Argument(help=told, parser=parser)], inspect.Parameter.empty
     else:
         # The config's default is shown, but not passed on: so a preset can tell what was not given.
         shown = _as_flag(field.default) if not required and field.default is not None else False
@@ -337,17 +334,17 @@ def cache_verify(config: configs.CacheVerifyConfig, progress: Progress) -> Summa
     return verify_cache(config.cache, progress)
 
 
-@command(merge_configs.MergeConfig, app=cache_app, name="merge")
-def cache_merge(config: merge_configs.MergeConfig, progress: Progress) -> Summary:
-    """Put parts that `extract-features --num-parts` made in folders of their own together to one cache."""
-    from .pipeline.merge import merge_caches
-
-    return merge_caches(config, progress)
-
-
 @command(export_configs.CacheExportConfig, app=cache_app, name="export")
 def cache_export(config: export_configs.CacheExportConfig, progress: Progress) -> Summary:
     """Copy a cache into one file (HDF5 or ZIP), or back into a folder, checking every byte; also from and to an URL."""
     from .pipeline.export import export_cache
 
     return export_cache(config, progress)
+
+
+@command(merge_configs.MergeConfig, app=cache_app, name="merge")
+def cache_merge(config: merge_configs.MergeConfig, progress: Progress) -> Summary:
+    """Put parts that `extract-features --num-parts` made in folders of their own together to one cache."""
+    from .pipeline.merge import merge_caches
+
+    return merge_caches(config, progress)

@@ -6,7 +6,6 @@ where nothing can be appended. Publishing moves what is recorded into the manife
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import CacheCorruptError
-from .durable import read_lines, remove_folder, write_durably
+from .durable import parse_json, read_lines, remove_folder, write_durably
 from .location import Location
 from .lock import PART_LOCKS
 from .manifest import PLAN, LightShard, Manifest, Unit, write_manifest
@@ -110,15 +109,15 @@ def remove_journal(root: Location) -> None:
 def _read_records(folder: Place, parse: Callable[[Mapping[str, Any]], Record]) -> list[Record]:
     names = [name for name in names_below(folder) if name.endswith(".json")]
     with ThreadPoolExecutor(READERS) as pool:  # across a network each takes its time
-        found = pool.map(lambda name: _record(folder / name, parse), names)
+        found = pool.map(lambda name: _read_record(folder / name, parse), names)
         return [record for record in found if record is not None]
 
 
-def _record(path: Place, parse: Callable[[Mapping[str, Any]], Record]) -> Record | None:
-    """What a record says; `None`: it is damaged, or gone since another process published it."""
+def _read_record(path: Place, parse: Callable[[Mapping[str, Any]], Record]) -> Record | None:
+    """`None`: damaged, or gone since another process published it."""
     try:
         content = path.read_bytes()
-        values = json.loads(content)
+        values = parse_json(content)
         if not seal_holds(content, values):
             return None
         return parse({name: values[name] for name in values if name != CHECKSUM})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -59,10 +60,11 @@ def absolute(place: Location) -> Location:
 
 
 def free_bytes(place: Location) -> int | None:
-    """Free space on the disk where `place` is or will be; `None`: an object store, where nobody can say."""
-    import shutil
+    """Free space where `place` is or will be; `None`: an object store, where nobody can say."""
+    return None if isinstance(place, Remote) else free_on_disk(place)
 
-    if isinstance(place, Remote):
-        return None
-    whole = place.absolute()
+
+def free_on_disk(path: Path) -> int:
+    """Free space on the disk where `path` is or will be, in bytes."""
+    whole = path.absolute()
     return shutil.disk_usage(next(folder for folder in (whole, *whole.parents) if folder.exists())).free

@@ -80,7 +80,7 @@ def hold_lock(root: Location, part: Part | None = None) -> Iterator[None]:
 def hold_worker(root: Location) -> Iterator[None]:
     """Be one of the workers of a process that holds the lock: none may write on when that process is gone.
 
-    In an object store nothing is held: a lease has one owner.
+    To an object store they may: what they put is whole, and the same as others would put there.
     """
     if isinstance(root, Remote):
         yield

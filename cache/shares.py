@@ -6,17 +6,17 @@ and changes nothing in who makes what.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CacheCorruptError, CacheError, CacheMismatchError
-from .durable import write_durably
+from .durable import parse_json, write_durably
 from .journal import PARTS, read_journal
 from .location import Location
 from .lock import Part
 from .manifest import Unit, read_manifest
+from .places import Place
 from .plan import PendingUnit
 from .seal import seal_holds, sealed_json
 from .spec import FORMAT
@@ -47,7 +47,7 @@ def write_shared_plan(root: Location, plan: SharedPlan) -> None:
     write_durably(root / PARTS, [sealed_json({"format": FORMAT, **vars(plan)})])
 
 
-def read_shared_plan(root: Location) -> SharedPlan | None:
+def read_shared_plan(root: Place) -> SharedPlan | None:
     """The plan, or `None` where no part began yet.
 
     Raises:
@@ -60,7 +60,7 @@ def read_shared_plan(root: Location) -> SharedPlan | None:
     except FileNotFoundError:
         return None
     try:
-        values = json.loads(content)
+        values = parse_json(content)
         plan, newer = SharedPlan(values["request"], tuple(map(_pending, values["units"]))), values["format"] > FORMAT
         sound = seal_holds(content, values)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -72,7 +72,7 @@ def read_shared_plan(root: Location) -> SharedPlan | None:
     return plan
 
 
-def refuse_other_request(root: Location, begun: Request, asked: Request) -> None:
+def refuse_other_request(root: Place, begun: Request, asked: Request) -> None:
     """Refuse a part that was told other things than the first.
 
     Raises:
@@ -100,7 +100,7 @@ def missing_units(units: Sequence[PendingUnit], finished: Sequence[Unit]) -> tup
     return tuple(unit for unit in units if (unit.rows, unit.timesteps, unit.blocks) not in there)
 
 
-def units_left(root: Location) -> int | None:
+def units_left(root: Place) -> int | None:
     """How many units of a shared extraction no part has finished; `None`: it was published.
 
     Right without a lock: publishing removes the shared plan before it removes records of units.

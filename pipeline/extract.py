@@ -170,7 +170,8 @@ def announce(job: Job, summary: ExtractSummary, progress: Progress) -> None:
     """
     progress.say(summary.estimate)
     _warn_of_hidden_features(job.config, job.plan, progress)
-    _refuse_too_large(summary)
+    if summary.free_bytes is not None and summary.added_bytes > summary.free_bytes:
+        raise CacheError(_too_large(summary, summary.free_bytes))
 
 
 def carry_out(job: Job, progress: Progress) -> None:
@@ -256,13 +257,11 @@ def _warn_of_hidden_features(config: ExtractConfig, plan: WorkPlan, progress: Pr
         progress.say(f"warning: not every sample has {pairs}; heads do not see these until all have them")
 
 
-def _refuse_too_large(summary: ExtractSummary) -> None:
-    if summary.free_bytes is not None and summary.added_bytes > summary.free_bytes:
-        raise CacheError(
-            f"{summary.cache}: needs {summary.added_bytes / 1e9:.2f} GB, {summary.free_bytes / 1e9:.2f} GB are free; "
-            "choose fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was "
-            "written"
-        )
+def _too_large(summary: ExtractSummary, free: int) -> str:
+    return (
+        f"{summary.cache}: needs {summary.added_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; "
+        "choose fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was written"
+    )
 
 
 def try_largest_batch(job: Job) -> None:

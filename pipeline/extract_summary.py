@@ -52,13 +52,8 @@ class ExtractSummary:
         return (
             f"{self.n_samples} samples{self.rows_in_words}, {self.n_texts} distinct texts; "
             f"{self.n_forwards} images to run through the UNet in {self.precision}, "
-            f"{self.added_bytes / 1e9:.3f} GB to write, "
-            f"{self._free}" + (f" (part {self.part})" if self.part else "")
+            f"{self.added_bytes / 1e9:.3f} GB to write, {self._free}" + (f" (part {self.part})" if self.part else "")
         )
-
-    @property
-    def _free(self) -> str:
-        return "how much fits is not known" if self.free_bytes is None else f"{self.free_bytes / 1e9:.1f} GB free"
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -74,6 +69,10 @@ class ExtractSummary:
             f"{self.cache} {what}: {self.n_samples} samples{self.rows_in_words}, blocks {_list(self.blocks)}, "
             f"timesteps {_list(self.timesteps)}; {done}"
         ]
+
+    @property
+    def _free(self) -> str:
+        return "how much fits there is not known" if self.free_bytes is None else f"{self.free_bytes / 1e9:.1f} GB free"
 
     @property
     def _left(self) -> str:

@@ -169,9 +169,3 @@ def version_of(file: Path) -> tuple[int, int]:
     """What changes when a file does: time of the last change (ns) and size (bytes); a key for what is remembered."""
     found = file.stat()
     return found.st_mtime_ns, found.st_size
-
-
-def existing_folder(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there: where its disk can be asked for."""
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.exists())

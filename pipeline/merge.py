@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cache.location import free_on_disk
 from ..cache.lock import hold_lock
 from ..cache.merge import MergePlan, merge_parts, plan_merge, refuse_other_folder
 from ..errors import CacheError
-from .files import existing_folder
 from .merge_config import MergeConfig
 from .progress import Progress
 
@@ -60,7 +59,7 @@ def merge_caches(config: MergeConfig, progress: Progress | None = None) -> Merge
 
 
 def _refuse_too_large(out: Path, merge: MergePlan) -> None:
-    free_bytes = shutil.disk_usage(existing_folder(out)).free
+    free_bytes = free_on_disk(out)
     if merge.size_bytes > free_bytes:
         raise CacheError(
             f"{out}: needs {merge.size_bytes / 1e9:.2f} GB, {free_bytes / 1e9:.2f} GB are free; choose another disk. "

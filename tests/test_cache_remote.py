@@ -252,6 +252,14 @@ def test_parts_write_beside_each_other_and_never_twice(store):
     assert store.names() == []
 
 
+def test_parts_into_one_store_give_the_bytes_of_one_process(extraction, store, folder_bytes):
+    there = replace(extraction, cache=store, num_parts=2, part_id=0)
+    assert not extract_features(there).whole
+    assert extract_features(replace(there, part_id=1)).whole
+    extract_features(extraction)
+    assert objects(store) == without_lock(folder_bytes(extraction.cache))
+
+
 def test_the_plan_is_waited_for(store, monkeypatch):
     monkeypatch.setattr(leases, "SETTLE_S", 0.02)
     order = []

@@ -8,9 +8,12 @@ import time
 import pytest
 
 from textdiff import cli
+from textdiff.pipeline import ablate_config as ablate_configs
 from textdiff.pipeline import config as configs
 from textdiff.pipeline import explain_config as explain_configs
+from textdiff.pipeline import export_config as export_configs
 from textdiff.pipeline import head_config as head_configs
+from textdiff.pipeline import merge_config as merge_configs
 from textdiff.pipeline import predict_config as predict_configs
 
 COMMANDS = (
@@ -172,9 +175,11 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
 def test_every_field_of_every_config_explains_itself():
     for name in (
         "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Suggest", "Explain", "Check",
-        "Demo", "CacheInfo", "CacheVerify", "Convert",
+        "Demo", "CacheInfo", "CacheVerify", "CacheExport", "Merge", "Convert",
     ):  # fmt: skip
-        homes = (configs, head_configs, predict_configs, explain_configs)
+        homes = (
+            configs, head_configs, predict_configs, explain_configs, ablate_configs, export_configs, merge_configs
+        )  # fmt: skip
         config = next(found for home in homes if (found := getattr(home, f"{name}Config", None)))
         told = cli._field_docstrings(config)
         assert set(told) == {field.name for field in cli.fields(config)}, name

@@ -251,9 +251,8 @@ def test_a_dry_run_writes_nothing_and_says_how_much(extraction):
 
 
 def test_too_little_space_is_an_error_before_anything_is_written(extraction, monkeypatch):
-    from textdiff.pipeline import extract
 
-    monkeypatch.setattr(extract.shutil, "disk_usage", lambda _: type("usage", (), {"free": 1000})())
+    monkeypatch.setattr("textdiff.cache.location.shutil.disk_usage", lambda _: type("usage", (), {"free": 1000})())
     with pytest.raises(CacheError, match=r"GB are free; choose fewer blocks"):
         extract_features(extraction)
     assert not extraction.cache.exists()

@@ -141,7 +141,7 @@ def test_a_part_at_work_is_waited_for(part, merge):
 
 def test_too_small_a_disk_is_met_before_anything_is_written(part, merge, tmp_path, monkeypatch):
     folders = [part(0), part(1)]
-    monkeypatch.setattr("textdiff.pipeline.merge.shutil.disk_usage", lambda _: type("usage", (), {"free": 1000})())
+    monkeypatch.setattr("textdiff.cache.location.shutil.disk_usage", lambda _: type("usage", (), {"free": 1000})())
     with pytest.raises(CacheError, match=r"GB are free; choose another disk. Nothing was written"):
         merge(*folders)
     assert not (tmp_path / "merged").exists()

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from textdiff.cache.durable import write_durably
-from textdiff.cache.manifest import COPY, JOURNAL, MANIFEST
+from textdiff.cache.journal import LINES
+from textdiff.cache.manifest import COPY, MANIFEST
 from textdiff.cache.seal import sealed_json
 from textdiff.cache.shards import ShardRecord
 from textdiff.errors import CacheError
@@ -87,10 +88,10 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(tiny_cache, extraction
 
 def test_a_journal_that_names_files_elsewhere_is_refused(tiny_cache, extraction, victim):
     values = json.loads((tiny_cache / MANIFEST).read_bytes())
-    (tiny_cache / JOURNAL).parent.mkdir()
+    (tiny_cache / LINES).parent.mkdir()
     unit = values["units"][0]
     unit["shards"][0]["path"] = "../victim"
-    (tiny_cache / JOURNAL).write_text(json.dumps(unit) + "\n")
+    (tiny_cache / LINES).write_text(json.dumps(unit) + "\n")
     with pytest.raises(CacheError, match=r"not a journal of finished units \('\.\./victim' is no shard's path\)"):
         extract_features(replace(extraction, resume=True))
 

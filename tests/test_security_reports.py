@@ -10,11 +10,12 @@ from textdiff.cache.manifest import COPY, MANIFEST
 from textdiff.cache.seal import sealed_json
 from textdiff.cache.table import TABLE
 from textdiff.pipeline.ablate import ablate_timesteps
+from textdiff.pipeline.ablate_config import AblateConfig
 from textdiff.pipeline.evaluate import evaluate
 from textdiff.pipeline.explain import explain
 from textdiff.pipeline.explain_config import ExplainConfig
 from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.head_config import AblateConfig, EvaluateConfig, SuggestConfig, TrainConfig
+from textdiff.pipeline.head_config import EvaluateConfig, SuggestConfig, TrainConfig
 from textdiff.pipeline.suggest import suggest
 from textdiff.pipeline.train import train_head
 
