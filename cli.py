@@ -127,8 +127,8 @@ def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  #
         annotation, default = Annotated[bool, about], field.default
     elif required and hint in (Path, _PATHS, Location):
         # An URL must come as it is written: a Path would make one slash of two.
-        kind, parser = (str, path_or_url) if hint == Location else (list[Path] if hint == _PATHS else Path, None)
-        annotation, default = Annotated[kind, typer.Argument(help=told, parser=parser)], inspect.Parameter.empty
+        kind = {Path: Path, _PATHS: list[Path], Location: str}[hint]
+        annotation, default = Annotated[kind, typer.Argument(help=told)], inspect.Parameter.empty
     else:
         # The config's default is shown, but not passed on: so a preset can tell what was not given.
         shown = _as_flag(field.default) if not required and field.default is not None else False
@@ -173,13 +173,8 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401
     return tuple(value) if isinstance(value, list) else value
 
 
-def path_or_url(text: str) -> str:
-    """What typer shows of such an argument is this function's name; `_parse` makes a location of it."""
-    return text
-
-
 def _parse(text: str, hint: Any) -> Any:  # noqa: ANN401
-    if _METAVARS[hint] == "PATH_OR_URL":
+    if hint in (Location, Location | None):
         return location(text)
     if hint == _SUBSETS | None:
         return tuple(_parse(subset, _NUMBERS) for subset in text.split(";"))
