@@ -14,6 +14,7 @@ from textdiff.cache.shares import read_shared_plan
 from textdiff.errors import CacheBusyError, CacheError, CacheIncompleteError, CacheMismatchError, ConfigError
 from textdiff.pipeline import extract, parts
 from textdiff.pipeline.extract import extract_features
+from textdiff.pipeline.integrity import verify_cache
 from textdiff.pipeline.progress import Progress
 from textdiff.stages.unet import UNetRecorder
 
@@ -145,6 +146,18 @@ def test_parts_extend_a_cache(part, extraction, tiny_cache, folder_bytes):
     assert FeatureReader(tiny_cache).timesteps == (50, 150)
     assert extract_features(replace(extended, num_parts=2, part_id=0)).whole
     assert FeatureReader(tiny_cache).timesteps == (50, 150, 250)
+
+
+def test_what_a_part_adds_to_a_whole_cache_is_not_foreign_there(extraction, tiny_cache):
+    with extraction.data.open("a", encoding="utf-8") as file:
+        file.write("spare,spare.png,spare_mask.png,,train\n")
+    assert extract_features(replace(extraction, num_parts=2, part_id=1)).n_units_left == 1
+    assert extract_features(replace(extraction, num_parts=1, part_id=0, dry_run=True)).n_units == 1
+    assert verify_cache(tiny_cache).problems == ()
+    added = extract_features(replace(extraction, num_parts=2, part_id=0))
+    assert (added.whole, added.n_units) == (True, 1)
+    assert verify_cache(tiny_cache).problems == ()
+    assert len(FeatureReader(tiny_cache).samples) == 8
 
 
 def test_a_part_of_a_whole_cache_runs_nothing_and_changes_nothing(extraction, tiny_cache, folder_bytes, monkeypatch):
