@@ -191,7 +191,8 @@ class ShardFile:
         if not self._checked[position]:
             _compare(self._path, position, google_crc32c.value(data), stored)
             self._checked[position] = True
-        return _in_place(data).view(self._dtype).reshape(self._row_shape)
+        row = data.view(self._dtype).reshape(self._row_shape)
+        return row if row.flags.aligned else row.copy()  # in another program's archive
 
 
 def read_rows(path: Place, rows: Mapping[int, npt.NDArray[Any]], rows_per_shard: int) -> None:
@@ -241,11 +242,6 @@ def _compare(path: Place, position: int, found: int, stored: int) -> None:
         raise CacheCorruptError(
             f"{path}: the bytes of row {position} are not those that were written; {repair_of(path)}"
         )
-
-
-def _in_place(data: Bytes) -> Bytes:
-    """Itself, but a copy where another program's archive has it at an odd place in memory."""
-    return data if data.ctypes.data % 4 == 0 else data.copy()
 
 
 def _as_bytes(array: npt.NDArray[Any]) -> Bytes:
