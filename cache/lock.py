@@ -7,6 +7,7 @@ stores have none: there a lock is a lease (`leases.py`), which blocks others for
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ def hold_lock(root: Location, part: Part | None = None) -> Iterator[None]:
     refuse_links_out(root)
     with (root / LOCK).open("ab") as file:
         _lock(file, fcntl.LOCK_EX if part is None else fcntl.LOCK_SH, _busy(root))
+        _refuse_removed(root, file)
         _refuse_workers(root)
         if part is None:
             file.truncate(0)  # an empty file is what a check expects
@@ -140,6 +142,13 @@ def parts_at_work(root: Location) -> tuple[str, ...]:
             except OSError:
                 held.append(path.name)
     return tuple(held)
+
+
+def _refuse_removed(root: Path, file: IO[bytes]) -> None:
+    """A process that failed may have removed the new folder, with its lock, while this one waited for it."""
+    path = root / LOCK
+    if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+        raise CacheBusyError(_busy(root))
 
 
 def _refuse_workers(root: Path) -> None:

@@ -87,3 +87,12 @@ def test_the_lock_file_of_the_whole_is_emptied_by_a_writer_and_by_no_one_who_is_
     with pytest.raises(CacheBusyError):
         take(tmp_path)
     assert (tmp_path / LOCK).read_text() == "x"
+
+
+def test_a_lock_whose_file_was_removed_while_it_was_waited_for_is_none(tmp_path, monkeypatch):
+    def lock_and_lose(*_):
+        (tmp_path / LOCK).unlink()
+
+    monkeypatch.setattr("textdiff.cache.lock._lock", lock_and_lose)
+    with pytest.raises(CacheBusyError, match="another process is writing to this cache"):
+        take(tmp_path)
