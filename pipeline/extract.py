@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,8 @@ from ..cache.writer import CacheWriter
 from ..errors import CacheError, ConfigError
 from ..stages.compression import Projection
 from .checks import one_file, refuse
-from .classes import Classes
-from .colours import open_source
 from .config import ExtractConfig
+from .extract_job import Inputs, Job
 from .extract_summary import ExtractSummary
 from .filters import image_filters
 from .frozen_models import load_stage_one
@@ -35,19 +33,15 @@ from .integrity import damaged_shards
 from .new_folders import no_empty_folder
 from .overlap import Behind, ahead
 from .pictures import (
-    Batch,
-    Picture,
-    PictureReader,
     distinct_texts,
     pictures_of,
-    read_batch,
     sample_table,
     views_left_out,
 )
 from .pretrain import colours_learnt
 from .progress import Progress, Task
 from .projections import fit_projections
-from .pseudonyms import Pseudonyms, pseudonymised
+from .pseudonyms import pseudonymised
 from .ray_session import require_ray
 from .samples import Dataset, read_dataset
 from .stage_one import Pair, StageOne
@@ -57,62 +51,6 @@ UNITS_READ_AHEAD = 2
 """Units whose images are read while the model runs; bounds memory."""
 TEXTS_NAMED = 10
 """In the warning about views that are left out."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What an extraction works from."""
-
-    dataset: Dataset
-    """Under the names that the cache is to have."""
-    pseudonyms: Pseudonyms | None
-    """Where these are hashed."""
-    stage_one: StageOne
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be done, with what."""
-
-    config: ExtractConfig
-    inputs: Inputs
-    pictures: tuple[Picture, ...]
-    plan: WorkPlan
-
-    @property
-    def dataset(self) -> Dataset:
-        """What the rows are of."""
-        return self.inputs.dataset
-
-    @property
-    def stage_one(self) -> StageOne:
-        """The frozen UNet and all that its activations depend on."""
-        return self.inputs.stage_one
-
-    def keep_pseudonyms(self) -> None:
-        """Bring the table of hashed names up to date, before anything is under them."""
-        if self.inputs.pseudonyms:
-            self.inputs.pseudonyms.keep()
-
-    @cached_property
-    def reader(self) -> PictureReader:
-        """Reads rows from the files."""
-        return picture_reader(self.config, self.dataset.classes)
-
-    @cached_property
-    def picture_at(self) -> dict[int, Picture]:
-        """Row → what it shows."""
-        return dict(zip(self.plan.rows, self.pictures, strict=True))
-
-    def batch(self, unit: PendingUnit) -> Batch:
-        """A unit's images, read from the files."""
-        return read_batch(self.reader, [self.picture_at[row] for row in unit.rows])
-
-
-def picture_reader(config: ExtractConfig, classes: Classes) -> PictureReader:
-    """What reads rows from the files."""
-    open_in_colours = partial(open_source, window=config.window, colours=config.colours)
-    return PictureReader(config.side, config.tile, open_in_colours, classes)
 
 
 def extract_features(config: ExtractConfig, progress: Progress | None = None) -> ExtractSummary:

@@ -32,8 +32,6 @@ from ..errors import CacheBusyError, CacheError
 from ..stages.compression import Projection
 from .config import ExtractConfig
 from .extract import (
-    Inputs,
-    Job,
     announce,
     carry_out,
     fit,
@@ -45,6 +43,7 @@ from .extract import (
     summarise,
     try_largest_batch,
 )
+from .extract_job import Inputs, Job
 from .extract_summary import ExtractSummary
 from .integrity import damaged_shards
 from .pictures import distinct_texts, sample_table

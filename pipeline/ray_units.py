@@ -26,7 +26,7 @@ from ..errors import CacheError, SourceError, TextdiffError
 from ..stages.compression import Projection
 from .classes import Classes
 from .config import ExtractConfig
-from .extract import Job, picture_reader
+from .extract_job import Job, picture_reader
 from .frozen_models import lasting_source, load_stage_one
 from .pictures import Picture, read_batch
 from .progress import Progress, Task
