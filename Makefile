@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check format docs bench audit clean
+.PHONY: demo test test-slow check format docs bench audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+# Killed processes, whole command lines, clusters: what takes many seconds a test.
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 check: $(INSTALLED) .build/textdiff
 	$(BIN)/ruff format --check .

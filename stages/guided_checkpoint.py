@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import pickle
 import pickletools
 import zipfile
 from collections.abc import Mapping
@@ -91,7 +90,7 @@ def _refuse_long_names(path: Path, is_archive: bool) -> None:
         for stream in streams:
             for _, argument, _ in itertools.chain.from_iterable(pickletools.genops(stream) for _ in range(n_pickles)):
                 if isinstance(argument, str) and len(argument) > _LONGEST_NAME:
-                    raise pickle.UnpicklingError(f"a name of {len(argument)} characters")
+                    raise ValueError(f"a name of {len(argument)} characters")
 
 
 def _refuse_odd(source: str, state: Mapping[Any, Any]) -> None:

@@ -199,6 +199,7 @@ SIGNALS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "number", "code"), SIGNALS)
 def test_stopped_by_a_signal_it_ends_alike_when_repeated(ends, name, number, code):
     work = WORKS[name]

@@ -24,9 +24,10 @@ from textdiff.stages.head import HeadSpec
 def handed_on(tmp_path):
     """Two runs whose cache is gone, and what to compare them by; `keep` writes the Dice that they are to have."""
     features = FeatureSpec("diffusers:u", "d", "epsilon", "shared", 1, 40, 16, None, "float16", 2)
+    classes = {"classes": {"0": "background", "1": "foreground"}, "ignore": None}
     train = {"text": "true", "cache": str(tmp_path / "gone")}
     for name in ("a", "b"):
-        RunConfig(train, HeadSpec({}, 2, 1, 16, 2), (), (), features, None, {}, {}, {}).write(tmp_path / name)
+        RunConfig(train, HeadSpec({}, 2, 1, 16, 2), (), (), features, None, classes, {}, {}).write(tmp_path / name)
     return CompareConfig(tmp_path / "a", tmp_path / "b", device="cpu")
 
 

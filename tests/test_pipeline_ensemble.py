@@ -75,6 +75,7 @@ def test_a_step_trains_each_member_as_if_it_were_alone(training):
     assert found == pytest.approx(float(torch.stack(losses).detach().mean()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_gives_the_same_bytes_and_so_does_the_same_seed(
     training, tmp_path, run_bytes, monkeypatch
 ):

@@ -213,6 +213,7 @@ def test_interrupted_leaves_nothing(tiny_cache, tmp_path, monkeypatch, form, wri
     assert not list(tmp_path.glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_one_file_is_trained_from_and_not_extracted_to(tiny_cache, extraction, tmp_path):
     heads = []
     for cache in (tiny_cache, export(tiny_cache, "hdf5"), export(tiny_cache, "zip")):

@@ -98,6 +98,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_the_objects_are_the_files_of_a_folder(bucket, extraction, tmp_path, folder_bytes):
     there = replace(extraction, cache=location(f"{bucket}/deep/cache"))
     script = tmp_path / "killed.py"

@@ -72,7 +72,8 @@ specs = st.builds(
     rows_per_shard=counts,
     tile_overlap=counts,
 )
-shards = st.builds(ShardRecord, path=words, size_bytes=counts, crc32c=words)
+paths = st.from_regex(r"[a-z]{1,6}(/[a-z0-9]{1,3}){0,2}/c/[0-9]{1,3}(/0){1,3}", fullmatch=True)
+shards = st.builds(ShardRecord, path=paths, size_bytes=counts, crc32c=words)
 few = st.lists(counts, min_size=1, max_size=3).map(tuple)
 units = st.builds(
     Unit, rows=few, timesteps=few, blocks=few, conditions=st.dictionaries(words, words | counts, max_size=2),
@@ -88,7 +89,9 @@ manifests = st.builds(
     classes=st.just({"classes": {"0": "a", "1": "b"}, "ignore": None}),
     light_shards=st.lists(st.builds(LightShard, shard=shards), max_size=2).map(tuple),
     digests=st.dictionaries(words, words, max_size=2),
-    metadata=st.dictionaries(words, words, max_size=2),
+    metadata=st.dictionaries(
+        st.from_regex(r"([a-z]{1,6}/([a-z0-9]{1,3}/){0,2})?zarr\.json", fullmatch=True), words, max_size=2
+    ),
     projections=st.lists(st.builds(ProjectionRecord, shard=shards), max_size=1).map(tuple),
 )
 

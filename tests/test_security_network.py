@@ -37,6 +37,7 @@ def textdiff():
     return run
 
 
+@pytest.mark.slow
 def test_all_commands_on_local_sources_work_without_a_network(
     attempts, textdiff, tiny_data, tiny_unet, tiny_encoder, tmp_path
 ):

@@ -61,6 +61,7 @@ def check(path, check_page):
     assert "<script>alert" not in html
 
 
+@pytest.mark.slow
 def test_reports_show_what_strangers_wrote_and_run_none_of_it(hostile, extraction, tmp_path, check_page):
     run = tmp_path / "run"
     train_head(TrainConfig(hostile, run, epochs=2, device="cpu"))

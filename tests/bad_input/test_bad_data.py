@@ -256,7 +256,7 @@ IMAGES = {
     ),
     "half a DICOM file": (
         with_file("train0.png", bytes(128) + b"DICM\2\0\0\0UL\4\0"),
-        "is a DICOM file without an image",
+        "train0.png is truncated or broken (AttributeError while reading DICOM)",
     ),
     "half a NIfTI file": (with_file("train0.png", bytes(344) + b"n+1\0"), "train0.png is truncated or broken"),
     "an animation": (
