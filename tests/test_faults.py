@@ -90,6 +90,7 @@ def start(arguments: tuple[str, ...], fault: Callable[[], object] = lambda: None
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         sys.stderr = Path("stderr.txt").open("w", buffering=1, encoding="utf-8")  # noqa: SIM115
         sys.argv = ["textdiff", *arguments]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever started the tests may have ignored
         fault()
         main()
     except SystemExit as end:
