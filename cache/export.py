@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from ..errors import CacheError
 from .durable import TEMPORARY_SUFFIX, remove_folder, sync_folder, write_durably
 from .hdf5_writer import HdfWriter
 from .layout import METADATA
@@ -84,15 +86,17 @@ def writing(out: Location, form: str) -> Iterator[Sink]:
             yield sink
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(out.name + TEMPORARY_SUFFIX)
-    _discard(temporary)
+    own = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=TEMPORARY_SUFFIX, dir=out.parent))
     try:
-        with _filling(temporary, form) as sink:
+        with _filling(own / out.name, form) as sink:
             yield sink
-        temporary.rename(out)
-    except BaseException:
-        _discard(temporary)
-        raise
+        if out.exists():
+            raise CacheError(
+                f"{out}: exists now, which it did not when the export began; give a new name, or remove it"
+            )
+        (own / out.name).rename(out)
+    finally:
+        remove_folder(own)
     sync_folder(out.parent)
 
 
@@ -139,11 +143,3 @@ def _closing(sink: Sink) -> Iterator[Sink]:
         sink.flush()
     finally:
         sink.close()
-
-
-def _discard(temporary: Path) -> None:
-    """Remove what an export under way, or one that was killed, has left."""
-    if temporary.is_dir():
-        remove_folder(temporary)
-    else:
-        temporary.unlink(missing_ok=True)

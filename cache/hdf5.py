@@ -101,8 +101,12 @@ class HdfFile(Stored):
         return HdfShard(self, self._archive, self._archive.array(array), int(place.partition("/")[0]))
 
     def _is_shard(self) -> bool:
-        array = self.path.partition(SHARDS)[0]
-        return array in self._archive.arrays and self.path in self._archive.array(array).shards()
+        name, _, place = self.path.partition(SHARDS)
+        group = place.partition("/")[0]
+        if name not in self._archive.arrays or not group.isdecimal():
+            return False
+        array = self._archive.array(name)
+        return self.path == array.layout.shard_path(int(group)) and bool(array.positions(int(group)))
 
 
 class HdfArchive:

@@ -63,7 +63,7 @@ def hold_lock(root: Location, part: Part | None = None) -> Iterator[None]:
         return
     root.mkdir(parents=True, exist_ok=True)
     refuse_links_out(root)
-    with (root / LOCK).open("ab") as file:
+    with (root / LOCK).open("a+b") as file:
         _lock(file, fcntl.LOCK_EX if part is None else fcntl.LOCK_SH, _busy(root))
         _refuse_removed(root, file)
         _refuse_workers(root)
@@ -89,7 +89,7 @@ def hold_worker(root: Location) -> Iterator[None]:
         return
     path = root / PART_LOCKS / WORKERS
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
@@ -124,7 +124,7 @@ def refuse_if_locked(root: Location, *, beside_parts: bool = False) -> None:
         return
     refuse_links_out(root)
     if (root / LOCK).exists():
-        with (root / LOCK).open("rb") as file:
+        with _opened(root / LOCK) as file:
             _lock(file, fcntl.LOCK_SH if beside_parts else fcntl.LOCK_EX, _busy(root))
 
 
@@ -136,12 +136,20 @@ def parts_at_work(root: Location) -> tuple[str, ...]:
         )
     held = []
     for path in sorted((root / PART_LOCKS).glob("*-of-*")):
-        with path.open("rb") as file:
+        with _opened(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 held.append(path.name)
     return tuple(held)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """For looking whether it is locked: NFS lets nobody try an exclusive lock who cannot write."""
+    try:
+        return path.open("r+b")
+    except OSError:
+        return path.open("rb")
 
 
 def _refuse_removed(root: Path, file: IO[bytes]) -> None:
@@ -154,7 +162,7 @@ def _refuse_removed(root: Path, file: IO[bytes]) -> None:
 def _refuse_workers(root: Path) -> None:
     path = root / PART_LOCKS / WORKERS
     if path.exists():
-        with path.open("rb") as file:
+        with _opened(path) as file:
             busy = f"{root}: workers of a process that was killed are still writing to this cache; wait until they end"
             _lock(file, fcntl.LOCK_EX, busy)
 
@@ -183,7 +191,7 @@ def _lock(file: IO[bytes], kind: int, busy: str) -> None:
     while True:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             if time.monotonic() > until:
                 raise CacheBusyError(busy) from error
             time.sleep(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from ..errors import CacheCorruptError
 from .places import Place, Stored, repair_of
 
 CRC_BYTES = 4
+MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+"""Python 3.11 does not name it."""
 PIECE_BYTES = 1 << 18
 """Read and checked at once: small enough that the checksum finds the piece in the processor's cache (measured)."""
 
@@ -138,8 +141,10 @@ class FileRange:
     def hold(self) -> None:
         """Map the range into memory."""
         skipped = self._start % mmap.ALLOCATIONGRANULARITY
-        # A private mapping is writable in memory only, which spares torch's warning about read-only arrays.
-        pages = mmap.mmap(self._file, self.size_bytes + skipped, access=mmap.ACCESS_COPY, offset=self._start - skipped)
+        # A private mapping is writable in memory only, which spares torch's warning about read-only arrays; without
+        # reserve, since nobody writes to it: a file may be larger than the memory.
+        flags, protection = mmap.MAP_PRIVATE | MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        pages = mmap.mmap(self._file, self.size_bytes + skipped, flags, protection, offset=self._start - skipped)
         self._mapped = np.frombuffer(pages, np.uint8)[skipped:]
 
     def close(self) -> None:

@@ -13,11 +13,12 @@ from ..cache.archives import files_of
 from ..cache.export import Sink, tables_of, writing
 from ..cache.location import free_bytes
 from ..cache.lock import refuse_if_locked
+from ..cache.manifest import MANIFEST
 from ..cache.places import Place, repair_of
 from ..cache.remote import Remote
 from ..cache.shards import ShardDamage, read_shard
 from ..cache.verify import Damage, ShardPlace, check_tables, shard_places
-from ..errors import CacheCorruptError, CacheError
+from ..errors import CacheBusyError, CacheCorruptError, CacheError
 from .export_config import CacheExportConfig
 from .integrity import whole_manifest
 from .overlap import ahead
@@ -71,6 +72,7 @@ def export_cache(config: CacheExportConfig, progress: Progress | None = None) ->
     started = time.monotonic()
     refuse_if_locked(config.cache, beside_parts=True)
     files = files_of(config.cache)
+    before = _content(files / MANIFEST)
     manifest = whole_manifest(files)
     places = list(shard_places(manifest))
     n_bytes = sum(place.record.size_bytes for place in places)
@@ -86,9 +88,17 @@ def export_cache(config: CacheExportConfig, progress: Progress | None = None) ->
         sink.flush()
         for name in last:
             sink.add(name, (files / name).read_bytes())
+        if _content(files / MANIFEST) != before:
+            raise CacheBusyError(
+                f"{config.cache}: changed while it was exported; nothing was written: repeat the command"
+            )
     return ExportSummary(
         str(config.cache), str(config.out), config.to, len(places), n_bytes, time.monotonic() - started
     )
+
+
+def _content(file: Place) -> bytes | None:
+    return file.read_bytes() if file.exists() else None
 
 
 def _refuse_out(config: CacheExportConfig, n_bytes: int) -> None:

@@ -24,7 +24,7 @@ class CacheExportConfig:
     to: Form
     """One HDF5 file, one ZIP file, or a folder (`zarr`) again; all of them are read alike, a folder alone can grow."""
 
-    interrupted: ClassVar[str] = "interrupted; nothing was written: repeat the command"
+    unfinished: ClassVar[str] = "nothing was written: repeat the command"
 
     def __post_init__(self) -> None:
         """Refuse a name that would tell readers another form.

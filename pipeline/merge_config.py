@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from .checks import refuse
+from .checks import one_file, refuse
 
 
 @dataclass(frozen=True)
@@ -28,4 +29,9 @@ class MergeConfig:
         """
         folders = [path.resolve() for path in (self.out, *self.parts)]
         twice = sorted({str(path) for path in folders if folders.count(path) > 1})
-        refuse(f"the same folder was given twice: {', '.join(twice)}; give each once" if twice else None)
+        urls = [str(path) for path in (self.out, *self.parts) if re.match(r"[a-zA-Z][\w+.-]+:/", str(path))]
+        refuse(
+            f"the same folder was given twice: {', '.join(twice)}; give each once" if twice else None,
+            f"got {', '.join(urls)}; `cache merge` works on folders: copy them to a disk" if urls else None,
+            one_file(self.out),
+        )

@@ -7,6 +7,8 @@ the whole, so that the bytes are the same. The texts and, with `--pca`, the proj
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
@@ -50,6 +52,9 @@ from .pictures import distinct_texts, sample_table
 from .progress import Progress
 from .stage_one import Pair
 from .text_arrays import encode_texts, encoder_source
+
+TRIES, PAUSE_S = 4, 1.0
+"""Of publishing, where others are at work though no unit is left."""
 
 
 @dataclass(frozen=True)
@@ -211,13 +216,16 @@ def _publish_if_last(config: ExtractConfig, inputs: Inputs, progress: Progress) 
     Every part records its units before it lets go of its lock, so whoever lets go last finds all of them and the lock
     of the whole free.
     """
-    left = units_left(config.cache)
-    if left != 0:
-        return left is None, left or 0
-    try:
-        with hold_lock(config.cache):
-            if units_left(config.cache) is not None:
-                carry_out(plan_job(config, inputs, read_state(config.cache, resume=True)), progress)
-    except CacheBusyError:
-        return False, 0
-    return True, 0
+    for _ in range(TRIES):
+        left = units_left(config.cache)
+        if left != 0:
+            return left is None, left or 0
+        try:
+            with hold_lock(config.cache):
+                if units_left(config.cache) is not None:
+                    carry_out(plan_job(config, inputs, read_state(config.cache, resume=True)), progress)
+                return True, 0
+        except CacheBusyError:
+            # In an object store two that look at the same time may both give way: not at the same time again.
+            time.sleep(random.uniform(0.1, PAUSE_S))
+    return False, 0

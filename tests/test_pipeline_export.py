@@ -14,7 +14,14 @@ from textdiff.cache.export import FolderWriter
 from textdiff.cache.hdf5_writer import HdfWriter
 from textdiff.cache.manifest import read_manifest, write_manifest
 from textdiff.cache.reader import FeatureReader
-from textdiff.errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheNotFoundError, ConfigError
+from textdiff.errors import (
+    CacheBusyError,
+    CacheCorruptError,
+    CacheError,
+    CacheIncompleteError,
+    CacheNotFoundError,
+    ConfigError,
+)
 from textdiff.pipeline import export as exports
 from textdiff.pipeline.cache_info import cache_info
 from textdiff.pipeline.export import export_cache
@@ -208,9 +215,37 @@ def test_interrupted_leaves_nothing(tiny_cache, tmp_path, monkeypatch, form, wri
         export(tiny_cache, form)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "data"]
     monkeypatch.undo()
-    (tmp_path / (NAMES.get(form, "back") + ".tmp")).mkdir()  # as a kill would leave it
+    mine = tmp_path / (NAMES.get(form, "back") + ".tmp")
+    mine.write_text("somebody else's")
     assert verify_cache(export(tiny_cache, form)).problems == ()
-    assert not list(tmp_path.glob("*.tmp"))
+    assert mine.read_text() == "somebody else's"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_cache_that_changes_while_it_is_exported_is_not_taken_for_whole(tiny_cache, tmp_path, monkeypatch):
+    add = FolderWriter.add
+
+    def published_meanwhile(self, path, content):
+        (tiny_cache / "manifest.json").write_bytes((tiny_cache / "manifest.json").read_bytes() + b"\n")
+        add(self, path, content)
+
+    monkeypatch.setattr(FolderWriter, "add", published_meanwhile)
+    with pytest.raises(CacheBusyError, match="changed while it was exported; nothing was written: repeat"):
+        export(tiny_cache, "zarr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "data"]
+
+
+def test_what_appeared_at_the_place_meanwhile_is_not_written_over(tiny_cache, tmp_path, monkeypatch):
+    add = zips.ZipWriter.add
+
+    def taken_meanwhile(self, path, content):
+        (tmp_path / "cache.zip").write_text("mine")
+        add(self, path, content)
+
+    monkeypatch.setattr(zips.ZipWriter, "add", taken_meanwhile)
+    with pytest.raises(CacheError, match="exists now, which it did not when the export began"):
+        export(tiny_cache, "zip")
+    assert (tmp_path / "cache.zip").read_text() == "mine"
 
 
 @pytest.mark.slow
