@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..cache.table import SampleRow
 from ..errors import ConfigError
-from ..stages.context_head import CELL, STRIDE
+from ..stages.context_head import CELL, STRIDE, seen
 from ..stages.crops import cut, draw_crop, turned
 from ..stages.place import Window
 from .head_data import HeadData
@@ -27,7 +27,7 @@ class CropBatch:
     """A crop of each image."""
 
     features: dict[int, Float[Tensor, "image y x channel"]]
-    """Block → its activations, all timesteps together, in float32, at the block's own resolution."""
+    """Block → what the head reads of it, all timesteps together, in float32, at the block's own resolution."""
     labels: UInt8[Tensor, "image y x"]
     windows: list[Window]
     """What each crop shows of the image that its text describes."""
@@ -52,7 +52,7 @@ def draw_crops(
         truth = data.labels(sample)
         crop = draw_crop(truth.cpu(), side, stride, data.ignore, generator)
         turns.append(int(torch.randint(8, (), generator=generator)) if turn else 0)
-        for block, map_ in cut(data.maps(sample), crop, data.size).items():
+        for block, map_ in cut(seen(data.maps(sample)), crop, data.size).items():
             features[block].append(turned(map_, turns[-1]))
         labels.append(turned(crop.of(truth, data.size), turns[-1]))
         windows.append(crop.window(data.size, data.window(sample)))

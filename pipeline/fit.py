@@ -24,6 +24,7 @@ from ..stages.seeds import named_generator
 from .head_config import TrainConfig
 from .head_data import HeadData
 from .learners import LEARNERS, Learner, Look, score_samples
+from .memory import keep_freed_memory
 from .scoring import counts_by_parent
 
 N_FINALISTS = 2
@@ -57,6 +58,8 @@ class Fit:
     def __init__(
         self, data: HeadData, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
     ) -> None:
+        if data.device == "cpu":
+            keep_freed_memory()
         self._data, self._train, self._val = data, list(train), list(val)
         self._seed, self._settings = config.seed, config.settings
         self.learner: Learner[Any] = LEARNERS[config.head](data, self._train, self._val, config)

@@ -6,9 +6,7 @@ waits for it.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +23,7 @@ from ..errors import ConfigError
 from ..stages.compression import Projection, quantise
 from ..stages.noise import NoiseKind, draw_noise
 from ..stages.unet import FrozenUNet, UNetRecorder
+from .memory import keep_freed_memory
 
 Pair = tuple[int, int]
 """A block and a timestep."""
@@ -44,7 +43,7 @@ class StageOne:
     def __post_init__(self) -> None:
         """Prepare the process for large activations on the CPU."""
         if self.device == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
 
     def projected(self, projections: Mapping[Pair, Projection]) -> StageOne:
         """The same with these projections, on its device."""
@@ -193,19 +192,3 @@ class StageOne:
     def _copies(self) -> torch.cuda.Stream | None:
         """The stream of copies to the host, which run beside the next forward."""
         return torch.cuda.Stream(self.device) if self.device.startswith("cuda") else None
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to reuse the memory of freed activations in place of giving it back to the kernel.
-
-    By default every large tensor is mapped and faulted in anew: half of stage one's CPU time here, measured at 256
-    pixels and 8 images a batch (docs/results.md). One heap for all threads: with one each, memory grows with the number
-    of images, since activations are freed by another thread than made them. Elsewhere than on glibc nothing happens.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        m_trim_threshold, m_top_pad, m_mmap_max, m_arena_max = -1, -2, -4, -8  # malloc.h
-        mallopt(m_arena_max, 1)
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, 2**31 - 1)
-        mallopt(m_top_pad, 2**28)

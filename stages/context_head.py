@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .crops import turned
-from .head import GuidedHead, HeadSpec, Prepared
+from .head import EVERY, GuidedHead, HeadSpec, Prepared
 from .pixels import COLOURS, FILTERS, Maps, dense
 from .place import WHOLE, Window
 
@@ -47,19 +47,18 @@ class ContextHead(GuidedHead):
 
     def projection(self, block: int, n_channels: int) -> nn.Module:
         """As `GuidedHead.projection`, of what is read; a convolution where cells are smaller than points of the map."""
-        n_used = len(COLOURS) if block == FILTERS else n_channels
+        n_used = len(range(n_channels)[channels_read(block)])
         if block not in self.spec.fine:
             return nn.Linear(n_used, self.spec.width)
         return nn.Conv2d(n_used, self.spec.width, TAPS, stride=CELL, padding=(TAPS - CELL) // 2)
 
     def inputs(self, features: Mapping[int, Float[Tensor, "*point channel"]]) -> dict[int, Tensor]:
-        """What the head reads of activations and filters, standardised: of activations all, of filters the colours."""
-        found = {block: self.standardised(block, of) for block, of in features.items()}
-        return {block: of[..., COLOURS] if block == FILTERS else of for block, of in found.items()}
+        """Activations and filters as `seen` gives them, standardised."""
+        return {block: self.standardised(block, of, channels_read(block)) for block, of in features.items()}
 
     def prepare(self, maps: Maps) -> Prepared:
-        """As `inputs`."""
-        return self.inputs({block: torch.cat([dense(map_) for map_ in of], -1) for block, of in maps.items()})
+        """What the head reads, standardised."""
+        return self.inputs({block: torch.cat([dense(map_) for map_ in of], -1) for block, of in seen(maps).items()})
 
     def forward(
         self,
@@ -131,6 +130,16 @@ class ContextHead(GuidedHead):
         if projected.shape[1:3] == grid:
             return projected
         return F.interpolate(projected.movedim(-1, 1), grid, mode="bilinear").movedim(1, -1)
+
+
+def channels_read(block: int) -> slice:
+    """The channels of a block that the head reads: of activations all, of filters the colours."""
+    return COLOURS if block == FILTERS else EVERY
+
+
+def seen(maps: Maps) -> Maps:
+    """What the head reads of a picture; nothing is copied."""
+    return {block: [dense(map_)[..., COLOURS] for map_ in of] if block == FILTERS else of for block, of in maps.items()}
 
 
 class Mixing(nn.Module):

@@ -27,6 +27,8 @@ from .attention import TextAttention
 from .pixels import Maps, dense, interpolate
 from .place import N_FREQUENCIES, WHOLE, Window, place_signal
 
+EVERY = slice(None)
+"""All channels."""
 PIXELS_AT_ONCE = 4096
 PLACE_GAIN = 8.0
 """How loud the place is beside the activations. At 1, words such as "upper" are hardly learnt (docs/results.md)."""
@@ -176,9 +178,12 @@ class GuidedHead(Head):
         self.get_buffer(f"mean_{block}").copy_(features.mean(0))
         self.get_buffer(f"scale_{block}").copy_(features.std(0, correction=0).clamp(min=1e-4).reciprocal())
 
-    def standardised(self, block: int, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel channel"]:
-        """A block's activations from their origin in their unit, in float32."""
-        return (features.float() - self.get_buffer(f"mean_{block}")).mul_(self.get_buffer(f"scale_{block}"))
+    def standardised(
+        self, block: int, features: Float[Tensor, "*pixel channel"], channels: slice = EVERY
+    ) -> Float[Tensor, "*pixel channel"]:
+        """A block's activations, all or those of some channels, from their origin in their unit, in float32."""
+        mean, scale = (self.get_buffer(f"{name}_{block}")[channels] for name in ("mean", "scale"))
+        return (features.float() - mean).mul_(scale)
 
     def prepare(self, maps: Maps) -> Prepared:
         """The standardised activations."""

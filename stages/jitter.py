@@ -48,4 +48,4 @@ def jitter_activations(
     gain = 1 + SPREAD * torch.randn(shape, generator=generator)
     offset = SPREAD * torch.randn(shape, generator=generator)
     shown = (torch.rand(len(activations), 1, 1, 1, generator=generator) >= hidden).float()
-    return activations * (gain * shown).to(activations.device) + (offset * shown).to(activations.device)
+    return torch.addcmul((offset * shown).to(activations.device), activations, (gain * shown).to(activations.device))

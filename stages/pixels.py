@@ -41,7 +41,7 @@ Maps = Mapping[int, Sequence[Map]]
 
 FILTERS = -1
 """What stands for a block where a head sees filters of the image beside the UNet's decoder blocks, 0 and above."""
-COLOURS = (0, 20, 40)
+COLOURS = slice(None, None, 20)
 """Those filters of an image that are its red, green and blue, blurred by half a pixel (pipeline/filters.py)."""
 
 

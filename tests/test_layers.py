@@ -18,7 +18,7 @@ STAGE_TWO_PIPELINE = (
     "thumbnails", "training_log", "commands", "report_page", "report_charts", "report_cases", "report_parts",
     "report_train", "report_evaluate", "report_ablate",
     "ablation", "cells", "folds", "journal", "only_writer", "paired", "shared_reads", "side_by_side", "subsets",
-    "ablate_config", "ray_session", "ray_cells",
+    "ablate_config", "ray_session", "ray_cells", "memory",
 )  # fmt: skip
 
 

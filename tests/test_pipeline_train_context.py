@@ -21,6 +21,7 @@ from textdiff.pipeline.learners import ContextLearner
 from textdiff.pipeline.runs import RunConfig, load_head
 from textdiff.pipeline.segmenter import Segmenter
 from textdiff.pipeline.train import train_head
+from textdiff.stages.context_head import seen
 from textdiff.stages.crops import turned
 from textdiff.stages.pixels import COLOURS, FILTERS
 from textdiff.stages.seeds import named_generator
@@ -82,7 +83,7 @@ def test_a_batch_holds_the_same_crop_of_every_block_and_of_the_labels(training):
     assert batch.size == data.size  # images of 24 pixels are smaller than any crop
     for place, sample in enumerate(reader.split("train")[:2]):
         assert torch.equal(batch.labels[place], data.labels(sample))
-        for block, of in data.maps(sample).items():
+        for block, of in seen(data.maps(sample)).items():
             whole = torch.cat([torch.as_tensor(map_) for map_ in of], -1).float()
             assert torch.equal(batch.features[block][place], whole)
 

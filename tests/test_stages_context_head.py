@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textdiff.stages.context_head import ContextHead
+from textdiff.stages.context_head import ContextHead, seen
 from textdiff.stages.crops import Crop, cut, turned
 from textdiff.stages.head import HeadSpec
 from textdiff.stages.pixels import COLOURS, FILTERS
@@ -100,7 +100,10 @@ def test_a_cell_reads_standardised_activations(head, maps, text):
 def test_of_the_filters_the_colours_are_read():
     head = ContextHead(HeadSpec({FILTERS: 60}, n_classes=2, text_dim=8, width=4, n_heads=2, fine=(FILTERS,)))
     features = torch.randn(5, 60)
-    assert torch.equal(head.inputs({FILTERS: features})[FILTERS], features[:, list(COLOURS)])
+    head.standardise(FILTERS, 3 * features)
+    read = head.inputs({FILTERS: seen({FILTERS: [features]})[FILTERS][0]})[FILTERS]
+    assert torch.equal(read, head.standardised(FILTERS, features)[:, COLOURS])
+    assert read.shape == (5, 3)
 
 
 @torch.no_grad()
