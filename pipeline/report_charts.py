@@ -168,8 +168,11 @@ def _drawing(height: float = HEIGHT) -> Iterator[tuple[Any, Any]]:
 
 def _svg(figure: Any, name: str) -> str:  # noqa: ANN401
     """The drawing to be put into a page: ids of its own, colours of the page, nothing that names another place."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    canvas = FigureCanvasSVG(figure)  # `figure.savefig` would draw it twice for the same bytes
+    canvas.print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")

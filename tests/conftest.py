@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +17,8 @@ import pytest
 
 # Before torch is imported: the tests' models are too small for several threads, which would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test cuts the power, and killed processes lose nothing that they wrote.
+os.fsync = lambda descriptor: None
 
 WORDS = [
     "the",
@@ -300,14 +305,12 @@ def tiny_data(tmp_path) -> Path:
     return _write_tiny_data(folder)
 
 
-@pytest.fixture
-def extraction(tiny_data, tiny_unet, tiny_encoder, tmp_path):
-    """The settings of a small extraction: blocks 1 and 3 at timesteps 50 and 150, 2 images a shard."""
+def _extraction(data: Path, cache: Path, tiny_unet: Path, tiny_encoder: Path):
     from textdiff.pipeline.config import ExtractConfig
 
     return ExtractConfig(
-        data=tiny_data,
-        cache=tmp_path / "cache",
+        data=data,
+        cache=cache,
         unet=f"diffusers:{tiny_unet}",
         text_encoder=f"hf:{tiny_encoder}",
         timesteps=(50, 150),
@@ -319,11 +322,38 @@ def extraction(tiny_data, tiny_unet, tiny_encoder, tmp_path):
 
 
 @pytest.fixture
-def tiny_cache(extraction) -> Path:
-    """The cache that `extraction` makes."""
+def extraction(tiny_data, tiny_unet, tiny_encoder, tmp_path):
+    """The settings of a small extraction: blocks 1 and 3 at timesteps 50 and 150, 2 images a shard."""
+    return _extraction(tiny_data, tmp_path / "cache", tiny_unet, tiny_encoder)
+
+
+@pytest.fixture(scope="session")
+def _extracted(tmp_path_factory, tiny_unet, tiny_encoder) -> Path:
+    """A cache of the tiny data, made once."""
     from textdiff.pipeline.extract import extract_features
 
-    extract_features(extraction)
+    folder = tmp_path_factory.mktemp("extracted")
+    extract_features(_extraction(_write_tiny_data(folder), folder / "cache", tiny_unet, tiny_encoder))
+    return folder / "cache"
+
+
+def _as_if_extracted_from(data: Path, cache: Path) -> None:
+    """Have the cache's table name another folder of the same data."""
+    from textdiff.cache.manifest import COPY, MANIFEST, read_manifest, write_manifest
+    from textdiff.cache.table import TABLE, read_table, write_table
+
+    write_table(cache, replace(read_table(cache), root=str(data)))
+    manifest = read_manifest(cache)
+    digests = {**manifest.digests, "samples": hashlib.sha256((cache / TABLE).read_bytes()).hexdigest()}
+    for name in (MANIFEST, COPY):
+        write_manifest(cache, replace(manifest, digests=digests), name)
+
+
+@pytest.fixture
+def tiny_cache(extraction, _extracted) -> Path:
+    """The cache that `extraction` makes, byte for byte (tests/test_pipeline_extract.py); copied, which takes less."""
+    shutil.copytree(_extracted, extraction.cache)
+    _as_if_extracted_from(extraction.data.parent, extraction.cache)
     return extraction.cache
 
 

@@ -1,6 +1,7 @@
 """The central promise: nothing in the cache is ever computed again, and nothing interrupted is taken for whole."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,13 @@ def edit_manifest(config, old, new):
 def feature_files(folder_bytes):
     """Gives the shards of the features with their content."""
     return lambda cache: {n: content for n, content in folder_bytes(cache).items() if "features/" in n and "/c/" in n}
+
+
+def test_the_cache_of_these_tests_is_what_an_extraction_makes(tiny_cache, extraction, folder_bytes):
+    copied = folder_bytes(tiny_cache)
+    shutil.rmtree(tiny_cache)
+    extract_features(extraction)
+    assert folder_bytes(tiny_cache) == copied
 
 
 def test_cached_features_are_the_recorders_on_the_same_batch(tiny_cache, extraction):
