@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .location import Location
-from .places import Place
+from .places import Archived, Place
 from .remote import Remote
 
 ZIP_MAGIC, HDF_MAGIC = b"PK", b"\x89HDF\r\n\x1a\n"
@@ -23,13 +23,13 @@ def files_of(root: Location) -> Place:
         return root.spooled()
     kind = archive_kind(root)
     if kind == "zip":
-        from .zips import ZipArchive, ZippedFile
+        from .zips import ZipArchive
 
-        return ZippedFile(ZipArchive(root))
+        return Archived(ZipArchive(root))
     if kind == "hdf5":
-        from .hdf5 import HdfArchive, HdfFile
+        from .hdf5 import HdfArchive
 
-        return HdfFile(HdfArchive(root))
+        return Archived(HdfArchive(root))
     return root
 
 

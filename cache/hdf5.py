@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..errors import CacheCorruptError
 from .layout import METADATA, ArrayLayout, layout_of_metadata
-from .places import ARCHIVE_REPAIR, Stored
+from .places import ARCHIVE_REPAIR, Archive, Archived
 from .shards import ABSENT
 from .sources import CRC_BYTES, Bytes, FileRange, bytes_of, cut_short
 
@@ -54,62 +54,7 @@ class HdfArray:
         return np.flatnonzero(self.offsets[group * size : (group + 1) * size] != NOWHERE).tolist()
 
 
-class HdfFile(Stored):
-    """A file or folder of the cache, in an HDF5 file.
-
-    Args:
-        archive: the HDF5 file.
-        path: as it is called in a folder.
-    """
-
-    def __init__(self, archive: HdfArchive, path: str = "") -> None:
-        self._archive, self.path = archive, path
-
-    def __str__(self) -> str:
-        """The HDF5 file's path and the file's in it."""
-        return f"{self._archive.file}/{self.path}".rstrip("/")
-
-    def _at(self, path: str) -> HdfFile:
-        return HdfFile(self._archive, path)
-
-    def exists(self) -> bool:
-        """As `Stored`."""
-        files = self._archive.files
-        return self.path in files or any(name.startswith(f"{self.path}/") for name in files) or self._is_shard()
-
-    def read_bytes(self) -> bytes:
-        """As `Stored`."""
-        if self.path in self._archive.files:
-            return self._archive.files[self.path]
-        source = self.source()
-        try:
-            return source.tail(source.size_bytes)
-        finally:
-            source.close()
-
-    def names(self) -> list[str]:
-        """As `Stored`."""
-        below = f"{self.path}/" if self.path else ""
-        shards = (path for name in self._archive.arrays for path in self._archive.array(name).shards())
-        return [name.removeprefix(below) for name in (*self._archive.files, *shards) if name.startswith(below)]
-
-    def source(self) -> HdfShard:
-        """As `Stored`."""
-        if not self._is_shard():
-            raise FileNotFoundError(str(self))
-        array, _, place = self.path.partition(SHARDS)
-        return HdfShard(self, self._archive, self._archive.array(array), int(place.partition("/")[0]))
-
-    def _is_shard(self) -> bool:
-        name, _, place = self.path.partition(SHARDS)
-        group = place.partition("/")[0]
-        if name not in self._archive.arrays or not group.isdecimal():
-            return False
-        array = self._archive.array(name)
-        return self.path == array.layout.shard_path(int(group)) and bool(array.positions(int(group)))
-
-
-class HdfArchive:
+class HdfArchive(Archive):
     """What an HDF5 file holds; arrays are looked up when they are first asked for.
 
     Args:
@@ -128,10 +73,40 @@ class HdfArchive:
             if FILES in content:
                 content[FILES].visititems(lambda name, found: _add_text(texts, name, found))
             arrays = [name for name, text in texts.items() if is_array(name, text)]
-        self.files, self.arrays = texts, frozenset(name.removesuffix(f"/{METADATA}") for name in arrays)
+        self._files, self._array_names = texts, frozenset(name.removesuffix(f"/{METADATA}") for name in arrays)
 
-    def array(self, name: str) -> HdfArray:
-        """Where the rows of one of `arrays` lie."""
+    def names(self) -> list[str]:
+        """As `Archive`."""
+        return [*self._files, *(shard for name in self._array_names for shard in self._array(name).shards())]
+
+    def holds(self, path: str) -> bool:
+        """As `Archive`."""
+        files = self._files
+        return path in files or any(name.startswith(f"{path}/") for name in files) or self._shard(path) is not None
+
+    def read_bytes(self, place: Archived) -> bytes:
+        """As `Archive`."""
+        return self._files[place.path] if place.path in self._files else super().read_bytes(place)
+
+    def source(self, place: Archived) -> HdfShard:
+        """As `Archive`."""
+        shard = self._shard(place.path)
+        if shard is None:
+            raise FileNotFoundError(str(place))
+        return HdfShard(place, self, *shard)
+
+    def _shard(self, path: str) -> tuple[HdfArray, int] | None:
+        """The array and the number of the shard that is called so, if a row of it is there."""
+        name, _, place = path.partition(SHARDS)
+        group = place.partition("/")[0]
+        if name not in self._array_names or not group.isdecimal():
+            return None
+        array = self._array(name)
+        is_there = path == array.layout.shard_path(int(group)) and array.positions(int(group))
+        return (array, int(group)) if is_there else None
+
+    def _array(self, name: str) -> HdfArray:
+        """Where the rows of an array lie."""
         with self._lock:
             if name not in self._arrays:
                 self._arrays[name] = self._look_up(name)
@@ -149,7 +124,7 @@ class HdfArchive:
 
     def _look_up(self, name: str) -> HdfArray:
         with _reading(self.file) as content:
-            layout, n_rows = layout_of_metadata(name, self.files[f"{name}/{METADATA}"])
+            layout, n_rows = layout_of_metadata(name, self._files[f"{name}/{METADATA}"])
             offsets = np.full(n_rows, NOWHERE, np.int64)
             content[name].id.chunk_iter(lambda chunk: offsets.put(chunk.chunk_offset[0], chunk.byte_offset))
             return HdfArray(layout, offsets, content[f"{CHECKSUMS}/{name}"][:])
@@ -189,7 +164,7 @@ class HdfShard:
         group: its number.
     """
 
-    def __init__(self, place: HdfFile, archive: HdfArchive, array: HdfArray, group: int) -> None:
+    def __init__(self, place: Archived, archive: HdfArchive, array: HdfArray, group: int) -> None:
         self._place, self._archive, self._file = place, archive, FileRange(archive.file, place=place)
         positions, first = array.positions(group), group * array.layout.rows_per_shard
         self._step = array.layout.row_bytes + CRC_BYTES

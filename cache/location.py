@@ -25,17 +25,25 @@ def location(text: str | Path | Remote) -> Location:
         text: a path, `file://` and a path, or an URL of any kind that fsspec knows (`s3://bucket/cache`).
 
     Raises:
-        ConfigError: if no file system is installed for this kind of URL.
+        ConfigError: if no file system is installed for this kind of URL, or a slash is missing.
     """
     if isinstance(text, Path | Remote):
         return text
     found = _URL.match(text)
     if found is None:
+        _refuse_half_url(text)
         return Path(text)
     if found["protocol"].lower() in ("file", "local"):
         return Path(text[found.end() :])
     _require(found["protocol"], text)
     return Remote(text)
+
+
+def _refuse_half_url(text: str) -> None:
+    """A folder called `s3:` is nobody's wish."""
+    protocol, colon, _ = text.partition(":/")
+    if colon and protocol.lower() in EXTRAS:
+        raise ConfigError(f"{text}: expected two slashes after {protocol}: as in {protocol}://BUCKET/CACHE")
 
 
 def _require(protocol: str, url: str) -> None:

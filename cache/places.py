@@ -85,6 +85,69 @@ class Stored(ABC):
         return self._at(_text(PurePosixPath(self.path).parent))
 
 
+class Archive(ABC):
+    """One file that holds the files of a cache."""
+
+    file: Path
+    """Where it lies."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Every file in it, shards included."""
+
+    @abstractmethod
+    def holds(self, path: str) -> bool:
+        """Whether `path` is a file in it, or a folder of files."""
+
+    @abstractmethod
+    def source(self, place: Archived) -> ByteSource:
+        """As `Stored.source`, of what lies at `place`."""
+
+    def read_bytes(self, place: Archived) -> bytes:
+        """As `Stored.read_bytes`, of what lies at `place`."""
+        source = self.source(place)
+        try:
+            return source.tail(source.size_bytes)
+        finally:
+            source.close()
+
+
+class Archived(Stored):
+    """A file or folder in an archive.
+
+    Args:
+        archive: the open archive.
+        path: as it is called in a folder.
+    """
+
+    def __init__(self, archive: Archive, path: str = "") -> None:
+        self._archive, self.path = archive, path
+
+    def __str__(self) -> str:
+        """The archive's path and the file's in it."""
+        return f"{self._archive.file}/{self.path}".rstrip("/")
+
+    def _at(self, path: str) -> Self:
+        return type(self)(self._archive, path)
+
+    def exists(self) -> bool:
+        """As `Stored`."""
+        return self._archive.holds(self.path)
+
+    def read_bytes(self) -> bytes:
+        """As `Stored`."""
+        return self._archive.read_bytes(self)
+
+    def names(self) -> list[str]:
+        """As `Stored`."""
+        below = f"{self.path}/" if self.path else ""
+        return [name.removeprefix(below) for name in self._archive.names() if name.startswith(below)]
+
+    def source(self) -> ByteSource:
+        """As `Stored`."""
+        return self._archive.source(self)
+
+
 def _text(path: PurePosixPath) -> str:
     return "" if path == PurePosixPath() else str(path)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import CacheCorruptError, CacheError
-from .places import ARCHIVE_REPAIR, Stored
+from .places import ARCHIVE_REPAIR, Archive, Archived
 from .sources import FileRange
 
 LOCAL_HEADER = struct.Struct("<26xHH")
@@ -25,50 +25,7 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)
 """Every member's date, so that equal caches give equal files."""
 
 
-class ZippedFile(Stored):
-    """A file or folder in a ZIP file.
-
-    Args:
-        archive: the ZIP file, open.
-        path: in it.
-    """
-
-    def __init__(self, archive: ZipArchive, path: str = "") -> None:
-        self._archive, self.path = archive, path
-
-    def __str__(self) -> str:
-        """The ZIP file's path and the file's in it."""
-        return f"{self._archive.file}/{self.path}".rstrip("/")
-
-    def _at(self, path: str) -> ZippedFile:
-        return ZippedFile(self._archive, path)
-
-    def exists(self) -> bool:
-        """As `Stored`."""
-        return self.path in self._archive.members or any(
-            name.startswith(f"{self.path}/") for name in self._archive.members
-        )
-
-    def read_bytes(self) -> bytes:
-        """As `Stored`."""
-        source = self.source()
-        try:
-            return source.tail(source.size_bytes)
-        finally:
-            source.close()
-
-    def names(self) -> list[str]:
-        """As `Stored`."""
-        below = f"{self.path}/" if self.path else ""
-        return [name.removeprefix(below) for name in self._archive.members if name.startswith(below)]
-
-    def source(self) -> FileRange:
-        """As `Stored`."""
-        start, size_bytes = self._archive.range_of(self.path)
-        return FileRange(self._archive.file, start, size_bytes, self)
-
-
-class ZipArchive:
+class ZipArchive(Archive):
     """The list of a ZIP file's members.
 
     Args:
@@ -91,22 +48,26 @@ class ZipArchive:
                 f"{file}: holds compressed files, which cannot be read as they lie; unpack it and read the folder, or "
                 "make it again with: textdiff cache export FOLDER OUT --to zip"
             )
-        self.members = {info.filename: (info.header_offset, info.file_size) for info in infos}
+        self._members = {info.filename: (info.header_offset, info.file_size) for info in infos}
 
-    def range_of(self, path: str) -> tuple[int, int]:
-        """Where a member's bytes begin, and how many they are.
+    def names(self) -> list[str]:
+        """As `Archive`."""
+        return list(self._members)
 
-        Raises:
-            FileNotFoundError: if there is no such member.
-        """
-        if path not in self.members:
-            raise FileNotFoundError(f"{self.file}/{path}")
-        header, size_bytes = self.members[path]
+    def holds(self, path: str) -> bool:
+        """As `Archive`."""
+        return path in self._members or any(name.startswith(f"{path}/") for name in self._members)
+
+    def source(self, place: Archived) -> FileRange:
+        """As `Archive`."""
+        if place.path not in self._members:
+            raise FileNotFoundError(str(place))
+        header, size_bytes = self._members[place.path]
         with self.file.open("rb") as file:
             raw = os.pread(file.fileno(), LOCAL_HEADER.size, header)
         if len(raw) != LOCAL_HEADER.size or raw[:4] != b"PK\x03\x04":
-            raise CacheCorruptError(f"{self.file}/{path}: the ZIP file is damaged there; {ARCHIVE_REPAIR}")
-        return header + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(raw)), size_bytes
+            raise CacheCorruptError(f"{place}: the ZIP file is damaged there; {ARCHIVE_REPAIR}")
+        return FileRange(self.file, header + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(raw)), size_bytes, place)
 
 
 class ZipWriter:

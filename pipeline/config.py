@@ -99,7 +99,7 @@ class ExtractConfig:
     truncate_texts: bool = False
     """Cut texts that are longer than the encoder's limit, with a warning, where they would be an error."""
     offline: bool = False
-    """Load models from this machine alone: hub ids stand for what was fetched before. Nothing is sent anywhere."""
+    """Load models from this machine alone: hub ids stand for what was fetched before."""
     num_parts: int | None = None
     """Share the work among this many processes, on any machines that see the cache's folder: give each the same
     command and a --part-id of its own. Each skips what is finished; whoever finishes the last unit makes the cache

@@ -39,7 +39,7 @@ class PredictConfig:
     text_encoder: str | None = None
     """Where the same text encoder is to be found, if not where the run says; checked by its digest."""
     offline: bool = False
-    """Load models from this machine alone: hub ids stand for what was fetched before. Nothing is sent anywhere."""
+    """Load models from this machine alone: hub ids stand for what was fetched before."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 

@@ -62,8 +62,9 @@ class Pseudonyms:
             replace(one, id=self.name("id", one.id), group=self.name("group", one.group)) for one in dataset.samples
         ]
         rows = tuple(_row(after, before) for after, before in zip(named, dataset.samples, strict=True))
-        hidden = {before: after for after, before, *_ in rows}
-        warnings = tuple(_without_names(warning, hidden) for warning in dataset.warnings)
+        warnings = tuple(
+            replace(warning, ids=tuple(self.name("id", name) for name in warning.ids)) for warning in dataset.warnings
+        )
         return replace(dataset, samples=tuple(named), warnings=warnings), replace(self, rows=rows)
 
     def keep(self) -> None:
@@ -161,10 +162,3 @@ def _read_rows(table: Path) -> Iterator[tuple[str, ...]]:
         rows = csv.reader(io.StringIO(read_bytes(table).decode()))
         next(rows, None)
         yield from map(tuple, rows)
-
-
-def _without_names(line: str, hidden: dict[str, str]) -> str:
-    """A line that names samples, by their hashes."""
-    longest_first = sorted(map(re.escape, hidden), key=len, reverse=True)
-    pattern = rf"(?<![\w-])({'|'.join(longest_first)})(?![\w-])"
-    return re.sub(pattern, lambda found: hidden[found[0]], line) if hidden else line

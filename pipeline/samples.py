@@ -27,6 +27,9 @@ from .rendering import Window
 
 __all__ = ["IGNORE", "Classes", "DataReport", "Dataset", "Sample", "check_data", "read_dataset", "scan_dataset"]
 
+IDS_NAMED = 5
+"""In a warning, of the samples that it holds for."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -54,6 +57,20 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Oddity:
+    """What is odd but usable."""
+
+    text: str
+    ids: tuple[str, ...] = ()
+    """The samples that it holds for, where it is of single ones."""
+
+    def __str__(self) -> str:
+        """One line, with the first few of the samples."""
+        more = f" and {len(self.ids) - IDS_NAMED} more" if len(self.ids) > IDS_NAMED else ""
+        return f"{self.text}: {', '.join(self.ids[:IDS_NAMED])}{more}" if self.ids else self.text
+
+
+@dataclass(frozen=True)
 class Dataset:
     """All samples, and what their masks' values mean."""
 
@@ -61,8 +78,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     """By split and name in LViT's layout, in the manifest's order otherwise."""
     classes: Classes
-    warnings: tuple[str, ...]
-    """What is odd but usable, one line each."""
+    warnings: tuple[Oddity, ...]
 
 
 @dataclass(frozen=True)
@@ -171,7 +187,7 @@ def check_data(data: Path, window: Window | None = None) -> DataReport:
         strata=_strata(samples),
         weights=_range([sample.weight for sample in samples]),
         problems=scan.problems,
-        warnings=scan.dataset.warnings,
+        warnings=tuple(map(str, scan.dataset.warnings)),
     )
 
 
@@ -220,7 +236,7 @@ def _scan(data: Path, window: Window | None) -> _Scan:
         *split_groups(listing.entries),
         *split_contents(inspections),
     )
-    warnings = (*listing.warnings, *_odd_masks(inspections, classes))
+    warnings = (*map(Oddity, listing.warnings), *_odd_masks(inspections, classes))
     samples = tuple(sample for found in inspections for sample in _samples(found))
     return _Scan(Dataset(listing.root, samples, classes, warnings), problems, masks)
 
@@ -262,23 +278,20 @@ def _undeclared(found: Inspection, classes: Classes) -> Iterator[str]:
         yield f"{path} holds {undeclared(strange, classes)}{hint}"
 
 
-def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[str]:
+def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[Oddity]:
     masks = {found.entry.id: set(found.mask.n_pixels) for found in inspections if found.mask}
     background, ignored = {classes.ids[0]}, {classes.ignore}
     unlabelled = [name for name, values in masks.items() if values <= ignored]
     empty = [name for name, values in masks.items() if background <= values <= background | ignored]
     if unlabelled:
-        yield f"{len(unlabelled)} of {len(masks)} masks have no labelled pixel: {_first(unlabelled)}"
+        yield Oddity(f"{len(unlabelled)} of {len(masks)} masks have no labelled pixel", tuple(unlabelled))
     if empty:
-        yield f"{len(empty)} of {len(masks)} masks hold only {classes.names[0]}: {_first(empty)}"
+        yield Oddity(f"{len(empty)} of {len(masks)} masks hold only {classes.names[0]}", tuple(empty))
     absent = [
         name
         for value, name in zip(classes.ids, classes.names, strict=True)
         if masks and not any(value in values for values in masks.values())
     ]
     if absent:
-        yield f"no mask has a pixel of {', '.join(absent)}; is {CLASSES_FILE} or the way the masks were saved right?"
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        told = f"no mask has a pixel of {', '.join(absent)}; is {CLASSES_FILE} or the way the masks were saved right?"
+        yield Oddity(told)

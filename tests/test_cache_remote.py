@@ -62,6 +62,7 @@ def test_text_becomes_a_path_or_an_url_as_it_is_written():
     [
         ("ftps3://x", "no file system is known for ftps3://; expected a path, or an URL such as s3://"),
         ("gs://bucket/cache", r"need a package that is not installed: pip install 'textdiff\[gs\]'"),
+        ("s3:/bucket/cache", "expected two slashes after s3: as in s3://BUCKET/CACHE"),
         ("adl://x", "need a package that is not installed: pip install what is missing"),
     ],
 )

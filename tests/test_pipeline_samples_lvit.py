@@ -119,7 +119,7 @@ def test_a_text_table_without_its_columns_is_one_problem(lvit, write_table, asse
 def test_other_columns_of_texts_are_a_warning(lvit, write_table):
     rows = [("Image", "Description", "Rater"), ("a.png", "x", "1"), ("b.png", "y", "2")]
     write_table(lvit / "Train_Folder" / "Train_text.xlsx", rows)
-    assert re.search(r"Train_text\.xlsx: columns 'rater' are not used", read_dataset(lvit).warnings[0])
+    assert re.search(r"Train_text\.xlsx: columns 'rater' are not used", str(read_dataset(lvit).warnings[0]))
 
 
 def test_two_text_tables(lvit, assert_one_problem):
@@ -131,7 +131,7 @@ def test_no_text_table_is_a_warning(lvit):
     (lvit / "Train_Folder" / "Train_text.xlsx").unlink()
     dataset = read_dataset(lvit)
     assert [s.text for s in dataset.samples] == ["", "", "text of c", "text of d"]
-    assert re.search(r"Train_Folder holds no \*_text\.xlsx or \*_text\.csv", dataset.warnings[0])
+    assert re.search(r"Train_Folder holds no \*_text\.xlsx or \*_text\.csv", str(dataset.warnings[0]))
 
 
 def test_a_lock_file_of_a_spreadsheet_is_no_table(lvit, problems_of):
@@ -210,7 +210,7 @@ def test_qata_as_published(tmp_path, write_image, write_mask, write_table):
         for split in "TV"
         for name in names
     ]
-    assert all("columns '' are not used" in warning for warning in dataset.warnings)
+    assert all("columns '' are not used" in str(warning) for warning in dataset.warnings)
 
 
 def test_a_stray_mask_name_of_another_suffix_still_finds_its_image(lvit, write_table):

@@ -19,7 +19,7 @@ from textdiff.pipeline.head_config import CompareConfig, EvaluateConfig, Suggest
 from textdiff.pipeline.integrity import verify_cache
 from textdiff.pipeline.predict import predict
 from textdiff.pipeline.predict_config import PredictConfig
-from textdiff.pipeline.progress import Progress
+from textdiff.pipeline.progress import LineProgress, Progress
 from textdiff.pipeline.pseudonyms import Pseudonyms, is_hashed
 from textdiff.pipeline.suggest import suggest
 from textdiff.pipeline.train import train_head
@@ -102,6 +102,17 @@ def test_what_a_name_stands_for_is_kept_beside_the_cache_for_its_owner(hashed):
     assert {row["hashed_id"] for row in rows} == {sample.parent for sample in FeatureReader(hashed.cache).samples}
     assert rows[0]["image"].endswith(".png")
     assert sorted(path.name for path in hashed.cache.parent.glob("cache*")) == ["cache", "cache.ids.csv", "cache.key"]
+
+
+def test_a_warning_names_hashes_and_its_numbers_stay_where_ids_are_numbers(hashed, write_mask, capsys):
+    text = hashed.data.read_text(encoding="utf-8")
+    hashed.data.write_text(text.replace("train0,", "1,").replace("train1,", "2,"), encoding="utf-8")
+    for name in ("train0", "train1"):
+        write_mask(hashed.data.parent / f"{name}_mask.png", values=(0,), size=(20, 24))
+    extract_features(hashed, LineProgress())
+    names = Pseudonyms(hashed.cache.with_name("cache.key").read_bytes().strip(), hashed.cache)
+    expected = f"2 of 7 masks hold only background: {names.name('id', '1')}, {names.name('id', '2')}\n"
+    assert f"warning: {expected}" in capsys.readouterr().err
 
 
 def test_suggestions_name_samples_as_the_cache_does(hashed, tmp_path):
