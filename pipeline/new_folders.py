@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,11 @@ def no_empty_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if folder.is_dir() and all(path.is_file() and not path.stat().st_size for path in folder.iterdir()):
-            for path in folder.iterdir():
-                path.unlink()
-            folder.rmdir()
+        remove_if_empty(folder)
         raise
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder in which there is nothing but empty files, in folders or not; whoever calls holds its lock."""
+    if folder.is_dir() and not any(path.is_file() and path.stat().st_size for path in folder.rglob("*")):
+        shutil.rmtree(folder)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from ..cache.journal import forget_unit
 from ..cache.layout import FILTERS_ARRAY
 from ..cache.light import Loaders, WantedShard, new_shares, picture_shards
+from ..cache.location import Location
 from ..cache.lock import Part, hold_lock, hold_plan, parts_at_work
 from ..cache.manifest import Manifest, read_manifest
 from ..cache.plan import PendingUnit, part_of, read_state
@@ -48,6 +51,7 @@ from .extract import (
 from .extract_job import Inputs, Job
 from .extract_summary import ExtractSummary
 from .integrity import damaged_shards
+from .new_folders import remove_if_empty
 from .pictures import distinct_texts, sample_table
 from .progress import Progress
 from .stage_one import Pair
@@ -91,7 +95,7 @@ def extract_part(config: ExtractConfig, progress: Progress) -> ExtractSummary:
         share = _share(config, inputs, part)
         announce(share.job, summary := _summarise(share), progress)
         return summary
-    with hold_lock(config.cache, part):
+    with _no_empty_cache(config.cache), hold_lock(config.cache, part):
         _refuse_other_division(config, part)
         if config.resume:
             _forget_damaged(config, part, progress)
@@ -102,6 +106,19 @@ def extract_part(config: ExtractConfig, progress: Progress) -> ExtractSummary:
         _make(share, writer, fitted, progress)
     whole, n_left = _publish_if_last(config, inputs, progress)
     return replace(summary, whole=whole, n_units_left=n_left)
+
+
+@contextmanager
+def _no_empty_cache(root: Location) -> Iterator[None]:
+    """As `no_empty_folder`, unless other parts are at work there."""
+    new = root if isinstance(root, Path) and not root.exists() else None
+    try:
+        yield
+    except BaseException:
+        if new and new.exists():
+            with suppress(CacheBusyError), hold_lock(new):
+                remove_if_empty(new)
+        raise
 
 
 def _refuse_other_division(config: ExtractConfig, part: Part) -> None:

@@ -197,7 +197,11 @@ def test_another_process_on_the_same_part_is_refused(part, shared, tmp_path):
 def test_projections_are_fitted_by_part_0_and_waited_for_by_none(part, extraction, shared, folder_bytes):
     with pytest.raises(CacheError, match="part 1-of-3 needs the principal components that part 0 fits"):
         part(1, pca=3)
+    assert not shared.exists()
+    with hold_lock(shared, Part(2, 3)), pytest.raises(CacheError, match="part 1-of-3 needs"):
+        part(1, pca=3)
     assert not (shared / "journal" / "plan.json").exists()
+    assert shared.exists()  # another part is at work there
     for part_id in (0, 2, 1):
         part(part_id, pca=3)
     alone = replace(extraction, pca=3)
