@@ -1,0 +1,162 @@
+"""Tiny random models, saved to disk once a session as the real libraries save theirs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+WORDS = [
+    "the",
+    "nuclei",
+    "are",
+    "round",
+    "not",
+    "spindle",
+    "shaped",
+    "malignant",
+    "in",
+    "upper",
+    "half",
+    "##s",
+    ".",
+    ",",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_unet(tmp_path_factory) -> Path:
+    """A diffusers DDPM pipeline's folder: 3 levels of 2 decoder blocks (0 to 5), attention at the deepest two."""
+    import torch
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=16,
+        block_out_channels=(8, 8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        attention_head_dim=4,
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny_unet"
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """A Hugging Face folder of a BERT of width 16 and 32 positions, with a WordPiece vocabulary of `WORDS`."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    torch.manual_seed(0)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    folder = tmp_path_factory.mktemp("models") / "tiny_encoder"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_open_clip(tmp_path_factory) -> Path:
+    """A folder for `open_clip:local-dir:`: a plain CLIP with a text tower of width 16 and 12 positions."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    config = {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 8, "layers": 1, "width": 64, "patch_size": 4},
+        "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+    }
+    folder = tmp_path_factory.mktemp("models") / "tiny_open_clip"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}), encoding="utf-8")
+    save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_stable_diffusion(tmp_path_factory) -> Path:
+    """A Stable Diffusion pipeline's folder: a VAE of 4 pixels a latent, prompts of up to 12 tokens, 6 decoder blocks.
+
+    Blocks 3 to 5, of the UNet's upper level, read the prompt, and so does its middle.
+    """
+    import torch
+    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "tiny_stable_diffusion"
+    tokenizer = _tiny_clip_tokenizer(folder / "tokenizer")
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        norm_num_groups=4,
+        attention_head_dim=2,
+        cross_attention_dim=12,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(4, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        norm_num_groups=4,
+        sample_size=32,
+    )
+    StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=_tiny_clip_text_model(tokenizer),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def _tiny_clip_text_model(tokenizer):
+    """A CLIPTextModel of width 12 and 12 positions, with the tokenizer's vocabulary."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=12,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=12,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def _tiny_clip_tokenizer(folder: Path):
+    """A CLIPTokenizer of the letters, at a word's end and elsewhere, and of one merge, saved to `folder`."""
+    from transformers import CLIPTokenizer
+
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "in</w>", "<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(parents=True)
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\ni n</w>\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 12}), encoding="utf-8")
+    return CLIPTokenizer.from_pretrained(folder)
