@@ -151,9 +151,7 @@ def test_everything_that_is_missing_is_said_at_once(few_shot, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         few_shot.refuse_what_is_missing(few_shot.parse_arguments())
     message = str(caught.value)
-    assert (
-        "--methods got 'heads'; expected some of head, head-no-text, context, context-no-text, linear-probe" in message
-    )
+    assert "--methods got 'heads'; expected some of head, head-no-text, context, context-no-text, " in message
     assert "random-unet needs --random-cache" in message
     assert "--n and --unet-n must be at least 1" in message
 
