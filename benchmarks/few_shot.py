@@ -11,8 +11,7 @@ those of a smaller N among them; where a fold has fewer than N, it gives all tha
 
     head          the pixel head with its default settings and the samples' texts, as it is after its last epoch
     head-no-text  the same without texts
-    context       the context head with its default settings and the texts; context-no-text, without; context-ensemble,
-                  three of the latter, trained and predicting together
+    context       the context head with its default settings and the texts; context-no-text, without
     linear-probe  a ridge classifier on all cached features of a pixel
     rgb-filters   gradient boosting on intensity, edges and texture of the RGB image at six scales, as ilastik does
     random-unet   as `head`, on the features of a UNet of the same architecture with random weights (--random-cache)

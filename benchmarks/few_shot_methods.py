@@ -56,9 +56,9 @@ class Method:
     """It is given the cache of `--random-cache`."""
 
 
-def head(kind: HeadKind, text: TextMode, *, place: bool, ensemble: int = 1, random_features: bool = False) -> Method:
+def head(kind: HeadKind, text: TextMode, *, place: bool, random_features: bool = False) -> Method:
     """A head of ours with its default settings, as it is after its last epoch."""
-    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, place=place, ensemble=ensemble)
+    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, place=place)
     kept = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS}
     return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
 
@@ -132,7 +132,6 @@ def methods(*, place: bool = True) -> dict[str, Method]:
         "head-no-text": head("pixel", "none", place=place),
         "context": head("context", "true", place=place),
         "context-no-text": head("context", "none", place=place),
-        "context-ensemble": head("context", "none", place=place, ensemble=3),
         "linear-probe": pixels(PROBE),
         "rgb-filters": pixels(FILTERS),
         "random-unet": head("pixel", "true", place=place, random_features=True),

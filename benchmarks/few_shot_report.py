@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from textdiff.pipeline.intervals import Interval, mean_intervals
 
-OURS = ("head", "head-no-text", "context", "context-no-text", "context-ensemble")
+OURS = ("head", "head-no-text", "context", "context-no-text")
 REFERENCE = "unet"
 
 
