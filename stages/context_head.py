@@ -113,8 +113,9 @@ class ContextHead(GuidedHead):
         """As `Head.attend`; the pixels of a cell read together."""
         grid = (size[0] // CELL, size[1] // CELL)
         projected = self._projected({block: map_[None] for block, map_ in prepared.items()}, grid)
-        placed = self._placed(projected, _cells(grid, (0,), projected.device), grid, [window])
-        shares = self.attention.weights(placed, tokens[None], mask[None])[0] @ groups  # [head, cell, group]
+        cells = _cells(grid, (0,), projected.device)
+        known = reduce(torch.add, self._known(projected, cells, grid, [window]))
+        shares = self.attention.weights(known, tokens[None], mask[None])[0] @ groups  # [head, cell, group]
         return shares.mT.unflatten(-1, grid).repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
 
     def _projected(self, inputs: Mapping[int, Tensor], grid: tuple[int, int]) -> Float[Tensor, "image cell width"]:

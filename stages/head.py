@@ -1,9 +1,9 @@
 """What a head is, and the pixel head: every pixel is classified from the frozen activations at its place and the text.
 
-Each block's activations are standardised and projected; the projections are summed with a signal of the pixel's place,
-unless the head is to know of none.
-Then the pixel reads from the text (`TextAttention`), and what it reads scales and shifts it: a text says which of the
-things to be seen are meant, so that it has to multiply, not only add (as FiLM does, Perez 2018, arXiv 1709.07871).
+Each block's activations are standardised and projected; the projections are summed, with a signal of the pixel's place
+unless the head is to know of none. What this sum reads from the text (`TextAttention`) scales the projections, scales
+the place by itself, and shifts both: a text says which of the things to be seen are meant, and whether it matters where
+they are, so that it has to multiply, not only add (as FiLM does, Perez 2018, arXiv 1709.07871).
 That far goes what `GuidedHead` has for all heads of this kind. In the pixel head a feed-forward layer and an MLP give
 the classes' logits.
 
@@ -165,7 +165,8 @@ class GuidedHead(Head):
             self.register_buffer(f"scale_{block}", torch.ones(n_channels))
         self.projections = nn.ModuleDict({str(block): self.projection(block, n) for block, n in spec.channels.items()})
         self.place = nn.Linear(4 * N_FREQUENCIES, width) if spec.place else None
-        self.attention = TextAttention(width, spec.text_dim, spec.n_heads, n_out=2 * width)
+        n_scaled = 2 if spec.place else 1
+        self.attention = TextAttention(width, spec.text_dim, spec.n_heads, n_out=(n_scaled + 1) * width)
 
     def projection(self, block: int, n_channels: int) -> nn.Module:
         """What brings a block's standardised activations to the head's width."""
@@ -216,19 +217,17 @@ class GuidedHead(Head):
             mask: true on real tokens; false throughout where an image has no text.
             windows: what the map of each image shows of it; a single one holds for all.
         """
-        x = self._placed(projected, pixels, size, windows)
-        scale, shift = self.attention(x, tokens, mask).chunk(2, -1)
-        guided: Tensor = x * (1 + scale) + shift
-        return guided
+        known = self._known(projected, pixels, size, windows)
+        *scales, shift = self.attention(reduce(torch.add, known), tokens, mask).chunk(len(known) + 1, -1)
+        return reduce(torch.add, (x * (1 + scale) for x, scale in zip(known, scales, strict=True)), shift)
 
-    def _placed(
+    def _known(
         self, projected: Tensor, pixels: Tensor, size: tuple[int, int], windows: Sequence[Window]
-    ) -> Float[Tensor, "image pixel width"]:
-        """The pixels that read from the text: the summed projections and, unless none is told, where they are."""
+    ) -> list[Float[Tensor, "#image pixel width"]]:
+        """What is known of the pixels, whose sum reads from the text: their activations and, unless hidden, places."""
         if self.place is None:
-            return projected
-        placed: Tensor = projected + self.place(PLACE_GAIN * place_signal(pixels, size, windows))
-        return placed
+            return [projected]
+        return [projected, self.place(PLACE_GAIN * place_signal(pixels, size, windows))]
 
 
 class PixelHead(GuidedHead):
@@ -312,8 +311,8 @@ class PixelHead(GuidedHead):
         """As `Head.attend`, a few thousand pixels at once."""
         shares = []
         for x, pixels in self._projected(prepared, size):
-            placed = self._placed(x, pixels, size, [window])
-            shares.append(self.attention.weights(placed, tokens[None], mask[None])[0] @ groups)  # [head, pixel, group]
+            known = reduce(torch.add, self._known(x, pixels, size, [window]))
+            shares.append(self.attention.weights(known, tokens[None], mask[None])[0] @ groups)  # [head, pixel, group]
         return torch.cat(shares, 1).mT.reshape(self.spec.n_heads, groups.shape[1], *size)
 
     def _projected(self, prepared: Prepared, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -131,6 +131,22 @@ def test_a_head_without_places_gives_pixels_alike_the_same_answer(text):
         assert bool((found - found[:, :1, :1]).abs().max() < 1e-5) is not place
 
 
+def test_the_text_scales_the_place_by_itself(text):
+    torch.manual_seed(0)
+    alike = {2: [torch.ones(4, 4, 6)], 5: [torch.ones(8, 8, 4)]}
+    head = PixelHead(SPEC).eval()
+    width = SPEC.width
+    with torch.no_grad():
+        head.attention.to_out.weight.zero_()
+        head.attention.to_out.bias.copy_(torch.cat([torch.zeros(width), -torch.ones(width), torch.ones(width)]))
+    found = head.segment(alike, SIZE, *text)
+    torch.testing.assert_close(found, found[:, :1, :1].expand_as(found))
+    with torch.no_grad():
+        head.attention.to_out.bias.zero_()
+    placed = head.segment(alike, SIZE, *text)
+    assert (placed - placed[:, :1, :1]).abs().max() > 0.01
+
+
 def test_attention_weights_are_those_of_torchs_multi_head_attention():
     torch.manual_seed(3)
     attention = TextAttention(width=8, text_dim=6, n_heads=2, n_out=8)
