@@ -31,8 +31,9 @@ def segmentation_loss(
         A scalar of at least 0; exactly 0 gradient from ignored pixels.
     """
     labelled = labels != ignore
-    logits, labels = logits[labelled], labels[labelled].long()
-    weights = torch.ones_like(logits[:, 0]) if weights is None else weights[labelled]
+    # A weight of 0 does what picking the labelled ones out would do, in less time than it takes to pick.
+    weights = labelled.to(logits.dtype) if weights is None else weights * labelled
+    labels = labels.long().where(labelled, 0)
     cross_entropy = (weights * F.cross_entropy(logits, labels, reduction="none")).sum() / weights.sum()
     return cross_entropy + DICE_WEIGHT * (1 - soft_dice(logits.softmax(-1), labels, weights))
 
