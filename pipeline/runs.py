@@ -32,6 +32,8 @@ HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
     "resume.safetensors",
     "projections.safetensors",
 )
+PLACES = "apart"
+"""Heads take places in the whole image and scale them apart from activations. Before, `image`: scaled together."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class RunConfig:
     """Ids of the samples that were trained on and that chose the epoch."""
     projections: Mapping[str, str] = field(default_factory=dict)
     """`block/timestep` → digest of what its channels were projected on; nothing where they are the UNet's own."""
-    places: str = "image"
-    """What the head was told pixels' places in: `image`; `tile` by runs on tiles from before it was the image."""
+    places: str = PLACES
+    """How the head takes pixels' places; another value: in the way of an older version."""
 
     @property
     def filters(self) -> bool:
@@ -198,10 +200,10 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
     if config.train.get("head") not in LEARNERS:
         known = ", ".join(LEARNERS)
         raise RunError(f"{run / CONFIG}: the head is {config.train.get('head')!r}; this textdiff knows {known}")
-    if config.places != "image" and config.train["head"] == "pixel":
+    if config.places != PLACES and config.head.place and config.train["head"] != "paper":
         raise RunError(
-            f"{run / CONFIG}: the head was trained on places in tiles, and this textdiff tells places in the whole "
-            "image; train again with `textdiff train-head`"
+            f"{run / CONFIG}: the head was trained by an older textdiff, which told heads otherwise where pixels lie; "
+            "train again with `textdiff train-head`"
         )
     head_class = LEARNERS[config.train["head"]].head_class
     head = together([head_class(config.head) for _ in range(config.train["ensemble"])])
@@ -296,7 +298,7 @@ def _run_config(values: Mapping[str, Any]) -> RunConfig:
         digests=values["digests"],
         samples={name: tuple(ids) for name, ids in values["samples"].items()},
         projections=values.get("projections", {}),
-        places=values.get("places", "image" if features.tile is None else "tile"),
+        places=values.get("places", "older"),
     )
 
 

@@ -5,7 +5,6 @@ The weights are TextDiff's (cross-entropy + 1.5 × Dice); its Dice is taken here
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor

@@ -75,15 +75,17 @@ def test_rows_of_a_tiled_cache_have_their_windows(halves):
     assert found == {Window(top, left, 0.5, 0.5) for top in (0, 0.5) for left in (0, 0.5)}
 
 
-def test_a_head_that_learnt_places_in_tiles_is_refused(training):
-    train_head(replace(training, epochs=1))
+@pytest.mark.parametrize("older", [{"places": "image"}, {}])
+@pytest.mark.parametrize("place", [True, False])
+def test_a_head_that_an_older_version_told_places_is_refused(training, older, place):
+    train_head(replace(training, epochs=1, place=place))
     path = training.run / "config.json"
     told = json.loads(path.read_bytes())
-    assert told.pop("places") == "image"
-    path.write_text(json.dumps(told), encoding="utf-8")
+    assert told.pop("places") == "apart"
+    path.write_text(json.dumps(told | older), encoding="utf-8")
     config = RunConfig.read(training.run)
-    with pytest.raises(RunError, match=r"config.json: .* trained on places in tiles.*; train again with"):
-        load_head(training.run, config, "cpu")
-    told["features"]["tile"] = None  # on whole images nothing changed
-    path.write_text(json.dumps(told), encoding="utf-8")
-    assert load_head(training.run, RunConfig.read(training.run), "cpu").spec == config.head
+    if place:
+        with pytest.raises(RunError, match=r"config.json: .* trained by an older textdiff.*; train again with"):
+            load_head(training.run, config, "cpu")
+    else:
+        assert load_head(training.run, config, "cpu").spec == config.head
