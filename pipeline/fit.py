@@ -1,7 +1,7 @@
 """Trains a head, an epoch at a time; it can stop and go on between any two epochs.
 
 `Fit` is the loop that all kinds of head share; what a kind does its own way stands in its `Learner`. An ensemble's
-members go through it together, each as if it were trained alone.
+members go through it together, each with gradients of its own.
 """
 
 from __future__ import annotations

@@ -56,8 +56,9 @@ class TrainConfig:
     pixel's neighbours too, learns from crops in minutes, and is the most accurate; `paper` is TextDiff's own, learns
     from whole images and is by far the slowest."""
     ensemble: int = 1
-    """Train this many heads (`pixel` or `context`) at once, which differ in their initial weights, and average their
-    probabilities: better than one, and where they disagree they are not to be trusted (`predict --uncertainty`)."""
+    """Train this many heads (`pixel` or `context`) at once and average their probabilities: better than one, and where
+    they disagree they are not to be trusted (`predict --uncertainty`). They differ in their initial weights, and those
+    of `pixel` in which half of the sampled pixels they learn from."""
     timesteps: tuple[int, ...] | None = None
     """Which cached timesteps to use; `None`: all of them."""
     blocks: tuple[int, ...] | None = None
