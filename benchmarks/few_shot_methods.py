@@ -24,6 +24,7 @@ from textdiff.pipeline.fit import Fit
 from textdiff.pipeline.head_config import HeadKind, TextMode, TrainConfig
 from textdiff.pipeline.head_data import open_head_data
 from textdiff.pipeline.learners import score_samples
+from textdiff.pipeline.runs import PLACES
 from textdiff.pipeline.splits import as_they_are
 from textdiff.stages.metrics import confusion
 
@@ -59,7 +60,7 @@ class Method:
 def head(kind: HeadKind, text: TextMode, *, place: bool, random_features: bool = False) -> Method:
     """A head of ours with its default settings, as it is after its last epoch."""
     config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, place=place)
-    kept = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS}
+    kept = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS} | {"places": PLACES}
     return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
 
 

@@ -22,6 +22,7 @@ from .fit import Fit
 from .folds import divide
 from .head_config import TrainConfig
 from .head_data import HeadData, open_head_data
+from .runs import PLACES
 from .scoring import parents
 from .shared_reads import KEPT_BYTES, SharedHeadData, SharedReads
 from .side_by_side import take_turns
@@ -181,7 +182,7 @@ class Cells:
             fold,
             self._config.folds or 0,
             digests,
-            told | asdict(settings.settings),
+            told | asdict(settings.settings) | {"places": PLACES},
         )
         return Cell(variant, seed, fold, split, identity)
 

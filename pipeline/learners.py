@@ -155,7 +155,7 @@ class PixelLearner(GuidedLearner[PixelHead]):
     def _own(self, n_pixels: int, generator: torch.Generator) -> slice | Tensor:
         """The pixels of a step that one member learns from: all if it is alone, else a half of its own.
 
-        Halves (subagging, Bühlmann & Yu 2002, Annals of Statistics 30(4)) cost half and let the members differ more.
+        Halves (subagging, Bühlmann & Yu 2002, Annals of Statistics 30(4)) halve what a member costs beyond the batch.
         """
         if len(self._members) == 1:
             return EVERY

@@ -1,4 +1,4 @@
-"""Heads that began with other weights and learnt from other pixels, and predict together.
+"""Heads of one kind that were trained side by side from different initial weights, and predict together.
 
 Each is evaluated on its own, one after another: what they share is what comes before them, the reading, gathering and
 standardising of activations. Stacking their weights for one `torch.func.vmap` took no less time on a CPU

@@ -190,3 +190,11 @@ def test_contradictions_are_named_at_once(config):
         replace(config, over="blocks", subsets=((1,),), blocks=(1,))
     with pytest.raises(ConfigError, match="--grid pairs needs at least 2 timesteps; there is one"):
         ablate_timesteps(replace(config, grid="pairs", timesteps=(50,)))
+
+
+def test_heads_of_an_older_version_are_trained_again(config, monkeypatch):
+    ablate_timesteps(replace(config, subsets=((50,),)))
+    monkeypatch.setattr("textdiff.pipeline.cells.PLACES", "another way")
+    heads = trained(monkeypatch)
+    ablate_timesteps(replace(config, subsets=((50,),)))
+    assert len(heads) == 1
