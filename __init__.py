@@ -12,15 +12,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .pipeline.ablate import ablate_timesteps
-    from .pipeline.ablate_config import AblateConfig
-    from .pipeline.config import ExtractConfig
-    from .pipeline.explain import explain
-    from .pipeline.explain_config import ExplainConfig
-    from .pipeline.extract import extract_features
-    from .pipeline.head_config import TrainConfig
-    from .pipeline.segmenter import Segmenter
-    from .pipeline.train import train_head
+    from .pipeline.ablation.ablate import ablate_timesteps
+    from .pipeline.config.ablation import AblateConfig
+    from .pipeline.config.explain import ExplainConfig
+    from .pipeline.config.extraction import ExtractConfig
+    from .pipeline.config.training import TrainConfig
+    from .pipeline.explanation.explain import explain
+    from .pipeline.extraction.steps import extract_features
+    from .pipeline.prediction.segmenter import Segmenter
+    from .pipeline.training.train import train_head
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,15 +36,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AblateConfig": "ablate_config",
-    "ExplainConfig": "explain_config",
-    "ExtractConfig": "config",
-    "Segmenter": "segmenter",
-    "TrainConfig": "head_config",
-    "ablate_timesteps": "ablate",
-    "explain": "explain",
-    "extract_features": "extract",
-    "train_head": "train",
+    "AblateConfig": "config.ablation",
+    "ExplainConfig": "config.explain",
+    "ExtractConfig": "config.extraction",
+    "Segmenter": "prediction.segmenter",
+    "TrainConfig": "config.training",
+    "ablate_timesteps": "ablation.ablate",
+    "explain": "explanation.explain",
+    "extract_features": "extraction.steps",
+    "train_head": "training.train",
 }
 
 

@@ -18,20 +18,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol, g
 
 import typer
 
-from .cache.location import Location, location
+from .cache.storage.location import Location, location
 from .errors import TextdiffError
-from .pipeline import ablate_config as ablate_configs
-from .pipeline import config as configs
-from .pipeline import explain_config as explain_configs
-from .pipeline import export_config as export_configs
-from .pipeline import failures, interrupts
-from .pipeline import head_config as head_configs
-from .pipeline import merge_config as merge_configs
-from .pipeline import predict_config as predict_configs
-from .pipeline import progress as progresses
+from .pipeline.config import ablation as ablate_configs
+from .pipeline.config import explain as explain_configs
+from .pipeline.config import export as export_configs
+from .pipeline.config import extraction as configs
+from .pipeline.config import merge as merge_configs
+from .pipeline.config import prediction as predict_configs
+from .pipeline.config import training as head_configs
+from .pipeline.runtime import error_messages as failures
+from .pipeline.runtime import interrupts
+from .pipeline.runtime import progress as progresses
 
 if TYPE_CHECKING:
-    from .pipeline.progress import Progress
+    from .pipeline.runtime.progress import Progress
 
 app = typer.Typer(
     name="textdiff",
@@ -218,7 +219,7 @@ def _stop(message: str, code: int) -> NoReturn:
 @command(configs.DemoConfig)
 def demo(config: configs.DemoConfig, progress: Progress) -> Summary:
     """Go the whole way in a few minutes, on images that the program draws itself."""
-    from .pipeline.demo import run_demo
+    from .pipeline.demo.demo import run_demo
 
     return run_demo(config, progress)
 
@@ -226,7 +227,7 @@ def demo(config: configs.DemoConfig, progress: Progress) -> Summary:
 @command(configs.CheckConfig)
 def check_data(config: configs.CheckConfig, progress: Progress) -> Summary:
     """Say what was found in a data set and everything that is wrong with it; exit code 1 if anything is."""
-    from .pipeline.samples import check_data
+    from .pipeline.data.dataset import check_data
 
     del progress
     return check_data(config.data, config.window)
@@ -235,7 +236,7 @@ def check_data(config: configs.CheckConfig, progress: Progress) -> Summary:
 @command(configs.ExtractConfig)
 def extract_features(config: configs.ExtractConfig, progress: Progress) -> Summary:
     """Stage one: run the frozen models once and write their features to a cache, or bring a cache up to date."""
-    from .pipeline.extract import extract_features
+    from .pipeline.extraction.steps import extract_features
 
     return extract_features(config, progress)
 
@@ -243,7 +244,7 @@ def extract_features(config: configs.ExtractConfig, progress: Progress) -> Summa
 @command(head_configs.TrainConfig)
 def train_head(config: head_configs.TrainConfig, progress: Progress) -> Summary:
     """Stage two: train a light head from a cache; the frozen models are not loaded."""
-    from .pipeline.train import train_head
+    from .pipeline.training.train import train_head
 
     return train_head(config, progress)
 
@@ -251,7 +252,7 @@ def train_head(config: head_configs.TrainConfig, progress: Progress) -> Summary:
 @command(ablate_configs.AblateConfig)
 def ablate_timesteps(config: ablate_configs.AblateConfig, progress: Progress) -> Summary:
     """Compare heads on subsets of the cached timesteps or blocks, or on texts: a table (CSV, JSON) and a plot."""
-    from .pipeline.ablate import ablate_timesteps
+    from .pipeline.ablation.ablate import ablate_timesteps
 
     return ablate_timesteps(config, progress)
 
@@ -259,7 +260,7 @@ def ablate_timesteps(config: ablate_configs.AblateConfig, progress: Progress) ->
 @command(head_configs.EvaluateConfig)
 def evaluate(config: head_configs.EvaluateConfig, progress: Progress) -> Summary:
     """Score a trained head on labelled samples of a cache: overlap, calibration; on request outlines and objects."""
-    from .pipeline.evaluate import evaluate
+    from .pipeline.evaluation.evaluate import evaluate
 
     return evaluate(config, progress)
 
@@ -267,7 +268,7 @@ def evaluate(config: head_configs.EvaluateConfig, progress: Progress) -> Summary
 @command(head_configs.CompareConfig)
 def compare(config: head_configs.CompareConfig, progress: Progress) -> Summary:
     """Say whether one run is better than another on the same samples: paired Dice with interval and test."""
-    from .pipeline.compare import compare
+    from .pipeline.evaluation.compare import compare
 
     return compare(config, progress)
 
@@ -275,7 +276,7 @@ def compare(config: head_configs.CompareConfig, progress: Progress) -> Summary:
 @command(head_configs.SuggestConfig)
 def suggest(config: head_configs.SuggestConfig, progress: Progress) -> Summary:
     """Say which unlabelled samples of a cache to label next: uncertain ones, unlike the labelled and one another."""
-    from .pipeline.suggest import suggest
+    from .pipeline.evaluation.suggest import suggest
 
     return suggest(config, progress)
 
@@ -283,7 +284,7 @@ def suggest(config: head_configs.SuggestConfig, progress: Progress) -> Summary:
 @command(predict_configs.PredictConfig)
 def predict(config: predict_configs.PredictConfig, progress: Progress) -> Summary:
     """Segment new images with a trained head; runs stage one itself."""
-    from .pipeline.predict import predict
+    from .pipeline.prediction.predict import predict
 
     return predict(config, progress)
 
@@ -291,7 +292,7 @@ def predict(config: predict_configs.PredictConfig, progress: Progress) -> Summar
 @command(explain_configs.ExplainConfig)
 def explain(config: explain_configs.ExplainConfig, progress: Progress) -> Summary:
     """Say what each word of a text did to an image's mask, and what another text would make of it."""
-    from .pipeline.explain import explain
+    from .pipeline.explanation.explain import explain
 
     return explain(config, progress)
 
@@ -299,7 +300,7 @@ def explain(config: explain_configs.ExplainConfig, progress: Progress) -> Summar
 @command(configs.PretrainConfig)
 def pretrain_unet(config: configs.PretrainConfig, progress: Progress) -> Summary:
     """Train a small diffusion UNet (DDPM) on unlabelled images, for those who have no checkpoint."""
-    from .pipeline.pretrain import pretrain_unet
+    from .pipeline.unets.pretrain import pretrain_unet
 
     return pretrain_unet(config, progress)
 
@@ -307,7 +308,7 @@ def pretrain_unet(config: configs.PretrainConfig, progress: Progress) -> Summary
 @command(configs.ConvertConfig)
 def convert_unet(config: configs.ConvertConfig, progress: Progress) -> Summary:
     """Turn a checkpoint of OpenAI's guided-diffusion into a diffusers folder, exactly."""
-    from .pipeline.convert import convert_unet
+    from .pipeline.unets.convert import convert_unet
 
     return convert_unet(config, progress)
 
@@ -315,7 +316,7 @@ def convert_unet(config: configs.ConvertConfig, progress: Progress) -> Summary:
 @command(configs.CacheInfoConfig, app=cache_app, name="info")
 def cache_info(config: configs.CacheInfoConfig, progress: Progress) -> Summary:
     """Say what a cache holds."""
-    from .pipeline.cache_info import cache_info
+    from .pipeline.maintenance.info import cache_info
 
     del progress
     return cache_info(config.cache)
@@ -324,7 +325,7 @@ def cache_info(config: configs.CacheInfoConfig, progress: Progress) -> Summary:
 @command(configs.CacheVerifyConfig, app=cache_app, name="verify")
 def cache_verify(config: configs.CacheVerifyConfig, progress: Progress) -> Summary:
     """Compare every byte of a cache with what was written, name the samples concerned; exit code 1 if one differs."""
-    from .pipeline.integrity import verify_cache
+    from .pipeline.maintenance.verify import verify_cache
 
     return verify_cache(config.cache, progress)
 
@@ -332,7 +333,7 @@ def cache_verify(config: configs.CacheVerifyConfig, progress: Progress) -> Summa
 @command(export_configs.CacheExportConfig, app=cache_app, name="export")
 def cache_export(config: export_configs.CacheExportConfig, progress: Progress) -> Summary:
     """Copy a cache into one file (HDF5 or ZIP), or back into a folder, checking every byte; also from and to an URL."""
-    from .pipeline.export import export_cache
+    from .pipeline.maintenance.export import export_cache
 
     return export_cache(config, progress)
 
@@ -340,6 +341,6 @@ def cache_export(config: export_configs.CacheExportConfig, progress: Progress) -
 @command(merge_configs.MergeConfig, app=cache_app, name="merge")
 def cache_merge(config: merge_configs.MergeConfig, progress: Progress) -> Summary:
     """Put parts that `extract-features --num-parts` made in folders of their own together to one cache."""
-    from .pipeline.merge import merge_caches
+    from .pipeline.maintenance.merge import merge_caches
 
     return merge_caches(config, progress)

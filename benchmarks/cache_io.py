@@ -37,14 +37,14 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from textdiff.cache.layout import ArrayLayout, features_layout, write_array_metadata
-from textdiff.cache.manifest import RowKey
-from textdiff.cache.maps import StoredMaps
-from textdiff.cache.plan import WorkPlan, plan_work
+from textdiff.cache.building.plan import WorkPlan, plan_work
+from textdiff.cache.building.writer import CacheWriter
+from textdiff.cache.format.layout import ArrayLayout, features_layout, write_array_metadata
+from textdiff.cache.format.manifest import RowKey
+from textdiff.cache.format.maps import StoredMaps
+from textdiff.cache.format.samples import SampleRow, SampleTable
+from textdiff.cache.format.spec import FeatureSpec
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.spec import FeatureSpec
-from textdiff.cache.table import SampleRow, SampleTable
-from textdiff.cache.writer import CacheWriter
 
 BLOCKS, TIMESTEPS, ROWS_PER_SHARD, SIDE = (6, 8, 12, 16), (50, 150, 250), 8, 32
 PAIRS = [(block, timestep) for block in BLOCKS for timestep in TIMESTEPS]

@@ -35,14 +35,16 @@ import torch
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheIncompleteError, CacheNotFoundError
-from textdiff.pipeline import frozen_models, text_arrays, train
-from textdiff.pipeline.config import ExtractConfig, PretrainConfig
-from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.head_config import TrainConfig
-from textdiff.pipeline.integrity import verify_cache
-from textdiff.pipeline.phantom import write_phantom
-from textdiff.pipeline.pretrain import pretrain_unet
-from textdiff.pipeline.runs import SUMMARY
+from textdiff.pipeline.config.extraction import ExtractConfig, PretrainConfig
+from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.demo.phantom import write_phantom
+from textdiff.pipeline.extraction import loading as frozen_models
+from textdiff.pipeline.extraction import text_features as text_arrays
+from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.maintenance.verify import verify_cache
+from textdiff.pipeline.runs.run_config import SUMMARY
+from textdiff.pipeline.training import train
+from textdiff.pipeline.unets.pretrain import pretrain_unet
 
 KILLS_IN_A_ROW = 5
 Files = dict[str, bytes]

@@ -32,15 +32,15 @@ from folds import organ
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
+from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.table import SampleRow
 from textdiff.errors import TextdiffError
-from textdiff.pipeline.device import resolve_device
-from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.head_config import HeadKind, TextMode, TrainConfig
-from textdiff.pipeline.head_data import HeadData, open_head_data
-from textdiff.pipeline.splits import as_they_are
-from textdiff.stages.instances import split_objects
+from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
+from textdiff.pipeline.head_inputs.inputs import HeadData, open_head_data
+from textdiff.pipeline.head_inputs.splits import as_they_are
+from textdiff.pipeline.runtime.device import resolve_device
+from textdiff.pipeline.training.trainer import Fit
+from textdiff.stages.metrics.instances import split_objects
 
 BAND_PIXELS = 2
 FOUND = 0.1

@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from textdiff.cache.format.samples import IGNORE
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.table import IGNORE
-from textdiff.pipeline.evaluate import check_same_features, open_as_trained
-from textdiff.pipeline.explanation import Explanation, explain_sample
-from textdiff.pipeline.images import read_mask, resize_labels
-from textdiff.pipeline.intervals import bootstrap_intervals, mean_intervals
-from textdiff.pipeline.phantom_reports import OTHER_KIND, Report, write_reports
-from textdiff.pipeline.runs import RunConfig, load_head
-from textdiff.stages.metrics import confusion, dice
-from textdiff.stages.text import load_text_encoder
-from textdiff.stages.words import split_words
+from textdiff.pipeline.demo.sentences import OTHER_KIND, Report, write_reports
+from textdiff.pipeline.evaluation.evaluate import check_same_features, open_as_trained
+from textdiff.pipeline.explanation.measure import Explanation, explain_sample
+from textdiff.pipeline.images.resizing import read_mask, resize_labels
+from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.scoring.intervals import bootstrap_intervals, mean_intervals
+from textdiff.stages.metrics.overlap import confusion, dice
+from textdiff.stages.text.encoder import load_text_encoder
+from textdiff.stages.text.words import split_words
 
 ROLES = {
     "target type": "names the target as a type (spindle, round)",

@@ -46,14 +46,14 @@ from diffusers import DDPMScheduler, UNet2DModel
 from peak_memory import Phase
 from PIL import Image
 
-from textdiff.pipeline.config import ExtractConfig
-from textdiff.pipeline.device import resolve_device
-from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.frozen_models import load_stage_one
-from textdiff.pipeline.progress import Progress, Task
-from textdiff.pipeline.stage_one import StageOne
-from textdiff.stages.noise import draw_noise
-from textdiff.stages.pretraining import build_unet
+from textdiff.pipeline.config.extraction import ExtractConfig
+from textdiff.pipeline.extraction.feature_extractor import StageOne
+from textdiff.pipeline.extraction.loading import load_stage_one
+from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.runtime.device import resolve_device
+from textdiff.pipeline.runtime.progress import Progress, Task
+from textdiff.stages.unet.ddpm import build_unet
+from textdiff.stages.unet.noise import draw_noise
 
 Result = TypeVar("Result")
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import torch
 from folds import folds
 
+from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.table import SampleRow
 from textdiff.errors import DataError
-from textdiff.pipeline.splits import as_they_are, has_labels
+from textdiff.pipeline.head_inputs.splits import as_they_are, has_labels
 from textdiff.stages.seeds import named_generator
 
 Protocol = Literal["cv", "val"]

@@ -17,16 +17,16 @@ from jaxtyping import Int
 from pixel_baselines import FILTERS, PROBE, PixelBaseline, learn_pixels
 from torch import Tensor
 
+from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.table import SampleRow
-from textdiff.pipeline.config import to_dict
-from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.head_config import HeadKind, TextMode, TrainConfig
-from textdiff.pipeline.head_data import open_head_data
-from textdiff.pipeline.learners import score_samples
-from textdiff.pipeline.runs import PLACES
-from textdiff.pipeline.splits import as_they_are
-from textdiff.stages.metrics import confusion
+from textdiff.pipeline.config.extraction import to_dict
+from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
+from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.head_inputs.splits import as_they_are
+from textdiff.pipeline.runs.run_config import PLACES
+from textdiff.pipeline.training.objectives import score_samples
+from textdiff.pipeline.training.trainer import Fit
+from textdiff.stages.metrics.overlap import confusion
 
 CONDITIONS = ("cache", "run", "seed", "device", "resume")
 """Fields of a head's settings that stand elsewhere in a cell's identity, or do not matter."""

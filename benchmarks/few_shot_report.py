@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from textdiff.pipeline.intervals import Interval, mean_intervals
+from textdiff.pipeline.scoring.intervals import Interval, mean_intervals
 
 OURS = ("head", "head-no-text", "context", "context-no-text")
 REFERENCE = "unet"

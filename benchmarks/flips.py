@@ -21,17 +21,18 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from textdiff.cache.manifest import COPY, MANIFEST
+from textdiff.cache.format.manifest import COPY, MANIFEST
+from textdiff.cache.format.samples import TABLE
+from textdiff.cache.format.shard import CRC_BYTES
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.shards import CRC_BYTES
-from textdiff.cache.table import TABLE
 from textdiff.cache.verify import shard_places
-from textdiff.pipeline import frozen_models, text_arrays
-from textdiff.pipeline.config import ExtractConfig, PretrainConfig
-from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.integrity import verify_cache
-from textdiff.pipeline.phantom import write_phantom
-from textdiff.pipeline.pretrain import pretrain_unet
+from textdiff.pipeline.config.extraction import ExtractConfig, PretrainConfig
+from textdiff.pipeline.demo.phantom import write_phantom
+from textdiff.pipeline.extraction import loading as frozen_models
+from textdiff.pipeline.extraction import text_features as text_arrays
+from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.maintenance.verify import verify_cache
+from textdiff.pipeline.unets.pretrain import pretrain_unet
 
 KINDS = ("rows", "indexes", "zarr.json", TABLE, MANIFEST, COPY)
 ROWS_PER_SHARD = 2

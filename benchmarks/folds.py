@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.table import SampleRow
-from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.folds import Fold, divide
-from textdiff.pipeline.head_config import TrainConfig
-from textdiff.pipeline.head_data import open_head_data
-from textdiff.pipeline.learners import score_samples
-from textdiff.pipeline.scoring import scores
-from textdiff.pipeline.splits import as_they_are
+from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.head_inputs.folds import Fold, divide
+from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.head_inputs.splits import as_they_are
+from textdiff.pipeline.scoring.summary import scores
+from textdiff.pipeline.training.objectives import score_samples
+from textdiff.pipeline.training.trainer import Fit
 
 MONUSEG_ORGANS = {
     "breast": ("A7-A13E", "A7-A13F", "AR-A1AK", "AR-A1AS", "E2-A1B5", "E2-A14V"),

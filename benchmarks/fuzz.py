@@ -37,17 +37,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: reade
 
 from fuzz_seeds import write_seeds
 
-from textdiff.cache.plan import read_state
+from textdiff.cache.building.plan import read_state
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import TextdiffError
-from textdiff.pipeline.classes import read_classes
-from textdiff.pipeline.images import read_image, read_mask
-from textdiff.pipeline.integrity import verify_cache
-from textdiff.pipeline.runs import RunConfig, load_head, load_projections, read_summary
-from textdiff.pipeline.samples import scan_dataset
-from textdiff.pipeline.texts import texts_by_image
-from textdiff.stages.guided_diffusion import convert_checkpoint
-from textdiff.stages.unet import load_unet
+from textdiff.pipeline.data.classes import read_classes
+from textdiff.pipeline.data.dataset import scan_dataset
+from textdiff.pipeline.data.text_tables import texts_by_image
+from textdiff.pipeline.images.resizing import read_image, read_mask
+from textdiff.pipeline.maintenance.verify import verify_cache
+from textdiff.pipeline.runs.run_config import RunConfig, load_head, load_projections, read_summary
+from textdiff.stages.unet.guided.convert import convert_checkpoint
+from textdiff.stages.unet.recorder import load_unet
 
 MEMORY_BYTES = 4 * 2**30
 HANG_S = 20.0

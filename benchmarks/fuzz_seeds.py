@@ -17,12 +17,12 @@ from PIL import Image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
 
-from textdiff.pipeline.config import ExtractConfig, PretrainConfig
-from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.head_config import TrainConfig
-from textdiff.pipeline.phantom import write_phantom
-from textdiff.pipeline.pretrain import pretrain_unet
-from textdiff.pipeline.train import train_head
+from textdiff.pipeline.config.extraction import ExtractConfig, PretrainConfig
+from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.demo.phantom import write_phantom
+from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.training.train import train_head
+from textdiff.pipeline.unets.pretrain import pretrain_unet
 
 KINDS = {
     ".png": "png", ".jpg": "jpeg", ".tif": "tiff", ".dcm": "dicom", ".nii": "nifti", ".gz": "nifti",

@@ -21,9 +21,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from textdiff.cache.table import SampleRow
-from textdiff.pipeline.head_data import HeadData
-from textdiff.stages.pixels import gather, sample_pixels
+from textdiff.cache.format.samples import SampleRow
+from textdiff.pipeline.head_inputs.inputs import HeadData
+from textdiff.stages.features.sampling import gather, sample_pixels
 from textdiff.stages.seeds import named_generator
 
 PIXELS_AT_ONCE = 8192

@@ -26,10 +26,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from textdiff.errors import DataError
-from textdiff.pipeline.classes import Classes
-from textdiff.pipeline.images import read_image, read_mask, resize_image, resize_labels
-from textdiff.pipeline.samples import IGNORE, Sample, read_dataset
-from textdiff.stages.metrics import confusion, dice
+from textdiff.pipeline.data.classes import Classes
+from textdiff.pipeline.data.dataset import IGNORE, Sample, read_dataset
+from textdiff.pipeline.images.resizing import read_image, read_mask, resize_image, resize_labels
+from textdiff.stages.metrics.overlap import confusion, dice
 
 PIXELS_PER_IMAGE = 2000
 

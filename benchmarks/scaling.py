@@ -22,20 +22,20 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from textdiff.cache.digests import features_digest, labels_digest, texts_digest
-from textdiff.cache.journal import read_journal, record_unit, write_plan
-from textdiff.cache.light import Loaders, new_shares, picture_shards
-from textdiff.cache.lock import Part
-from textdiff.cache.manifest import LightShard, Manifest, RowKey, Unit, write_manifest
-from textdiff.cache.plan import PendingUnit, WorkPlan, plan_work, read_state
+from textdiff.cache.building.derived import Loaders, new_shares, picture_shards
+from textdiff.cache.building.journal import read_journal, record_unit, write_plan
+from textdiff.cache.building.plan import PendingUnit, WorkPlan, plan_work, read_state
+from textdiff.cache.building.shared_plan import SharedPlan, missing_units, units_left, write_shared_plan
+from textdiff.cache.format.digests import features_digest, labels_digest, texts_digest
+from textdiff.cache.format.manifest import LightShard, Manifest, RowKey, Unit, write_manifest
+from textdiff.cache.format.samples import TABLE, SampleRow, SampleTable, write_table
+from textdiff.cache.format.shard import ShardRecord
+from textdiff.cache.format.spec import FeatureSpec, TextSpec
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.shards import ShardRecord
-from textdiff.cache.shares import SharedPlan, missing_units, units_left, write_shared_plan
-from textdiff.cache.spec import FeatureSpec, TextSpec
-from textdiff.cache.table import TABLE, SampleRow, SampleTable, write_table
-from textdiff.pipeline.filters import image_filters
-from textdiff.pipeline.inspection import inspect_entries
-from textdiff.pipeline.layouts import Entry
+from textdiff.cache.storage.locks import Part
+from textdiff.pipeline.data.inspection import inspect_entries
+from textdiff.pipeline.data.layouts import Entry
+from textdiff.pipeline.images.filter_bank import image_filters
 
 SHAPES = {4: (16, 16, 1024), 6: (32, 32, 512), 8: (64, 64, 512), 12: (128, 128, 256)}
 """Of QaTa's blocks in the paper's UNet at 256 pixels, channels last."""

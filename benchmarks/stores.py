@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 from cache_io import clock, drop_from_cache
 
-from textdiff.cache.location import Location, location
 from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.export import export_cache
-from textdiff.pipeline.export_config import CacheExportConfig, Form
+from textdiff.cache.storage.location import Location, location
+from textdiff.pipeline.config.export import CacheExportConfig, Form
+from textdiff.pipeline.maintenance.export import export_cache
 
 FORMS: dict[str, tuple[Form, str]] = {
     "folder": ("zarr", "folder"),

@@ -29,11 +29,11 @@ from peak_memory import Phase, status_bytes
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import TextdiffError
-from textdiff.pipeline.device import resolve_device
-from textdiff.pipeline.fit import Fit
-from textdiff.pipeline.head_config import HeadKind, TextMode, TrainConfig
-from textdiff.pipeline.head_data import open_head_data
-from textdiff.pipeline.splits import choose_split
+from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
+from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.head_inputs.splits import choose_split
+from textdiff.pipeline.runtime.device import resolve_device
+from textdiff.pipeline.training.trainer import Fit
 
 
 def main() -> None:

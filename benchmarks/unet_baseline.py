@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from textdiff.pipeline.learners import schedule
-from textdiff.stages.crops import draw_crop
-from textdiff.stages.jitter import jitter_colours
-from textdiff.stages.objective import segmentation_loss
+from textdiff.pipeline.training.objectives import schedule
+from textdiff.stages.features.augmentation import jitter_colours
+from textdiff.stages.features.crops import draw_crop
+from textdiff.stages.heads.loss import segmentation_loss
 from textdiff.stages.seeds import named_generator, named_seed
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import CacheError
-from .durable import TEMPORARY_SUFFIX, remove_folder, sync_folder, write_durably
-from .hdf5_writer import HdfWriter
-from .layout import METADATA
-from .location import Location
-from .lock import LOCK, hold_lock
-from .manifest import COPY, MANIFEST, Manifest
-from .places import Place, names_below
-from .remote import Remote
-from .table import TABLE
-from .zips import ZipWriter
+from .archives.hdf5_writer import HdfWriter
+from .archives.zip import ZipWriter
+from .format.layout import METADATA
+from .format.manifest import COPY, MANIFEST, Manifest
+from .format.samples import TABLE
+from .storage.atomic import TEMPORARY_SUFFIX, remove_folder, sync_folder, write_durably
+from .storage.location import Location
+from .storage.locks import LOCK, hold_lock
+from .storage.paths import Place, names_below
+from .storage.remote import Remote
 
 WRITERS, REMOTE_WRITERS = 4, 16
 """Files that are written to a folder or an object store at once."""

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CacheIncompleteError, CacheMismatchError, CacheNotFoundError
-from .archives import files_of
-from .layout import (
+from .archives.opening import files_of
+from .format.layout import (
     ArrayLayout,
     features_layout,
     filters_layout,
@@ -26,14 +26,14 @@ from .layout import (
     scales_layout,
     texts_layouts,
 )
-from .location import Location, location
-from .manifest import Manifest, read_manifest
-from .maps import QUANTISED, StoredMaps
-from .places import Place
-from .projections import Projections, read_projections
-from .remote import Remote
-from .shards import ShardFile, read_rows
-from .table import SampleRow, SampleTable, read_table
+from .format.manifest import Manifest, read_manifest
+from .format.maps import QUANTISED, StoredMaps
+from .format.projections import Projections, read_projections
+from .format.samples import SampleRow, SampleTable, read_table
+from .format.shard import ShardFile, read_rows
+from .storage.location import Location, location
+from .storage.paths import Place
+from .storage.remote import Remote
 
 MAX_OPEN_SHARDS = 256
 """Half of it for int8, whose scales have shards of their own; processes may have 1,024 files open as a rule."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import CacheError
-from .durable import TEMPORARY_SUFFIX
-from .layout import METADATA, TEXTS_PER_SHARD
-from .lock import LOCK, PART_LOCKS
-from .manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
-from .places import Place, names_below
-from .shards import ShardRecord, check_shard
-from .table import TABLE
+from .format.layout import METADATA, TEXTS_PER_SHARD
+from .format.manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
+from .format.samples import TABLE
+from .format.shard import ShardRecord, check_shard
+from .storage.atomic import TEMPORARY_SUFFIX
+from .storage.locks import LOCK, PART_LOCKS
+from .storage.paths import Place, names_below
 
 CHECKERS = 4
 """Shards that are read at once."""

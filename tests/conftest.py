@@ -46,7 +46,7 @@ def _write_table(path: Path, rows: Sequence[tuple]) -> None:
 
 
 def _problems_of(data: Path, window: tuple[int, int] | None = None) -> tuple[str, ...]:
-    from textdiff.pipeline.samples import scan_dataset
+    from textdiff.pipeline.data.dataset import scan_dataset
 
     return scan_dataset(data, window)[1]
 
@@ -151,7 +151,7 @@ def tiny_data(tmp_path) -> Path:
 
 
 def _extraction(data: Path, cache: Path, tiny_unet: Path, tiny_encoder: Path):
-    from textdiff.pipeline.config import ExtractConfig
+    from textdiff.pipeline.config.extraction import ExtractConfig
 
     return ExtractConfig(
         data=data,
@@ -175,7 +175,7 @@ def extraction(tiny_data, tiny_unet, tiny_encoder, tmp_path):
 @pytest.fixture(scope="session")
 def _extracted(tmp_path_factory, tiny_unet, tiny_encoder):
     """A small extraction of the tiny data, carried out once."""
-    from textdiff.pipeline.extract import extract_features
+    from textdiff.pipeline.extraction.steps import extract_features
 
     folder = tmp_path_factory.mktemp("extracted")
     (folder / "data").mkdir()
@@ -186,8 +186,8 @@ def _extracted(tmp_path_factory, tiny_unet, tiny_encoder):
 
 def _as_if_extracted_from(data: Path, cache: Path) -> None:
     """Have the cache's table name another folder of the same data."""
-    from textdiff.cache.manifest import COPY, MANIFEST, read_manifest, write_manifest
-    from textdiff.cache.table import TABLE, read_table, write_table
+    from textdiff.cache.format.manifest import COPY, MANIFEST, read_manifest, write_manifest
+    from textdiff.cache.format.samples import TABLE, read_table, write_table
 
     write_table(cache, replace(read_table(cache), root=str(data)))
     manifest = read_manifest(cache)
@@ -198,8 +198,8 @@ def _as_if_extracted_from(data: Path, cache: Path) -> None:
 
 @pytest.fixture
 def tiny_cache(extraction, _extracted) -> Path:
-    """The cache that `extraction` makes, byte for byte (tests/test_pipeline_extract.py); copied where it is known."""
-    from textdiff.pipeline.extract import extract_features
+    """The cache that `extraction` makes, byte for byte (extraction/test_extract.py); copied where it is known."""
+    from textdiff.pipeline.extraction.steps import extract_features
 
     settings = replace(extraction, data=_extracted.data, cache=_extracted.cache)
     if settings == _extracted and _folder_bytes(extraction.data.parent) == _folder_bytes(_extracted.data.parent):

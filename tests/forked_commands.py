@@ -14,7 +14,7 @@ import matplotlib.pyplot  # noqa: F401 - forks need not import it again
 from transformers import AutoModel, AutoTokenizer  # noqa: F401 - as above
 
 from textdiff.cli import main
-from textdiff.pipeline import ablate, evaluate, predict, pretrain, train  # noqa: F401 - as above
+from textdiff.pipeline.training import train  # noqa: F401 - as above
 
 SMALL_HEAD = ("--width", "16", "--n-heads", "2", "--device", "cpu")
 KEPT = "finished work is kept: repeat the command with --resume to go on"

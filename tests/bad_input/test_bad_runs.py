@@ -292,8 +292,8 @@ def pretrain(scene):
 
 def begun(scene):
     """What a training that was killed in its first step leaves."""
-    from textdiff.pipeline.config import PretrainConfig
-    from textdiff.pipeline.pretrain import Pretraining, pretrain_unet
+    from textdiff.pipeline.config.extraction import PretrainConfig
+    from textdiff.pipeline.unets.pretrain import Pretraining, pretrain_unet
 
     def killed(*_):
         raise KeyboardInterrupt

@@ -8,8 +8,8 @@ import pytest
 import torch
 from forked_commands import HEADS_KEPT, WORKS, begin, contents, go_on, run
 
-from textdiff.stages.pretraining import Pretraining
-from textdiff.stages.unet import UNetRecorder
+from textdiff.stages.unet.ddpm import Pretraining
+from textdiff.stages.unet.recorder import UNetRecorder
 
 
 def nan_from_the_unet() -> None:

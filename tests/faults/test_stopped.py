@@ -12,9 +12,9 @@ import pytest
 from forked_commands import WORKS, at_sync, begin, contents, go_on, on_disk, run, start
 
 from textdiff.errors import DataError
-from textdiff.pipeline.config import ExtractConfig
-from textdiff.pipeline.extract import extract_features
-from textdiff.pipeline.progress import Progress
+from textdiff.pipeline.config.extraction import ExtractConfig
+from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.runtime.progress import Progress
 
 SIGNALS = [
     *((name, signal.SIGKILL, -signal.SIGKILL) for name in WORKS),

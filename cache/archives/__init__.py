@@ -1,0 +1,1 @@
+"""A cache in one file: HDF5, and opening a cache wherever it lies."""

@@ -1,0 +1,1 @@
+"""An extraction under way: the plan, its journal, the writer, parts and their merging."""

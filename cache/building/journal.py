@@ -1,0 +1,135 @@
+"""The journal of an extraction under way: its plan, and one small file for each unit and light shard that is finished.
+
+Each file is written whole and never appended to, so that several processes can write at once, and so that it can lie
+where nothing can be appended. Publishing moves what is recorded into the manifest and removes the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...errors import CacheCorruptError
+from ..format.manifest import PLAN, LightShard, Manifest, Unit, write_manifest
+from ..format.sealed_json import CHECKSUM, seal_holds, sealed_json
+from ..format.spec import digest
+from ..storage.atomic import parse_json, read_lines, remove_folder, write_durably
+from ..storage.location import Location
+from ..storage.locks import PART_LOCKS
+from ..storage.paths import Place, names_below
+
+FOLDER = PLAN.parent
+UNITS, LIGHT = FOLDER / "units", FOLDER / "light"
+PARTS = FOLDER / "parts.json"
+"""What parts share (`shares.py`)."""
+TABLE_OF_PARTS = FOLDER / "samples.json"
+"""The sample table, from the part that makes the texts."""
+LINES = FOLDER / "units.jsonl"
+"""Where older versions kept units, a line each; read, never written."""
+DIGITS = 12
+"""Of the digest in a record's name."""
+READERS = 8
+"""Records that are read at once."""
+
+Record = TypeVar("Record")
+
+
+def write_plan(root: Location, plan: Manifest) -> None:
+    """Record what is about to be made, with the rows given to each image; what a journal records already is kept."""
+    write_manifest(root, replace(plan, units=(), light_shards=()), PLAN)
+
+
+def record_unit(root: Location, unit: Unit) -> None:
+    """Add a finished unit, whose shards are on the disk, to the journal."""
+    write_durably(root / unit_path(unit), [sealed_json(vars(unit))])
+
+
+def unit_path(unit: Unit) -> Path:
+    """The unit's record, relative to the cache's folder: the same for a unit that is done again."""
+    name = digest([unit.rows, unit.timesteps, unit.blocks])[:DIGITS]
+    return UNITS / f"{unit.rows[0]}-{name}.json"
+
+
+def forget_unit(root: Location, unit: Unit) -> None:
+    """Forget a unit that is to be done again."""
+    (root / unit_path(unit)).unlink(missing_ok=True)
+
+
+def read_journal(root: Place) -> tuple[Unit, ...]:
+    """The units that were finished but not published, by rows, timesteps and blocks.
+
+    A record that is damaged counts as a unit that is not finished.
+
+    Raises:
+        CacheCorruptError: if a line that an older version wrote whole cannot be read.
+    """
+    units = {unit_path(unit): unit for unit in (*_read_lines(root), *_read_records(root / UNITS, Unit.from_dict))}
+    return tuple(sorted(units.values(), key=lambda unit: (unit.rows, unit.timesteps, unit.blocks)))
+
+
+def record_light(root: Location, light: LightShard) -> None:
+    """Record a shard of images, filters, labels or texts that is on the disk."""
+    write_durably(root / light_path(light.shard.path), [sealed_json(vars(light))])
+
+
+def forget_light(root: Location, shard_path: str) -> None:
+    """Forget such a shard, before it is written again."""
+    (root / light_path(shard_path)).unlink(missing_ok=True)
+
+
+def light_path(shard_path: str) -> Path:
+    """The record of a light shard, relative to the cache's folder."""
+    array, _, place = shard_path.partition("/c/")
+    return LIGHT / f"{array.replace('/', '-')}-{place.split('/')[0]}.json"
+
+
+def read_light(root: Place) -> tuple[LightShard, ...]:
+    """The light shards that were finished but not published, by path; one with a damaged record is not finished."""
+    found = _read_records(root / LIGHT, LightShard.from_dict)
+    return tuple(sorted(found, key=lambda light: light.shard.path))
+
+
+def remove_journal(root: Location) -> None:
+    """Forget the journal, when what it records stands in the manifest.
+
+    What parts share goes first, so that what they read while it is there is whole; the plan goes last, since it says
+    what the rest is.
+    """
+    for path in (PARTS, TABLE_OF_PARTS, LINES):
+        (root / path).unlink(missing_ok=True)
+    for folder in (UNITS, LIGHT, PART_LOCKS):
+        remove_folder(root / folder)
+    (root / PLAN).unlink(missing_ok=True)
+    remove_folder(root / FOLDER)
+
+
+def _read_records(folder: Place, parse: Callable[[Mapping[str, Any]], Record]) -> list[Record]:
+    names = [name for name in names_below(folder) if name.endswith(".json")]
+    with ThreadPoolExecutor(READERS) as pool:  # across a network each takes its time
+        found = pool.map(lambda name: _read_record(folder / name, parse), names)
+        return [record for record in found if record is not None]
+
+
+def _read_record(path: Place, parse: Callable[[Mapping[str, Any]], Record]) -> Record | None:
+    """`None`: damaged, or gone since another process published it."""
+    try:
+        content = path.read_bytes()
+        values = parse_json(content)
+        if not seal_holds(content, values):
+            return None
+        return parse({name: values[name] for name in values if name != CHECKSUM})
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _read_lines(root: Place) -> list[Unit]:
+    try:
+        return [Unit.from_dict(line) for line in read_lines(root / LINES)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CacheCorruptError(
+            f"{root / LINES}: not a journal of finished units ({error}); remove {(root / LINES).parent} to go on "
+            "from what was published before"
+        ) from error

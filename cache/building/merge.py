@@ -1,0 +1,212 @@
+"""Parts of one extraction that were made in folders of their own, put together to one cache.
+
+Nothing is computed: the shards are copied, each checked after it, and published, so that the bytes are those that one
+process would have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+from ...errors import CacheCorruptError, CacheError, CacheMismatchError
+from ..format.manifest import PLAN, LightShard, Manifest, Unit, read_manifest
+from ..format.samples import SampleRow, SampleTable, read_table
+from ..format.shard import check_shard
+from ..storage.atomic import write_durably
+from ..storage.locks import LOCK, refuse_if_locked
+from ..verify import ShardPlace, shard_places
+from .derived import Loaders, picture_shards
+from .journal import TABLE_OF_PARTS, read_journal, read_light
+from .plan import PendingUnit, WorkPlan
+from .shared_plan import SharedPlan, differences, missing_units, read_shared_plan
+from .writer import CacheWriter
+
+PIECE_BYTES = 1 << 22
+COPIERS = 4
+"""Shards that are copied at once."""
+NAMED = 8
+"""Missing things that a message names."""
+
+
+@dataclass(frozen=True)
+class PartFolder:
+    """What a folder holds of an extraction that did not finish there."""
+
+    root: Path
+    plan: Manifest
+    shared: SharedPlan
+    units: tuple[Unit, ...]
+    light: tuple[LightShard, ...]
+
+    @property
+    def agreed(self) -> Mapping[str, object]:
+        """What all parts must have alike; the texts are part 0's."""
+        told = {name: value for name, value in self.shared.request.items() if name != "text_encoder"}
+        fitted = [(record.pair, record.digest) for record in self.plan.projections]
+        return told | {"rows": self.plan.rows, "units": self.shared.units, "projections": fitted}
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """All parts of one extraction."""
+
+    manifest: Manifest
+    """Of the cache to be, all but what publishing adds."""
+    table: SampleTable
+    root_of: Mapping[str, Path]
+    """Shard → the folder that it is in."""
+    has_filters: bool
+
+    @property
+    def places(self) -> tuple[ShardPlace, ...]:
+        """The shards to copy."""
+        return tuple(shard_places(self.manifest))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of these shards."""
+        return sum(place.record.size_bytes for place in self.places)
+
+
+def plan_merge(roots: Sequence[Path]) -> MergePlan:
+    """Look whether the folders hold all parts of one extraction.
+
+    Args:
+        roots: the parts' folders, in any order.
+
+    Raises:
+        CacheError: with every folder that is no part of a new cache, or with what is missing.
+        CacheBusyError: if a part is still at work.
+        CacheMismatchError: with every difference between the parts' settings, data or plans.
+    """
+    parts = _read_parts(roots)
+    _refuse_differences(parts)
+    first = next((part for part in parts if (part.root / TABLE_OF_PARTS).exists()), None)
+    if first is None:
+        raise CacheError(f"{_names(roots)}: part 0, which has the table and the texts, is none of these; give it too")
+    units = {(unit.rows, unit.timesteps, unit.blocks): unit for part in parts for unit in part.units}
+    light = {one.shard.path: one for part in parts for one in part.light}
+    merge = MergePlan(
+        replace(first.plan, units=tuple(units.values()), light_shards=tuple(light.values())),
+        read_table(first.root, name=TABLE_OF_PARTS),
+        dict(_roots_of(parts, first)),
+        bool(first.shared.request["filters"]),
+    )
+    _refuse_missing(roots, merge, first.shared.units)
+    return merge
+
+
+def merge_parts(out: Path, merge: MergePlan, copied: Callable[[ShardPlace], None]) -> Manifest:
+    """Copy the parts to `out` and publish; while its lock is held. Shards that an interrupted merge copied stay.
+
+    Args:
+        out: the cache's folder.
+        merge: what `plan_merge` gave.
+        copied: is told each shard that is there.
+
+    Raises:
+        CacheCorruptError: if a shard is not as it was written.
+    """
+    writer = CacheWriter(out, WorkPlan(merge.manifest, (), (), (), (), 0))
+    with ThreadPoolExecutor(COPIERS) as pool:
+        for place in pool.map(lambda place: _copy(merge.root_of[place.record.path], out, place), merge.places):
+            copied(place)
+    classes, loaders = merge.manifest.classes, _loaders(has_filters=merge.has_filters)
+    return writer.publish(merge.table, classes, None, **loaders)
+
+
+def refuse_other_folder(out: Path, merge: MergePlan) -> None:
+    """Refuse to merge into a folder of something else, or into a cache.
+
+    Raises:
+        CacheError: as said.
+    """
+    if not out.exists():
+        return
+    begun = read_manifest(out, PLAN) if out.is_dir() else None
+    names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    other = begun is not None and (begun.rows, begun.features) != (merge.manifest.rows, merge.manifest.features)
+    if other or (begun is None and names - {LOCK}) or read_manifest(out) is not None:
+        raise CacheError(f"{out}: exists and is not an unfinished merge of these parts; give a new name")
+
+
+def _read_parts(roots: Sequence[Path]) -> list[PartFolder]:
+    problems, parts = [], []
+    for root in roots:
+        refuse_if_locked(root)
+        plan, shared = read_manifest(root, PLAN), read_shared_plan(root)
+        if root.is_dir() and read_manifest(root) is not None:
+            problems.append(f"{root}: holds a whole cache; parts that extend one share its folder (docs/scaling.md)")
+        elif plan is None or shared is None:
+            problems.append(f"{root}: no part of an extraction; make it with --num-parts and --part-id")
+        else:
+            parts.append(PartFolder(root, plan, shared, read_journal(root), read_light(root)))
+    if problems:
+        raise CacheError("\n".join(problems))
+    return parts
+
+
+def _refuse_differences(parts: Sequence[PartFolder]) -> None:
+    begun, *others = parts
+    lines = [f"{part.root}: {line}" for part in others for line in differences(begun.agreed, part.agreed)]
+    if lines:
+        raise CacheMismatchError(
+            f"these are not parts of the same extraction as {begun.root}:\n"
+            + "\n".join(f"  - {line}" for line in lines)
+            + "\nextract them again with the same settings, data and --num-parts"
+        )
+
+
+def _roots_of(parts: Sequence[PartFolder], first: PartFolder) -> Iterator[tuple[str, Path]]:
+    for part in parts:
+        yield from ((shard.path, part.root) for unit in part.units for shard in unit.shards)
+        yield from ((light.shard.path, part.root) for light in part.light)
+    yield from ((record.shard.path, first.root) for record in first.plan.projections)
+
+
+def _refuse_missing(roots: Sequence[Path], merge: MergePlan, units: Sequence[PendingUnit]) -> None:
+    missing = [f"rows {unit.rows[0]} to {unit.rows[-1]}" for unit in missing_units(units, merge.manifest.units)]
+    samples, loaders = merge.table.samples, _loaders(has_filters=merge.has_filters)
+    wanted = picture_shards(merge.manifest.features, samples, merge.manifest.classes, **loaders)
+    there = {light.shard.path: light.made_from for light in merge.manifest.light_shards}
+    missing += [light.path for light in wanted if there.get(light.path) != light.made_from]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        raise CacheError(
+            f"{_names(roots)}: {len(missing)} things are missing: {', '.join(missing[:NAMED])}{more}; give the folders "
+            "of all parts, and repeat the command of a part that did not finish"
+        )
+
+
+def _copy(source: Path, out: Path, place: ShardPlace) -> ShardPlace:
+    """Copy a shard, unless it is there, and compare every byte with what was written."""
+    record = place.record
+    if (out / record.path).exists() and check_shard(out, record, place.rows_per_shard) is None:
+        return place
+    try:
+        with (source / record.path).open("rb") as file:
+            write_durably(out / record.path, iter(lambda: file.read(PIECE_BYTES), b""))
+    except FileNotFoundError as error:
+        raise CacheCorruptError(f"{source / record.path}: absent; {_AGAIN}") from error
+    if damage := check_shard(out, record, place.rows_per_shard):
+        raise CacheCorruptError(f"{source / record.path}: {damage.problem}; {_AGAIN}")
+    return place
+
+
+_AGAIN = "repeat the command that made this part with --resume, which makes it again, and merge again"
+
+
+def _loaders(*, has_filters: bool) -> Loaders:
+    return Loaders(load_image=_never, load_labels=_never, load_filters=_never if has_filters else None)
+
+
+def _never(sample: SampleRow) -> NoReturn:
+    raise AssertionError(f"row {sample.row} is in no part")
+
+
+def _names(roots: Sequence[Path]) -> str:
+    return ", ".join(map(str, roots))

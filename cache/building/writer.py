@@ -1,0 +1,300 @@
+"""Makes and extends a cache: features unit by unit, then images, filters, labels, texts and, last, the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy.typing as npt
+
+from ...errors import CacheError
+from ..format.digests import features_digest, labels_digest, texts_digest
+from ..format.layout import (
+    FILTERS_ARRAY,
+    METADATA,
+    ArrayLayout,
+    features_layout,
+    filters_layout,
+    images_layout,
+    labels_layout,
+    projection_layout,
+    scales_layout,
+    texts_layouts,
+    write_array_metadata,
+    write_group_metadata,
+)
+from ..format.manifest import COPY, MANIFEST, LightShard, Manifest, Unit, write_manifest
+from ..format.maps import QUANTISED, StoredMaps
+from ..format.projections import Projections, projection_digest, write_projection
+from ..format.samples import TABLE, SampleTable, write_table
+from ..format.shard import ShardRecord, write_shard
+from ..format.spec import TextSpec
+from ..storage.atomic import remove_folder, write_json
+from ..storage.location import Location
+from .derived import LoadFilters, LoadRow, TextArrays, WantedShard, picture_shards, text_shards
+from .journal import TABLE_OF_PARTS, forget_light, record_light, record_unit, remove_journal, write_plan
+from .plan import PendingUnit, WorkPlan
+
+WRITERS = 4
+"""Shards of a unit that are written at once: one is checked while others wait for the disk (measured)."""
+
+
+class CacheWriter:
+    """Carries out a plan. Use it while `hold_lock` is held.
+
+    Args:
+        root: the cache's folder.
+        plan: what is left to do.
+        begins: whether to record the plan; otherwise it stands in the journal, and others carry it out too.
+    """
+
+    def __init__(self, root: Location, plan: WorkPlan, *, begins: bool = True) -> None:
+        self._root = root
+        self._manifest = plan.manifest
+        self._units = list(plan.manifest.units)
+        self._unfitted = set(plan.unfitted)
+        self._lost = {record.pair: record for record in plan.lost}
+        if begins:
+            write_plan(root, plan.manifest)
+
+    def write_projections(self, projections: Projections) -> None:
+        """Write the projections of the plan's `unfitted` pairs, or some of them, before any unit that needs them.
+
+        Args:
+            projections: (block, timestep) → float32 [1 + component, channel of the UNet], the mean first.
+
+        Raises:
+            CacheError: if one that was damaged came out otherwise than it was; none is written then.
+        """
+        self._refuse_other_projections(projections)
+        records = []
+        for (block, timestep), array in sorted(projections.items()):
+            n_components = self._manifest.block_shapes[block][2]
+            if (block, timestep) not in self._unfitted or len(array) != 1 + n_components:
+                raise AssertionError(f"block {block} at timestep {timestep} needs no projection of {len(array)} rows")
+            records.append(write_projection(self._root, block, timestep, array))
+        every = sorted([*self._manifest.projections, *records], key=lambda record: record.pair)
+        self._manifest = replace(self._manifest, projections=tuple(every))
+        write_plan(self._root, self._manifest)
+        self._unfitted -= projections.keys()
+
+    def write_unit(
+        self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
+    ) -> None:
+        """Write a unit's shards and then record it.
+
+        Args:
+            pending: the unit.
+            features: (block, timestep) → activations in the cache's dtype, rows as in `pending`.
+            conditions: what else last bits depend on.
+
+        Raises:
+            CacheError: if an activation is not finite, naming blocks, timesteps and samples, or if a projection that
+                the unit needs was not written yet.
+        """
+        self.record(self.write_shards(pending, features, conditions))
+
+    def write_shards(
+        self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
+    ) -> Unit:
+        """The first half of `write_unit`, for a worker whose units another process records."""
+        self._refuse_unprojected(features)
+        self._refuse_not_finite(pending, features)
+        arrays = [array for pair, maps in sorted(features.items()) for array in self._arrays(pair, maps)]
+        with ThreadPoolExecutor(WRITERS) as pool:
+            shards = pool.map(lambda array: self._write_array(pending, *array), arrays)
+        return Unit(pending.rows, pending.timesteps, pending.blocks, dict(conditions), tuple(shards))
+
+    def record(self, unit: Unit) -> None:
+        """Record a unit whose shards are on the disk."""
+        record_unit(self._root, unit)
+        self._units.append(unit)
+
+    def write_light(self, wanted: Iterable[WantedShard]) -> None:
+        """Write and record shards that no published manifest names, before all of them are published."""
+        known = {light.shard.path: light for light in self._manifest.light_shards}
+        for light in wanted:
+            if not _is_known(light, known):
+                self._write_light(light)
+
+    def write_texts(self, table: SampleTable, classes: Mapping[str, Any], texts: TextArrays | None) -> None:
+        """Write the texts of a cache that was never published, and the table, before all of it is published.
+
+        Args:
+            table: all samples of the request.
+            classes: the classes' table, as JSON values.
+            texts: embeddings of `table.texts`; `None`: there are none, or they are there.
+        """
+        spec = self._text_spec(table, texts)
+        self.write_light(text_shards(table, spec, texts))
+        write_json(self._root / TABLE_OF_PARTS, table)
+        self._manifest = replace(self._manifest, texts=spec, classes=classes)
+        write_plan(self._root, self._manifest)
+
+    def publish(
+        self,
+        table: SampleTable,
+        classes: Mapping[str, Any],
+        texts: TextArrays | None,
+        load_image: LoadRow,
+        load_labels: LoadRow,
+        *,
+        load_filters: LoadFilters | None = None,
+    ) -> Manifest:
+        """Bring images, filters, labels and texts up to date, and then the manifest, which makes the cache whole.
+
+        Args:
+            table: all samples of the request.
+            classes: the classes' table, as JSON values.
+            texts: embeddings of `table.texts`; `None`: keep those that are there.
+            load_image: gives a sample's image at the model's size [y, x, 3]; called only where images changed.
+            load_labels: gives a sample's class indices at the model's size [y, x]; called only where they changed.
+            load_filters: gives the filters of a sample's image [y, x, filter], likewise; `None`: the cache is to have
+                none, and those that are there go.
+        """
+        self._manifest = replace(self._manifest, units=tuple(self._units))
+        text_spec = self._text_spec(table, texts)
+        spec, samples = self._manifest.features, table.samples
+        pictures = picture_shards(spec, samples, classes, load_image, load_labels, load_filters=load_filters)
+        wanted = [*pictures, *text_shards(table, text_spec, texts)]
+        known = {light.shard.path: light for light in self._manifest.light_shards}
+        kept = [known[light.path] for light in wanted if _is_known(light, known)]
+        if (self._root / MANIFEST).exists():
+            # What is about to be written anew is forgotten first: a crash must not leave it recorded as it was.
+            unfinished = replace(self._manifest, light_shards=tuple(kept), digests={}, complete=False)
+            write_manifest(self._root, unfinished)
+        written = [self._write_light(light) for light in wanted if not _is_known(light, known)]
+        shards = tuple(sorted([*kept, *written], key=lambda light: light.shard.path))
+        self._manifest = replace(self._manifest, classes=classes, texts=text_spec, light_shards=shards)
+        self._manifest = replace(self._manifest, metadata=self._write_metadata(len(table.texts)))
+        self._finish(table)
+        self._remove(known.keys() - {light.path for light in wanted})
+        return self._manifest
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        """Remove light shards that the manifest no longer has, and the array of filters where none are left."""
+        for path in paths:
+            (self._root / path).unlink(missing_ok=True)
+        if not self._manifest.has_filters:
+            remove_folder(self._root / FILTERS_ARRAY)
+
+    def _write_light(self, light: WantedShard) -> LightShard:
+        forget_light(self._root, light.path)
+        written = LightShard(self._write_rows(light.layout, light.load()), light.made_from)
+        record_light(self._root, written)
+        return written
+
+    def _finish(self, table: SampleTable) -> None:
+        write_table(self._root, table)
+        samples = hashlib.sha256((self._root / TABLE).read_bytes()).hexdigest()
+        digests = {
+            "features": features_digest(self._manifest, table.samples),
+            "labels": labels_digest(self._manifest.classes, table.samples),
+            "samples": samples,
+            "texts": texts_digest(self._manifest.texts, table.texts),
+        }
+        self._manifest = replace(self._manifest, digests=digests, complete=True)
+        write_manifest(self._root, self._manifest)
+        write_manifest(self._root, self._manifest, COPY)
+        remove_journal(self._root)
+
+    def _text_spec(self, table: SampleTable, texts: TextArrays | None) -> TextSpec | None:
+        if not table.texts:
+            return None
+        return texts.spec if texts else self._manifest.texts
+
+    def _write_metadata(self, n_texts: int) -> dict[str, str]:
+        """Groups and arrays as Zarr sees them: file → SHA-256."""
+        arrays = list(self._zarr_arrays(n_texts))
+        groups = sorted({name for layout, _ in arrays for name in _groups_above(layout.name)})
+        digests = {name: write_group_metadata(self._root, name) for name in groups}
+        digests |= {layout.name: write_array_metadata(self._root, layout, n_rows) for layout, n_rows in arrays}
+        return {f"{name}/{METADATA}".removeprefix("/"): digest for name, digest in digests.items()}
+
+    def _zarr_arrays(self, n_texts: int) -> Iterator[tuple[ArrayLayout, int]]:
+        """Every array, and how long its first axis is."""
+        spec, n_rows, texts = self._manifest.features, len(self._manifest.rows), self._manifest.texts
+        for pair in sorted(self._manifest.coverage()):
+            yield self._features_layout(*pair), n_rows
+            if spec.dtype == QUANTISED:
+                yield self._scales_layout(*pair), n_rows
+        for record in self._manifest.projections:
+            yield projection_layout(*record.pair, record.shape), record.shape[0]
+        yield images_layout(spec.image_size, spec.rows_per_shard), n_rows
+        yield labels_layout(spec.image_size, spec.rows_per_shard), n_rows
+        if self._manifest.has_filters:
+            yield filters_layout(spec.image_size, spec.rows_per_shard), n_rows
+        if texts:
+            yield from ((layout, n_texts) for layout in texts_layouts(texts.n_tokens, texts.dim))
+
+    def _features_layout(self, block: int, timestep: int) -> ArrayLayout:
+        spec = self._manifest.features
+        return features_layout(block, timestep, self._manifest.block_shapes[block], spec.dtype, spec.rows_per_shard)
+
+    def _scales_layout(self, block: int, timestep: int) -> ArrayLayout:
+        n_channels = self._manifest.block_shapes[block][2]
+        return scales_layout(block, timestep, n_channels, self._manifest.features.rows_per_shard)
+
+    def _arrays(self, pair: tuple[int, int], maps: StoredMaps) -> Iterator[tuple[ArrayLayout, npt.NDArray[Any]]]:
+        """The arrays that a unit's activations of one block and timestep go to."""
+        yield self._features_layout(*pair), maps.values
+        if maps.scales is not None:
+            yield self._scales_layout(*pair), maps.scales
+
+    def _write_array(self, pending: PendingUnit, layout: ArrayLayout, array: npt.NDArray[Any]) -> ShardRecord:
+        if array.dtype != layout.dtype or array.shape != (len(pending.rows), *layout.row_shape):
+            raise AssertionError(f"{layout.name}: got {array.dtype} {array.shape} for {len(pending.rows)} rows")
+        return self._write_rows(layout, dict(zip(pending.rows, array, strict=True)))
+
+    def _write_rows(self, layout: ArrayLayout, rows: Mapping[int, npt.NDArray[Any]]) -> ShardRecord:
+        group = layout.locate(min(rows))[0]
+        positions = {layout.locate(row)[1]: array.astype(layout.dtype, copy=False) for row, array in rows.items()}
+        return write_shard(self._root, layout.shard_path(group), positions, layout.rows_per_shard)
+
+    def _refuse_unprojected(self, features: Mapping[tuple[int, int], StoredMaps]) -> None:
+        missing = sorted(features.keys() & self._unfitted)
+        if missing:
+            pairs = ", ".join(f"block {block} at timestep {timestep}" for block, timestep in missing)
+            raise CacheError(f"{self._root}: no projection was written yet for {pairs}; fit and write it before units")
+
+    def _refuse_other_projections(self, projections: Projections) -> None:
+        """Features that are there were made with what is lost: only the same numbers can take its place."""
+        other = [
+            record.shard.path
+            for pair, record in self._lost.items()
+            if pair not in projections or projection_digest(projections[pair]) != record.digest
+        ]
+        if other:
+            raise CacheError(
+                f"{self._root}: damaged projections that cannot be made again as they were, since the training images "
+                f"or the machine are others: {', '.join(sorted(other))}; restore these files from a backup, or extract "
+                "into a new cache. Nothing was written"
+            )
+
+    def _refuse_not_finite(self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps]) -> None:
+        bad = []
+        for (block, timestep), maps in sorted(features.items()):
+            for position, row in enumerate(pending.rows):
+                problem, key = maps.row(position).describe_not_finite(), self._manifest.rows[row]
+                if problem:
+                    bad.append(f"  - block {block}, timestep {timestep}, sample {key.id if key else row}: {problem}")
+        if bad:
+            raise CacheError(
+                f"{self._root}: activations that are NaN or infinite in {self._manifest.features.dtype}:\n"
+                + "\n".join(bad)
+                + "\nnothing of this unit was stored; where numbers are too large for float16, use a new cache with "
+                "--dtype int8 or float32; where they are NaN, leave the block out or use a more precise arithmetic"
+            )
+
+
+def _is_known(light: WantedShard, known: Mapping[str, LightShard]) -> bool:
+    return light.path in known and known[light.path].made_from == light.made_from
+
+
+def _groups_above(name: str) -> Iterator[str]:
+    """The groups that an array lies in, from the root's empty name on."""
+    parts = name.split("/")
+    yield from ("/".join(parts[:depth]) for depth in range(len(parts)))

@@ -1,0 +1,1 @@
+"""The bytes of a cache: spec, sample table, layout, shards, manifest, digests."""

@@ -1,0 +1,38 @@
+"""Digests of what a cache is made from: features, labels and texts apart. FORMAT.md says the same in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from .manifest import Manifest
+from .samples import SampleRow
+from .spec import NOT_IDENTIFYING, TextSpec, digest
+
+
+def features_digest(
+    manifest: Manifest, samples: Sequence[SampleRow], only: Collection[tuple[int, int]] | None = None
+) -> str:
+    """Digest of what the features are: everything but where the UNet was found.
+
+    Args:
+        manifest: of the cache.
+        samples: whose features.
+        only: these (block, timestep) pairs alone; `None`: all that are there for every one of the samples.
+    """
+    spec = {name: value for name, value in vars(manifest.features).items() if name not in NOT_IDENTIFYING}
+    rows = {sample.row for sample in samples}
+    covering = (pair for pair, covered in manifest.coverage().items() if rows <= covered)
+    pairs = sorted(pair for pair in covering if only is None or pair in only)
+    projections = sorted([*record.pair, record.digest] for record in manifest.projections if record.pair in pairs)
+    return digest([spec, pairs, projections, sorted((sample.id, sample.image_digest) for sample in samples)])
+
+
+def labels_digest(classes: Mapping[str, Any], samples: Sequence[SampleRow]) -> str:
+    """Digest of what the labels are."""
+    return digest([dict(classes), sorted((sample.id, sample.mask_digest or "") for sample in samples)])
+
+
+def texts_digest(spec: TextSpec | None, texts: Sequence[str]) -> str:
+    """Digest of what the tokens are: encoder and texts."""
+    return digest([spec and [spec.encoder_digest, spec.truncated], list(texts)])

@@ -1,0 +1,143 @@
+"""Names, axes, chunks and shards of the arrays. FORMAT.md says the same in words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..storage.atomic import canonical_json, write_durably
+from ..storage.location import Location
+
+METADATA = "zarr.json"
+TEXTS_PER_SHARD = 256
+FILTERS_ARRAY = "filters"
+N_FILTERS = 60
+"""Channels of `filters`: of each colour 5 intensities, 5 edges and 2 × 5 textures."""
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """One array: its name, axes and how its rows are cut into shards."""
+
+    name: str
+    """Its place in the group."""
+    axes: tuple[str, ...]
+    """Names of its axes; the first is `row`, `text` or `component`."""
+    row_shape: tuple[int, ...]
+    """Shape of one row, which is one inner chunk."""
+    dtype: np.dtype[Any]
+    rows_per_shard: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row without its checksum."""
+        return math.prod(self.row_shape) * self.dtype.itemsize
+
+    def shard_path(self, group: int) -> str:
+        """The file of shard number `group`, relative to the cache's folder."""
+        return "/".join([self.name, "c", str(group), *("0" for _ in self.row_shape)])
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """The shard that holds `row`, and the row's position in it."""
+        return divmod(row, self.rows_per_shard)
+
+
+def features_layout(
+    block: int, timestep: int, shape: tuple[int, int, int], dtype: str, rows_per_shard: int
+) -> ArrayLayout:
+    """Activations of one block at one timestep; `shape` is (y, x, channel)."""
+    axes = ("row", "y", "x", "channel")
+    return ArrayLayout(f"features/{block}/{timestep}", axes, shape, np.dtype(dtype), rows_per_shard)
+
+
+def scales_layout(block: int, timestep: int, n_channels: int, rows_per_shard: int) -> ArrayLayout:
+    """What one step of the int8 activations is worth, for each row and channel."""
+    name = f"scales/{block}/{timestep}"
+    return ArrayLayout(name, ("row", "channel"), (n_channels,), np.dtype("float32"), rows_per_shard)
+
+
+def projection_layout(block: int, timestep: int, shape: tuple[int, int]) -> ArrayLayout:
+    """The UNet's mean activation, then the principal components; `shape` is (1 + components, channel), one shard."""
+    name = f"projections/{block}/{timestep}"
+    return ArrayLayout(name, ("component", "channel"), shape[1:], np.dtype("float32"), shape[0])
+
+
+def images_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
+    """The images as the model saw them, RGB."""
+    shape = (image_size, image_size, 3)
+    return ArrayLayout("images", ("row", "y", "x", "channel"), shape, np.dtype("uint8"), rows_per_shard)
+
+
+def filters_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
+    """Multi-scale filters of the images."""
+    shape = (image_size, image_size, N_FILTERS)
+    return ArrayLayout(FILTERS_ARRAY, ("row", "y", "x", "channel"), shape, np.dtype("float16"), rows_per_shard)
+
+
+def labels_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
+    """Class indices at the model's size."""
+    return ArrayLayout("labels", ("row", "y", "x"), (image_size, image_size), np.dtype("uint8"), rows_per_shard)
+
+
+def texts_layouts(n_tokens: int, dim: int) -> tuple[ArrayLayout, ArrayLayout]:
+    """Token embeddings and the mask that is true on real tokens."""
+    tokens = ArrayLayout(
+        "texts/tokens", ("text", "token", "dim"), (n_tokens, dim), np.dtype("float16"), TEXTS_PER_SHARD
+    )
+    return tokens, ArrayLayout("texts/mask", ("text", "token"), (n_tokens,), np.dtype("bool"), TEXTS_PER_SHARD)
+
+
+def layout_of_metadata(name: str, content: bytes) -> tuple[ArrayLayout, int]:
+    """The inverse of `write_array_metadata`.
+
+    Returns:
+        The layout, and how many rows the array has.
+    """
+    values = json.loads(content)
+    rows_per_shard, *row_shape = values["chunk_grid"]["configuration"]["chunk_shape"]
+    axes, dtype = tuple(values["dimension_names"]), np.dtype(values["data_type"])
+    return ArrayLayout(name, axes, tuple(row_shape), dtype, rows_per_shard), values["shape"][0]
+
+
+def write_group_metadata(root: Location, name: str = "") -> str:
+    """Make `name` a Zarr v3 group; returns the SHA-256 of its metadata."""
+    content = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3}, indent=1)
+    return _write_metadata(root / name, content)
+
+
+def write_array_metadata(root: Location, layout: ArrayLayout, n_rows: int) -> str:
+    """Write the Zarr v3 metadata of an array of `n_rows` rows, as zarr-python makes it; touches no data.
+
+    Returns:
+        SHA-256 of the file.
+    """
+    import zarr
+    from zarr.codecs import Crc32cCodec
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    store = zarr.storage.MemoryStore()
+    zarr.create_array(
+        store,
+        shape=(n_rows, *layout.row_shape),
+        chunks=(1, *layout.row_shape),
+        shards=(layout.rows_per_shard, *layout.row_shape),
+        dtype=layout.dtype,
+        compressors=[Crc32cCodec()],
+        fill_value=0,
+        dimension_names=layout.axes,
+    )
+    metadata = sync(store.get("zarr.json", default_buffer_prototype()))
+    if metadata is None:
+        raise AssertionError("zarr.create_array wrote no metadata")
+    return _write_metadata(root / layout.name, metadata.to_bytes())
+
+
+def _write_metadata(folder: Location, content: bytes) -> str:
+    write_durably(folder / METADATA, [content])
+    return hashlib.sha256(content).hexdigest()

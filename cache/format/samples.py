@@ -1,0 +1,105 @@
+"""The sample table: one file that says what every row is of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import CacheCorruptError
+from ..storage.atomic import parse_json, write_json
+from ..storage.location import Location
+from ..storage.paths import Place, repair_of
+
+TABLE = "samples.json"
+IGNORE = 255
+"""The value in `labels` that means "not labelled"."""
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One sample: an image as the model saw it, with its text and its labels."""
+
+    id: str
+    """Unique; the sample's id, of a tile with its offset (`ID@Y,X`), of a view with its number (`ID~VIEW`)."""
+    parent: str
+    """The id of the sample in the data, which all its tiles and views share."""
+    group: str
+    """The patient or whole image that the sample belongs to; splits, folds and intervals count groups."""
+    split: str
+    """`train`, `val` or `test`."""
+    row: int
+    """Place along the first axis of `features`, `labels` and `images`."""
+    text: int | None
+    """Place along the first axis of `texts`, of a view that of the rewritten text; `None`: the sample has no text."""
+    size: tuple[int, int]
+    """Native height and width of the image in pixels."""
+    image: str
+    """The image file, relative to the table's root where it lies below it."""
+    image_digest: str
+    """SHA-256 of the image file."""
+    mask: str | None
+    """The mask file; `None`: not labelled."""
+    mask_digest: str | None
+    """SHA-256 of the mask file."""
+    view: int = 0
+    """Which flip or rotation of the image, 0 to 7 in three bits: 1 exchanges left and right, then 2 exchanges top and
+    bottom, then 4 exchanges the axes; 0 is the image as it is."""
+    tile: tuple[int, int] = (0, 0)
+    """Offset (y, x) in the native image of the part that the row shows."""
+    stratum: str = ""
+    """The kind that the sample is of (organ, scanner, hospital): draws of groups are spread over strata; "": none."""
+    weight: float = 1.0
+    """How much the sample counts in a head's loss, beside the others; above 0."""
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """All samples, and the distinct texts in the order of the `texts` arrays."""
+
+    root: str
+    """The folder that relative paths start from."""
+    texts: tuple[str, ...]
+    samples: tuple[SampleRow, ...]
+    ignore: int = IGNORE
+    """The value in `labels` that means "not labelled"."""
+
+
+def write_table(root: Location, table: SampleTable) -> None:
+    """Write the table durably."""
+    write_json(root / TABLE, table)
+
+
+def read_table(root: Place, digest: str | None = None, name: str | Path = TABLE) -> SampleTable:
+    """Read the table.
+
+    Args:
+        root: the cache.
+        digest: SHA-256 that the file must have; `None`: any.
+        name: the file, relative to the folder.
+
+    Raises:
+        CacheCorruptError: if it is absent, changed, or not a table.
+    """
+    try:
+        content = (root / name).read_bytes()
+        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise CacheCorruptError(f"{root / name}: changed since it was written; {repair_of(root)}")
+        values = parse_json(content)
+        samples = tuple(_sample(sample) for sample in values["samples"])
+        return SampleTable(values["root"], tuple(values["texts"]), samples, values["ignore"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CacheCorruptError):
+            raise
+        raise CacheCorruptError(f"{root / name}: not a sample table ({error}); {repair_of(root)}") from error
+
+
+def _sample(values: Mapping[str, Any]) -> SampleRow:
+    y, x = values["size"]
+    top, left = values["tile"]
+    parent = values.get(
+        "parent", values["id"]
+    )  # format 1 had neither tiles nor views, 1 and 2 neither strata nor weights
+    return SampleRow(**{**values, "parent": parent, "size": (y, x), "tile": (top, left)})

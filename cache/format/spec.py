@@ -1,0 +1,94 @@
+"""What identifies the content of a cache: features, texts and labels apart, so that each may change alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..storage.atomic import canonical_json
+
+FORMAT = 4
+"""Version of the layout that FORMAT.md describes."""
+
+NOT_IDENTIFYING = ("unet", "unet_config", "tile_overlap")
+"""Fields of a FeatureSpec that say where a model lies or how tiles overlap, not what a row's numbers are."""
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Everything that activations depend on beside the image, the block and the timestep."""
+
+    unet: str
+    """Where the UNet was loaded from (`kind:where`); says where to look, does not identify."""
+    unet_digest: str
+    """Digest of the UNet's weights, configuration and noise schedule."""
+    prediction_type: str
+    """What the UNet was trained to predict, as its scheduler names it."""
+    noise: str
+    """`shared` or `per-sample`."""
+    noise_draws: int
+    """How many noises the activations are averaged over."""
+    seed: int
+    """Seed of the noise."""
+    image_size: int
+    """Side of the UNet's input in pixels; images are resized to it by Pillow's antialiased bilinear filter."""
+    window: tuple[int, int] | None
+    """Intensities that become 0 and 255 in images of more than 8 bits."""
+    dtype: str
+    """Of the stored activations."""
+    rows_per_shard: int
+    """Images in one work unit, one forward and one shard."""
+    unet_config: str | None = None
+    """File that says what the UNet's checkpoint does not; says where to look, does not identify."""
+    precision: str = "float32"
+    """Arithmetic of the forward: `float32`, or the dtype of autocast (`bfloat16`, `float16`)."""
+    class_label: int | None = None
+    """What a class-conditional UNet was told; `None`: nothing."""
+    condition: str = "none"
+    """What a text-conditioned UNet is told: the `empty` prompt or the sample's `own` text; `none`: it reads no text."""
+    pca: int | None = None
+    """Principal components kept of each block's channels; `None`: the channels as they are."""
+    tile: int | None = None
+    """Side in native pixels of the square tiles that images are cut into; `None`: whole images."""
+    colours: str = "own"
+    """The images' `own` colours, or `standardised`: each image's channels at one mean and spread."""
+    tile_overlap: int = 0
+    """Native pixels that neighbouring tiles share, as asked for last; does not identify: rows have their offsets."""
+
+    def differences(self, wanted: FeatureSpec) -> list[str]:
+        """One line for each field in which features of `wanted` would not be the ones here."""
+        here, there = asdict(self), asdict(wanted)
+        return [
+            f"{name}: the cache has {here[name]}, this request needs {there[name]}"
+            for name in here
+            if name not in NOT_IDENTIFYING and here[name] != there[name]
+        ]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FeatureSpec:
+        """The inverse of `dataclasses.asdict`, from JSON."""
+        window = values["window"]
+        return cls(**{**values, "window": None if window is None else (int(window[0]), int(window[1]))})
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """Everything that tokens depend on beside the text."""
+
+    encoder: str
+    """Where the text encoder was loaded from; says where to look, does not identify."""
+    encoder_digest: str
+    """Digest of the encoder's weights and vocabulary."""
+    dim: int
+    """Channels of a token."""
+    n_tokens: int
+    """Tokens of the longest text, to which the others are padded."""
+    truncated: bool
+    """Whether texts over the encoder's limit were cut."""
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()

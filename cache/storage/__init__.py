@@ -1,0 +1,1 @@
+"""Where bytes lie, and how a write stays whole: paths, byte ranges, atomic writes, locks."""

@@ -1,0 +1,1 @@
+"""`ablate-timesteps`: heads compared on subsets of the cached timesteps, blocks or texts."""

@@ -1,0 +1,135 @@
+"""What an ablation compares: sets of timesteps or blocks, or texts; the grids that choose them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from ...cache.reader import FeatureReader
+from ...errors import CacheMismatchError, ConfigError
+from ..config.ablation import AblateConfig, Grid, Over
+from ..config.training import TextMode
+from ..maintenance.recipe import command_line, extraction_of
+
+Subset = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a head is shown."""
+
+    blocks: Subset
+    timesteps: Subset
+    text: TextMode
+
+    def name(self, over: Over) -> str:
+        """What it differs in from the others, as the flag writes it."""
+        return self.text if over == "text" else ",".join(map(str, self.subset(over)))
+
+    def subset(self, over: Over) -> Subset:
+        """Its timesteps or blocks; of texts there are no sets."""
+        return {"timesteps": self.timesteps, "blocks": self.blocks, "text": ()}[over]
+
+    @property
+    def pairs(self) -> frozenset[tuple[int, int]]:
+        """(block, timestep) of the activations that it needs."""
+        return frozenset(itertools.product(self.blocks, self.timesteps))
+
+
+def universe(config: AblateConfig, reader: FeatureReader) -> Variant:
+    """All that is looked at.
+
+    Raises:
+        CacheMismatchError: if the cache lacks any of it, with the command that adds it.
+        ConfigError: if there is too little for the grid.
+    """
+    named = {config.over: tuple(sorted({one for subset in config.subsets for one in subset}))} if config.subsets else {}
+    everything = Variant(
+        named.get("blocks") or config.blocks or reader.blocks,
+        named.get("timesteps") or config.timesteps or reader.timesteps,
+        config.text or "true",
+    )
+    _refuse_missing(reader, everything)
+    n_least = {"pairs": 2, "leave-one-out": 2}.get(config.grid or "", 1)
+    if config.over != "text" and len(everything.subset(config.over)) < n_least:
+        raise ConfigError(f"--grid {config.grid} needs at least {n_least} {config.over}; there is one")
+    return everything
+
+
+def next_round(config: AblateConfig, everything: Variant, means: Mapping[Variant, float]) -> list[Variant]:
+    """What to train now; nothing when the grid is done.
+
+    Args:
+        config: settings.
+        everything: what there is to choose from.
+        means: mean Dice of what earlier rounds gave.
+    """
+    if config.over == "text":
+        wanted = [Variant(everything.blocks, everything.timesteps, text) for text in get_args(TextMode)]
+    elif config.grid == "forward":
+        of_subset = {variant.subset(config.over): mean for variant, mean in means.items()}
+        wanted = [_part(everything, config.over, one) for one in forward(everything.subset(config.over), of_subset)[1]]
+    else:
+        subsets = config.subsets or subsets_of(config.grid, everything.subset(config.over))
+        wanted = [_part(everything, config.over, subset) for subset in subsets]
+    return [variant for variant in wanted if variant not in means]
+
+
+def subsets_of(grid: Grid | None, items: Subset) -> list[Subset]:
+    """The subsets of a grid that is known from the start; `None`: each one alone, and all together."""
+    if grid == "pairs":
+        return [*itertools.combinations(items, 2)]
+    if grid == "leave-one-out":
+        return [*(tuple(other for other in items if other != item) for item in items), items]
+    singles: list[Subset] = [(item,) for item in items]
+    return singles if grid == "singles" or len(items) == 1 else [*singles, items]
+
+
+def forward(items: Subset, means: Mapping[Subset, float]) -> tuple[list[Subset], list[Subset]]:
+    """Greedy forward selection, as far as the figures go.
+
+    Args:
+        items: to choose from.
+        means: subset → its figure, higher is better; subsets are in the order of `items`.
+
+    Returns:
+        The best subset of each finished stage, each with one item more, and the subsets of the stage under way.
+    """
+    path: list[Subset] = []
+    while len(path) < len(items):
+        chosen = set(path[-1]) if path else set()
+        stage = [_in_order(items, chosen | {item}) for item in items if item not in chosen]
+        if not means.keys() >= {*stage}:
+            return path, stage
+        path.append(max(stage, key=means.__getitem__))
+    return path, []
+
+
+def _in_order(items: Sequence[int], chosen: Iterable[int]) -> Subset:
+    return tuple(item for item in items if item in chosen)
+
+
+def _part(everything: Variant, over: Over, subset: Subset) -> Variant:
+    if over == "blocks":
+        return Variant(subset, everything.timesteps, everything.text)
+    return Variant(everything.blocks, subset, everything.text)
+
+
+def _refuse_missing(reader: FeatureReader, wanted: Variant) -> None:
+    missing = sorted(wanted.pairs - reader.pairs)
+    if not missing:
+        return
+    of_block = {block: [t for b, t in missing if b == block] for block, _ in missing}
+    lines = [f"  - block {block}: timesteps {_list(timesteps)}" for block, timesteps in of_block.items()]
+    adding = extraction_of(reader, [*of_block], sorted({timestep for _, timestep in missing}))
+    raise CacheMismatchError(
+        "\n".join([f"{reader.root} lacks what is to be compared:", *lines])
+        + f"\nit has blocks {_list(reader.blocks)} at timesteps {_list(reader.timesteps)}. Add them:\n  "
+        + command_line("extract-features", adding)
+    )
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, numbers))

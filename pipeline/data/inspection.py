@@ -1,0 +1,150 @@
+"""Opening every image and mask once: what single files say, and what they say about one another.
+
+Files are looked through region by region and forgotten, a few at a time: memory does not grow with their number, nor
+with the size of a TIFF.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Integer
+
+from ...errors import DataError
+from ..images.intensities import Window
+from ..images.nifti import misplaced
+from ..images.paths import file_digest
+from ..images.reading import open_image, open_mask
+from .layouts import Entry
+
+T = TypeVar("T")
+_MOST_AT_ONCE = 8  # decoded images of 200 million pixels fill 600 MB each
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """What a decoded image file is: its size (y, x) in pixels and the SHA-256 of its bytes."""
+
+    size: tuple[int, int]
+    digest: str
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """What a decoded mask file is, with the number of pixels of each value in it."""
+
+    size: tuple[int, int]
+    digest: str
+    n_pixels: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """An entry with its files decoded; None for a file that is absent or unusable."""
+
+    entry: Entry
+    image: ImageFile | None
+    mask: MaskFile | None
+    problems: tuple[str, ...]
+
+
+def inspect_entries(entries: Sequence[Entry], window: Window | None) -> list[Inspection]:
+    """Decode all files, some at a time in threads; the decoders release the interpreter's lock."""
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_AT_ONCE)) as pool:
+        return list(pool.map(partial(_inspect, window=window), entries))
+
+
+def _inspect(entry: Entry, window: Window | None) -> Inspection:
+    problems: list[str] = []
+    image = _noting(problems, lambda: _inspect_image(entry.image, window))
+    mask = None if entry.mask is None else _noting(problems, partial(_inspect_mask, entry.mask))
+    if image and mask and image.size != mask.size:
+        problems.append(
+            f"{entry.mask} is {mask.size[0]} x {mask.size[1]} (height x width), its image {entry.image.name} is "
+            f"{image.size[0]} x {image.size[1]}; save the mask at the image's size"
+        )
+    elif image and mask and entry.mask and misplaced(entry.image, entry.mask):
+        problems.append(
+            f"{entry.mask} does not lie where its image {entry.image.name} does (their affines differ); resample the "
+            "mask onto the image, or save it with the image's affine"
+        )
+    return Inspection(entry, image, mask, tuple(problems))
+
+
+def _noting(problems: list[str], inspect: Callable[[], T]) -> T | None:
+    try:
+        return inspect()
+    except DataError as error:
+        problems.append(str(error))
+        return None
+
+
+def _inspect_image(path: Path, window: Window | None) -> ImageFile:
+    regions = open_image(path, window)
+    for box in regions.boxes():
+        regions.read(*box)
+    return ImageFile(regions.size, file_digest(path))
+
+
+def _inspect_mask(path: Path) -> MaskFile:
+    regions = open_mask(path)
+    n_pixels = Counter[int]()
+    for box in regions.boxes():
+        n_pixels.update(_count(regions.read(*box)))
+    return MaskFile(regions.size, file_digest(path), dict(n_pixels))
+
+
+def _count(values: Integer[np.ndarray, "y x"]) -> dict[int, int]:
+    """How often each value occurs."""
+    if values.dtype == np.uint8:  # without sorting them
+        return {value: n for value, n in enumerate(np.bincount(values.reshape(-1), minlength=256).tolist()) if n}
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def duplicate_ids(entries: Iterable[Entry]) -> Iterator[str]:
+    """One line for each id that several entries have."""
+    for sample_id, found in _grouped(entries, lambda entry: entry.id).items():
+        if len(found) > 1:
+            places = ", ".join(f"{entry.where} ({entry.split})" for entry in found)
+            yield f"duplicate id {sample_id!r}: {places}; give each sample an id of its own"
+
+
+def split_groups(entries: Iterable[Entry]) -> Iterator[str]:
+    """One line for each group (patient) in several splits; one id in several splits is a duplicate id already."""
+    for group, found in _grouped(entries, lambda entry: entry.group).items():
+        if _crosses_splits(found):
+            places = ", ".join(f"{entry.id} ({entry.split})" for entry in found)
+            yield f"group {group!r} is in more than one split: {places}; keep a group (patient) in one split"
+
+
+def split_contents(inspections: Iterable[Inspection]) -> Iterator[str]:
+    """One line for each image that is in several splits under different ids, byte for byte."""
+    by_digest = _grouped((found for found in inspections if found.image), _digest)
+    for same in by_digest.values():
+        if _crosses_splits([found.entry for found in same]):
+            places = ", ".join(f"{found.entry.image} ({found.entry.split})" for found in same)
+            yield f"the same image is in more than one split: {places}; keep it in one"
+
+
+def _digest(found: Inspection) -> str:
+    return found.image.digest if found.image else ""
+
+
+def _crosses_splits(entries: Sequence[Entry]) -> bool:
+    return len({entry.split for entry in entries}) > 1 and len({entry.id for entry in entries}) > 1
+
+
+def _grouped(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
+    groups: dict[str, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups

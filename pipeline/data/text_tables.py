@@ -1,0 +1,91 @@
+"""Tables of Image and Description, and which of their rows belongs to which image.
+
+A row may name the image or its mask, with or without its suffix, or with that of the other: the published tables of
+MoNuSeg and QaTa-COV19 name masks (`NAME.png` for the image `NAME.tif`, `mask_NAME.png` for `NAME.png`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import DataError
+from ..images.paths import split_suffix, stem_of
+from .tables import Row, Table, read_table
+
+COLUMNS = ("image", "description")
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What a table says about some images."""
+
+    rows: dict[int, Row]
+    """An image's place in the list → its first row."""
+    problems: tuple[str, ...]
+    """Rows without a text, and rows for the same image again."""
+    strangers: tuple[str, ...]
+    """Rows for no image in the list."""
+
+
+def mask_stems(image_stem: str) -> tuple[str, str, str]:
+    """What an image's mask may be called, without its suffix; `mask_NAME` is QaTa-COV19's way."""
+    return image_stem, f"mask_{image_stem}", f"{image_stem}_mask"
+
+
+def match_rows(table: Table, images: Sequence[tuple[Path, Path | None]]) -> Matched:
+    """Find the row of each (image, mask); the table must have the `COLUMNS`."""
+    by_name = _indices_by_name(images)
+    rows: dict[int, Row] = {}
+    problems, strangers = [], []
+    for row in table.rows:
+        where, name = f"{table.path} row {row.number}", row.cells["image"]
+        index = by_name.get(name, by_name.get(split_suffix(name)[0]))
+        if index is None:
+            strangers.append(f"{where}: {name!r} is no image or mask here; add the image or remove the row")
+        elif index in rows:
+            problems.append(f"{where}: {name!r} has a text in row {rows[index].number} already; keep one")
+        else:
+            rows[index] = row
+            if not row.cells["description"]:
+                problems.append(f"{where}: empty text for {name!r}; write a Description")
+    return Matched(rows, tuple(problems), tuple(strangers))
+
+
+def _indices_by_name(images: Sequence[tuple[Path, Path | None]]) -> dict[str, int]:
+    """Every name a table may use; where an image and another's mask share one, the image has it."""
+    by_name: dict[str, int] = {}
+    for i, (image, _) in enumerate(images):
+        by_name.setdefault(image.name, i)
+        by_name.setdefault(stem_of(image), i)
+    for i, (image, mask) in enumerate(images):
+        masks = (mask.name, stem_of(mask)) if mask else ()
+        for name in (*masks, *mask_stems(stem_of(image))):
+            by_name.setdefault(name, i)
+    return by_name
+
+
+def missing_columns(table: Table, columns: Sequence[str]) -> str | None:
+    """A problem if the table lacks any of the columns."""
+    missing = ", ".join(repr(name) for name in columns if name not in table.columns)
+    found = ", ".join(map(repr, table.columns))
+    return f"{table.path}: missing columns {missing}; found {found}; add them to the header" if missing else None
+
+
+def texts_by_image(images: Sequence[Path], table_path: Path) -> dict[Path, str]:
+    """The text of each image, from a table that may have rows for other images too.
+
+    Raises:
+        DataError: The table cannot be read or lacks a column, or an image has no text, an empty one, or several.
+    """
+    table = read_table(table_path)
+    problem = missing_columns(table, COLUMNS)
+    if problem:
+        raise DataError(problem)
+    matched = match_rows(table, [(image, None) for image in images])
+    lacking = [f"no row for {image.name}; add one" for i, image in enumerate(images) if i not in matched.rows]
+    problems = [*table.problems, *matched.problems, *lacking]
+    if problems:
+        raise DataError(f"{table_path} does not give every image one text:", problems)
+    return {image: matched.rows[i].cells["description"] for i, image in enumerate(images)}

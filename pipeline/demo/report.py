@@ -1,0 +1,74 @@
+"""The demo's index: what came out, the masks that follow the text, and the way to the other reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ...cache.reader import FeatureReader
+from ..config.extraction import DemoConfig
+from ..evaluation.result import Evaluation
+from ..maintenance.recipe import command_line
+from ..reports.cases import legend
+from ..reports.page import REPORT, Case, KeyFigure, Links, Page, Section, write_page
+from ..reports.sections import cache_section, commands_section, figure
+
+
+def write_demo_report(
+    config: DemoConfig,
+    evaluations: Mapping[str, Evaluation],
+    cases: Sequence[Case],
+) -> None:
+    """Write `report.html` into the demo's folder.
+
+    Args:
+        config: of the demo.
+        evaluations: `true`, `none` and `other`: of the head with the own reports, of the one without, and with the
+            other kind's.
+        cases: test images with both reports.
+    """
+    page = Page(
+        command="demo",
+        title="Two kinds of nuclei, told apart by words",
+        lead=(
+            "The program drew images of two kinds of nuclei, each with a report that says which kind is meant, "
+            "pretrained a small diffusion UNet on them without labels, cached its features once and trained heads.",
+            "The same image with the other report gives the other mask: the text decides.",
+        ),
+        figures=_figures(evaluations),
+        warnings=("The images are drawn by the program. These figures say nothing about real tissue.",),
+        sections=(
+            Section("masks", "Masks follow the text", (legend(evaluations["true"].classes, "entropy"), *cases)),
+            Section("reports", "Reports", (_links(config.out, evaluations),)),
+            cache_section(FeatureReader(config.out / "cache")),
+            commands_section(("This demo:", command_line("demo", config))),
+        ),
+    )
+    write_page(config.out / REPORT, page)
+
+
+def _figures(evaluations: Mapping[str, Evaluation]) -> tuple[KeyFigure, ...]:
+    told = {
+        "true": ("Dice with the own report", "test images that nothing has seen before"),
+        "none": ("Dice without reports", "by a head that was never shown one"),
+        "other": ("Dice with the other report", "against the other kind's masks"),
+    }
+    scores = {name: evaluations[name].scores for name in told}
+    return tuple(
+        figure(label, scores[name]["dice"], scores[name]["intervals"]["dice"], note)
+        for name, (label, note) in told.items()
+    )
+
+
+def _links(out: Path, evaluations: Mapping[str, Evaluation]) -> Links:
+    """To the reports that are there: a run that an older textdiff trained has none."""
+    figures = "figures with intervals, best and worst cases"
+    links = (
+        (out / "run" / REPORT, "Training with reports", "curves, samples, settings"),
+        (out / "run-without-text" / REPORT, "Training without reports", "the control"),
+        (out / "ablation" / REPORT, "Timesteps", "which noise levels carry the segmentation"),
+        (evaluations["true"].report, "Test images, own reports", figures),
+        (evaluations["none"].report, "Test images, without reports", figures),
+        (evaluations["other"].report, "Test images, the other kind's reports", figures),
+    )
+    return Links(tuple((path.relative_to(out).as_posix(), name, about) for path, name, about in links if path.exists()))

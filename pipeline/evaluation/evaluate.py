@@ -1,0 +1,279 @@
+"""How well a trained head segments the samples of a cache: at the model's size, or at the images' own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ...cache.format.samples import IGNORE, SampleRow
+from ...cache.format.spec import digest
+from ...cache.reader import FeatureReader
+from ...errors import CacheMismatchError, ConfigError, DataError
+from ...stages.heads.pixel import Head
+from ..config.training import EvaluateConfig, TextMode
+from ..data.classes import Classes
+from ..head_inputs.inputs import HeadData, open_head_data
+from ..head_inputs.splits import as_they_are, group_views, has_labels
+from ..images.paths import file_digest, split_slice
+from ..images.reading import open_mask
+from ..images.resizing import resize_labels
+from ..images.tiling import whole_image
+from ..reports.gallery import Gallery
+from ..reports.page import WordMap
+from ..runs.run_config import RunConfig, load_head, projection_differences
+from ..runtime.device import resolve_device
+from ..runtime.progress import Progress
+from ..scoring.counts import LabelledBand, Tally, summarise, tally
+from ..views.transforms import mean_over_views
+from .report import EvaluationOutcome, write_evaluation_report
+from .result import Evaluation, digest_of_cache
+
+if TYPE_CHECKING:
+    from ..explanation.report import WordExplainer
+
+COLUMNS_AT_ONCE = 8192
+"""Of a mask file: slides are wider than may be read in one piece."""
+
+
+def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
+    """Score a run's head on the labelled samples of one split; the run keeps the result.
+
+    Args:
+        config: settings.
+        progress: where to report; `None`: nowhere.
+
+    Raises:
+        RunError: if the run is absent or unfinished.
+        CacheMismatchError: if the cache's features or texts are not what the head was trained on.
+        ConfigError: if texts are asked for and the head was trained without any.
+        SourceError: if the text encoder is needed and cannot be loaded.
+        DataError: if the split has no labelled samples or lacks the views that are asked for, or if mask files are
+            gone or changed (`native`).
+    """
+    progress = progress or Progress()
+    run, reader = RunConfig.read(config.run), FeatureReader(config.cache)
+    device = resolve_device(config.device)
+    check_same_features(run, reader)
+    text: TextMode = config.text or run.train["text"]
+    if run.train["text"] == "none" and text != "none":
+        raise ConfigError(f"--text {text}: {config.run} was trained without texts; leave --text out")
+    data = open_as_trained(run, reader, text, device)
+    wholes = _labelled(reader, config.split)
+    firsts = [rows[0] for rows in wholes]
+    explainer = _explainer(config, run, reader, text=text, device=device) if config.words else None
+    gallery, head = Gallery(data), load_head(config.run, run, device)
+    tallies = _count(config, head, data, wholes, gallery=gallery, progress=progress)
+    found = _describe(config, text, run, reader, firsts=firsts, found=summarise(tallies, firsts))
+    words: tuple[WordMap, ...] = ()
+    if explainer is not None:
+        words = explainer.maps(head, data, next(row for row in firsts if row.parent == found.worst), progress)
+    _keep(EvaluationOutcome(config, found, run, reader, gallery, words), progress)
+    return found
+
+
+def _explainer(
+    config: EvaluateConfig, run: RunConfig, reader: FeatureReader, *, text: TextMode, device: str
+) -> WordExplainer:
+    from ..explanation.report import WordExplainer
+
+    return WordExplainer(run, reader, text, device, offline=config.offline)
+
+
+def _count(
+    config: EvaluateConfig,
+    head: Head,
+    data: HeadData,
+    wholes: Sequence[Sequence[SampleRow]],
+    *,
+    gallery: Gallery,
+    progress: Progress,
+) -> list[Tally]:
+    reader, firsts = data.reader, [rows[0] for rows in wholes]
+    labels_of = _labels_of_files(reader, firsts) if config.at == "native" else partial(_cached_labels, reader)
+    views = group_views(reader.split(config.split), config.tta)
+    tallies = []
+    with progress.task("evaluate", len(wholes), "samples") as task:
+        for rows in wholes:
+            logits = (_logits(head, data, views[row.id]) for row in rows)
+            bands = gallery.watch(rows[0], _bands(logits, data, config.at, labels_of, rows))
+            tallies.append(tally(bands, data.n_classes, surface=config.surface, instances=config.instances))
+            task.advance()
+    return tallies
+
+
+def _logits(head: Head, data: HeadData, views: Sequence[SampleRow]) -> Float[Tensor, "member n_classes y x"]:
+    """Each member's logits of one row, as it is, from all its views."""
+    texts = zip(*data.texts(views), strict=True)
+    of_views = (
+        head.segment_each(data.maps(row), data.size, *text, data.window(row))
+        for row, text in zip(views, texts, strict=True)
+    )
+    return mean_over_views(of_views, [row.view for row in views])
+
+
+def _describe(
+    config: EvaluateConfig,
+    text: TextMode,
+    run: RunConfig,
+    reader: FeatureReader,
+    *,
+    firsts: Sequence[SampleRow],
+    found: dict[str, Any],
+) -> Evaluation:
+    """What came of it, with what was evaluated on what."""
+    manifest = reader.manifest
+    at_model = config.at == "model" and manifest.features.tile is None
+    masks = sorted((sample.parent, sample.mask_digest or "") for sample in firsts)
+    return Evaluation(
+        run=str(config.run),
+        cache=str(config.cache),
+        split=config.split,
+        at=config.at,
+        text=text,
+        tta=config.tta,
+        classes=Classes.from_dict(manifest.classes).names[1:],
+        cache_digest=digest_of_cache(manifest.digests),
+        truth=digest([manifest.features.image_size if at_model else "native", masks]),
+        n_seen={name: len({sample.parent for sample in firsts} & {*ids}) for name, ids in run.samples.items()},
+        scores=found,
+    )
+
+
+def _keep(outcome: EvaluationOutcome, progress: Progress) -> None:
+    found = outcome.found
+    try:
+        write_evaluation_report(outcome)
+        found.keep()
+        progress.say(f"kept in {found.path}; look at {found.report}")
+    except OSError as error:  # a run that was handed on may be read-only
+        progress.say(f"not kept: {found.path} cannot be written ({error.strerror or error})")
+
+
+def open_as_trained(run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> HeadData:
+    """What the run's head is to see of a cache that `check_same_features` lets pass."""
+    return open_head_data(
+        reader,
+        blocks=run.blocks,
+        timesteps=run.timesteps,
+        text=text,
+        seed=run.train["seed"],
+        device=device,
+        text_dim=run.head.text_dim,
+        filters=run.filters,
+    )
+
+
+def check_same_features(config: RunConfig, reader: FeatureReader) -> None:
+    """Refuse a cache whose features or tokens the head was not trained on.
+
+    Raises:
+        CacheMismatchError: with every field that differs.
+    """
+    manifest = reader.manifest
+    # How many images shared a forward changes last bits only.
+    needed = replace(config.features, rows_per_shard=manifest.features.rows_per_shard)
+    problems = [*manifest.features.differences(needed), *projection_differences(config, manifest)]
+    if config.texts and manifest.texts and config.texts.encoder_digest != manifest.texts.encoder_digest:
+        problems.append(f"text encoder: {config.texts.encoder} and {manifest.texts.encoder} differ")
+    if config.texts is None and manifest.texts is not None:
+        problems.append("texts: the head was trained without any, the cache has some")
+    ours, theirs = (Classes.from_dict(declared).names for declared in (config.classes, manifest.classes))
+    if ours != theirs:  # which mask value stands for a class is each data set's own affair
+        problems.append(f"classes: the head has {', '.join(ours)}; the cache has {', '.join(theirs)}")
+    if problems:
+        raise CacheMismatchError(
+            f"{reader.root}: not the kind of cache that the head was trained on:\n"
+            + "\n".join(f"  - {problem}" for problem in problems)
+            + "\nextract these samples with the settings of the run's config.json"
+        )
+
+
+def _labelled(reader: FeatureReader, split: str) -> list[tuple[SampleRow, ...]]:
+    """The rows of each sample of which at least one is labelled, in the order of `cut_tiles`."""
+    wholes: dict[str, list[SampleRow]] = {}
+    for row in as_they_are(reader.samples):
+        wholes.setdefault(row.parent, []).append(row)
+    labelled = [rows for rows in wholes.values() if any(has_labels(reader, row) for row in rows)]
+    chosen = [tuple(sorted(rows, key=lambda row: row.tile)) for rows in labelled if rows[0].split == split]
+    if not chosen:
+        names = ", ".join(sorted({rows[0].split for rows in labelled})) or "none"
+        raise DataError(f"--split {split}: {reader.root} has no labelled samples there; it has some in {names}")
+    return chosen
+
+
+def _bands(
+    logits: Iterable[Float[Tensor, "member n_classes y x"]],
+    data: HeadData,
+    at: str,
+    labels_of: LabelsOf,
+    rows: Sequence[SampleRow],
+) -> Iterator[LabelledBand]:
+    """Probabilities and labels of an image: at its own size, or whole at the model's where it was not cut."""
+    tile = data.reader.manifest.features.tile
+    if at == "model" and tile is None:
+        yield from ((one.softmax(1).cpu(), data.labels(rows[0]).cpu()) for one in logits)
+        return
+    for top, members in whole_image(logits, rows[0].size, tile, [row.tile for row in rows]):
+        yield members.cpu(), torch.from_numpy(labels_of(rows, top, members.shape[2]))
+
+
+LabelsOf = Callable[[Sequence[SampleRow], int, int], UInt8[np.ndarray, "y x"]]
+"""Rows of one image, first row of pixels, number of rows → class indices over the image's whole width."""
+
+
+def _cached_labels(reader: FeatureReader, rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:
+    """Labels of a band, from the tiles that begin where it begins: they reach down to its end."""
+    tile, width = reader.manifest.features.tile or 0, rows[0].size[1]
+    labels = np.full((height, width), IGNORE, np.uint8)
+    for row in rows:
+        if row.tile[0] == top:
+            left = row.tile[1]
+            native = resize_labels(reader.labels(row.row), (tile, tile))
+            labels[:, left : left + tile] = native[:height, : width - left]
+    return labels
+
+
+def _labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> LabelsOf:
+    """Labels from the mask files.
+
+    Raises:
+        ConfigError: if the cache does not name them.
+        DataError: if some are gone or changed.
+    """
+    if not reader.table.root:
+        raise ConfigError(
+            f"--at native needs the mask files, which {reader.root} does not name, since its ids are hashed; score "
+            "--at model, or extract features of these samples without --hash-ids into a cache of their own"
+        )
+    paths = dict(zip((sample.parent for sample in samples), _mask_files(reader, samples), strict=True))
+    classes = Classes.from_dict(reader.manifest.classes)
+    opened = lru_cache(1)(open_mask)
+
+    def read(rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:
+        width = rows[0].size[1]
+        source = opened(paths[rows[0].parent])
+        parts = [(left, min(COLUMNS_AT_ONCE, width - left)) for left in range(0, width, COLUMNS_AT_ONCE)]
+        return np.concatenate([classes.labels(source.read(top, left, height, n)) for left, n in parts], 1)
+
+    return read
+
+
+def _mask_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> list[Path]:
+    paths = [Path(reader.table.root) / (sample.mask or "") for sample in samples]
+    problems = []
+    for sample, path in zip(samples, paths, strict=True):
+        if not split_slice(path)[0].is_file():
+            problems.append(f"{sample.parent}: {path} is gone")
+        elif file_digest(path) != sample.mask_digest:
+            problems.append(f"{sample.parent}: {path} changed since the cache was made; run extract-features again")
+    if problems:
+        raise DataError("--at native compares with the mask files, and not all of them are as they were:", problems)
+    return paths

@@ -1,0 +1,214 @@
+"""Which unlabelled samples of a cache to label next, by what a trained head makes of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...cache.format.samples import SampleRow
+from ...cache.reader import FeatureReader
+from ...cache.storage.atomic import write_durably
+from ...errors import DataError
+from ...stages.features.sampling import dense
+from ...stages.heads.pixel import Head
+from ...stages.metrics.selection import choose_centres, standardised
+from ...stages.metrics.uncertainty import entropy
+from ..config.training import SuggestConfig
+from ..head_inputs.inputs import HeadData
+from ..head_inputs.splits import as_they_are, has_labels
+from ..reports.figures import plot_suggestions
+from ..runs.run_config import RunConfig, load_head
+from ..runtime.device import resolve_device
+from ..runtime.progress import Progress
+from .evaluate import check_same_features, open_as_trained
+
+TABLE, PICTURE = "suggestions.csv", "suggestions.png"
+
+Rows = tuple[SampleRow, ...]
+"""Of one sample: its tiles, or the one row of the whole image."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A sample to label."""
+
+    rank: int
+    """From 1, in the order in which to label."""
+    id: str
+    group: str
+    uncertainty: float
+    """Mean entropy of the head's probabilities over the image's pixels, in nats: 0 to the logarithm of the classes."""
+    distance: float | None
+    """To the nearest sample that is labelled or ranks higher, in standard deviations; `None`: there is none."""
+    image: str
+    """The image file."""
+    text: str
+
+
+@dataclass(frozen=True)
+class SuggestSummary:
+    """What to label next."""
+
+    cache: str
+    run: str
+    split: str
+    n_unlabelled: int
+    n_labelled: int
+    """Samples of the train split that have labels."""
+    suggestions: tuple[Suggestion, ...]
+    out: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        shown = [_cells(one) for one in self.suggestions]
+        header = ("rank", "id", "group", "uncertainty", "distance", "image")
+        widths = [max(map(len, column)) for column in zip(header, *shown, strict=True)]
+        return [
+            f"{len(shown)} of {self.n_unlabelled} unlabelled samples of {self.split}, to be labelled in this order; "
+            f"{self.n_labelled} are labelled",
+            "",
+            *("  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *shown)),
+            *([f"{self.out}: {TABLE}, {PICTURE}"] if self.out else []),
+        ]
+
+
+def _cells(one: Suggestion) -> tuple[str, ...]:
+    distance = "none" if one.distance is None else f"{one.distance:.3f}"
+    return str(one.rank), one.id, one.group, f"{one.uncertainty:.4f}", distance, one.image
+
+
+def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestSummary:
+    """Rank unlabelled samples: uncertain ones that are unlike the labelled ones and unlike one another come first.
+
+    What a sample is like are the means of its cached activations, channel by channel, at the run's blocks and
+    timesteps, each standardised over the samples; `choose_centres` says how that and the uncertainty make a ranking.
+
+    Args:
+        config: settings.
+        progress: where to report; `None`: nowhere.
+
+    Raises:
+        RunError: if the run is absent or unfinished.
+        CacheMismatchError: if the cache's features or texts are not what the head was trained on.
+        DataError: if no sample of the split is without labels.
+    """
+    progress, device = progress or Progress(), resolve_device(config.device)
+    if config.out is not None and config.out.exists() and not config.out.is_dir():
+        raise DataError(f"--out {config.out} is a file; give a folder for the table and the picture")
+    run, reader = RunConfig.read(config.run), FeatureReader(config.cache)
+    check_same_features(run, reader)
+    data = open_as_trained(run, reader, run.train["text"], device)
+    head = load_head(config.run, run, device)
+    labelled, unlabelled = _labelled(reader), _unlabelled(reader, config.split)
+    ranked = _rank(head, data, labelled, unlabelled, n=config.n, progress=progress)
+    found = tuple(one for _, one in ranked)
+    if config.out:
+        _write(config.out, found, (_picture(head, data, *one) for one in ranked))
+    out = str(config.out) if config.out else None
+    n_unlabelled, n_labelled = len(unlabelled), len(labelled)
+    return SuggestSummary(str(config.cache), str(config.run), config.split, n_unlabelled, n_labelled, found, out)
+
+
+def _rank(
+    head: Head, data: HeadData, labelled: Sequence[Rows], unlabelled: Sequence[Rows], *, n: int, progress: Progress
+) -> list[tuple[Rows, Suggestion]]:
+    """The samples to label, in this order."""
+    with progress.task("suggest", len(unlabelled) + len(labelled), "samples") as task:
+        weights, features = [], []
+        for rows in unlabelled:
+            entropies = [float(entropy(_probabilities(head, data, row)).mean()) for row in rows]
+            weights.append(sum(entropies) / len(rows))
+            features.append(_pooled(data, rows))
+            task.advance()
+        for rows in labelled:
+            features.append(_pooled(data, rows))
+            task.advance()
+    candidates, covered = standardised(torch.stack(features)).split([len(unlabelled), len(labelled)])
+    places, distances = choose_centres(candidates, torch.tensor(weights, dtype=torch.float64), covered, n)
+    return [
+        (unlabelled[place], _suggestion(data.reader, rank, unlabelled[place][0], weights[place], distance))
+        for rank, (place, distance) in enumerate(zip(places, distances, strict=True), start=1)
+    ]
+
+
+def _labelled(reader: FeatureReader) -> list[Rows]:
+    """The samples that heads can learn from."""
+    return [rows for rows in _samples(reader, "train") if any(has_labels(reader, row) for row in rows)]
+
+
+def _unlabelled(reader: FeatureReader, split: str) -> list[Rows]:
+    """The samples of a split that have no labelled pixel."""
+    samples = _samples(reader, split)
+    found = [rows for rows in samples if not any(has_labels(reader, row) for row in rows)]
+    if not found:
+        raise DataError(
+            f"--split {split}: all {len(samples)} samples of {reader.root} there are labelled, so there is none to "
+            "suggest; add images without masks to the data and repeat the `textdiff extract-features` command"
+        )
+    return found
+
+
+def _samples(reader: FeatureReader, split: str) -> list[Rows]:
+    samples: dict[str, list[SampleRow]] = {}
+    for row in as_they_are(reader.split(split)):
+        samples.setdefault(row.parent, []).append(row)
+    return [tuple(rows) for rows in samples.values()]
+
+
+def _pooled(data: HeadData, rows: Rows) -> Float[Tensor, " channel"]:
+    """The mean over a sample's maps of every channel, of all blocks and timesteps; filters say little of an image."""
+    data = replace(data, filters=False)
+    means = [[dense(map_).float().mean((0, 1)) for of in data.maps(row).values() for map_ in of] for row in rows]
+    return torch.stack([torch.cat(of_row) for of_row in means]).mean(0).cpu()
+
+
+def _probabilities(head: Head, data: HeadData, row: SampleRow) -> Float[Tensor, "n_classes y x"]:
+    tokens, mask = data.texts([row])
+    return head.segment(data.maps(row), data.size, tokens[0], mask[0], data.window(row)).softmax(0)
+
+
+def _suggestion(reader: FeatureReader, rank: int, row: SampleRow, weight: float, distance: float) -> Suggestion:
+    return Suggestion(
+        rank=rank,
+        id=row.parent,
+        group=row.group,
+        uncertainty=weight,
+        distance=None if math.isinf(distance) else distance,
+        image=str(Path(reader.table.root) / row.image),
+        text="" if row.text is None else reader.table.texts[row.text],
+    )
+
+
+def _picture(head: Head, data: HeadData, rows: Rows, one: Suggestion) -> dict[str, Any]:
+    """What `plot_suggestions` shows; of an image in tiles, the tile that the head is least sure of."""
+    looks = ((row, _probabilities(head, data, row)) for row in rows)
+    row, probabilities = max(looks, key=lambda look: float(entropy(look[1]).mean()))
+    rank, name, _, uncertainty, distance, _ = _cells(one)
+    return {
+        "image": data.reader.image(row.row),
+        "predicted": (probabilities.argmax(0) > 0).cpu().numpy(),
+        "uncertainty": (entropy(probabilities) / math.log(data.n_classes)).cpu().numpy(),
+        "title": f"{rank}. {name}\nuncertainty {uncertainty}, distance {distance}",
+    }
+
+
+def _write(out: Path, found: Sequence[Suggestion], pictures: Iterable[dict[str, Any]]) -> None:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Suggestion)])
+    writer.writerows(asdict(one).values() for one in found)
+    write_durably(out / TABLE, [table.getvalue().encode()])
+    write_durably(out / PICTURE, [plot_suggestions(list(pictures))])

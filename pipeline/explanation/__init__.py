@@ -1,0 +1,1 @@
+"""`explain`: the effect of each word of a text on a mask."""

@@ -1,0 +1,298 @@
+"""Why an image is segmented as it is: the `explain` command and its Python API."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from ...cache.format.samples import IGNORE
+from ...cache.storage.atomic import TEMPORARY_SUFFIX, canonical_json, write_durably
+from ...errors import ConfigError, DataError
+from ...stages.metrics.overlap import confusion, dice
+from ..config.explain import ExplainConfig
+from ..data.classes import Classes, guess_binary
+from ..images.paths import list_images, stem_of
+from ..images.resizing import read_mask, resize_image, resize_labels
+from ..images.tiling import Offset, Source, blend
+from ..prediction.live_features import Request
+from ..prediction.segmenter import Segmenter
+from ..runtime.interrupts import interrupts_held
+from ..runtime.progress import Progress
+from .measure import Explanation, ask, assemble, measure, refuse_own_condition
+from .plots import plot_explanation
+
+PICTURE, FIGURES, ARRAYS = "explanation.png", "explanation.json", "effects.npz"
+MAX_BYTES = 4 * 10**9
+"""Of all maps of one image together: 1000×1000 pixels and 25 words take 1 with 8 attention heads."""
+
+
+@dataclass(frozen=True)
+class ExplainSummary:
+    """What the words did."""
+
+    run: str
+    image: str
+    found: Explanation
+    dice: Mapping[str, float]
+    """Of each two of the masks that there are: `text_truth`, `versus_truth`, `text_versus`."""
+    out: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json` and `explanation.json`."""
+        found, versus = self.found, self.found.versus
+        words = [asdict(one) | {"span": found.words[one.place].span} for one in found.ranked()]
+        return {
+            "run": self.run,
+            "image": self.image,
+            "text": found.text,
+            "target": found.target,
+            "mask_share": float(found.mask.mean()),
+            "versus": None if versus is None else {"text": versus.text, "mask_share": float(versus.mask.mean())},
+            "dice": dict(self.dice),
+            "inside_is": "mask" if found.has_both_sides else "everything",
+            "words": words,
+            "attention_elsewhere": float(found.attention_elsewhere.mean()),
+            "readings": list(found.readings),
+            "out": self.out,
+        }
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        return [
+            f"{self.image}: {self.found.mask.mean():.1%} of it is {self.found.target}",
+            "",
+            *_table(self.found),
+            "",
+            f"effect: log odds of {self.found.target} with the word less those without it (nats), mean inside and "
+            "outside",
+            "of the mask; size: mean of |effect| inside, by which words are ranked; ratio: that over the same outside",
+            *([] if self.found.has_both_sides else ["the mask has no two sides: all figures are of the whole image"]),
+            *self._what_if(),
+            *([f"{self.out}: {PICTURE}, {FIGURES}"] if self.out else []),
+        ]
+
+    def _what_if(self) -> Iterator[str]:
+        names = {
+            "text_versus": "between the two masks",
+            "text_truth": "with the true mask",
+            "versus_truth": "of the other text with it",
+        }
+        if versus := self.found.versus:
+            yield f"with {versus.text!r}: {versus.mask.mean():.1%} of it is {self.found.target}"
+        yield from (f"Dice {names[pair]}: {value:.4f}" for pair, value in self.dice.items())
+
+
+def _table(found: Explanation) -> list[str]:
+    rows = [("word", "inside", "outside", "size", "ratio", "attention")]
+    for one in found.ranked():
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+        effects = f"{one.effect_inside:+.3f}", f"{one.effect_outside:+.3f}", f"{one.change_inside:.3f}"
+        rows.append((one.label, *effects, ratio, f"{one.attention:.1%}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+
+
+def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainSummary:
+    """Explain the segmentation of an image, and show and keep it on request.
+
+    Args:
+        config: settings.
+        progress: where to report; `None`: nowhere.
+
+    Raises:
+        RunError: if the run is absent, unfinished or damaged.
+        SourceError: if the UNet or the text encoder cannot be loaded, or are not those of the training.
+        DataError: if the image, its mask, a text or the folder cannot be used.
+        ConfigError: if the head was trained without texts, or there is no such class.
+    """
+    segmenter = Segmenter.load(
+        config.run,
+        unet=config.unet,
+        unet_config=config.unet_config,
+        text_encoder=config.text_encoder,
+        device=config.device,
+        offline=config.offline,
+    )
+    if config.out is not None:
+        _refuse_others(config.out)
+    path = _only_image(config.image)
+    size = segmenter.size_of(path)
+    classes = Classes.from_dict(segmenter.config.classes)
+    labels = None if config.mask is None else _read_labels(config.mask, classes, size)
+    found = explain_image(
+        segmenter,
+        segmenter.open(path),
+        config.text,
+        versus=config.versus,
+        target=config.target,
+        sample_id=stem_of(path),
+        progress=progress,
+    )
+    truth = None if labels is None else _truth(labels, found, classes)
+    out = None if config.out is None else str(config.out)
+    summary = ExplainSummary(str(config.run), str(config.image), found, _dices(found, truth), out)
+    if config.out is not None:
+        _write(config.out, _files(summary, truth, arrays=config.arrays))
+    return summary
+
+
+def explain_image(
+    segmenter: Segmenter,
+    image: Source,
+    text: str,
+    *,
+    versus: str | None = None,
+    target: str | None = None,
+    sample_id: str = "",
+    progress: Progress | None = None,
+) -> Explanation:
+    """Explain the segmentation of an image; the UNet runs once for it, or once for each of its tiles.
+
+    Args:
+        segmenter: the head with its frozen models.
+        image: as `Segmenter.source` gives it.
+        text: whose words are asked about.
+        versus: another text, to see what the mask would be.
+        target: name of the class that is asked about; `None`: all but the background together.
+        sample_id: names the noise, where the head was trained with one noise for each sample.
+        progress: where to report; `None`: nowhere.
+
+    Raises:
+        SourceError: if a frozen model cannot be loaded, or is not that of the training.
+        DataError: if the image or a text cannot be used, or the maps would not fit in memory.
+        ConfigError: if the head was trained without texts, or there is no such class.
+    """
+    head, live, classes = segmenter.head, segmenter.live, Classes.from_dict(segmenter.config.classes)
+    refuse_own_condition(segmenter.config.features.condition)
+    if segmenter.config.texts is None or segmenter.config.train["text"] == "none":
+        raise ConfigError(
+            "the head was trained without texts, so that no word changes its masks; explain a run that was trained "
+            "with texts"
+        )
+    segmenter.check_texts([text] if versus is None else [text, versus])
+    question = ask(segmenter.encoder, text, classes, segmenter.device, versus=versus, target=target)
+    size = live.size if live.tile is None else image.size
+    _refuse_too_large(size, sum(question.sizes(head)))
+    offsets, seen = live.offsets(image.size), live.maps(live.parts(Request(image, text, sample_id), 1))
+    with (progress or Progress()).task("explain", len(offsets) * len(question.tokens), "texts") as task:
+        measured = (
+            measure(head, maps, live.size, question, window=part.window, advance=task.advance) for part, maps in seen
+        )
+        maps = next(measured) if live.tile is None else _blended(measured, live.tile, offsets, image.size)
+    return assemble(question, head, maps, resize_image(image.read(0, 0, *image.size), size))
+
+
+def _blended(
+    measured: Iterator[Float[Tensor, "map y x"]], tile: int, offsets: Sequence[Offset], size: tuple[int, int]
+) -> Float[Tensor, "map y x"]:
+    """Maps of tiles as maps of the whole image, at its own size."""
+    native = (F.interpolate(maps[None], (tile, tile), mode="bilinear", align_corners=False) for maps in measured)
+    return torch.cat([band[0] for _, band in blend(native, offsets, size)], 1)
+
+
+def _refuse_too_large(size: tuple[int, int], n_maps: int) -> None:
+    n_bytes = 4 * n_maps * size[0] * size[1]
+    if n_bytes > MAX_BYTES:
+        raise DataError(
+            f"the image has {size[0]}×{size[1]} pixels and {n_maps} maps of it take {n_bytes / 1e9:.0f} GB; expected "
+            f"at most {MAX_BYTES / 1e9:.0f}: cut out the part that matters, or shorten the text"
+        )
+
+
+def _only_image(path: Path) -> Path:
+    images = list_images(path)
+    if len(images) > 1:
+        raise DataError(f"{path} holds {len(images)} images, and one is explained at a time; name one of them")
+    return images[0]
+
+
+def _read_labels(path: Path, classes: Classes, size: tuple[int, int]) -> UInt8[np.ndarray, "y x"]:
+    """Class indices of a mask file; a binary one may say 1 where the training masks said 255."""
+    mask = read_mask(path)
+    if mask.shape != size:
+        raise DataError(f"{path} has {mask.shape[0]}×{mask.shape[1]} pixels; expected the image's {size[0]}×{size[1]}")
+    if classes.names == ("background", "foreground") and classes.ignore is None:
+        classes = guess_binary([np.unique(mask).tolist()])
+    try:
+        return classes.labels(mask)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _truth(labels: UInt8[np.ndarray, "y x"], found: Explanation, classes: Classes) -> UInt8[np.ndarray, "y x"]:
+    """1 where the target is, at the size of the explanation; IGNORE where nothing is known."""
+    resized = resize_labels(labels, found.mask.shape)
+    target = [place for place in range(len(classes.names)) if classes.names[place] in found.target_names]
+    return np.where(resized == IGNORE, IGNORE, np.isin(resized, target)).astype(np.uint8)
+
+
+def _dices(found: Explanation, truth: UInt8[np.ndarray, "y x"] | None) -> dict[str, float]:
+    masks = {"text": found.mask} | ({} if found.versus is None else {"versus": found.versus.mask})
+    dices = {} if truth is None else {f"{name}_truth": _dice(mask, truth) for name, mask in masks.items()}
+    return dices if found.versus is None else {"text_versus": _dice(found.mask, found.versus.mask)} | dices
+
+
+def _dice(predicted: Bool[np.ndarray, "y x"], truth: np.ndarray) -> float:
+    counts = confusion(torch.from_numpy(predicted).long(), torch.from_numpy(truth).long(), 2, IGNORE)
+    return float(dice(counts)[0])
+
+
+def _files(summary: ExplainSummary, truth: UInt8[np.ndarray, "y x"] | None, *, arrays: bool) -> dict[str, bytes]:
+    files = {PICTURE: plot_explanation(summary.found, None if truth is None else truth == 1)}
+    if arrays:
+        files[ARRAYS] = _arrays(summary.found)
+    return files | {FIGURES: canonical_json(summary.to_dict(), indent=1)}
+
+
+def _arrays(found: Explanation) -> bytes:
+    arrays: dict[str, Any] = {
+        "words": np.array([word.text for word in found.words]),
+        "readings": np.array(found.readings),
+        "effects": found.effects,
+        "attention": found.attention,
+        "attention_elsewhere": found.attention_elsewhere,
+        "probability": found.probability,
+        "mask": found.mask,
+    }
+    if found.versus:
+        arrays |= {"versus_probability": found.versus.probability, "versus_mask": found.versus.mask}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _refuse_others(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"--out {out} is a file; give a folder")
+    there = [out / name for name in (PICTURE, ARRAYS) if (out / name).exists()]
+    if there and not (out / FIGURES).exists():
+        raise DataError(f"--out {out} holds {there[0].name} of something else; give another folder")
+
+
+def _write(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files or none; those of an earlier explanation are replaced or removed."""
+    is_new = not out.exists()
+    waiting = {out / name: out / (name + TEMPORARY_SUFFIX) for name in files}
+    try:
+        for path, temporary in waiting.items():
+            write_durably(temporary, [files[path.name]])
+        with interrupts_held():
+            for path, temporary in waiting.items():
+                temporary.replace(path)
+            if ARRAYS not in files:
+                (out / ARRAYS).unlink(missing_ok=True)
+    except BaseException:
+        for temporary in waiting.values():
+            temporary.unlink(missing_ok=True)
+        if is_new and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise

@@ -1,0 +1,326 @@
+"""What each word of a text did to a segmentation, measured by leaving it out, and the attention beside it.
+
+A word's effect on a pixel is the target's log odds with the text less those with the text without that word, which is
+encoded anew: tokens of a word know of the others, so that hiding its own tokens would leave much of it there. A word
+costs one text to encode and one pass of the head; the UNet's activations are the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+
+from ...cache.format.samples import SampleRow
+from ...errors import ConfigError, DataError
+from ...stages.features.position import Window
+from ...stages.features.sampling import Maps
+from ...stages.heads.pixel import Head
+from ...stages.metrics.occlusion import log_odds
+from ...stages.text.encoder import TextEncoder
+from ...stages.text.words import Word, split_words, without, words_of_tokens
+from ..data.classes import Classes
+from ..head_inputs.inputs import HeadData
+
+
+@dataclass(frozen=True, eq=False)
+class WhatIf:
+    """The segmentation of the same image under another text."""
+
+    text: str
+    probability: Float32[np.ndarray, "y x"]
+    """Of the target, in [0, 1]."""
+    mask: Bool[np.ndarray, "y x"]
+    """Where a class of the target is the likeliest."""
+
+
+@dataclass(frozen=True)
+class WordEffect:
+    """What one word did, in figures; inside and outside mean the predicted mask."""
+
+    place: int
+    """In `words` and in the maps."""
+    label: str
+    """The word; of one that occurs again, with its number: `nuclei (2)`."""
+    effect_inside: float
+    """Mean effect inside in nats of log odds: positive where the word speaks for the target."""
+    effect_outside: float
+    """The same outside."""
+    change_inside: float
+    """Mean size of the effect inside, whatever its sign: what words are ranked by."""
+    change_outside: float
+    """The same outside."""
+    ratio: float | None
+    """How many times as much changed inside as outside; `None` where nothing changed outside."""
+    attention: float
+    """The word's share of the attention, mean over the pixels inside."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What the words of a text did to an image's segmentation.
+
+    Maps are at the size that the head works at; those of an image that was cut into tiles at the image's own.
+    """
+
+    text: str
+    target_names: tuple[str, ...]
+    """What is explained: a class, or all but the background together."""
+    words: tuple[Word, ...]
+    """In the text's order, as are the maps."""
+    image: UInt8[np.ndarray, "y x 3"]
+    probability: Float32[np.ndarray, "y x"]
+    """Of the target, in [0, 1]."""
+    mask: Bool[np.ndarray, "y x"]
+    """Where a class of the target is the likeliest."""
+    effects: Float32[np.ndarray, "word y x"]
+    """Log odds of the target with the text less those without the word, in nats; mean over an ensemble's members."""
+    attention: Float32[np.ndarray, "reading word y x"]
+    """Share of the attention that the word's tokens get, in [0, 1]."""
+    attention_elsewhere: Float32[np.ndarray, "reading y x"]
+    """The rest: punctuation and the encoder's special tokens."""
+    readings: tuple[str, ...]
+    """What attends: heads of the attention, attentions of each block, or members of an ensemble."""
+    versus: WhatIf | None
+
+    @property
+    def target(self) -> str:
+        """The target in words."""
+        return " or ".join(self.target_names)
+
+    @property
+    def has_both_sides(self) -> bool:
+        """Whether the mask has an inside and an outside; if not, figures of both are of the whole image."""
+        return bool(self.mask.any() and not self.mask.all())
+
+    def ranked(self) -> list[WordEffect]:
+        """Each word's figures, the largest change inside first."""
+        inside, outside = (self.mask, ~self.mask) if self.has_both_sides else [np.ones_like(self.mask)] * 2
+        found = [self._figures(place, inside, outside) for place in range(len(self.words))]
+        return sorted(found, key=lambda one: -one.change_inside)
+
+    def _figures(self, place: int, inside: np.ndarray, outside: np.ndarray) -> WordEffect:
+        within, beyond = self.effects[place][inside], self.effects[place][outside]
+        change_inside, change_outside = float(np.abs(within).mean()), float(np.abs(beyond).mean())
+        return WordEffect(
+            place=place,
+            label=self._label(place),
+            effect_inside=float(within.mean()),
+            effect_outside=float(beyond.mean()),
+            change_inside=change_inside,
+            change_outside=change_outside,
+            ratio=change_inside / change_outside if change_outside > 0 else None,
+            attention=float(self.attention[:, place].mean(0)[inside].mean()),
+        )
+
+    def _label(self, place: int) -> str:
+        word = self.words[place].text
+        number = [one.text.lower() for one in self.words[: place + 1]].count(word.lower())
+        return f"{word} ({number})" if number > 1 else word
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A text, the same without each of its words, and perhaps another one, encoded together."""
+
+    text: str
+    versus: str | None
+    classes: tuple[str, ...]
+    """Names of all classes."""
+    target: tuple[int, ...]
+    """Indices of those that are asked about."""
+    words: tuple[Word, ...]
+    tokens: Float[Tensor, "text token dim"]
+    """Of the text, of the text without each word, then of the other one."""
+    mask: Bool[Tensor, "text token"]
+    """False throughout where nothing was left of a text."""
+    groups: Float[Tensor, "token group"]
+    """1 where a token of the text belongs to a word; last, where it belongs to none."""
+
+    def sizes(self, head: Head) -> list[int]:
+        """How many maps of each kind `measure` gives: probabilities under each text, effects, attention."""
+        n_asked = 1 if self.versus is None else 2
+        return [n_asked * len(self.classes), len(self.words), len(head.readings) * self.groups.shape[1]]
+
+
+def ask(
+    encoder: TextEncoder,
+    text: str,
+    classes: Classes,
+    device: str,
+    *,
+    versus: str | None = None,
+    target: str | None = None,
+) -> Question:
+    """Encode what has to be encoded.
+
+    Args:
+        encoder: that of the head's training.
+        text: whose words are asked about; what is over the encoder's limit is cut.
+        classes: what the head tells apart.
+        device: where the head is.
+        versus: another text, to see what the mask would be.
+        target: name of the class that is asked about; `None`: all but the background together.
+
+    Raises:
+        ConfigError: if there is no such class.
+        DataError: if the text has no words, or the tokenizer cannot tell whose tokens are whose.
+    """
+    of_target = _target(classes.names, target)
+    words = split_words(text)
+    if not words:
+        raise DataError(f"{text!r} has no words to explain; give a text with letters or digits")
+    texts = [text, *(without(text, word) for word in words), *([] if versus is None else [versus])]
+    kept = [place for place, one in enumerate(texts) if one.strip()]
+    encoded = encoder.encode([texts[place] for place in kept], truncate=True)
+    tokens = torch.zeros(len(texts), *encoded.tokens.shape[1:])
+    mask = torch.zeros(tokens.shape[:2], dtype=torch.bool)
+    # The cache holds tokens in float16; the head sees the same numbers here.
+    tokens[kept], mask[kept] = encoded.tokens.half().float(), encoded.mask
+    owners = words_of_tokens(words, encoder.token_spans(text))
+    return Question(
+        text=text,
+        versus=versus,
+        classes=classes.names,
+        target=of_target,
+        words=words,
+        tokens=tokens.to(device),
+        mask=mask.to(device),
+        groups=_groups(owners, len(words), tokens.shape[1]).to(device),
+    )
+
+
+def _target(classes: tuple[str, ...], name: str | None) -> tuple[int, ...]:
+    if name is None:
+        return tuple(range(1, len(classes)))
+    if name not in classes:
+        raise ConfigError(f"--target got {name!r}; expected one of the run's classes: {', '.join(classes)}")
+    return (classes.index(name),)
+
+
+def _groups(owners: Sequence[int | None], n_words: int, n_tokens: int) -> Float[Tensor, "token group"]:
+    groups = torch.zeros(n_tokens, n_words + 1)
+    for token, owner in enumerate(owners):
+        groups[token, n_words if owner is None else owner] = 1
+    return groups
+
+
+@torch.no_grad()
+def measure(
+    head: Head,
+    maps: Maps,
+    size: tuple[int, int],
+    question: Question,
+    *,
+    window: Window,
+    advance: Callable[[], None] = lambda: None,
+) -> Float[Tensor, "map y x"]:
+    """Everything that is asked of one picture, at the model's size; all of it may be blended linearly.
+
+    Args:
+        head: in evaluation mode.
+        maps: the picture's activations.
+        size: (y, x) of the result.
+        question: what is asked.
+        window: what the picture shows of the image that the text describes.
+        advance: called after each text.
+
+    Returns:
+        As many maps of each kind as `Question.sizes` says: probabilities of all classes, effects of the words, and
+        for each reading the attention to each word and to the rest.
+    """
+    prepared = head.prepare(maps)
+    probabilities, odds = [], []
+    for place, text in enumerate(zip(question.tokens, question.mask, strict=True)):
+        logits = torch.stack([one.segment_prepared(prepared, size, *text, window) for one in head.members])
+        if place == 0 or place > len(question.words):
+            probabilities.append(logits.softmax(1).mean(0))
+        odds.append(log_odds(logits, question.target).mean(0))
+        advance()
+    effects = odds[0] - torch.stack(odds[1 : 1 + len(question.words)])
+    text = question.tokens[0], question.mask[0]
+    attention = head.attend(prepared, size, *text, question.groups, window=window)
+    return torch.cat([*probabilities, effects, attention.flatten(0, 1)]).cpu()
+
+
+def assemble(
+    question: Question, head: Head, maps: Float[Tensor, "map y x"], image: UInt8[np.ndarray, "y x 3"]
+) -> Explanation:
+    """The maps that `measure` gave, with their names; the image is of their size."""
+    n_classes = len(question.classes)
+    of_classes, effects, attention = maps.split(question.sizes(head))
+    probability, mask = _of_target(of_classes[:n_classes], question)
+    versus = None
+    if question.versus is not None:
+        versus = WhatIf(question.versus, *_of_target(of_classes[n_classes:], question))
+    of_readings = attention.unflatten(0, (len(head.readings), -1)).numpy()
+    return Explanation(
+        text=question.text,
+        target_names=tuple(question.classes[place] for place in question.target),
+        words=question.words,
+        image=image,
+        probability=probability,
+        mask=mask,
+        effects=effects.numpy(),
+        attention=of_readings[:, :-1],
+        attention_elsewhere=of_readings[:, -1],
+        readings=head.readings,
+        versus=versus,
+    )
+
+
+def _of_target(
+    probabilities: Float[Tensor, "n_classes y x"], question: Question
+) -> tuple[Float32[np.ndarray, "y x"], Bool[np.ndarray, "y x"]]:
+    """The target's probability, and where one of its classes is the likeliest."""
+    classes = torch.tensor(question.target)
+    return probabilities[classes].sum(0).numpy(), torch.isin(probabilities.argmax(0), classes).numpy()
+
+
+def explain_sample(
+    head: Head,
+    data: HeadData,
+    row: SampleRow,
+    encoder: TextEncoder,
+    text: str,
+    *,
+    versus: str | None = None,
+    target: str | None = None,
+) -> Explanation:
+    """Explain the segmentation of a cached picture, without the UNet.
+
+    Args:
+        head: in evaluation mode.
+        data: the cache as the head sees it.
+        row: of the picture: a whole image, one of its tiles, or a view.
+        encoder: that of the head's training.
+        text: whose words are asked about, as it reads for the picture.
+        versus: as `ask`.
+        target: as `ask`.
+
+    Raises:
+        ConfigError: as `ask`; or if the cached activations were made with the texts themselves.
+        DataError: as `ask`.
+    """
+    refuse_own_condition(data.reader.manifest.features.condition)
+    classes = Classes.from_dict(data.reader.manifest.classes)
+    question = ask(encoder, text, classes, data.device, versus=versus, target=target)
+    maps = measure(head, data.maps(row), data.size, question, window=data.window(row))
+    return assemble(question, head, maps, data.reader.image(row.row))
+
+
+def refuse_own_condition(condition: str) -> None:
+    """Refuse activations that know the texts.
+
+    Raises:
+        ConfigError: as said.
+    """
+    if condition == "own":
+        raise ConfigError(
+            "the run's UNet was told each image's own text (--condition own), so that words change the activations "
+            "too; explain a run on a cache that was made with --condition empty"
+        )

@@ -1,0 +1,71 @@
+"""An extraction that is about to be carried out: its settings, what it works from, and what is left to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from ...cache.building.plan import PendingUnit, WorkPlan
+from ..config.extraction import ExtractConfig
+from ..data.classes import Classes
+from ..data.dataset import Dataset
+from ..data.pseudonyms import Pseudonyms
+from ..images.stain import open_source
+from .feature_extractor import StageOne
+from .rows import Batch, Picture, PictureReader, read_batch
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an extraction works from."""
+
+    dataset: Dataset
+    """Under the names that the cache is to have."""
+    pseudonyms: Pseudonyms | None
+    """Where these are hashed."""
+    stage_one: StageOne
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done, with what."""
+
+    config: ExtractConfig
+    inputs: Inputs
+    pictures: tuple[Picture, ...]
+    plan: WorkPlan
+
+    @property
+    def dataset(self) -> Dataset:
+        """What the rows are of."""
+        return self.inputs.dataset
+
+    @property
+    def stage_one(self) -> StageOne:
+        """The frozen UNet and all that its activations depend on."""
+        return self.inputs.stage_one
+
+    def keep_pseudonyms(self) -> None:
+        """Bring the table of hashed names up to date, before anything is under them."""
+        if self.inputs.pseudonyms:
+            self.inputs.pseudonyms.keep()
+
+    @cached_property
+    def reader(self) -> PictureReader:
+        """Reads rows from the files."""
+        return picture_reader(self.config, self.dataset.classes)
+
+    @cached_property
+    def picture_at(self) -> dict[int, Picture]:
+        """Row → what it shows."""
+        return dict(zip(self.plan.rows, self.pictures, strict=True))
+
+    def batch(self, unit: PendingUnit) -> Batch:
+        """A unit's images, read from the files."""
+        return read_batch(self.reader, [self.picture_at[row] for row in unit.rows])
+
+
+def picture_reader(config: ExtractConfig, classes: Classes) -> PictureReader:
+    """What reads rows from the files."""
+    open_in_colours = partial(open_source, window=config.window, colours=config.colours)
+    return PictureReader(config.side, config.tile, open_in_colours, classes)

@@ -1,0 +1,44 @@
+"""Principal components of activations, fitted before the first unit that needs them, on pixels of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...stages.features.compression import Projection, choose_fit_images, choose_fit_pixels, fit_projection
+from .feature_extractor import Pair, StageOne
+from .rows import Picture, PictureReader, read_batch
+
+
+def fit_projections(
+    stage_one: StageOne, reader: PictureReader, pictures: Sequence[Picture], pairs: Sequence[Pair]
+) -> dict[Pair, Projection]:
+    """Fit the pairs' projections on a seeded choice of the training pictures, which go through the UNet for it.
+
+    Raises:
+        ConfigError: if there are no training pictures, or too few pixels for so many components.
+    """
+    training = {picture.id: picture for picture in pictures if picture.sample.split == "train"}
+    if not training:
+        raise ConfigError("--pca is fitted on images of the training split, and the data has none; leave --pca out")
+    chosen = [training[name] for name in choose_fit_images(list(training), stage_one.spec.seed)]
+    pixels = _sample(stage_one, reader, chosen, pairs)
+    return {pair: fit_projection(pixels[pair], stage_one.spec.pca or 0) for pair in pairs}
+
+
+def _sample(
+    stage_one: StageOne, reader: PictureReader, chosen: Sequence[Picture], pairs: Sequence[Pair]
+) -> Mapping[Pair, Float[Tensor, "pixel channel"]]:
+    blocks, timesteps = sorted({block for block, _ in pairs}), sorted({timestep for _, timestep in pairs})
+    seed, size = stage_one.spec.seed, stage_one.spec.rows_per_shard
+    found: dict[Pair, list[Tensor]] = {pair: [] for pair in pairs}
+    for start in range(0, len(chosen), size):
+        batch = read_batch(reader, chosen[start : start + size])
+        maps = stage_one.record(batch.images, batch.ids, timesteps, blocks, batch.texts)
+        for pair, pixels in found.items():
+            pixels.append(choose_fit_pixels(maps[pair], batch.ids, seed, *pair))
+    return {pair: torch.cat(samples) for pair, samples in found.items()}

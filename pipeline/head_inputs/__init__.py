@@ -1,0 +1,1 @@
+"""A cache as heads see it: inputs, texts, crops, splits, strata."""

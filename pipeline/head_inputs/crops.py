@@ -1,0 +1,79 @@
+"""Crops of a few images, as heads that look at neighbours learn from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ...cache.format.samples import SampleRow
+from ...errors import ConfigError
+from ...stages.features.crops import cut, draw_crop, turned
+from ...stages.features.position import Window
+from ...stages.heads.context import CELL, STRIDE, seen
+from .inputs import HeadData
+
+MIN_SIDE = 64
+SIDE_SHARE = 4
+"""Crops have a quarter of the image's side: 128 of 512 pixels, as the U-Net of benchmarks/unet_baseline.py learns."""
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """A crop of each image."""
+
+    features: dict[int, Float[Tensor, "image y x channel"]]
+    """Block → what the head reads of it, all timesteps together, in float32, at the block's own resolution."""
+    labels: UInt8[Tensor, "image y x"]
+    windows: list[Window]
+    """What each crop shows of the image that its text describes."""
+    turns: list[int]
+    """How each crop was turned after it was cut (`crops.turned`)."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the crops in pixels of the label map."""
+        return (self.labels.shape[1], self.labels.shape[2])
+
+
+def draw_crops(
+    data: HeadData, samples: Sequence[SampleRow], generator: torch.Generator, *, turn: bool = False
+) -> CropBatch:
+    """Draw a crop with a labelled pixel from each sample, in one of the eight views of it if they are to be turned."""
+    stride = _stride(data)
+    side = min(data.size[0], -(-max(MIN_SIDE, data.size[0] // SIDE_SHARE) // stride) * stride)
+    features: dict[int, list[Tensor]] = {block: [] for block in data.inputs}
+    labels, windows, turns = [], [], []
+    for sample in samples:
+        truth = data.labels(sample)
+        crop = draw_crop(truth.cpu(), side, stride, data.ignore, generator)
+        turns.append(int(torch.randint(8, (), generator=generator)) if turn else 0)
+        for block, map_ in cut(seen(data.maps(sample)), crop, data.size).items():
+            features[block].append(turned(map_, turns[-1]))
+        labels.append(turned(crop.of(truth, data.size), turns[-1]))
+        windows.append(crop.window(data.size, data.window(sample)))
+    stacked = {block: torch.stack(maps).float() for block, maps in features.items()}
+    return CropBatch(stacked, torch.stack(labels), windows, turns)
+
+
+def require_cells(data: HeadData) -> None:
+    """Refuse images that do not divide into cells.
+
+    Raises:
+        ConfigError: as said.
+    """
+    if data.size[0] % CELL or data.size[1] % CELL:
+        raise ConfigError(
+            f"--head context looks at cells of {CELL}x{CELL} pixels, and the cache's images have {data.size[0]}x"
+            f"{data.size[1]}; extract with an even --image-size, or use --head pixel"
+        )
+
+
+def _stride(data: HeadData) -> int:
+    """Pixels of the label map such that crops cut no point of a map, nor of the head's coarsest level, in two."""
+    shapes = data.reader.manifest.block_shapes
+    return math.lcm(STRIDE, *(data.size[0] // shapes[block][0] for block in data.blocks))

@@ -1,0 +1,29 @@
+"""What a picture that a head sees is of the whole image, which its text describes."""
+
+from __future__ import annotations
+
+from ...stages.features.position import WHOLE, Window
+from ..images.tiling import Offset
+from ..views.symmetries import FLIP, MIRROR, TRANSPOSE, View
+
+
+def window_of(size: tuple[int, int], tile: int | None, offset: Offset, view: View) -> Window:
+    """The window of a tile, or of an image that was not cut, in the whole image turned as the view turns it.
+
+    Args:
+        size: height and width of the image in pixels, as it is.
+        tile: side of a tile in pixels; `None`: the image was not cut.
+        offset: (y, x) of the tile in the image as it is.
+        view: how the picture was turned; its text is of the whole image turned so.
+    """
+    if tile is None:
+        return WHOLE
+    down, across = ((start / length, tile / length) for start, length in zip(offset, size, strict=True))
+    down = _reversed(*down) if view & FLIP else down
+    across = _reversed(*across) if view & MIRROR else across
+    (top, height), (left, width) = (across, down) if view & TRANSPOSE else (down, across)
+    return Window(top, left, height, width)
+
+
+def _reversed(start: float, extent: float) -> tuple[float, float]:
+    return 1 - start - extent, extent

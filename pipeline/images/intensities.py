@@ -1,0 +1,113 @@
+"""A raster as a picture for the model, or as the values of a mask."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer, Shaped, UInt8
+
+from .raster import Raster, UnusableImageError
+
+_MAX_VALUE = 2**31
+"""Of a mask that is stored as floats; a class has no such number."""
+
+Window = tuple[int, int]
+"""The intensities (lo, hi) that become 0 and 255, in the file's units: grey levels, or Hounsfield units of a CT."""
+
+
+def as_rgb(raster: Raster, window: Window | None) -> UInt8[np.ndarray, "y x 3"]:
+    """The raster as RGB in 0..255.
+
+    Grey is repeated on three channels, palettes are looked up. Values of more than 8 bits, and physical ones, go
+    through `window`: lo..hi linearly to 0..255, rounded to nearest (halves up), clipped outside. Plain values of up to
+    8 bits ignore it.
+
+    Raises:
+        UnusableImageError: There is no window where one is needed, or values are missing (NaN, beyond the palette).
+    """
+    if raster.palette is not None:
+        return _look_up(raster.palette, raster.pixels)
+    pixels = _to_8_bits(raster, window)
+    if raster.white_is_zero:
+        pixels = 255 - pixels
+    rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(rgb)
+
+
+def _look_up(palette: UInt8[np.ndarray, "n 3"], indices: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x 3"]:
+    if indices.size and indices.max() >= len(palette):
+        raise UnusableImageError(f"uses palette index {indices.max()}, its palette ends at {len(palette) - 1}")
+    colours: np.ndarray = palette[indices]
+    return colours
+
+
+def _to_8_bits(raster: Raster, window: Window | None) -> UInt8[np.ndarray, "y x *c"]:
+    pixels = raster.pixels
+    if pixels.dtype == np.uint8:
+        white = 2**raster.bits - 1
+        return pixels if white == 255 else (pixels.astype(np.uint16) * 255 // white).astype(np.uint8)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise UnusableImageError("holds values that are no numbers (NaN or infinite); replace them by the background's")
+    if window is None:
+        raise UnusableImageError(_window_needed(raster))
+    if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
+        return _through(window, pixels)
+    return _look_up_16_bits(window, pixels)
+
+
+def _look_up_16_bits(window: Window, pixels: Integer[np.ndarray, "y x *c"]) -> UInt8[np.ndarray, "y x *c"]:
+    shown = _table(window, pixels.dtype)
+    result = np.empty(pixels.shape, np.uint8)
+    patterns = pixels.view(f"u{pixels.dtype.itemsize}")
+    for row, indices in zip(result, patterns, strict=True):  # numpy widens an index to 8 bytes
+        row[...] = shown[indices]
+    return result
+
+
+@lru_cache(maxsize=8)
+def _table(window: Window, dtype: np.dtype[Any]) -> UInt8[np.ndarray, " pattern"]:
+    """What the window makes of each of at most 65,536 values, by their bits read without a sign."""
+    patterns = np.arange(256**dtype.itemsize, dtype=f"u{dtype.itemsize}")
+    return _through(window, patterns.view(dtype))
+
+
+def _through(window: Window, values: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    """The values through the window; exact in float64, which whole numbers beyond 2**53 only leave for their clip."""
+    lo, hi = window
+    clipped = np.clip(values.astype(np.float64), lo, hi)
+    return ((2 * 255 * (clipped - lo) + (hi - lo)) // (2 * (hi - lo))).astype(np.uint8)
+
+
+def _window_needed(raster: Raster) -> str:
+    lo, hi = raster.pixels.min(), raster.pixels.max()
+    suggested = " (the file itself suggests --window {},{})".format(*raster.suggested) if raster.suggested else ""
+    return (
+        f"holds {raster.bits} bit values ({lo:g} to {hi:g}); say with an intensity window (--window LOW,HIGH) "
+        f"which of them become black and white{suggested}"
+    )
+
+
+def as_values(raster: Raster) -> Integer[np.ndarray, "y x"]:
+    """The raster as a mask: values as stored, palette indices not looked up; physical values if they are whole.
+
+    Raises:
+        UnusableImageError: It is in colour, or holds values that are not whole numbers.
+    """
+    pixels = raster.pixels
+    if pixels.ndim == 3:
+        return _as_grey(pixels)
+    if pixels.dtype.kind != "f":
+        return pixels
+    if not ((np.abs(pixels) < _MAX_VALUE).all() and (pixels == np.rint(pixels)).all()):
+        raise UnusableImageError(
+            "holds values that are not whole numbers (below 2**31); save the mask as integers, one value a class"
+        )
+    return pixels.astype(np.int64)
+
+
+def _as_grey(pixels: Shaped[np.ndarray, "y x 3"]) -> Integer[np.ndarray, "y x"]:
+    if not ((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all()):
+        raise UnusableImageError("is in colour; save the mask as grey or palette indices, one value a class")
+    return np.ascontiguousarray(pixels[..., 0])

@@ -1,0 +1,164 @@
+"""One slice of a NIfTI volume, as a radiologist looks at it.
+
+The volume is taken in the orientation closest to RAS (voxel axes towards the patient's right, front and head) and cut
+across its third axis: slice 0 is the lowest. The slice is shown in the radiological convention, from the feet: rows run
+from the front of the body to its back, columns from the patient's right, on the left of the picture, to the left.
+Where a file is a single plane across another axis, that plane is shown by the same rule: the head or the front above,
+the patient's right or front on the left. Image and mask go through the same steps and so stay aligned.
+"""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from .paths import GZIP, kind_of, read_head, split_slice, version_of
+from .raster import Raster, UnusableImageError, broken_bytes, check_size
+
+MAX_UNPACKED_BYTES = 2**31
+"""Of a `.nii.gz`, which can only be unpacked whole; slices of a `.nii` are read from the file."""
+MAX_KEPT_BYTES = 2**30
+"""Of the volumes that stay unpacked, an image's and its mask's in turn; the last one stays whatever its size."""
+_MAX_KEPT = 4
+_MAX_APART_MM = 0.01
+_opening = Lock()
+
+
+@dataclass(frozen=True)
+class _Volume:
+    values: Any
+    """nibabel's proxy: indexing it reads and scales just the part that is asked for."""
+    shape: tuple[int, int, int]
+    """Voxels along the stored axes."""
+    axes: tuple[int, int, int]
+    """The stored axis that runs along right, anterior, superior."""
+    towards: tuple[int, int, int]
+    """+1 where the stored axis goes the way of that name, -1 where the opposite."""
+    canonical: Float[np.ndarray, "4 4"]
+    """Voxels in RAS order → millimetres."""
+    size_bytes: int
+    """Memory that it fills: nothing to speak of for a `.nii`."""
+
+
+_kept: dict[tuple[Path, int, int], _Volume] = {}
+"""The volumes opened last, by path and version, the latest at the end."""
+
+
+def read_nifti(path: Path, index: int | None) -> Raster:
+    """The slice `index` (from 0, the lowest) of a NIfTI file; `None` for the only one. Scaling is applied.
+
+    Raises:
+        UnusableImageError: There is no such slice, the file is no volume of real numbers, is broken or too large, or
+            the extra that reads NIfTI is not installed.
+    """
+    volume = _volume(path)
+    through = _sliced_direction(volume)
+    n_slices = volume.shape[volume.axes[through]]
+    if (index is None and n_slices > 1) or (index or 0) >= n_slices:
+        last = f" to {path.name}#{n_slices - 1}" if n_slices > 1 else ""
+        raise UnusableImageError(f"holds {n_slices} slice{'s' * (n_slices > 1)}; name one of them: {path.name}#0{last}")
+    with broken_bytes():
+        pixels = _plane(volume, through, index or 0)
+    return Raster(pixels, 8 * pixels.dtype.itemsize)
+
+
+def misplaced(image: Path, mask: Path) -> bool:
+    """Whether both are slices of NIfTI volumes whose voxels lie at different places of the patient.
+
+    Each is turned to RAS first, so that how the voxels are stored does not matter. Then each of the eight corners of
+    the image's volume must lie within 0.01 mm of where the mask puts it, and with them every voxel between. Headers
+    lose far less in float32.
+    """
+    files = [split_slice(path)[0] for path in (image, mask)]
+    if any(kind_of(read_head(file)) != "NIfTI" for file in files):
+        return False
+    one, other = map(_volume, files)
+    corners = np.array([(*corner, 1) for corner in product(*((0, one.shape[axis] - 1) for axis in one.axes))])
+    apart = corners @ (one.canonical - other.canonical).T  # in mm; the last column is 0
+    return not bool((np.linalg.norm(apart, axis=1) <= _MAX_APART_MM).all())
+
+
+def _sliced_direction(volume: _Volume) -> int:
+    """2 (superior), or the direction across which the file is a single plane."""
+    across = [direction for direction in (2, 1, 0) if volume.shape[volume.axes[direction]] == 1]
+    return across[0] if across else 2
+
+
+def _plane(volume: _Volume, through: int, index: int) -> Real[np.ndarray, "y x"]:
+    x, y = (direction for direction in range(3) if direction != through)
+    cut = volume.axes[through]
+    where: list[slice | int] = [slice(None)] * 3
+    where[cut] = index if volume.towards[through] > 0 else volume.shape[cut] - 1 - index
+    plane = np.asarray(volume.values[tuple(where)])
+    rows_first = plane if volume.axes[y] < volume.axes[x] else plane.T
+    shown = rows_first[:: -volume.towards[y], :: -volume.towards[x]]
+    return np.ascontiguousarray(shown, shown.dtype.newbyteorder("="))
+
+
+def _volume(path: Path) -> _Volume:
+    with _opening:  # or every worker would unpack a volume whose slices come one after the other
+        key = (path, *version_of(path))
+        volume = _kept.pop(key, None) or _open(path)
+        _kept[key] = volume
+        while len(_kept) > 1 and (len(_kept) > _MAX_KEPT or _kept_bytes() > MAX_KEPT_BYTES):
+            del _kept[next(iter(_kept))]
+        return volume
+
+
+def _kept_bytes() -> int:
+    return sum(volume.size_bytes for volume in _kept.values())
+
+
+def _open(path: Path) -> _Volume:
+    try:
+        import nibabel
+    except ImportError as error:
+        raise UnusableImageError("is a NIfTI file; install textdiff[medical] to read it") from error
+    with broken_bytes():
+        image, size_bytes = _load(nibabel, path)
+        shape = (*image.shape, 1, 1)[:3]
+        _refuse_odd(image, shape)
+        directions = nibabel.io_orientation(image.affine)
+        if np.isnan(directions).any():
+            raise UnusableImageError("does not say how its axes lie in the patient; correct its affine")
+        axes = np.argsort(directions[:, 0])
+        canonical = image.affine @ nibabel.orientations.inv_ornt_aff(directions, shape)
+    towards = directions[axes, 1].astype(int)
+    values = image.dataobj.reshape(shape)
+    return _Volume(values, shape, tuple(axes.tolist()), tuple(towards.tolist()), canonical, size_bytes)
+
+
+def _load(nibabel: Any, path: Path) -> tuple[Any, int]:  # noqa: ANN401
+    """Nibabel's image, and how many bytes it keeps in memory."""
+    packed = read_head(path).startswith(GZIP)
+    with gzip.open(path) if packed else path.open("rb") as file:
+        kind = nibabel.Nifti2Image if file.read(8)[4:] == b"n+2\0" else nibabel.Nifti1Image
+        if not packed:
+            return kind.from_file_map({"image": nibabel.FileHolder(str(path))}), 0
+        file.seek(0)
+        content = file.read(MAX_UNPACKED_BYTES + 1)
+    if len(content) > MAX_UNPACKED_BYTES:
+        raise UnusableImageError(
+            f"unpacks to over {MAX_UNPACKED_BYTES} bytes; unpack it with gunzip: slices of a .nii are read alone"
+        )
+    return kind.from_bytes(content), len(content)
+
+
+def _refuse_odd(image: Any, shape: tuple[int, int, int]) -> None:  # noqa: ANN401
+    if prod(image.shape) != prod(shape):
+        raise UnusableImageError(
+            f"holds {len(image.shape)} dimensions {image.shape}; export the one volume that is meant"
+        )
+    if image.get_data_dtype().kind not in "iuf":
+        raise UnusableImageError(f"holds {image.get_data_dtype()} values; save it as integers or floats")
+    least, height, width = sorted(shape)  # the largest of the planes is the last two
+    check_size(least, height)
+    check_size(height, width)

@@ -1,0 +1,134 @@
+"""Any image or mask file, read by regions.
+
+A TIFF is read from its tiles or strips as they are needed and never whole; every other file is decoded on opening and
+sliced. What a region holds is exactly that part of what reading the whole file gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+
+from ...errors import ConfigError, DataError
+from .dicom import read_dicom
+from .intensities import Window, as_rgb, as_values
+from .nifti import read_nifti
+from .paths import kind_of, read_bytes, read_head, split_slice
+from .raster import Raster, UnusableImageError, decode_jpeg, decode_png
+from .tiff import Box, TiffImage
+
+Pixels = Integer[np.ndarray, "y x *channel"]
+Convert = Callable[[Raster], Pixels]
+
+
+class Regions:
+    """An opened image or mask. It holds no file open, and several threads may read from it."""
+
+    def __init__(self, path: Path, source: TiffImage | Pixels, convert: Convert) -> None:
+        """Of a TIFF's segments, which `convert` makes into pixels, or of pixels that are there already."""
+        self._path = path
+        self._source = source
+        self._convert = convert
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        source = self._source
+        return source.size if isinstance(source, TiffImage) else (source.shape[0], source.shape[1])
+
+    def read(self, top: int, left: int, height: int, width: int) -> Pixels:
+        """The pixels of a region: [height, width, 3], uint8, RGB of an image; [height, width], integers, of a mask.
+
+        Raises:
+            ValueError: The region is not inside the image, which is the caller's mistake.
+            DataError: This part of the file is broken, or cannot be read as what it was opened as.
+        """
+        if min(top, left) < 0 or min(height, width) < 1 or top + height > self.size[0] or left + width > self.size[1]:
+            raise ValueError(
+                f"the region of {height} x {width} pixels at ({top}, {left}) is not inside {self._path}, which has "
+                f"{self.size[0]} x {self.size[1]}"
+            )
+        if isinstance(self._source, TiffImage):
+            with _explained(self._path):
+                return self._convert(self._source.read(top, left, height, width))
+        return np.ascontiguousarray(self._source[top : top + height, left : left + width])
+
+    def read_whole(self) -> Pixels:
+        """All pixels.
+
+        Raises:
+            DataError: As `read`; also where a TIFF has too many pixels for one piece.
+        """
+        return self.read(0, 0, *self.size)
+
+    def boxes(self) -> Iterator[Box]:
+        """Regions (top, left, height, width) that cover the image; reading them in turn decodes everything once."""
+        yield from self._source.boxes() if isinstance(self._source, TiffImage) else [(0, 0, *self.size)]
+
+
+def open_image(path: Path, window: Window | None = None) -> Regions:
+    """Open an image, to be read as RGB in 0..255; `FILE#INDEX` is a frame of a DICOM file or a slice of a NIfTI one.
+
+    Grey is repeated on three channels, palettes are looked up, alpha is dropped (not blended). Values of more than 8
+    bits, and those that the file scales to physical units, go through `window`: lo..hi linearly to 0..255, rounded to
+    nearest (halves up), clipped outside. Plain values of up to 8 bits ignore the window.
+
+    Raises:
+        DataError: The file is missing, truncated, of a kind that is not supported, or needs a window and has none (of
+            a TIFF, this and broken segments show when they are read).
+        ConfigError: The window is empty (hi not above lo).
+    """
+    if window is not None and window[1] <= window[0]:
+        raise ConfigError(f"the intensity window {window} is empty: its second value must be above its first")
+    return _open(path, partial(as_rgb, window=window))
+
+
+def open_mask(path: Path) -> Regions:
+    """Open a mask, to be read as the values that stand in it: grey levels, palette indices, 0 and 1 for one bit.
+
+    An RGB file counts as grey where its three channels are equal. Alpha is dropped. Values that a DICOM or NIfTI file
+    scales are taken if they are whole numbers.
+
+    Raises:
+        DataError: The file is missing, truncated, of a kind that is not supported, in colour, or not of whole numbers
+            (of a TIFF, what is wrong with its segments shows when they are read).
+    """
+    return _open(path, as_values)
+
+
+def _open(path: Path, convert: Convert) -> Regions:
+    file, index = split_slice(path)
+    head = read_head(file)
+    with _explained(path):
+        if kind_of(head) == "TIFF" and index is None:
+            return Regions(path, TiffImage(file), convert)
+        return Regions(path, convert(_decode(file, index, head)), convert)
+
+
+def _decode(file: Path, index: int | None, head: bytes) -> Raster:
+    kind = kind_of(head)
+    if kind is None:
+        expected = "PNG, JPEG, TIFF, DICOM or NIfTI"
+        raise UnusableImageError(f"is not a {expected} file (begins {head[:8]!r})" if head else "is empty")
+    if kind == "DICOM":
+        return read_dicom(file, index)
+    if kind == "NIfTI":
+        return read_nifti(file, index)
+    if index is not None:
+        raise UnusableImageError(f"names a slice, and {file.name} is a {kind} file without slices; leave out #{index}")
+    return {"PNG": decode_png, "JPEG": decode_jpeg}[kind](read_bytes(file))
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnusableImageError as reason:
+        raise DataError(f"{path} {reason}") from reason
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,92 @@
+"""Every image's colours at one mean and one spread, so that slides differ less by stain and scanner.
+
+Each channel of an image is shifted and stretched by itself, by statistics of the whole image, however little of it is
+read at a time: Reinhard's transfer (2001, IEEE CG&A 21(5)) onto one fixed target, in RGB rather than in lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from .intensities import Window
+from .reading import open_image
+from .tiff import Box
+from .tiling import Source
+
+MEAN, SPREAD = 128.0, 40.0
+"""What each channel's mean and standard deviation become: 0 and 255 are then 3.2 deviations away."""
+FLAT = 1.0
+"""Channels that vary by less than one step of 255 are shifted, not stretched."""
+PIXELS_AT_ONCE = 1 << 22
+
+
+class StandardisedImage:
+    """An image that is read with standardised colours.
+
+    Args:
+        image: read through once for its statistics, box by box, when pixels are first asked for.
+    """
+
+    def __init__(self, image: Source) -> None:
+        self._image = image
+
+    @cached_property
+    def _table(self) -> UInt8[np.ndarray, "3 256"]:
+        return lookup_table(_histogram(self._image))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self._image.size
+
+    def read(self, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
+        """The pixels of a rectangle that lies in the image."""
+        pixels = self._image.read(top, left, height, width)
+        return np.stack([self._table[channel][pixels[..., channel]] for channel in range(3)], -1)
+
+    def boxes(self) -> Iterator[Box]:
+        """Rectangles that cover the image."""
+        return self._image.boxes()
+
+
+def open_source(path: Path, window: Window | None, colours: str) -> Source:
+    """Open an image file for a UNet: `open_image`, then `in_colours`.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    return in_colours(open_image(path, window), colours)
+
+
+def in_colours(image: Source, colours: str) -> Source:
+    """The image as it is (`own`), or with `standardised` colours."""
+    return StandardisedImage(image) if colours == "standardised" else image
+
+
+def lookup_table(histogram: Int[np.ndarray, "3 256"]) -> UInt8[np.ndarray, "3 256"]:
+    """What each value of each channel becomes, rounded to nearest and clipped to 0..255.
+
+    Args:
+        histogram: how many pixels have each value; at least one pixel.
+    """
+    values = np.arange(256.0)
+    share = histogram / histogram.sum(1, keepdims=True)
+    mean: Float[np.ndarray, "3 1"] = (share * values).sum(1, keepdims=True)
+    spread = np.sqrt((share * (values - mean) ** 2).sum(1, keepdims=True))
+    scaled = (values - mean) / np.where(spread < FLAT, SPREAD, spread) * SPREAD + MEAN
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def _histogram(image: Source) -> Int[np.ndarray, "3 256"]:
+    counts = np.zeros((3, 256), np.int64)
+    for box in image.boxes():
+        pixels = image.read(*box).reshape(-1, 3)
+        for start in range(0, len(pixels), PIXELS_AT_ONCE):  # each value becomes eight bytes on its way
+            for channel, values in enumerate(pixels[start : start + PIXELS_AT_ONCE].T):
+                counts[channel] += np.bincount(values, minlength=256)
+    return counts

@@ -1,0 +1,214 @@
+"""A TIFF's image by regions: only the tiles or strips that a region touches are read and decoded.
+
+The image is the first page, at full resolution. Smaller copies of it (pyramids), and the thumbnail, label and overview
+of a scanned slide, may follow it; any other page makes the file a stack, of which nobody knows which plane is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from jaxtyping import Shaped, UInt8
+
+from . import raster as decoding
+from .raster import (
+    ORIENTATION,
+    Raster,
+    UnusableImageError,
+    broken_bytes,
+    check_channels,
+    check_size,
+    check_upright,
+    without_alpha,
+)
+
+Box = tuple[int, int, int, int]
+"""top, left, height and width of a region in pixels."""
+
+_CHANNELS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3, "YCBCR": 3}
+_OLD_JPEG = 6  # of TIFF 6.0: its segments are parts of a stream
+_JPEG = (_OLD_JPEG, 7, 33007, 34892)  # the compressions whose segments share tables (tifffile's own list)
+_END_OF_JPEG, _PADDING = b"\xff\xd9", b"\x00\xff"
+_KEPT_PIXELS = 2**24  # of decoded segments: a row of tiles across a whole slide shares its strips
+_BOX_PIXELS = 2**22
+
+
+class TiffImage:
+    """The first page of a TIFF, its segments (tiles or strips) decoded as they are asked for; safe in threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the page's tags.
+
+        Raises:
+            UnusableImageError: The file is broken, a stack, or of a kind that is not supported.
+        """
+        with broken_bytes(), tifffile.TiffFile(path, _multifile=False) as tiff:
+            page = tiff.pages[0]
+            _refuse_odd(tiff, page)
+            self._segments = _segments_of(path, page)
+            self._palette = _palette_of(page)
+        self.size: tuple[int, int] = (page.imagelength, page.imagewidth)
+        self._bits = page.bitspersample
+        self._kind = tifffile.PHOTOMETRIC(page.photometric).name
+        n_kept = max(1, _KEPT_PIXELS // (self._segments.height * self._segments.width))
+        self._decoded = lru_cache(maxsize=n_kept)(self._segments.decode)
+
+    def read(self, top: int, left: int, height: int, width: int) -> Raster:
+        """The stored values of a region that lies inside the image.
+
+        Raises:
+            UnusableImageError: A segment is broken, or the region is over the limit of pixels.
+        """
+        check_size(height, width, "read it in tiles (--tile N)")
+        segments = self._segments
+        pixels = np.full((height, width, segments.n_channels), segments.empty, segments.dtype)
+        for row in range(top // segments.height, -(-(top + height) // segments.height)):
+            for column in range(left // segments.width, -(-(left + width) // segments.width)):
+                for plane in range(segments.n_planes):
+                    self._paste(pixels, (top, left), (plane, row, column))
+        values = pixels.astype(np.uint8) if pixels.dtype == bool else pixels
+        values = without_alpha(values[..., 0] if segments.n_channels == 1 else values, _CHANNELS[self._kind])
+        return Raster(values, self._bits, self._palette, self._kind == "MINISWHITE")
+
+    def _paste(self, pixels: np.ndarray, corner: tuple[int, int], place: tuple[int, int, int]) -> None:
+        """Copy what a segment and the region have in common; a segment that is not stored stays empty."""
+        segment = self._decoded(place)
+        if segment is None:
+            return
+        plane, row, column = place
+        top, left = row * self._segments.height - corner[0], column * self._segments.width - corner[1]
+        target = pixels[max(top, 0) : top + segment.shape[0], max(left, 0) : left + segment.shape[1]]
+        source = segment[max(-top, 0) :, max(-left, 0) :][: target.shape[0], : target.shape[1]]
+        channels = slice(None) if self._segments.n_planes == 1 else slice(plane, plane + 1)
+        target[..., channels] = source
+
+    def boxes(self) -> Iterator[Box]:
+        """Regions of some million pixels that cover the image and cut no segment in two."""
+        segments, (height, width) = self._segments, self.size
+        across = min(width, segments.width * max(1, _BOX_PIXELS // (segments.height * segments.width)))
+        down = min(height, segments.height * max(1, _BOX_PIXELS // (segments.height * across)))
+        for top in range(0, height, down):
+            for left in range(0, width, across):
+                yield top, left, min(down, height - top), min(across, width - left)
+
+
+@dataclass(frozen=True)
+class _Segments:
+    """Where a page's tiles or strips lie, and how each is decoded."""
+
+    path: Path
+    height: int
+    width: int
+    n_rows: int
+    n_columns: int
+    n_planes: int
+    """Planes that hold a channel each; 1 where a pixel's channels stand together."""
+    n_channels: int
+    dtype: np.dtype[Any]
+    empty: int
+    """The value of pixels in segments that are not stored."""
+    offsets: tuple[int, ...]
+    sizes_bytes: tuple[int, ...]
+    decoder: Any
+    shared: dict[str, Any]
+    """What the decoder needs besides: tables of JPEG segments."""
+    is_jpeg: bool
+    """Whether each segment is a whole JPEG stream."""
+
+    def decode(self, place: tuple[int, int, int]) -> Shaped[np.ndarray, "y x c"] | None:
+        """The segment at (plane, row, column); `None` if it is not stored."""
+        plane, row, column = place
+        index = (plane * self.n_rows + row) * self.n_columns + column
+        if self.sizes_bytes[index] == 0:
+            return None
+        with self.path.open("rb") as file:
+            file.seek(self.offsets[index])
+            data = file.read(self.sizes_bytes[index])
+        # The decoder fills what is missing of a stream with grey, without a word.
+        if self.is_jpeg and not data.rstrip(_PADDING).endswith(_END_OF_JPEG):
+            raise UnusableImageError(f"is truncated: its tile or strip {index} ends within the picture")
+        with broken_bytes():
+            segment = self.decoder(data, index, **self.shared)[0]
+        pixels: np.ndarray = segment[0]
+        return pixels
+
+
+def _segments_of(path: Path, page: Any) -> _Segments:  # noqa: ANN401
+    y = page.axes.index("Y")  # 1 where a plane comes first
+    height, width = page.chunks[:2]
+    n_rows, n_columns = page.chunked[y : y + 2]
+    if height * width < 1:
+        raise UnusableImageError(f"is broken: its tiles or strips have {height} x {width} pixels")
+    if height * width > decoding.MAX_PIXELS:
+        raise UnusableImageError(
+            f"is stored in tiles or strips of {height} x {width} pixels, over the limit of {decoding.MAX_PIXELS}; "
+            "save it in tiles of 256 x 256"
+        )
+    if len(page.databytecounts) != prod(page.chunked):
+        raise UnusableImageError(f"is broken: {len(page.databytecounts)} tiles or strips for {page.chunked}")
+    tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEG else {}
+    return _Segments(
+        path=path,
+        height=height,
+        width=width,
+        n_rows=n_rows,
+        n_columns=n_columns,
+        n_planes=page.chunked[0] if y == 1 else 1,
+        n_channels=page.samplesperpixel,
+        dtype=page.dtype,
+        empty=page.nodata,
+        offsets=page.dataoffsets,
+        sizes_bytes=page.databytecounts,
+        decoder=page.decode,
+        shared=tables,
+        is_jpeg=page.compression in _JPEG and page.compression != _OLD_JPEG,
+    )
+
+
+def _palette_of(page: Any) -> UInt8[np.ndarray, "n 3"] | None:  # noqa: ANN401
+    if page.photometric != tifffile.PHOTOMETRIC.PALETTE:
+        return None
+    colours: np.ndarray = (page.colormap.T >> 8).astype(np.uint8)
+    return colours
+
+
+def _refuse_odd(tiff: tifffile.TiffFile, page: Any) -> None:  # noqa: ANN401
+    # ImageJ stacks of one directory show only in the series.
+    if tiff.series[0].size != page.size or page.axes not in ("YX", "YXS", "SYX") or _has_other_planes(tiff):
+        raise UnusableImageError(f"is a stack {_shape(tiff)}; export the one plane that is meant")
+    kind = tifffile.PHOTOMETRIC(page.photometric).name
+    if kind not in _CHANNELS or (kind == "YCBCR" and page.compression != tifffile.COMPRESSION.JPEG):
+        raise UnusableImageError(f"holds {kind} values; save it as RGB or grey")
+    check_channels(page.samplesperpixel, _CHANNELS[kind])
+    if page.dtype is None or page.dtype.kind not in "bui":
+        raise UnusableImageError(f"holds {page.dtype} values; save it as 8 or 16 bit integers")
+    # JPEG strips decode leniently, so that a cut file would pass as a grey smear.
+    size_bytes = tiff.filehandle.size
+    needed = max(start + n for start, n in zip(page.dataoffsets, page.databytecounts, strict=True))
+    if needed > size_bytes:
+        raise UnusableImageError(f"is truncated: {size_bytes} bytes, its strips need {needed}")
+    tag = page.tags.get(ORIENTATION)
+    check_upright(1 if tag is None else int(tag.value))
+
+
+def _has_other_planes(tiff: tifffile.TiffFile) -> bool:
+    """Whether a page stands there that is no smaller copy of the first and no companion of a scanned slide."""
+    first = tiff.pages[0]
+    if first.is_reduced:
+        return True
+    if tiff.is_svs:
+        return False
+    levels = {page.index for level in tiff.series[0].levels for page in level.pages if page is not None}
+    return any(not (page.aspage().is_reduced or page.index in levels) for page in list(tiff.pages)[1:])
+
+
+def _shape(tiff: tifffile.TiffFile) -> tuple[int, ...]:
+    shape: tuple[int, ...] = tiff.series[0].shape
+    return shape

@@ -1,0 +1,1 @@
+"""`cache info`, `verify`, `export` and `merge`."""

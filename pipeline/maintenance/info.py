@@ -1,0 +1,114 @@
+"""What a cache holds, in words and numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...cache.format.layout import N_FILTERS
+from ...cache.format.spec import FeatureSpec, TextSpec
+from ...cache.reader import FeatureReader
+from ...cache.storage.location import Location
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """A whole cache, described."""
+
+    cache: str
+    splits: dict[str, int]
+    """Split → samples."""
+    n_rows: int
+    """Tiles of all samples; as many as samples where images are whole."""
+    n_groups: int
+    n_texts: int
+    n_labelled: int
+    blocks: dict[int, tuple[int, int, int]]
+    """Block → (y, x, channel)."""
+    timesteps: tuple[int, ...]
+    filters: bool
+    """Whether there are filters of the images."""
+    classes: dict[str, str]
+    features: FeatureSpec
+    texts: TextSpec | None
+    size_bytes: int
+    n_shards: int
+    n_unused_rows: int
+    """Rows of images that are no longer in the data."""
+    digests: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        splits = ", ".join(f"{n} {name}" for name, n in self.splits.items())
+        blocks = ", ".join(f"{block} ({y}×{x}×{c})" for block, (y, x, c) in self.blocks.items())
+        encoder = f"{self.texts.encoder}, {self.texts.n_tokens} tokens × {self.texts.dim}" if self.texts else "none"
+        return [
+            f"{self.cache}: whole, {self.size_bytes / 1e9:.3f} GB in {self.n_shards} shards",
+            f"samples    {splits}; {self.n_groups} groups, {self.n_labelled} labelled, {self.n_texts} distinct texts"
+            + (f"; {self.n_rows} tiles" if self.features.tile else ""),
+            f"blocks     {blocks}",
+            f"timesteps  {', '.join(map(str, self.timesteps))}",
+            f"filters    {f'{N_FILTERS} of each image' if self.filters else 'none'}",
+            f"images     {_images(self.features)}",
+            f"features   {_stored(self.features)}",
+            f"UNet       {self.features.unet} ({self.features.unet_digest[:12]}){_told(self.features)}",
+            f"texts      {encoder}",
+            f"classes    {', '.join(f'{value} {name}' for value, name in self.classes.items())}",
+            *([f"unused     {self.n_unused_rows} rows of images no longer in the data"] if self.n_unused_rows else []),
+            *(f"{name:<10} {digest[:16]}" for name, digest in sorted(self.digests.items())),
+        ]
+
+
+def _images(spec: FeatureSpec) -> str:
+    tiles = f"tiles of {spec.tile} native pixels, overlapping by {spec.tile_overlap}, at " if spec.tile else ""
+    colours = ", standardised colours" if spec.colours == "standardised" else ""
+    return f"{tiles}{spec.image_size} px{colours}; {spec.noise} noise, {spec.noise_draws} drawn, seed {spec.seed}"
+
+
+def _stored(spec: FeatureSpec) -> str:
+    components = f"{spec.pca} principal components in " if spec.pca else ""
+    return f"{components}{spec.dtype}, made in {spec.precision}"
+
+
+def _told(spec: FeatureSpec) -> str:
+    label = "" if spec.class_label is None else f", told class {spec.class_label}"
+    return label if spec.condition == "none" else f"{label}, told the {spec.condition} text"
+
+
+def cache_info(cache: Location) -> CacheInfo:
+    """Describe the cache.
+
+    Raises:
+        CacheError: if there is none, or it is not whole.
+    """
+    return describe(FeatureReader(cache))
+
+
+def describe(reader: FeatureReader) -> CacheInfo:
+    """Describe a cache that is open."""
+    manifest, rows = reader.manifest, reader.samples
+    samples = {row.parent: row for row in rows}.values()
+    shards = list(manifest.shards())
+    return CacheInfo(
+        cache=str(reader.root),
+        splits=dict(Counter(sample.split for sample in samples)),
+        n_rows=len(rows),
+        n_groups=len({sample.group for sample in samples}),
+        n_texts=len(reader.table.texts),
+        n_labelled=sum(sample.mask is not None for sample in samples),
+        blocks={block: manifest.block_shapes[block] for block in reader.blocks},
+        timesteps=reader.timesteps,
+        filters=manifest.has_filters,
+        classes=dict(manifest.classes["classes"]),
+        features=manifest.features,
+        texts=manifest.texts,
+        size_bytes=sum(shard.size_bytes for shard in shards),
+        n_shards=len(shards),
+        n_unused_rows=sum(key is not None for key in manifest.rows) - len({row.row for row in rows}),
+        digests=dict(manifest.digests),
+    )

@@ -1,0 +1,1 @@
+"""`predict`: a trained head on new images, which runs stage one itself."""

@@ -1,0 +1,274 @@
+"""A trained head together with the frozen models that it needs: an image and a text in, a mask out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from itertools import islice, tee
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt, UInt8
+from torch import Tensor
+
+from ...errors import ConfigError, DataError
+from ...stages.heads.pixel import Head
+from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
+from ...stages.text.encoder import TextEncoder
+from ..config.validation import refuse
+from ..data.classes import Classes
+from ..extraction.feature_extractor import StageOne
+from ..extraction.loading import restore_stage_one
+from ..extraction.text_features import as_stored, load_same_encoder
+from ..images.reading import open_image
+from ..images.stain import in_colours, open_source
+from ..images.tiling import Source, whole_image
+from ..runs.run_config import RunConfig, load_head, load_projections
+from ..runtime.device import resolve_device
+from ..views.symmetries import View, bad_view_count
+from ..views.text_rewriting import rewrite_sides, safe_views
+from ..views.transforms import mean_over_views
+from .live_features import LiveMaps, Part, Pixels, Request
+
+TEXTS_KEPT = 64
+"""Texts whose tokens are kept, since the tiles of an image share one and often all images do."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The segmentation of one image, at its own size."""
+
+    mask: UInt[np.ndarray, "y x"]
+    """The value of the likeliest class, as the training masks have it; uint8, or uint16 where values need it."""
+    probabilities: Float32[np.ndarray, "n_classes y x"]
+    """Of the classes, background first; they add up to 1. Of an ensemble the mean over its members."""
+    uncertainty: Float32[np.ndarray, "y x"]
+    """In nats, in [0, ln n_classes]. Of an ensemble the Jensen-Shannon divergence of its members' probabilities, how
+    far they disagree; of a single head the entropy of its probabilities."""
+
+
+class Segment(NamedTuple):
+    """A band of rows of an image, over its whole width."""
+
+    top: int
+    """The first row."""
+    probabilities: Float[Tensor, "n_classes y x"]
+    """As of `Prediction`."""
+    uncertainty: Float[Tensor, "y x"]
+    """As of `Prediction`."""
+
+
+class Segmenter:
+    """A trained head, ready for new images: `Segmenter.load(run).predict(image, text)`.
+
+    The frozen models are loaded when they are first needed. `mask_values` are the values that the training masks have
+    for the classes, background first: {0, 255} or {0, 1} as they were, or class ids; `classes` gives their names.
+    `config`, `head` and `live` are the run's settings, its head and its stage one.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        head: Head,
+        load_stage_one: Callable[[], StageOne],
+        text_encoder: str | None,
+        device: str,
+        *,
+        offline: bool = False,
+    ) -> None:
+        self.config, self.head = config, head
+        self.live = LiveMaps(config, load_stage_one, device)
+        self._text_encoder, self.device, self._offline = text_encoder, device, offline
+        self._tokens = lru_cache(TEXTS_KEPT)(self._encode)
+        classes = Classes.from_dict(config.classes)
+        self.classes = dict(zip(classes.ids, classes.names, strict=True))
+        ids = classes.ids
+        self.mask_values: UInt[np.ndarray, "class"] = np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)
+
+    @classmethod
+    def load(
+        cls,
+        run: Path | str,
+        *,
+        unet: str | None = None,
+        unet_config: Path | None = None,
+        text_encoder: str | None = None,
+        device: str = "auto",
+        offline: bool = False,
+    ) -> Segmenter:
+        """Load a finished run.
+
+        Args:
+            run: the run's folder.
+            unet: where the same UNet is to be found, if not where the run says; checked by its digest.
+            unet_config: JSON with guided-diffusion's flags, if that UNet is a checkpoint that needs them.
+            text_encoder: where the same text encoder is to be found, likewise.
+            device: `auto`, `cpu`, `cuda`, ...
+            offline: load the frozen models from this machine alone, not from the hub.
+
+        Raises:
+            RunError: if the run is absent, unfinished or damaged.
+        """
+        run, device = Path(run), resolve_device(device)
+        config = RunConfig.read(run)
+        head, projections = load_head(run, config, device), load_projections(run, config, device)
+        load_stage_one = partial(
+            restore_stage_one,
+            config.features,
+            config.blocks,
+            projections,
+            device,
+            unet=unet,
+            unet_config=unet_config,
+            offline=offline,
+        )
+        encoder = text_encoder or (config.texts.encoder if config.texts else None)
+        return cls(config, head, load_stage_one, encoder, device, offline=offline)
+
+    def predict(
+        self,
+        image: UInt8[np.ndarray, "y x 3"] | Path | str,
+        text: str | None = None,
+        *,
+        sample_id: str = "",
+        tta: int = 1,
+    ) -> Prediction:
+        """Segment one image.
+
+        Args:
+            image: RGB pixels, or the path of an image file.
+            text: what the head is to go by; `None`: nothing.
+            sample_id: names the noise, where the head was trained with one noise for each sample.
+            tta: as `segment`.
+
+        Raises:
+            SourceError: if the UNet or the text encoder cannot be loaded, or are not those of the training.
+            DataError: if the image cannot be read, or the text is empty or too long.
+            ConfigError: if a text is given to a head that was trained without any.
+        """
+        _, bands = next(self.segment([Request(self.source(image), text, sample_id)], tta=tta))
+        _, of_probabilities, of_uncertainty = zip(*bands, strict=True)
+        probabilities = torch.cat(of_probabilities, 1).cpu().numpy()
+        uncertainty = torch.cat(of_uncertainty).cpu().numpy()
+        return Prediction(self.mask_values[probabilities.argmax(0)], probabilities, uncertainty)
+
+    @property
+    def uncertainty_is(self) -> UncertaintyKind:
+        """What the uncertainty of predictions is: `divergence` of an ensemble, `entropy` of a single head."""
+        return kind_of_uncertainty(len(self.head.members))
+
+    def segment(self, requests: Iterable[Request], *, tta: int = 1) -> Iterator[tuple[Request, Iterator[Segment]]]:
+        """Segment images as large as they may be, and as many, a band of rows at a time.
+
+        Images or tiles go through the UNet as many at once as they did in the extraction, across the borders of
+        requests: how they fall together changes last bits. Take all the bands of a request before the next request.
+
+        Args:
+            requests: taken one by one, a little ahead of the results.
+            tta: probabilities are the mean over this many flips and rotations of each image or tile (1, 2, 4 or 8),
+                with the text rewritten for each; those for which it cannot be rewritten are left out.
+
+        Raises:
+            SourceError: as `predict`.
+            DataError: as `predict`.
+            ConfigError: as `predict`; or if `tta` is no number of views.
+        """
+        refuse(bad_view_count("tta", tta))
+        return self._segment(requests, tta)
+
+    def _segment(self, requests: Iterable[Request], tta: int) -> Iterator[tuple[Request, Iterator[Segment]]]:
+        ahead, answered = tee(requests)
+        logits = self._logits(part for request in ahead for part in self.live.parts(request, tta))
+        for request in answered:
+            size, views = request.image.size, safe_views(request.text, tta)
+            offsets = self.live.offsets(size)
+            means = _means(logits, views, len(offsets))
+            bands = whole_image(means, size, self.live.tile, offsets)
+            yield request, (Segment(top, *mean_and_uncertainty(members)) for top, members in bands)
+
+    def source(self, image: UInt8[np.ndarray, "y x 3"] | Path | str) -> Source:
+        """RGB pixels or an image file, as the head's training images were read.
+
+        Raises:
+            DataError: if it is no image.
+        """
+        if isinstance(image, np.ndarray):
+            return in_colours(Pixels(image), self.config.features.colours)
+        return self.open(Path(image))
+
+    def open(self, path: Path) -> Source:
+        """An image file as the head's training images were read.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        return open_source(path, self.config.features.window, self.config.features.colours)
+
+    def size_of(self, path: Path) -> tuple[int, int]:
+        """Height and width of an image file, after a look at whether it can be read.
+
+        Raises:
+            DataError: if it cannot.
+        """
+        image = open_image(path, self.config.features.window)
+        image.read(0, 0, 1, 1)  # of a TIFF, what its values are shows only when some are read
+        return image.size
+
+    def check_texts(self, texts: Iterable[str], *, tta: int = 1) -> None:
+        """Load the text encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.
+
+        Raises:
+            SourceError: if the encoder cannot be loaded, or is not that of the training.
+            DataError: with every text that is empty or too long.
+            ConfigError: if the head was trained without texts.
+        """
+        rewritten = (rewrite_sides(text, view) for text in texts for view in safe_views(text, tta))
+        distinct = list(dict.fromkeys(text for text in rewritten if text is not None))
+        if not distinct:
+            return
+        if self.config.texts is None or self.config.train["text"] == "none":
+            raise ConfigError("a text was given, but the head was trained without texts; leave it out")
+        problems = [f"{text!r}: empty; leave the text out instead" for text in distinct if not text.strip()]
+        limit = self.encoder.limit
+        for text, n_tokens in zip(distinct, self.encoder.count_tokens(distinct), strict=True):
+            if n_tokens > limit and not self.config.texts.truncated:
+                problems.append(f"{text[:60]!r}: {n_tokens} tokens; shorten it to {limit}")
+        if problems:
+            raise DataError(f"texts that {self._text_encoder} cannot read:", problems)
+
+    def _logits(self, parts: Iterator[Part]) -> Iterator[Float[Tensor, "member n_classes y x"]]:
+        for part, maps in self.live.maps(parts):
+            yield self.head.segment_each(maps, self.live.size, *self._tokens(part.text), part.window)
+
+    def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
+        if text is None:
+            nothing = torch.zeros(1, self.config.head.text_dim, device=self.device)
+            return nothing, torch.zeros(1, dtype=torch.bool, device=self.device)
+        self.check_texts([text])
+        encoded = self.encoder.encode([text], truncate=True)
+        # The cache holds tokens in float16; the head sees the same numbers here.
+        tokens = as_stored(self.encoder.source, [text], encoded)
+        return tokens[0].float().to(self.device), encoded.mask[0].to(self.device)
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The frozen text encoder, checked by its digest; for heads that were trained with texts.
+
+        Raises:
+            SourceError: if it cannot be loaded, or is not that of the training.
+        """
+        texts, source = self.config.texts, self._text_encoder
+        if texts is None or source is None:
+            raise AssertionError("asked for the text encoder of a head that was trained without texts")
+        return load_same_encoder(source, texts, self.device, offline=self._offline)
+
+
+def _means(
+    logits: Iterator[Float[Tensor, "member n_classes y x"]], views: Sequence[View], n: int
+) -> Iterator[Float[Tensor, "member n_classes y x"]]:
+    """What each member of the head says of `n` pictures, whose views follow one another in `logits`."""
+    for _ in range(n):
+        yield mean_over_views(islice(logits, len(views)), views)

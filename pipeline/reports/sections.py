@@ -1,0 +1,73 @@
+"""Sections and sentences that several reports share."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...cache.reader import FeatureReader
+from ..config.training import HEAD_DEFAULTS, TrainConfig
+from ..maintenance.info import describe
+from ..maintenance.recipe import command_line
+from .page import Chart, Commands, Facts, KeyFigure, Section
+
+FEW_SAMPLES = 10
+_PACKAGES = ("torch", "numpy", "zarr", "matplotlib")
+
+
+def figure(label: str, value: float | None, interval: Sequence[float] | None, note: str = "") -> KeyFigure:
+    """A share in [0, 1] with its 95 % interval."""
+    if value is None:
+        return KeyFigure(label, "none", note)
+    if interval is None:
+        return KeyFigure(label, f"{value:.3f}", note, (value, value, value))
+    low, high = interval
+    told = f"95 % interval {low:.3f} to {high:.3f}"
+    return KeyFigure(label, f"{value:.3f}", f"{told}; {note}" if note else told, (value, low, high))
+
+
+def cache_section(reader: FeatureReader) -> Section:
+    """What the cache holds, as `textdiff cache info` says it."""
+    head, *rest = describe(reader).lines()
+    facts = [(line[:11].strip(), line[11:].strip()) for line in rest]
+    return Section("cache", "Cache", (Facts((("cache", head), *facts)),))
+
+
+def commands_section(*commands: tuple[str, str]) -> Section:
+    """How to make it again, and with what it was made."""
+    return Section("commands", "Do it again", (Commands(commands), Facts(tuple(versions()))))
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """What computed the figures."""
+    yield "textdiff", __version__
+    yield "Python", platform.python_version()
+    for name in _PACKAGES:
+        yield name, version(name)
+
+
+def train_command(run: Path, settings: Mapping[str, Any]) -> str:
+    """The command that makes a run, from the settings that it keeps."""
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }
+    known |= {"cache": Path(known["cache"]), "run": run}
+    defaults = asdict(HEAD_DEFAULTS[known["head"]])
+    known |= {name: None for name, value in defaults.items() if known.get(name) == value}
+    return command_line("train-head", TrainConfig(**known), without=("resume", "log"))
+
+
+def few(n: int, of: str) -> str:
+    """A warning where figures are of few samples, else ""."""
+    return f"Only {n} {of}: another {n} could give other figures." if n < FEW_SAMPLES else ""
+
+
+def spread_chart(svg: str, dice: Sequence[float]) -> Chart:
+    """The chart that `report_charts.spread` drew."""
+    low, high = min(dice), max(dice)
+    return Chart(svg, f"Dice of {len(dice)} samples, from {low:.3f} to {high:.3f}", "Dice of every sample")

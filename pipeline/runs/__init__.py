@@ -1,0 +1,1 @@
+"""The run folder: config, head, projections, compatibility with a cache."""

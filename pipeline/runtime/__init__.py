@@ -1,0 +1,1 @@
+"""The process around a command: device, allocator, progress, signals, error messages, folders."""

@@ -1,0 +1,1 @@
+"""Counts, scores, intervals and paired tests."""

@@ -1,0 +1,140 @@
+"""What is counted of one sample, from its probabilities and labels band by band.
+
+Counts and histograms of bands add up, so that an image of any size takes the memory of a band. Distances and objects
+need the whole image: where they are asked for, its classes are kept, two bytes a pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from ...cache.format.samples import IGNORE, SampleRow
+from ...stages.metrics.calibration import (
+    N_BINS,
+    confusion_by_uncertainty,
+    expected_calibration_error,
+    reliability,
+    without_uncertain,
+)
+from ...stages.metrics.instances import aggregated_jaccard, panoptic_quality, split_objects
+from ...stages.metrics.overlap import confusion, dice
+from ...stages.metrics.surfaces import hausdorff_95
+from ...stages.metrics.uncertainty import UncertaintyKind, measures
+from .summary import scores
+
+SHARES_ASIDE = tuple(percent / 100 for percent in range(0, 51, 5))
+"""Shares of an image's pixels that are set aside as the most uncertain."""
+
+LabelledBand = tuple[Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]]
+"""Each member's probabilities, and class indices of the same pixels, over the image's whole width."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The counts of one sample."""
+
+    counts: Int[Tensor, "label predicted"]
+    reliability: Float[Tensor, "bin 3"]
+    without_uncertain: Mapping[UncertaintyKind, Float[Tensor, "share label predicted"]]
+    """Confusion counts without each of `SHARES_ASIDE`, by each measure of uncertainty."""
+    more: Mapping[str, Float[Tensor, "class"]]
+    """`hd95`; `aji`, `pq`, `sq`, `rq`: of each foreground class, as far as they were asked for."""
+
+
+def tally(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, instances: bool) -> Tally:
+    """Count a sample.
+
+    Args:
+        bands: from top to bottom, on the CPU.
+        n_classes: background included.
+        surface: whether to measure the distance of outlines.
+        instances: whether to compare objects.
+    """
+    bins = torch.zeros(N_BINS, 3, dtype=torch.float64)
+    counts = torch.zeros(n_classes, n_classes, dtype=torch.long)
+    by_uncertainty: dict[UncertaintyKind, Int[Tensor, "level label predicted"]] = {}
+    kept: list[UInt8[np.ndarray, "2 y x"]] = []
+    for members, labels in bands:
+        probabilities = members.mean(0)
+        bins += reliability(probabilities, labels, IGNORE)
+        counts += confusion(probabilities.argmax(0), labels, n_classes, IGNORE)
+        for kind, uncertainty in measures(members).items():
+            counted = confusion_by_uncertainty(probabilities, uncertainty, labels, IGNORE)
+            by_uncertainty[kind] = by_uncertainty.get(kind, 0) + counted
+        if surface or instances:
+            kept.append(np.stack([labels.numpy(), probabilities.argmax(0).byte().numpy()]))
+    more: dict[str, list[float]] = {}
+    for index in range(1, n_classes) if kept else ():
+        for name, value in _shapes(np.concatenate(kept, 1), index, surface=surface, instances=instances).items():
+            more.setdefault(name, []).append(value)
+    return Tally(
+        counts,
+        bins,
+        {
+            kind: torch.stack([without_uncertain(counted, share) for share in SHARES_ASIDE])
+            for kind, counted in by_uncertainty.items()
+        },
+        {name: torch.tensor(values, dtype=torch.float64) for name, values in more.items()},
+    )
+
+
+def summarise(tallies: Sequence[Tally], samples: Sequence[SampleRow]) -> dict[str, Any]:
+    """The figures of all samples as plain numbers.
+
+    Args:
+        tallies: of the samples.
+        samples: a row of each.
+
+    Returns:
+        What `scores` gives; `calibration`: `ece` and its `bins`, over the pixels of all samples; and `selective`:
+        measure of uncertainty → share of each image's pixels that is kept, the most certain ones → mean Dice per
+        sample. A class of which nothing is left, neither labelled nor predicted, has no Dice there.
+    """
+    more = {name: torch.stack([one.more[name] for one in tallies]) for name in tallies[0].more}
+    bins = torch.stack([one.reliability for one in tallies]).sum(0)
+    selective = {
+        kind: _selective(torch.stack([one.without_uncertain[kind] for one in tallies]))
+        for kind in tallies[0].without_uncertain
+    }
+    return {
+        **scores(torch.stack([one.counts for one in tallies]), samples, more),
+        "calibration": {"ece": expected_calibration_error(bins), "bins": _plain_bins(bins)},
+        "selective": selective,
+    }
+
+
+def _selective(counts: Float[Tensor, "sample share label predicted"]) -> dict[str, float | None]:
+    """Share that is kept → mean Dice per sample; `None` where no sample has any left."""
+    rest = (counts.sum(-1) + counts.sum(-2))[..., 1:]  # [sample, share, class]
+    set_aside = (rest == 0) & (rest[:, :1] > 0)
+    means = dice(counts).masked_fill(set_aside, math.nan).nanmean(-1).nanmean(0).tolist()
+    return {f"{1 - share:.2f}": None if math.isnan(of) else of for share, of in zip(SHARES_ASIDE, means, strict=True)}
+
+
+def _plain_bins(bins: Float[Tensor, "bin 3"]) -> list[dict[str, float | None]]:
+    """Number of pixels, share of right ones and mean probability; the latter two `None` where there are no pixels."""
+    return [
+        {"n": int(n), "accuracy": right / n if n else None, "confidence": confidence / n if n else None}
+        for n, right, confidence in bins.tolist()
+    ]
+
+
+def _shapes(maps: UInt8[np.ndarray, "2 y x"], index: int, *, surface: bool, instances: bool) -> dict[str, float]:
+    """Measures of one class that need the whole image; where it is not labelled, there is background in both."""
+    labels, found = maps
+    truth, predicted = labels == index, (found == index) & (labels != IGNORE)
+    measures = {"hd95": hausdorff_95(truth, predicted)} if surface else {}
+    if instances:
+        objects = split_objects(truth), split_objects(predicted)
+        panoptic = panoptic_quality(*objects)
+        measures["aji"] = aggregated_jaccard(*objects)
+        measures |= {"pq": panoptic.quality, "sq": panoptic.segmentation, "rq": panoptic.recognition}
+    return measures

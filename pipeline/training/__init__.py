@@ -1,0 +1,1 @@
+"""`train-head`: the trainer, its objectives, state and report."""

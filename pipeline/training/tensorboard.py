@@ -1,0 +1,48 @@
+"""Where a training tells its epochs beside `metrics.jsonl`, for those who watch it from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from ...errors import ConfigError
+from ..config.training import LogKind
+
+Log = Callable[[Mapping[str, float]], None]
+"""Is told the figures of an epoch, `epoch` among them."""
+
+
+def require_log(kind: LogKind) -> None:
+    """Refuse a log whose library is not installed, before anything is written.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    if find_spec(kind) is None:
+        raise ConfigError(f"--log {kind}: {kind} is not installed; run `pip install 'textdiff[{kind}]'`")
+
+
+@contextmanager
+def open_log(kind: LogKind | None, run: Path, n_done: int) -> Iterator[Log]:
+    """Follow a training.
+
+    Args:
+        kind: `tensorboard`: event files in the run's folder; `None`: nothing.
+        run: the run's folder.
+        n_done: epochs of an earlier attempt that count; what it told of later ones is withdrawn.
+    """
+    if kind is None:
+        yield lambda row: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(run / kind), purge_step=n_done + 1) as writer:
+        yield lambda row: _tell(writer.add_scalar, row)
+
+
+def _tell(add_scalar: Callable[[str, float, int], None], row: Mapping[str, float]) -> None:
+    for name, value in row.items():
+        if name != "epoch":
+            add_scalar(name, value, int(row["epoch"]))

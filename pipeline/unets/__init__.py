@@ -1,0 +1,1 @@
+"""`pretrain-unet` and `convert-unet`."""

@@ -1,0 +1,1 @@
+"""The eight symmetries of the square, of arrays and of texts."""

@@ -1,0 +1,1 @@
+"""Activations as tensors: compression, sampling, crops, augmentation, position."""

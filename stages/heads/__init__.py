@@ -1,0 +1,1 @@
+"""The trained heads: pixel, context, paper, and ensembles of them."""

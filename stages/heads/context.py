@@ -1,0 +1,179 @@
+"""The context head: what a pixel's activations say is weighed with what those around it say.
+
+Single pixels cannot tell the rim of one nucleus from the gap between two; shapes can. The label map is divided into
+cells of 2×2 pixels, and each cell is projected, placed and guided by the text as a pixel of the pixel head is; of maps
+as fine as the label map it reads the pixels around it too. Then convolutions mix neighbours at three resolutions, as
+in a U-Net (Ronneberger 2015, arXiv 1505.04597), and the classifier gives the logits of the four pixels of a cell
+(sub-pixel convolution, Shi 2016, arXiv 1609.05158), so that no detail is lost.
+
+Of the image's filters the head reads the colours alone: convolutions make their own filters of them, and colours can be
+changed in training as another stain would change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ..features.crops import turned
+from ..features.position import WHOLE, Window
+from ..features.sampling import COLOURS, FILTERS, Maps, dense
+from .pixel import EVERY, GuidedHead, HeadSpec, Prepared
+
+CELL = 2
+"""Pixels of a cell along each axis."""
+TAPS = 4
+"""Pixels that a cell reads along each axis of a map as fine as the label map: one on each side beyond its own."""
+LEVELS = (1, 2, 3)
+"""Channels at each resolution, in widths of the head; each has half the resolution of the one before."""
+STRIDE = CELL * 2 ** (len(LEVELS) - 1)
+"""Pixels of the label map that a point of the coarsest level covers along each axis."""
+
+
+class ContextHead(GuidedHead):
+    """Cross-attention to the text, convolutions over cells, and a classifier of the pixels of a cell."""
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__(spec)
+        self.mix = nn.Sequential(
+            nn.BatchNorm2d(spec.width), nn.ReLU(), Mixing([spec.width * level for level in LEVELS])
+        )
+        self.classifier = nn.Sequential(nn.Conv2d(spec.width, spec.n_classes * CELL**2, 1), nn.PixelShuffle(CELL))
+
+    def projection(self, block: int, n_channels: int) -> nn.Module:
+        """As `GuidedHead.projection`, of what is read; a convolution where cells are smaller than points of the map."""
+        n_used = len(range(n_channels)[channels_read(block)])
+        if block not in self.spec.fine:
+            return nn.Linear(n_used, self.spec.width)
+        return nn.Conv2d(n_used, self.spec.width, TAPS, stride=CELL, padding=(TAPS - CELL) // 2)
+
+    def inputs(self, features: Mapping[int, Float[Tensor, "*point channel"]]) -> dict[int, Tensor]:
+        """Activations and filters as `seen` gives them, standardised."""
+        return {block: self.standardised(block, of, channels_read(block)) for block, of in features.items()}
+
+    def prepare(self, maps: Maps) -> Prepared:
+        """What the head reads, standardised."""
+        return self.inputs({block: torch.cat([dense(map_) for map_ in of], -1) for block, of in seen(maps).items()})
+
+    def forward(
+        self,
+        inputs: Mapping[int, Float[Tensor, "image y x channel"]],
+        size: tuple[int, int],
+        tokens: Float[Tensor, "image token dim"],
+        mask: Bool[Tensor, "image token"],
+        *,
+        windows: Sequence[Window] = (WHOLE,),
+        turns: Sequence[int] = (0,),
+    ) -> Float[Tensor, "image n_classes y x"]:
+        """Logits of whole pictures, or of crops.
+
+        Args:
+            inputs: of each picture, as `inputs` gives them.
+            size: (y, x) of the pictures; even.
+            tokens: of each picture's text.
+            mask: true on real tokens; false throughout where a picture has no text.
+            windows: what each picture shows of the image that its text describes; a single one holds for all.
+            turns: how each picture, square then, was turned after that (`crops.turned`); likewise.
+        """
+        grid = (size[0] // CELL, size[1] // CELL)
+        projected = self._projected(inputs, grid)
+        cells = _cells(grid, turns, projected.device)
+        guided = self.guide(projected, cells, grid, tokens, mask, windows=windows)
+        logits: Tensor = self.classifier(self.mix(guided.unflatten(1, grid).movedim(-1, 1)))
+        return logits
+
+    def segment_prepared(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "n_classes y x"]:
+        """As `Head.segment`, all pixels at once."""
+        picture = {block: map_[None] for block, map_ in prepared.items()}
+        return self(picture, size, tokens[None], mask[None], windows=[window])[0]
+
+    @torch.no_grad()
+    def attend(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        groups: Float[Tensor, "token group"],
+        *,
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "reading group y x"]:
+        """As `Head.attend`; the pixels of a cell read together."""
+        grid = (size[0] // CELL, size[1] // CELL)
+        projected = self._projected({block: map_[None] for block, map_ in prepared.items()}, grid)
+        cells = _cells(grid, (0,), projected.device)
+        known = reduce(torch.add, self._known(projected, cells, grid, [window]))
+        shares = self.attention.weights(known, tokens[None], mask[None])[0] @ groups  # [head, cell, group]
+        return shares.mT.unflatten(-1, grid).repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
+
+    def _projected(self, inputs: Mapping[int, Tensor], grid: tuple[int, int]) -> Float[Tensor, "image cell width"]:
+        """The projections of all blocks, summed."""
+        return reduce(torch.add, (self._project(block, map_, grid) for block, map_ in inputs.items())).flatten(1, 2)
+
+    def _project(self, block: int, map_: Tensor, grid: tuple[int, int]) -> Float[Tensor, "image y x width"]:
+        layer = self.projections[str(block)]
+        if block in self.spec.fine:
+            read: Tensor = layer(map_.movedim(-1, 1))
+            return read.movedim(1, -1)
+        projected: Tensor = layer(map_)
+        if projected.shape[1:3] == grid:
+            return projected
+        return F.interpolate(projected.movedim(-1, 1), grid, mode="bilinear").movedim(1, -1)
+
+
+def channels_read(block: int) -> slice:
+    """The channels of a block that the head reads: of activations all, of filters the colours."""
+    return COLOURS if block == FILTERS else EVERY
+
+
+def seen(maps: Maps) -> Maps:
+    """What the head reads of a picture; nothing is copied."""
+    return {block: [dense(map_)[..., COLOURS] for map_ in of] if block == FILTERS else of for block, of in maps.items()}
+
+
+class Mixing(nn.Module):
+    """A layer, what coarser resolutions make of it, and two layers that see both; at the coarsest, two layers.
+
+    Args:
+        widths: channels at this resolution, and at each coarser one.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        width, *coarser = widths
+        self.before = _layer(width, width)
+        self.below = nn.Sequential(_layer(width, coarser[0], stride=2), Mixing(coarser)) if coarser else None
+        self.after = (
+            nn.Sequential(_layer(width + coarser[0], width), _layer(width, width)) if coarser else _layer(width, width)
+        )
+
+    def forward(self, x: Float[Tensor, "image width y x"]) -> Float[Tensor, "image width y x"]:
+        """What each point becomes by itself and those around it."""
+        x = self.before(x)
+        if self.below is not None:
+            x = torch.cat([x, F.interpolate(self.below(x), x.shape[-2:], mode="nearest")], 1)
+        mixed: Tensor = self.after(x)
+        return mixed
+
+
+def _layer(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
+
+
+def _cells(grid: tuple[int, int], turns: Sequence[int], device: torch.device) -> Int[Tensor, "#image cell"]:
+    """Where each cell of a turned picture was before, as a position in the flattened grid."""
+    before = torch.arange(grid[0] * grid[1], device=device).reshape(grid)
+    return torch.stack([turned(before, turn) for turn in turns]).flatten(1)

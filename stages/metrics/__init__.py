@@ -1,0 +1,1 @@
+"""Overlap, surfaces, instances, calibration, uncertainty, selection."""

@@ -1,0 +1,169 @@
+"""Frozen text encoders behind one signature: texts in, one vector a token and a mask out.
+
+Tokens are what the encoder's last layer gives after its final normalisation, before any pooling or projection. No
+text is ever cut unless asked: several tokenizers cut at their limit without a word, so tokens are counted first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...errors import DataError
+from ..sources.guard import network_forbidden
+from ..sources.loading import parse_source
+from .words import Span
+
+MAX_BATCH = 64
+"""Texts that go through an encoder at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextTokens:
+    """The token features of several texts, on the CPU, padded to the longest."""
+
+    tokens: Float[Tensor, "batch token dim"]
+    """float32; zero where `mask` is False."""
+
+    mask: Bool[Tensor, "batch token"]
+    """True on a text's own tokens, special ones included, and False on padding."""
+
+
+class TextEncoder(Protocol):
+    """What the rest of the program knows of a text encoder."""
+
+    @property
+    def source(self) -> str:
+        """The `kind:where` that it was loaded from."""
+
+    @property
+    def digest(self) -> str:
+        """Sha256 over the weights, the settings that change what they compute, and the tokenizer's ways."""
+
+    @property
+    def dim(self) -> int:
+        """Size of a token's vector."""
+
+    @property
+    def limit(self) -> int:
+        """The most tokens that a text may have, special tokens included."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, special tokens included, before any cutting."""
+
+    def token_spans(self, text: str) -> list[Span | None]:
+        """What of a text each of its tokens stands for, in the order of `encode`; `None` for special tokens.
+
+        Raises:
+            SourceError: the tokenizer cannot tell.
+            DataError: the tokenizer rewrites this text beyond recognition.
+        """
+
+    def encode(self, texts: Sequence[str], *, truncate: bool = False) -> TextTokens:
+        """Encode the texts; no text's result depends on the others by more than rounding (1e-5).
+
+        Raises:
+            DataError: texts are empty, or longer than `limit` while `truncate` is not set; all of them are listed.
+        """
+
+
+class CheckedEncoder(ABC):
+    """A `TextEncoder` but for the model: checks, batches and pads."""
+
+    def __init__(self, *, source: str, digest: str, dim: int, limit: int) -> None:
+        self.source, self.digest, self.dim, self.limit = source, digest, dim, limit
+
+    @abstractmethod
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, special tokens included, before any cutting."""
+
+    @abstractmethod
+    def token_spans(self, text: str) -> list[Span | None]:
+        """As `TextEncoder.token_spans` says."""
+
+    @abstractmethod
+    def encode_batch(
+        self, texts: Sequence[str]
+    ) -> tuple[Float[Tensor, "batch token dim"], Bool[Tensor, "batch token"]]:
+        """Tokens and mask of at most `MAX_BATCH` texts that were checked; what is too long is cut at the limit."""
+
+    def encode(self, texts: Sequence[str], *, truncate: bool = False) -> TextTokens:
+        """Encode the texts as `TextEncoder.encode` says."""
+        self._check(texts, truncate)
+        batches = []
+        for start in range(0, len(texts), MAX_BATCH):
+            with torch.inference_mode():
+                batches.append(self.encode_batch(texts[start : start + MAX_BATCH]))
+        return _padded_together(batches, self.dim)
+
+    def _check(self, texts: Sequence[str], truncate: bool) -> None:
+        empty = [f"text {i}: {text!r}" for i, text in enumerate(texts) if not text.strip()]
+        if empty:
+            raise DataError(f"{len(empty)} texts are empty; leave the text of such samples out instead", empty)
+        if truncate:
+            return
+        counts = zip(texts, self.count_tokens(texts), strict=True)
+        long = [f"{n} tokens: {_shortened(text)}" for text, n in counts if n > self.limit]
+        if long:
+            raise DataError(
+                f"{len(long)} texts are longer than the {self.limit} tokens that {self.source} reads; "
+                "shorten them, choose an encoder that reads more, or allow them to be cut (truncate)",
+                long,
+            )
+
+
+def _padded_together(batches: Sequence[tuple[Tensor, Tensor]], dim: int) -> TextTokens:
+    n_texts = sum(len(mask) for _, mask in batches)
+    longest = max((_length(mask) for _, mask in batches), default=0)
+    padded, masks = torch.zeros(n_texts, longest, dim), torch.zeros(n_texts, longest, dtype=torch.bool)
+    start = 0
+    for tokens, mask in batches:
+        rows, columns = slice(start, start + len(mask)), slice(0, _length(mask))
+        masks[rows, columns] = mask[:, columns].cpu()
+        padded[rows, columns] = tokens[:, columns].float().cpu()
+        start += len(mask)
+    return TextTokens(padded.masked_fill(~masks[..., None], 0.0), masks)
+
+
+def _length(mask: Bool[Tensor, "batch token"]) -> int:
+    return int(mask.any(dim=0).nonzero().max()) + 1
+
+
+def _shortened(text: str, n_characters: int = 80) -> str:
+    return repr(text if len(text) <= n_characters else f"{text[: n_characters - 3]}...")
+
+
+def load_text_encoder(source: str, device: str = "cpu", *, offline: bool = False) -> TextEncoder:
+    """Load a frozen text encoder in float32.
+
+    Args:
+        source: one of
+            `open_clip:MODEL/PRETRAINED` (a built-in model with a pretrained tag or a checkpoint file),
+            `open_clip:hf-hub:ORG/NAME`, `open_clip:local-dir:FOLDER`,
+            `hf:FOLDER_OR_HUB_ID` (a transformers encoder, or the encoder of an encoder-decoder), or
+            `package:NAME` (an installed Python package that carries a transformers model's folder).
+        device: where to put the weights; results always come back on the CPU.
+        offline: whether the network is forbidden: hub ids and tags then stand for what was fetched before.
+
+    Raises:
+        SourceError: there is no such model, it is damaged, incomplete or no text encoder, or the hub cannot be reached.
+    """
+    kind, where = parse_source(source, ["open_clip", "hf", "package"])
+    with network_forbidden(offline):
+        return _load(source, kind, where, device)
+
+
+def _load(source: str, kind: str, where: str, device: str) -> TextEncoder:
+    if kind == "open_clip":
+        from .open_clip_encoder import load_open_clip
+
+        return load_open_clip(source, where, device)
+    from .transformers_encoder import load_hf, load_package
+
+    return load_hf(source, where, device) if kind == "hf" else load_package(source, where, device)

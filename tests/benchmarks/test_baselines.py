@@ -1,0 +1,150 @@
+"""The baselines of `benchmarks/few_shot.py` learn what can be learnt, from labelled pixels alone."""
+
+import importlib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from textdiff.cache.reader import FeatureReader
+from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.training.objectives import score_samples
+from textdiff.pipeline.training.trainer import Fit
+from textdiff.stages.features.sampling import gather
+from textdiff.stages.metrics.overlap import dice
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.fixture
+def methods():
+    return importlib.import_module("few_shot_methods")
+
+
+@pytest.fixture
+def unet_baseline():
+    pytest.importorskip("segmentation_models_pytorch", reason="needs the extra baselines")
+    return importlib.import_module("unet_baseline")
+
+
+@pytest.fixture
+def task(methods, tiny_cache):
+    reader = FeatureReader(tiny_cache)
+    return methods.Task(reader, reader.split("train"), reader.split("val"), seed=0, device="cpu")
+
+
+def test_filters_find_bright_squares_in_images_not_seen(methods, task):
+    counts = methods.methods()["rgb-filters"].run(task)
+    assert counts.sum((1, 2)).tolist() == [16 * 16] * 2
+    assert float(dice(counts).mean()) > 0.9
+
+
+def test_a_probe_of_random_features_knows_the_images_that_it_learnt_from(methods, task):
+    counts = methods.methods()["linear-probe"].run(replace(task, scored=task.train))
+    assert float(dice(counts).mean()) > 0.7
+
+
+def test_the_head_is_scored_as_it_is_after_its_last_epoch(methods, task, monkeypatch):
+    short = partial(TrainConfig, epochs=2, width=16, n_heads=2, pixels_per_image=32)
+    monkeypatch.setattr(methods, "TrainConfig", short)
+    counts = methods.methods()["head-no-text"].run(task)
+    data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
+    fit = Fit(data, task.train, task.scored, short(task.reader.root, Path("run"), text="none", seed=0, device="cpu"))
+    fit.run_epoch()
+    assert not torch.equal(counts, score_samples(fit.head, data, task.scored))
+    fit.run_epoch()
+    assert torch.equal(counts, score_samples(fit.head, data, task.scored))
+
+
+def test_settings_say_what_results_depend_on(methods):
+    assert methods.methods()["head"].settings()["epochs"] == 40
+    assert methods.methods()["head"].settings()["text"] == "true"
+    assert methods.methods()["head-no-text"].settings()["text"] == "none"
+    assert not {"cache", "run", "seed", "device"} & set(methods.methods()["head"].settings())
+    assert "HistGradientBoostingClassifier" in methods.methods()["rgb-filters"].settings()["classifier"]
+    assert [name for name, method in methods.methods().items() if method.random_features] == ["random-unet"]
+
+
+def test_the_probe_sees_every_cached_channel_at_the_pixel(task):
+    baselines = importlib.import_module("pixel_baselines")
+    data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu", filters=False)
+    pixels = torch.tensor([0, 100, 255])
+    seen = baselines.cached_features(data, task.train[0])(pixels)
+    expected = gather(data.maps(task.train[0]), pixels, data.size)
+    assert seen.dtype == np.float32
+    np.testing.assert_array_equal(seen, torch.cat([expected[1].float(), expected[3].float()], -1).numpy())
+
+
+def test_filters_do_not_see_how_bright_an_image_is(task, monkeypatch):
+    baselines = importlib.import_module("pixel_baselines")
+    data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
+    image, pixels = task.reader.image(task.train[0].row), torch.arange(256)
+    before = baselines.rgb_filters(data, task.train[0])(pixels)
+    monkeypatch.setattr(task.reader, "image", lambda _: (image // 2 * 2 + 20).astype(np.float32) / 2)
+    darker = baselines.rgb_filters(data, task.train[0])(pixels)
+    assert before.shape[1] == darker.shape[1] == 72
+    np.testing.assert_allclose(before, darker, atol=0.15)
+
+
+def squares(n):
+    """Bright squares on dark; the label is the square."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(20, 60, (n, 32, 32, 3), dtype=np.uint8), np.zeros((n, 32, 32), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        top, left = rng.integers(0, 20, 2)
+        label[top : top + 10, left : left + 10] = 1
+        image[label > 0] += 150
+    return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def train(unet_baseline, images, labels, **changes):
+    recipe = replace(unet_baseline.UNetRecipe(), decoder_channels=(16, 8), crop=16, **{"steps": 30, **changes})
+    return unet_baseline.train_unet([*images], [*labels], n_classes=2, ignore=255, recipe=recipe, seed=0, device="cpu")
+
+
+def test_the_u_net_learns_squares_from_three_images_with_partial_masks(unet_baseline):
+    images, labels = squares(5)
+    partial = labels.clone()
+    partial[:, ::2] = 255
+    model = train(unet_baseline, images[:3], partial[:3])
+    for image, label in zip(images[3:], labels[3:], strict=True):
+        assert (unet_baseline.segment(model, image, "cpu") == label).float().mean() > 0.97
+
+
+def test_equal_seeds_give_equal_u_nets_whatever_was_drawn_before(unet_baseline):
+    images, labels = squares(2)
+    first = train(unet_baseline, images, labels, steps=2).state_dict()
+    torch.rand(3)
+    second = train(unet_baseline, images, labels, steps=2).state_dict()
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def test_a_u_net_answers_at_the_images_own_size(unet_baseline):
+    model = unet_baseline.EnlargingUNet(replace(unet_baseline.UNetRecipe(), enlarge=2), 3).eval()
+    assert model(torch.zeros(2, 3, 19, 30)).shape == (2, 3, 19, 30)
+
+
+def test_crops_hold_labelled_pixels_and_turn_with_their_labels(unet_baseline):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.full((2, 24, 40), 255, dtype=torch.uint8)
+    labels[0, 3, 39], labels[1, 20:, :5] = 1, 0
+    images = labels[:, None].expand(-1, 3, -1, -1).float()
+    recipe = replace(unet_baseline.UNetRecipe(), crop=8, crops_per_step=200)
+    crops, truths = unet_baseline.draw_crops(images, labels, 255, recipe, generator)
+    assert crops.shape == (200, 3, 8, 8)
+    assert (truths != 255).flatten(1).any(1).all()
+    assert torch.equal(crops[:, 0], truths.float())
+
+
+def test_standardised_colours_have_mean_0_and_deviation_1(unet_baseline):
+    image = torch.tensor([[[10, 0, 7], [30, 100, 7]]], dtype=torch.uint8)
+    assert unet_baseline.standardise(image).flatten(1).tolist() == [[-1.0, 1.0], [-1.0, 1.0], [0.0, 0.0]]

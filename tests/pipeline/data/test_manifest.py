@@ -1,0 +1,135 @@
+import pytest
+
+from textdiff.pipeline.data.dataset import check_data, read_dataset
+
+HEADER = "id,image,mask,text,split,group"
+
+
+@pytest.fixture
+def manifest(tmp_path, write_image, write_mask):
+    """A manifest of two samples; returns a function that writes other rows instead."""
+    root = tmp_path / "data"
+    for i, name in enumerate("abc"):
+        write_image(root / "images" / f"{name}.png", seed=i)
+        write_mask(root / "masks" / f"{name}.png")
+
+    def write(*rows, header=HEADER):
+        path = root / "manifest.csv"
+        path.write_text("\n".join([header, *rows]) + "\n")
+        return path
+
+    write("a,images/a.png,masks/a.png,round nuclei,train,p1", "b,images/b.png,,,val,p2")
+    return write
+
+
+def test_manifest_samples(manifest, tmp_path):
+    path = manifest(
+        "a,images/a.png,masks/a.png,round nuclei,train,p1",
+        "b,images/b.png,,,Dev,",
+        'c 1.x,images/c.png,,"x, y",test,p1x',
+    )
+    for data in (path, path.parent):
+        dataset = read_dataset(data)
+        assert dataset.root == tmp_path / "data"
+        assert [(s.id, s.group, s.split, s.text, s.mask is None) for s in dataset.samples] == [
+            ("a", "p1", "train", "round nuclei", False),
+            ("b", "b", "val", "", True),
+            ("c 1.x", "p1x", "test", "x, y", True),
+        ]
+
+
+def test_manifest_as_xlsx_without_group(manifest, write_table):
+    path = manifest().parent / "my.xlsx"
+    write_table(path, [("ID", "Image", "Mask", "Text", "Split"), (12, "images/a.png", None, "x", "validation")])
+    (sample,) = read_dataset(path).samples
+    assert (sample.id, sample.group, sample.split) == ("12", "12", "val")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("x,images/z.png,,,train,", r"row 3: image 'images/z\.png' does not exist; paths start at "),
+        ("x,images/c.png,masks/z.png,,train,", r"row 3: mask 'masks/z\.png' does not exist"),
+        ("x,,,,train,", "row 3: no image is named"),
+        ("x,images/c.png,,,holdout,", "row 3: split 'holdout' is unknown; expected train, val or test"),
+        ("x,images/c.png,,,,", "row 3: split '' is unknown"),
+        (",images/c.png,,,train,", "row 3: the id '' cannot be used"),
+        ("../x,images/c.png,,,train,", r"row 3: the id '\.\./x' cannot be used; ids become file names"),
+        ("a/b,images/c.png,,,train,", "row 3: the id 'a/b' cannot be used"),
+        ("x..y,images/c.png,,,train,", r"row 3: the id 'x\.\.y' cannot be used"),
+        ("x.,images/c.png,,,train,", r"row 3: the id 'x\.' cannot be used"),
+        ("x,images/c.png,,small, round,train,", "row 3: 7 cells under 6 columns; put quotes around text with commas"),
+        ("a,images/c.png,,,train,", r"duplicate id 'a': .*row 2 \(train\), .*row 3 \(train\); give each sample"),
+        ("a,images/c.png,,,val,p1", r"duplicate id 'a': .*row 2 \(train\), .*row 3 \(val\)"),
+        ("x,images/c.png,,,val,p1", r"group 'p1' is in more than one split: a \(train\), x \(val\); keep a group"),
+        ("x,images/a.png,,,val,", r"the same image is in more than one split: .*a\.png \(train\), .*a\.png \(val\)"),
+    ],
+)
+def test_one_wrong_row(manifest, row, said, assert_one_problem):
+    assert_one_problem(manifest("a,images/a.png,masks/a.png,,train,p1", row), said)
+
+
+def test_one_image_may_stand_twice_in_a_split_with_other_texts(manifest):
+    path = manifest("a,images/a.png,masks/a.png,spindle,train,p", "b,images/a.png,masks/b.png,round,train,p")
+    assert [s.text for s in read_dataset(path).samples] == ["spindle", "round"]
+
+
+def test_a_copy_under_another_name_in_another_split(manifest, assert_one_problem):
+    path = manifest("a,images/a.png,,,train,", "b,images/b.png,,,test,")
+    (path.parent / "images/b.png").write_bytes((path.parent / "images/a.png").read_bytes())
+    assert_one_problem(path, r"the same image is in more than one split: .*a\.png \(train\), .*b\.png \(test\)")
+
+
+def test_unknown_and_missing_columns(manifest, problems_of):
+    path = manifest("a,images/a.png,masks/a.png,train,p1", header="id,image,mask,split,patient")
+    unknown, missing = problems_of(path)
+    assert (
+        "unknown columns 'patient'; expected id, image, mask, text, split and optionally group, stratum, weight"
+        in unknown
+    )
+    assert "missing columns 'text'; found 'id', 'image', 'mask', 'split', 'patient'; add them" in missing
+
+
+def test_strata_and_weights_are_read_and_told(manifest):
+    header = "id,image,mask,text,split,stratum,weight"
+    rows = ("a,images/a.png,masks/a.png,,train,liver,2.5", "b,images/b.png,,,train,,", "c,images/c.png,,,val,liver,1")
+    path = manifest(*rows, header=header)
+    assert [(s.stratum, s.weight) for s in read_dataset(path).samples] == [("liver", 2.5), ("", 1.0), ("liver", 1.0)]
+    report = check_data(path)
+    assert {"strata: (none) 1, liver 2", "weights in the loss: 1 to 2.5"} <= set(report.lines())
+    told = report.to_dict()
+    assert (told["strata"], told["weights"]) == ({"": 1, "liver": 2}, [1.0, 2.5])
+    plain = check_data(manifest("a,images/a.png,masks/a.png,,train,"))
+    assert not [line for line in plain.lines() if line.startswith(("strata", "weights"))]
+
+
+def test_all_wrong_weights_are_named_at_once(manifest, problems_of):
+    header = "id,image,mask,text,split,weight"
+    rows = [
+        f"{name},images/{name}.png,,,train,{weight}" for name, weight in zip("abc", ("0", "nan", '"0,5"'), strict=True)
+    ]
+    problems = problems_of(manifest(*rows, header=header))
+    assert [problem.partition("manifest.csv ")[2] for problem in problems] == [
+        f"row {row}: weight {weight!r} is no number above 0 (decimals with a point); leave it empty for 1"
+        for row, weight in ((2, "0"), (3, "nan"), (4, "0,5"))
+    ]
+
+
+def test_tables_that_cannot_be_read(manifest, assert_one_problem):
+    path = manifest()
+    assert_one_problem(path, "manifest.csv lists no images; write one row for each sample")
+    assert_one_problem(manifest(header="id,id,image"), "more than one column named 'id'; keep one")
+    path.write_bytes(b"")
+    assert_one_problem(path, "has no header; expected the columns' names in its first row")
+    path.write_bytes("id,image\nä,b\n".encode("latin-1"))
+    assert_one_problem(path, r"is not UTF-8 \(byte 9\); save it as 'CSV UTF-8'")
+    path.write_text(f'{HEADER}\na,"images/a.png\n')
+    assert_one_problem(path, r"is not a valid CSV \(unexpected end of data\); look for a quote")
+
+
+def test_report_counts_groups_and_what_is_absent(manifest):
+    report = check_data(
+        manifest("a,images/a.png,masks/a.png,x,train,p", "b,images/b.png,,x,train,p", "c,images/c.png,,,val,q")
+    )
+    assert (report.n_groups, report.n_texts, report.n_without_text, report.n_without_mask) == (2, 1, 1, 2)
+    assert report.lines()[-2:] == ["no warnings", "no problems"]

@@ -1,0 +1,75 @@
+"""Killed at any moment, an extraction is resumed to the same bytes, and never taken for whole."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import pytest
+import torch
+
+from textdiff.cache.building.journal import read_journal
+from textdiff.cache.reader import FeatureReader
+from textdiff.errors import CacheIncompleteError
+from textdiff.pipeline.extraction.steps import extract_features
+
+
+def script_of(config, tmp_path):
+    """A program that extracts and dies by SIGKILL in its third unit."""
+    script = tmp_path / "killed.py"
+    script.write_text(
+        textwrap.dedent(f"""
+            import os, signal, sys
+            from pathlib import Path, PosixPath
+            import torch
+            torch.set_num_threads(1)
+            from textdiff.cache import writer
+            from textdiff.pipeline.config.extraction import ExtractConfig
+            from textdiff.pipeline.extraction.steps import extract_features
+            kill_at = sys.argv[1]
+            write_shard = writer.write_shard
+            def dying(root, path, rows, n):
+                if path == kill_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return write_shard(root, path, rows, n)
+            writer.write_shard = dying
+            extract_features({config!r})
+        """),
+        encoding="utf-8",
+    )
+    return script
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at", ["features/3/50/c/2/0/0/0", "labels/c/1/0/0"])
+def test_killed_half_way_and_resumed_gives_the_same_bytes_as_never_interrupted(
+    extraction, tmp_path, kill_at, folder_bytes
+):
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        extract_features(extraction)
+        killed = replace(extraction, cache=tmp_path / "killed")
+        script = script_of(killed, tmp_path)
+        done = subprocess.run([sys.executable, str(script), kill_at], capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert len(read_journal(killed.cache)) == (2 if "features" in kill_at else 4)
+        with pytest.raises(CacheIncompleteError, match="did not finish"):
+            FeatureReader(killed.cache)
+        with pytest.raises(CacheIncompleteError, match="add --resume"):
+            extract_features(killed)
+        extract_features(replace(killed, resume=True))
+    finally:
+        torch.set_num_threads(n_threads)
+    assert folder_bytes(killed.cache) == folder_bytes(extraction.cache)
+
+
+@pytest.mark.slow
+def test_killed_while_extending_leaves_the_published_cache_readable(tiny_cache, extraction, tmp_path):
+    script = script_of(replace(extraction, timesteps=(50, 150, 250)), tmp_path)
+    subprocess.run([sys.executable, str(script), "features/1/250/c/1/0/0/0"], capture_output=True, check=False)
+    assert (tiny_cache / "journal" / "plan.json").exists()
+    assert FeatureReader(tiny_cache).timesteps == (50, 150)
+    extract_features(replace(extraction, timesteps=(50, 150, 250), resume=True))
+    assert FeatureReader(tiny_cache).timesteps == (50, 150, 250)

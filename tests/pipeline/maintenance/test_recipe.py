@@ -1,0 +1,75 @@
+"""Configs as commands: what a shell gets back is the config again."""
+
+import shlex
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+from textdiff import cli
+from textdiff.cache.reader import FeatureReader
+from textdiff.pipeline.config.ablation import AblateConfig
+from textdiff.pipeline.config.extraction import ExtractConfig
+from textdiff.pipeline.config.training import EvaluateConfig, TrainConfig
+from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.maintenance.recipe import command_line, extraction_of
+
+
+def test_only_what_is_not_as_by_default_is_told_and_quoted_for_a_shell():
+    config = TrainConfig(
+        Path("my cache"), Path("run'1"), filters=False, timesteps=(50, 150), epochs=5, hold_out=True, text="none"
+    )
+    told = command_line("train-head", config)
+    flags = "--timesteps 50,150 --no-filters --text none --hold-out --epochs 5"
+    assert told == f"""textdiff train-head 'my cache' 'run'"'"'1' {flags}"""
+    assert command_line("train-head", config, without=("epochs", "hold_out")).endswith("--no-filters --text none")
+    subsets = AblateConfig(Path("c"), Path("o"), subsets=((50,), (50, 150)), seeds=(3,))
+    assert command_line("ablate-timesteps", subsets) == "textdiff ablate-timesteps c o --subsets '50;50,150' --seeds 3"
+    extraction = ExtractConfig(Path("d"), Path("c"), "diffusers:u", filters=False, resume=True, window=(-100, 300))
+    assert command_line("extract-features", extraction) == (
+        "textdiff extract-features d c --unet diffusers:u --window -100,300 --no-filters --resume"
+    )
+
+
+def test_the_command_line_reads_it_back(monkeypatch, capsys):
+    """The flags are those that the program has, with their own ways to write tuples."""
+    seen = []
+    monkeypatch.setattr(cli, "_show", lambda summary, as_json: None)
+    for module, name, command, config in (
+        (
+            "training.train",
+            "train_head",
+            "train-head",
+            TrainConfig(Path("a b"), Path("r"), blocks=(1, 3), filters=False, seed=7),
+        ),
+        (
+            "ablation.ablate",
+            "ablate_timesteps",
+            "ablate-timesteps",
+            AblateConfig(Path("c"), Path("o"), subsets=((5,), (5, 50))),
+        ),
+        (
+            "evaluation.evaluate",
+            "evaluate",
+            "evaluate",
+            EvaluateConfig(Path("r"), Path("c"), split="val", tta=4, surface=True),
+        ),
+    ):
+        monkeypatch.setattr(
+            import_module(f"textdiff.pipeline.{module}"), name, lambda config, progress: seen.append(config)
+        )
+        arguments = shlex.split(command_line(command, config))[1:]
+        cli.app(arguments, standalone_mode=False)
+        assert seen[-1] == config
+
+
+def test_the_command_of_an_extraction_is_what_made_the_cache(extraction, tiny_data):
+    made = replace(extraction, views=4, noise="per-sample", seed=7, colours="standardised", dtype="int8")
+    extract_features(made)
+    found = extraction_of(FeatureReader(made.cache), made.blocks, made.timesteps)
+    assert found == replace(made, data=tiny_data.parent, device="auto", precision="float32")
+    renamed = tiny_data.with_name("table.csv")
+    tiny_data.rename(renamed)
+    assert extraction_of(FeatureReader(made.cache), (1,), (5,)).data == Path("DATA")
+    words = shlex.split(command_line("extract-features", found))
+    assert words[:4] == ["textdiff", "extract-features", str(tiny_data.parent), str(made.cache)]
+    assert cli._parse(words[words.index("--blocks") + 1], tuple[int, ...]) == (1, 3)

@@ -1,0 +1,58 @@
+"""Progress: plain lines in a pipe, a bar with rate and remaining time on a terminal, silence in a library call."""
+
+import io
+import re
+
+import pytest
+
+from textdiff.pipeline.runtime import progress as progresses
+from textdiff.pipeline.runtime.progress import LineProgress, Progress, TerminalProgress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is moved by hand."""
+    now = [0.0]
+    monkeypatch.setattr(progresses.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_lines_tell_rate_remaining_time_and_figures(capsys, clock):
+    with LineProgress().task("train", 10, "epochs") as task:
+        clock[0] = 4.0
+        task.advance(2, loss=0.5)  # too soon after the start for a line
+        clock[0] = 8.0
+        task.advance(2, loss=0.25)
+        clock[0] = 20.0
+        task.advance(6)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "train: 4/10 epochs, 8 s, 0.5 epochs/s, 12 s left, loss 0.25",
+        "train: 10/10 epochs, 20 s, 0.5 epochs/s",
+    ]
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_remaining_time():
+    from rich.console import Console
+
+    progress, shown = TerminalProgress(), io.StringIO()
+    progress._console = Console(file=shown, force_terminal=True, width=160, highlight=False, color_system=None)
+    with progress.task("train [1]", 4, "epochs") as task:
+        task.advance(3, loss=0.5)
+    last = shown.getvalue().replace("\r", "\n")
+    assert re.search(r"train \[1\] .* 3/4 epochs [\d.e+]+ epochs/s, \d:\d\d:\d\d done, [-\d:]+ left loss 0\.5", last)
+
+
+def test_a_library_call_says_nothing(capsys):
+    with Progress().task("train", 1, "epochs") as task:
+        task.advance(loss=1.0)
+    Progress().say("hello")
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "")
+
+
+def test_a_pipe_gets_lines(monkeypatch):
+    assert isinstance(progresses.for_stderr(), LineProgress)
+    monkeypatch.setattr(progresses.sys.stderr, "isatty", lambda: True, raising=False)
+    assert isinstance(progresses.for_stderr(), TerminalProgress)

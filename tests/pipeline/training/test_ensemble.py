@@ -1,0 +1,183 @@
+"""Ensembles from training to masks: each member by itself, exact about resuming, uncertain where members disagree."""
+
+import copy
+import json
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from textdiff import Segmenter
+from textdiff.cache.reader import FeatureReader
+from textdiff.errors import ConfigError, DataError, RunError
+from textdiff.pipeline.config.prediction import PredictConfig
+from textdiff.pipeline.config.training import CompareConfig, EvaluateConfig, TrainConfig
+from textdiff.pipeline.evaluation.compare import compare
+from textdiff.pipeline.evaluation.evaluate import evaluate
+from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.head_inputs.inputs import open_head_data, sample_batch
+from textdiff.pipeline.head_inputs.splits import choose_split
+from textdiff.pipeline.prediction.predict import predict
+from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.training.train import train_head
+from textdiff.pipeline.training.trainer import Fit
+from textdiff.stages.heads.loss import segmentation_loss
+from textdiff.stages.metrics.uncertainty import divergence
+from textdiff.stages.seeds import named_generator
+
+
+@pytest.fixture
+def training(tiny_cache, tmp_path):
+    sizes = {"width": 16, "n_heads": 2, "pixels_per_image": 64, "images_per_step": 2}
+    rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
+    return TrainConfig(tiny_cache, tmp_path / "run", ensemble=3, epochs=4, device="cpu", **sizes, **rates)
+
+
+def open_fit(config):
+    reader = FeatureReader(config.cache)
+    data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=config.seed, device="cpu")
+    split = choose_split(reader, config)
+    return Fit(data, split.train, split.val, config), data, split
+
+
+def test_the_first_member_begins_as_a_single_head_and_the_others_do_not(training):
+    (alone,) = open_fit(replace(training, ensemble=1))[0].head.members
+    first, second, third = open_fit(training)[0].head.members
+    for name, weight in alone.state_dict().items():
+        assert torch.equal(first.state_dict()[name], weight), name
+    kernels = [head.get_parameter("projections.1.weight") for head in (first, second, third)]
+    assert len({float(kernel.detach().sum()) for kernel in kernels}) == 3
+    assert torch.equal(first.get_buffer("mean_1"), third.get_buffer("mean_1"))
+
+
+def test_a_step_trains_each_member_by_itself_on_its_own_half_of_the_pixels(training):
+    fit, data, split = open_fit(replace(training, text_dropout=0.5, learning_rate=0.01))
+    alone, samples = [copy.deepcopy(member).train() for member in fit.head.members], split.train[:2]
+    fit.head.train()
+    found = fit._step(samples, 0.5, named_generator(0, "any"))
+    generator = named_generator(0, "any")
+    batch, (tokens, mask) = sample_batch(data, samples, 64, generator), data.texts(samples)
+    losses = []
+    for head, trained in zip(alone, fit.head.members, strict=True):
+        optimizer = torch.optim.AdamW(head.parameters(), fit.optimizer.param_groups[0]["lr"], weight_decay=0.01)
+        own = torch.randperm(64, generator=generator)[:32]
+        shown = torch.rand(2, generator=generator) >= 0.5
+        inputs = head.inputs(batch.features)[:, own]
+        logits = head(inputs, batch.pixels[:, own], data.size, tokens, mask & shown[:, None])
+        losses.append(segmentation_loss(logits.flatten(0, 1), batch.labels[:, own].flatten(), data.ignore))
+        losses[-1].backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimizer.step()
+        for name, weight in head.state_dict().items():
+            torch.testing.assert_close(trained.state_dict()[name], weight, atol=1e-5, rtol=1e-4)
+    assert found == pytest.approx(float(torch.stack(losses).detach().mean()), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_interrupted_and_resumed_gives_the_same_bytes_and_so_does_the_same_seed(
+    training, tmp_path, run_bytes, monkeypatch
+):
+    train_head(training)
+    stopped, step = replace(training, run=tmp_path / "stopped"), Fit._step
+
+    def interrupted(self, *args):
+        if self.epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            monkeypatch.setattr(Fit, "_step", step)
+        return step(self, *args)
+
+    monkeypatch.setattr(Fit, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_head(stopped)
+    with pytest.raises(RunError, match=r"train\.ensemble: the run has 3, this command says 2"):
+        train_head(replace(stopped, resume=True, ensemble=2))
+    train_head(replace(stopped, resume=True))
+    assert run_bytes(stopped.run) == run_bytes(training.run)
+
+
+def test_a_run_from_before_there_were_ensembles_is_a_single_head(training):
+    training = replace(training, ensemble=1)
+    train_head(training)
+    path = training.run / "config.json"
+    told = json.loads(path.read_bytes())
+    assert told["train"].pop("ensemble") == 1
+    path.write_text(json.dumps(told))
+    config = RunConfig.read(training.run)
+    assert len(load_head(training.run, config, "cpu").members) == 1
+    assert train_head(replace(training, resume=True)).summary["epochs"] == 4
+
+
+def test_ensembles_that_cannot_be_are_refused(training):
+    with pytest.raises(ConfigError, match="--ensemble got 0; expected at least 1"):
+        replace(training, ensemble=0)
+    with pytest.raises(ConfigError, match="--ensemble got 3; --head paper is trained alone: leave --ensemble out"):
+        replace(training, head="paper")
+
+
+def test_an_ensemble_is_evaluated_by_its_mean_and_compared_with_a_single_head(training, tmp_path):
+    summary = train_head(training)
+    single = replace(training, ensemble=1, run=tmp_path / "single")
+    train_head(single)
+    assert summary.lines()[0].startswith(f"{training.run}: 3 heads, together ")
+    found = evaluate(EvaluateConfig(training.run, training.cache, device="cpu"))
+    assert found.scores["dice"] == pytest.approx(summary.summary["test"]["dice"])
+    by_entropy, by_divergence = (found.scores["selective"][kind] for kind in ("entropy", "divergence"))
+    assert by_entropy["1.00"] == by_divergence["1.00"] == pytest.approx(found.scores["dice"])
+    text = "\n".join(found.lines())
+    assert "\n  by entropy " in text
+    assert "\n  by the heads' disagreement " in text
+    difference = compare(CompareConfig(training.run, single.run, split="test", device="cpu")).paired.difference
+    alone = evaluate(EvaluateConfig(single.run, training.cache, device="cpu")).scores
+    assert [*alone["selective"]] == ["entropy"]
+    assert difference == pytest.approx(found.scores["dice"] - alone["dice"])
+
+
+@pytest.mark.parametrize("tile", [None, 16])
+def test_uncertainty_is_the_members_divergence_after_views_and_tiles(extraction, training, tile, tmp_path):
+    cache = tmp_path / "other"
+    extract_features(replace(extraction, cache=cache, tile=tile, tile_overlap=6 if tile else 0))
+    training = replace(training, cache=cache, epochs=1)
+    train_head(training)
+    segmenter, image = Segmenter.load(training.run, device="cpu"), extraction.data.parent / "test0.png"
+    found = segmenter.predict(image, tta=4)
+    ensemble, alone = segmenter.head, []
+    for member in ensemble.members:  # what each comes to alone, the whole way
+        segmenter.head = member
+        alone.append(torch.from_numpy(segmenter.predict(image, tta=4).probabilities))
+    members = torch.stack(alone)
+    np.testing.assert_allclose(found.probabilities, members.mean(0), atol=1e-5)
+    np.testing.assert_allclose(found.uncertainty, divergence(members), atol=1e-5)
+    assert found.uncertainty.max() > 1e-3
+    np.testing.assert_array_equal(found.mask > 0, found.probabilities[1] > found.probabilities[0])
+
+
+@pytest.mark.parametrize(("ensemble", "kind"), [(1, "entropy"), (2, "divergence")])
+def test_maps_of_uncertainty_are_written_read_back_and_removed(training, extraction, ensemble, kind):
+    training = replace(training, ensemble=ensemble, epochs=1)
+    train_head(training)
+    config = PredictConfig(
+        training.run, extraction.data.parent / "test0.png", training.run / "masks", uncertainty=True, device="cpu"
+    )
+    predict(config)
+    grey = np.array(Image.open(config.out / "test0_uncertainty.png"))
+    found = Segmenter.load(training.run, device="cpu").predict(config.images)
+    assert (grey.dtype, grey.shape) == (np.uint16, (20, 24))
+    np.testing.assert_allclose(np.log(2) * (grey / 65535) ** 2, found.uncertainty, atol=1e-4)
+    record = json.loads((config.out / "predictions.json").read_bytes())["masks"]["test0"]
+    assert record["uncertainty"] == kind
+    predict(replace(config, uncertainty=False))
+    assert sorted(path.name for path in config.out.iterdir()) == ["predictions.json", "test0.png"]
+
+
+def test_an_image_named_like_a_map_of_uncertainty_is_refused(training, extraction, tmp_path):
+    train_head(replace(training, epochs=1))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.png", "a_uncertainty.png"):
+        (folder / name).write_bytes((extraction.data.parent / "test0.png").read_bytes())
+    with pytest.raises(DataError, match="maps of uncertainty would have these images' names"):
+        predict(PredictConfig(training.run, folder, tmp_path / "masks", device="cpu"))

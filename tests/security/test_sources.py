@@ -1,0 +1,57 @@
+"""From the syntax trees of everything that is installed: what is never imported, called or left at its default."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = [path for folder in ("", "cache", "stages", "pipeline") for path in sorted((ROOT / folder).glob("*.py"))]
+NEVER_IMPORTED = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "jsonpickle"}
+NEVER_CALLED = {"eval", "exec", "compile", "__import__", "input"}
+SHELLS = {"subprocess", "os.system", "os.popen"}
+
+
+def calls(path):
+    """Dotted names of what a module calls, each with the call."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield (node.module or "").split(".")[0]
+
+
+def keywords(call):
+    return {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+
+
+def test_no_module_imports_what_runs_data_or_calls_what_runs_text():
+    assert len(MODULES) > 100
+    for path in MODULES:
+        assert set(imported(path)) & NEVER_IMPORTED == set(), path
+        assert {name for name, _ in calls(path)} & NEVER_CALLED == set(), path
+        assert not ({name for name, _ in calls(path)} | set(imported(path))) & SHELLS, path
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("torch.load", {"weights_only": "True"}),
+        ("np.load", {"allow_pickle": "False"}),
+        ("AutoModel.from_pretrained", {"trust_remote_code": "False", "local_files_only": "True"}),
+        ("AutoTokenizer.from_pretrained", {"trust_remote_code": "False", "local_files_only": "True"}),
+        ("CLIPTextModel.from_pretrained", {"weights_only": "True", "local_files_only": "True"}),
+        ("open_clip.create_model", {"weights_only": "True"}),
+    ],
+)
+def test_libraries_are_told_to_be_careful(ending, told):
+    found = [call for path in MODULES for name, call in calls(path) if name.endswith(ending)]
+    assert found or ending == "np.load"
+    for call in found:
+        assert told.items() <= keywords(call).items(), ast.unparse(call)

@@ -1,0 +1,186 @@
+"""The command line as a user meets it: help, wrong usage, wrong input, JSON, and the whole way in a few commands."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from textdiff import cli
+from textdiff.pipeline.config import ablation as ablate_configs
+from textdiff.pipeline.config import explain as explain_configs
+from textdiff.pipeline.config import export as export_configs
+from textdiff.pipeline.config import extraction as configs
+from textdiff.pipeline.config import merge as merge_configs
+from textdiff.pipeline.config import prediction as predict_configs
+from textdiff.pipeline.config import training as head_configs
+
+COMMANDS = (
+    "demo", "check-data", "extract-features", "train-head", "ablate-timesteps", "evaluate", "compare", "predict",
+    "suggest", "explain", "pretrain-unet", "convert-unet",
+)  # fmt: skip
+
+
+def call(capsys, monkeypatch, *arguments):
+    """Exit code, stdout and stderr of one command."""
+    monkeypatch.setattr(sys, "argv", ["textdiff", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    told = capsys.readouterr()
+    return exit_.value.code or 0, told.out, told.err
+
+
+@pytest.fixture
+def textdiff(capsys, monkeypatch):
+    return lambda *arguments: call(capsys, monkeypatch, *arguments)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_json(textdiff, command):
+    code, out, _ = textdiff(command, "--help")
+    assert code == 0
+    assert "--json" in out
+
+
+def test_help_shows_the_configs_own_words_and_defaults(textdiff):
+    _, out, _ = textdiff("train-head", "--help")
+    flat = " ".join(out.replace("│", " ").split())
+    assert "Passes over the training images" in flat
+    assert f"({head_configs.TrainConfig.pixels_per_image})" in flat
+    for field in ("--timesteps", "--blocks", "--text", "--n-labelled", "--seed", "--epochs", "--resume", "--head"):
+        assert field in flat
+
+
+def test_what_is_on_by_default_can_be_turned_off(textdiff):
+    for command in ("extract-features", "train-head"):
+        _, out, _ = textdiff(command, "--help")
+        assert "--no-filters" in out
+        assert "--no-resume" not in out
+
+
+def test_help_shows_brackets_as_they_are(textdiff):
+    _, out, _ = textdiff("predict", "--help")
+    assert "float16 [class, y, x]" in " ".join(out.replace("│", " ").split())
+
+
+@pytest.mark.slow
+def test_help_answers_within_a_second():
+    started = time.process_time()
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, textdiff.cli; print(sorted(sys.modules))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for heavy in ("'torch'", "'numpy'", "'zarr'", "'diffusers'", "'matplotlib'"):
+        assert heavy not in done.stdout
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train-head"], 2, "Missing argument"),
+        (["train-head", "c", "r", "--epochs", "many"], 2, "--epochs"),
+        (["train-head", "c", "r", "--timesteps", "50;150"], 2, "--timesteps"),
+        (["train-head", "c", "r", "--text", "perhaps"], 2, "--text"),
+        (["ablate-timesteps", "c", "o", "--subsets", "a,b"], 2, "--subsets"),
+        (["check-data", "d", "--window", "1,2,3"], 2, "--window"),
+        (["extract-features", "d", "c", "--unet", "diffusers:x", "--preset", "best"], 2, "--preset"),
+        (["train-head", "c", "r", "--epochs", "0"], 1, "--epochs got 0; expected at least 1"),
+        (["train-head", "nowhere", "r"], 1, "nowhere: no feature cache here"),
+        (["evaluate", "nowhere", "c"], 1, "nowhere: no run here"),
+        (["predict", "nowhere", "i", "o"], 1, "nowhere: no run here"),
+        (["suggest", "nowhere", "r"], 1, "r: no run here"),
+        (["explain", "nowhere", "i", "--text", "t"], 1, "nowhere: no run here"),
+        (["explain", "nowhere", "i"], 2, "--text"),
+        (["check-data", "nowhere"], 1, "nowhere does not exist"),
+        (["cache", "info", "nowhere"], 1, "nowhere: no feature cache here"),
+        (["cache", "verify", "nowhere"], 1, "nowhere: no feature cache here"),
+        (["pretrain-unet", "nowhere", "o"], 1, "nowhere"),
+    ],
+)
+def test_wrong_usage_and_wrong_input_are_told_apart_and_explained(
+    textdiff, tmp_path, monkeypatch, arguments, code, message
+):
+    monkeypatch.chdir(tmp_path)
+    got, out, err = textdiff(*arguments)
+    assert got == code
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_ends_with_one_line(textdiff, tmp_path, monkeypatch):
+    from textdiff.pipeline.data import dataset as samples
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(samples, "check_data", interrupted)
+    assert textdiff("check-data", tmp_path) == (
+        130,
+        "",
+        "interrupted; nothing is half-written: repeat the command\n",
+    )
+
+
+def test_an_interrupt_while_modules_are_loaded_ends_with_one_line(capsys, monkeypatch):
+    from textdiff import __main__ as start
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        start.main()
+    assert exit_.value.code == 130
+    assert capsys.readouterr().err == "interrupted before anything began: repeat the command\n"
+
+
+def test_check_data_exits_with_1_and_lists_what_is_wrong(textdiff, tiny_data):
+    (tiny_data.parent / "val0_mask.png").unlink()
+    code, out, _ = textdiff("check-data", tiny_data, "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert len(found["problems"]) == 1
+    assert "val0_mask.png" in found["problems"][0]
+
+
+def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, tmp_path):
+    def run(*arguments):
+        code, out, err = textdiff(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    cache, head = tmp_path / "cache", tmp_path / "run"
+    models = ("--unet", f"diffusers:{tiny_unet}", "--text-encoder", f"hf:{tiny_encoder}")
+    settings = ("--timesteps", "50,150", "--blocks", "1,3", "--image-size", "16", "--device", "cpu")
+    assert run("check-data", tiny_data)["problems"] == []
+    assert run("extract-features", tiny_data, cache, *models, *settings, "--dry-run")["dry_run"]
+    assert run("extract-features", tiny_data, cache, *models, *settings)["n_forwards"] == 7
+    assert run("cache", "info", cache)["splits"] == {"train": 4, "val": 2, "test": 1}
+    assert run("cache", "verify", cache)["problems"] == []
+    small = ("--width", "16", "--n-heads", "2", "--epochs", "2", "--device", "cpu")
+    assert run("train-head", cache, head, *small)["n_train"] == 4
+    assert {"dice", "iou", "n", "per_sample"} <= run("evaluate", head, cache).keys()
+    assert run("predict", head, tiny_data.parent / "test0.png", tmp_path / "masks", "--text", "round")["n"] == 1
+    words = run("explain", head, tiny_data.parent / "test0.png", "--text", "round nuclei")["words"]
+    assert {one["label"] for one in words} == {"round", "nuclei"}
+    subsets = ("--subsets", "50;50,150", "--seeds", "0", "--epochs", "1")
+    rows = run("ablate-timesteps", cache, tmp_path / "ablation", *subsets)["rows"]
+    assert [row["timesteps"] for row in rows] == [[50], [50, 150]]
+
+
+def test_every_field_of_every_config_explains_itself():
+    for name in (
+        "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Suggest", "Explain", "Check",
+        "Demo", "CacheInfo", "CacheVerify", "CacheExport", "Merge", "Convert",
+    ):  # fmt: skip
+        homes = (
+            configs, head_configs, predict_configs, explain_configs, ablate_configs, export_configs, merge_configs
+        )  # fmt: skip
+        config = next(found for home in homes if (found := getattr(home, f"{name}Config", None)))
+        told = cli._field_docstrings(config)
+        assert set(told) == {field.name for field in cli.fields(config)}, name
+        assert all(told.values()), name
