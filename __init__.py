@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .pipeline.ablation.ablate import ablate_timesteps
     from .pipeline.config.ablation import AblateConfig
-    from .pipeline.config.explain import ExplainConfig
     from .pipeline.config.extraction import ExtractConfig
+    from .pipeline.config.prediction import ExplainConfig
     from .pipeline.config.training import TrainConfig
     from .pipeline.explanation.explain import explain
-    from .pipeline.extraction.steps import extract_features
+    from .pipeline.extraction.extract import extract_features
     from .pipeline.prediction.segmenter import Segmenter
     from .pipeline.training.train import train_head
 
@@ -37,13 +37,13 @@ __all__ = [
 
 _HOMES = {
     "AblateConfig": "config.ablation",
-    "ExplainConfig": "config.explain",
+    "ExplainConfig": "config.prediction",
     "ExtractConfig": "config.extraction",
     "Segmenter": "prediction.segmenter",
     "TrainConfig": "config.training",
     "ablate_timesteps": "ablation.ablate",
     "explain": "explanation.explain",
-    "extract_features": "extraction.steps",
+    "extract_features": "extraction.extract",
     "train_head": "training.train",
 }
 

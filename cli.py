@@ -20,15 +20,8 @@ import typer
 
 from .cache.storage.location import Location, location
 from .errors import TextdiffError
-from .pipeline.config import ablation as ablate_configs
-from .pipeline.config import explain as explain_configs
-from .pipeline.config import export as export_configs
-from .pipeline.config import extraction as configs
-from .pipeline.config import merge as merge_configs
-from .pipeline.config import prediction as predict_configs
-from .pipeline.config import training as head_configs
-from .pipeline.runtime import error_messages as failures
-from .pipeline.runtime import interrupts
+from .pipeline import config as configs
+from .pipeline.runtime import error_messages, interrupts
 from .pipeline.runtime import progress as progresses
 
 if TYPE_CHECKING:
@@ -75,7 +68,7 @@ def command(
                 with interrupts.terminations_raised():
                     summary = function(_build(config_class, given), progresses.for_stderr())
             except (Exception, KeyboardInterrupt) as error:
-                told = failures.explain(error, config_class)
+                told = error_messages.explain(error, config_class)
                 if told is None:
                     raise
                 _stop(*told)
@@ -227,7 +220,7 @@ def demo(config: configs.DemoConfig, progress: Progress) -> Summary:
 @command(configs.CheckConfig)
 def check_data(config: configs.CheckConfig, progress: Progress) -> Summary:
     """Say what was found in a data set and everything that is wrong with it; exit code 1 if anything is."""
-    from .pipeline.data.dataset import check_data
+    from .pipeline.data.check import check_data
 
     del progress
     return check_data(config.data, config.window)
@@ -236,61 +229,61 @@ def check_data(config: configs.CheckConfig, progress: Progress) -> Summary:
 @command(configs.ExtractConfig)
 def extract_features(config: configs.ExtractConfig, progress: Progress) -> Summary:
     """Stage one: run the frozen models once and write their features to a cache, or bring a cache up to date."""
-    from .pipeline.extraction.steps import extract_features
+    from .pipeline.extraction.extract import extract_features
 
     return extract_features(config, progress)
 
 
-@command(head_configs.TrainConfig)
-def train_head(config: head_configs.TrainConfig, progress: Progress) -> Summary:
+@command(configs.TrainConfig)
+def train_head(config: configs.TrainConfig, progress: Progress) -> Summary:
     """Stage two: train a light head from a cache; the frozen models are not loaded."""
     from .pipeline.training.train import train_head
 
     return train_head(config, progress)
 
 
-@command(ablate_configs.AblateConfig)
-def ablate_timesteps(config: ablate_configs.AblateConfig, progress: Progress) -> Summary:
+@command(configs.AblateConfig)
+def ablate_timesteps(config: configs.AblateConfig, progress: Progress) -> Summary:
     """Compare heads on subsets of the cached timesteps or blocks, or on texts: a table (CSV, JSON) and a plot."""
     from .pipeline.ablation.ablate import ablate_timesteps
 
     return ablate_timesteps(config, progress)
 
 
-@command(head_configs.EvaluateConfig)
-def evaluate(config: head_configs.EvaluateConfig, progress: Progress) -> Summary:
+@command(configs.EvaluateConfig)
+def evaluate(config: configs.EvaluateConfig, progress: Progress) -> Summary:
     """Score a trained head on labelled samples of a cache: overlap, calibration; on request outlines and objects."""
     from .pipeline.evaluation.evaluate import evaluate
 
     return evaluate(config, progress)
 
 
-@command(head_configs.CompareConfig)
-def compare(config: head_configs.CompareConfig, progress: Progress) -> Summary:
+@command(configs.CompareConfig)
+def compare(config: configs.CompareConfig, progress: Progress) -> Summary:
     """Say whether one run is better than another on the same samples: paired Dice with interval and test."""
     from .pipeline.evaluation.compare import compare
 
     return compare(config, progress)
 
 
-@command(head_configs.SuggestConfig)
-def suggest(config: head_configs.SuggestConfig, progress: Progress) -> Summary:
+@command(configs.SuggestConfig)
+def suggest(config: configs.SuggestConfig, progress: Progress) -> Summary:
     """Say which unlabelled samples of a cache to label next: uncertain ones, unlike the labelled and one another."""
     from .pipeline.evaluation.suggest import suggest
 
     return suggest(config, progress)
 
 
-@command(predict_configs.PredictConfig)
-def predict(config: predict_configs.PredictConfig, progress: Progress) -> Summary:
+@command(configs.PredictConfig)
+def predict(config: configs.PredictConfig, progress: Progress) -> Summary:
     """Segment new images with a trained head; runs stage one itself."""
     from .pipeline.prediction.predict import predict
 
     return predict(config, progress)
 
 
-@command(explain_configs.ExplainConfig)
-def explain(config: explain_configs.ExplainConfig, progress: Progress) -> Summary:
+@command(configs.ExplainConfig)
+def explain(config: configs.ExplainConfig, progress: Progress) -> Summary:
     """Say what each word of a text did to an image's mask, and what another text would make of it."""
     from .pipeline.explanation.explain import explain
 
@@ -330,16 +323,16 @@ def cache_verify(config: configs.CacheVerifyConfig, progress: Progress) -> Summa
     return verify_cache(config.cache, progress)
 
 
-@command(export_configs.CacheExportConfig, app=cache_app, name="export")
-def cache_export(config: export_configs.CacheExportConfig, progress: Progress) -> Summary:
+@command(configs.CacheExportConfig, app=cache_app, name="export")
+def cache_export(config: configs.CacheExportConfig, progress: Progress) -> Summary:
     """Copy a cache into one file (HDF5 or ZIP), or back into a folder, checking every byte; also from and to an URL."""
     from .pipeline.maintenance.export import export_cache
 
     return export_cache(config, progress)
 
 
-@command(merge_configs.MergeConfig, app=cache_app, name="merge")
-def cache_merge(config: merge_configs.MergeConfig, progress: Progress) -> Summary:
+@command(configs.MergeConfig, app=cache_app, name="merge")
+def cache_merge(config: configs.MergeConfig, progress: Progress) -> Summary:
     """Put parts that `extract-features --num-parts` made in folders of their own together to one cache."""
     from .pipeline.maintenance.merge import merge_caches
 

@@ -39,11 +39,12 @@ import zarr
 
 from textdiff.cache.building.plan import WorkPlan, plan_work
 from textdiff.cache.building.writer import CacheWriter
-from textdiff.cache.format.layout import ArrayLayout, features_layout, write_array_metadata
+from textdiff.cache.format.layout import ArrayLayout, features_layout
 from textdiff.cache.format.manifest import RowKey
 from textdiff.cache.format.maps import StoredMaps
 from textdiff.cache.format.samples import SampleRow, SampleTable
 from textdiff.cache.format.spec import FeatureSpec
+from textdiff.cache.format.zarr_metadata import write_array_metadata
 from textdiff.cache.reader import FeatureReader
 
 BLOCKS, TIMESTEPS, ROWS_PER_SHARD, SIDE = (6, 8, 12, 16), (50, 150, 250), 8, 32

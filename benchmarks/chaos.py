@@ -35,12 +35,13 @@ import torch
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheIncompleteError, CacheNotFoundError
-from textdiff.pipeline.config.extraction import ExtractConfig, PretrainConfig
+from textdiff.pipeline.config.extraction import ExtractConfig
 from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.config.unets import PretrainConfig
 from textdiff.pipeline.demo.phantom import write_phantom
 from textdiff.pipeline.extraction import loading as frozen_models
 from textdiff.pipeline.extraction import text_features as text_arrays
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.pipeline.runs.run_config import SUMMARY
 from textdiff.pipeline.training import train

@@ -23,7 +23,7 @@ from folds import cross_validate, mean_with_interval
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.extraction import ExtractConfig
 from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 
 KINDS: dict[str, dict[str, Any]] = {
     "float16": {},

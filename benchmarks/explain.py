@@ -21,13 +21,16 @@ import torch
 from textdiff.cache.format.samples import IGNORE
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.demo.sentences import OTHER_KIND, Report, write_reports
-from textdiff.pipeline.evaluation.evaluate import check_same_features, open_as_trained
-from textdiff.pipeline.explanation.measure import Explanation, explain_sample
-from textdiff.pipeline.images.resizing import read_mask, resize_labels
-from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.explanation.measure import explain_sample
+from textdiff.pipeline.explanation.result import Explanation
+from textdiff.pipeline.images.reading import read_mask
+from textdiff.pipeline.images.resizing import resize_labels
+from textdiff.pipeline.runs.compatibility import check_same_features, open_as_trained
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.scoring.intervals import bootstrap_intervals, mean_intervals
 from textdiff.stages.metrics.overlap import confusion, dice
-from textdiff.stages.text.encoder import load_text_encoder
+from textdiff.stages.text.loading import load_text_encoder
 from textdiff.stages.text.words import split_words
 
 ROLES = {

@@ -47,9 +47,9 @@ from peak_memory import Phase
 from PIL import Image
 
 from textdiff.pipeline.config.extraction import ExtractConfig
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.extraction.feature_extractor import StageOne
 from textdiff.pipeline.extraction.loading import load_stage_one
-from textdiff.pipeline.extraction.steps import extract_features
 from textdiff.pipeline.runtime.device import resolve_device
 from textdiff.pipeline.runtime.progress import Progress, Task
 from textdiff.stages.unet.ddpm import build_unet

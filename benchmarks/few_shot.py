@@ -43,12 +43,13 @@ from few_shot_ladder import Identity, Protocol, Rung, climb
 from few_shot_methods import Method, Task, methods
 from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
 
+from textdiff.cache.format.samples import parents
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.storage.atomic import write_durably, write_json
 from textdiff.errors import ConfigError, TextdiffError
 from textdiff.pipeline.ablation.finished import Journal
 from textdiff.pipeline.runtime.device import resolve_device
-from textdiff.pipeline.scoring.summary import counts_by_parent, parents
+from textdiff.pipeline.scoring.summary import counts_by_parent
 from textdiff.stages.metrics.overlap import dice
 
 

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.config.extraction import to_dict
+from textdiff.pipeline.config.serialising import to_dict
 from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.head_inputs.splits import as_they_are
 from textdiff.pipeline.runs.run_config import PLACES
-from textdiff.pipeline.training.objectives import score_samples
 from textdiff.pipeline.training.trainer import Fit
 from textdiff.stages.metrics.overlap import confusion
 

@@ -26,11 +26,12 @@ from textdiff.cache.format.samples import TABLE
 from textdiff.cache.format.shard import CRC_BYTES
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.verify import shard_places
-from textdiff.pipeline.config.extraction import ExtractConfig, PretrainConfig
+from textdiff.pipeline.config.extraction import ExtractConfig
+from textdiff.pipeline.config.unets import PretrainConfig
 from textdiff.pipeline.demo.phantom import write_phantom
 from textdiff.pipeline.extraction import loading as frozen_models
 from textdiff.pipeline.extraction import text_features as text_arrays
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.pipeline.unets.pretrain import pretrain_unet
 

@@ -16,9 +16,9 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.head_inputs.folds import Fold, divide
 from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.head_inputs.splits import as_they_are
 from textdiff.pipeline.scoring.summary import scores
-from textdiff.pipeline.training.objectives import score_samples
 from textdiff.pipeline.training.trainer import Fit
 
 MONUSEG_ORGANS = {

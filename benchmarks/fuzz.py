@@ -43,9 +43,12 @@ from textdiff.errors import TextdiffError
 from textdiff.pipeline.data.classes import read_classes
 from textdiff.pipeline.data.dataset import scan_dataset
 from textdiff.pipeline.data.text_tables import texts_by_image
-from textdiff.pipeline.images.resizing import read_image, read_mask
+from textdiff.pipeline.images.reading import read_image, read_mask
 from textdiff.pipeline.maintenance.verify import verify_cache
-from textdiff.pipeline.runs.run_config import RunConfig, load_head, load_projections, read_summary
+from textdiff.pipeline.runs.folder import read_summary
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.projections import load_projections
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.stages.unet.guided.convert import convert_checkpoint
 from textdiff.stages.unet.recorder import load_unet
 

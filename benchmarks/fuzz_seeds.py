@@ -17,10 +17,11 @@ from PIL import Image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
 
-from textdiff.pipeline.config.extraction import ExtractConfig, PretrainConfig
+from textdiff.pipeline.config.extraction import ExtractConfig
 from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.config.unets import PretrainConfig
 from textdiff.pipeline.demo.phantom import write_phantom
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.unets.pretrain import pretrain_unet
 

@@ -25,10 +25,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from textdiff.cache.format.samples import IGNORE
 from textdiff.errors import DataError
 from textdiff.pipeline.data.classes import Classes
-from textdiff.pipeline.data.dataset import IGNORE, Sample, read_dataset
-from textdiff.pipeline.images.resizing import read_image, read_mask, resize_image, resize_labels
+from textdiff.pipeline.data.dataset import Sample, read_dataset
+from textdiff.pipeline.images.reading import read_image, read_mask
+from textdiff.pipeline.images.resizing import resize_image, resize_labels
 from textdiff.stages.metrics.overlap import confusion, dice
 
 PIXELS_PER_IMAGE = 2000

@@ -32,7 +32,7 @@ from cache_io import clock, drop_from_cache
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.storage.location import Location, location
-from textdiff.pipeline.config.export import CacheExportConfig, Form
+from textdiff.pipeline.config.cache import CacheExportConfig, Form
 from textdiff.pipeline.maintenance.export import export_cache
 
 FORMS: dict[str, tuple[Form, str]] = {

@@ -14,9 +14,9 @@ from typing import Protocol
 from ..errors import CacheError
 from .archives.hdf5_writer import HdfWriter
 from .archives.zip import ZipWriter
-from .format.layout import METADATA
 from .format.manifest import COPY, MANIFEST, Manifest
 from .format.samples import TABLE
+from .format.zarr_metadata import METADATA
 from .storage.atomic import TEMPORARY_SUFFIX, remove_folder, sync_folder, write_durably
 from .storage.location import Location
 from .storage.locks import LOCK, hold_lock

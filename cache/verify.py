@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import CacheError
-from .format.layout import METADATA, TEXTS_PER_SHARD
+from .format.layout import TEXTS_PER_SHARD
 from .format.manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
 from .format.samples import TABLE
 from .format.shard import ShardRecord, check_shard
+from .format.zarr_metadata import METADATA
 from .storage.atomic import TEMPORARY_SUFFIX
 from .storage.locks import LOCK, PART_LOCKS
 from .storage.paths import Place, names_below

@@ -175,7 +175,7 @@ def extraction(tiny_data, tiny_unet, tiny_encoder, tmp_path):
 @pytest.fixture(scope="session")
 def _extracted(tmp_path_factory, tiny_unet, tiny_encoder):
     """A small extraction of the tiny data, carried out once."""
-    from textdiff.pipeline.extraction.steps import extract_features
+    from textdiff.pipeline.extraction.extract import extract_features
 
     folder = tmp_path_factory.mktemp("extracted")
     (folder / "data").mkdir()
@@ -199,7 +199,7 @@ def _as_if_extracted_from(data: Path, cache: Path) -> None:
 @pytest.fixture
 def tiny_cache(extraction, _extracted) -> Path:
     """The cache that `extraction` makes, byte for byte (extraction/test_extract.py); copied where it is known."""
-    from textdiff.pipeline.extraction.steps import extract_features
+    from textdiff.pipeline.extraction.extract import extract_features
 
     settings = replace(extraction, data=_extracted.data, cache=_extracted.cache)
     if settings == _extracted and _folder_bytes(extraction.data.parent) == _folder_bytes(_extracted.data.parent):

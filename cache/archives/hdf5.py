@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CacheCorruptError
-from ..format.layout import METADATA, ArrayLayout, layout_of_metadata
+from ..format.layout import ArrayLayout
 from ..format.shard import ABSENT
+from ..format.zarr_metadata import METADATA, layout_of_metadata
 from ..storage.byte_ranges import CRC_BYTES, Bytes, FileRange, bytes_of, cut_short
 from ..storage.paths import ARCHIVE_REPAIR, Archive, Archived
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..format.layout import METADATA, ArrayLayout, layout_of_metadata
+from ..format.layout import ArrayLayout
 from ..format.shard import ABSENT
+from ..format.zarr_metadata import METADATA, layout_of_metadata
 from ..storage.byte_ranges import CRC_BYTES, number_of
 from .hdf5 import CHECKSUMS, FILES, SHARDS, is_array
 

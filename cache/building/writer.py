@@ -14,7 +14,6 @@ from ...errors import CacheError
 from ..format.digests import features_digest, labels_digest, texts_digest
 from ..format.layout import (
     FILTERS_ARRAY,
-    METADATA,
     ArrayLayout,
     features_layout,
     filters_layout,
@@ -23,8 +22,6 @@ from ..format.layout import (
     projection_layout,
     scales_layout,
     texts_layouts,
-    write_array_metadata,
-    write_group_metadata,
 )
 from ..format.manifest import COPY, MANIFEST, LightShard, Manifest, Unit, write_manifest
 from ..format.maps import QUANTISED, StoredMaps
@@ -32,6 +29,7 @@ from ..format.projections import Projections, projection_digest, write_projectio
 from ..format.samples import TABLE, SampleTable, write_table
 from ..format.shard import ShardRecord, write_shard
 from ..format.spec import TextSpec
+from ..format.zarr_metadata import METADATA, write_array_metadata, write_group_metadata
 from ..storage.atomic import remove_folder, write_json
 from ..storage.location import Location
 from .derived import LoadFilters, LoadRow, TextArrays, WantedShard, picture_shards, text_shards

@@ -17,10 +17,11 @@ from ...errors import CacheCorruptError, CacheError
 from ..storage.atomic import parse_json, write_durably
 from ..storage.location import Location
 from ..storage.paths import Place
-from .layout import FILTERS_ARRAY, METADATA, TEXTS_PER_SHARD
+from .layout import FILTERS_ARRAY, TEXTS_PER_SHARD
 from .sealed_json import CHECKSUM, seal_holds, sealed_json
 from .shard import ShardRecord
 from .spec import FORMAT, FeatureSpec, TextSpec
+from .zarr_metadata import METADATA
 
 MANIFEST = "manifest.json"
 COPY = "manifest.copy.json"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,16 @@ def _sample(values: Mapping[str, Any]) -> SampleRow:
         "parent", values["id"]
     )  # format 1 had neither tiles nor views, 1 and 2 neither strata nor weights
     return SampleRow(**{**values, "parent": parent, "size": (y, x), "tile": (top, left)})
+
+
+def parents(rows: Sequence[SampleRow]) -> tuple[str, ...]:
+    """The ids of the samples that the rows are of, each once, in the order of their first rows."""
+    return tuple(dict.fromkeys(row.parent for row in rows))
+
+
+HASHED_NAME = re.compile(r"(h[0-9a-f]{8})-[0-9a-f]{16}")
+
+
+def is_hashed(name: str) -> bool:
+    """Whether an id (of a sample, of a tile or view of it) or a group is a keyed hash."""
+    return HASHED_NAME.match(name) is not None

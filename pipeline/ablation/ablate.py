@@ -10,7 +10,7 @@ from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, write_durably, write_json
 from ...errors import RunError
 from ..config.ablation import AblateConfig
-from ..maintenance.recipe import command_line
+from ..config.command_line import command_line
 from ..reports.figures import plot_ablation
 from ..runtime.device import resolve_device
 from ..runtime.folders import only_writer

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 
 from ...cache.format.digests import features_digest, labels_digest
+from ...cache.format.samples import parents
 from ...cache.format.spec import digest
 from ...cache.reader import FeatureReader
 from ...stages.heads.pixel import PixelHead
 from ..config.ablation import AblateConfig
-from ..config.extraction import to_dict
+from ..config.serialising import to_dict
 from ..config.training import TrainConfig
 from ..head_inputs.folds import divide
 from ..head_inputs.inputs import HeadData, open_head_data
 from ..head_inputs.splits import Split, choose_split, has_labels
 from ..runs.run_config import PLACES
-from ..scoring.summary import parents
 from ..training.trainer import Fit
 from .scheduler import take_turns
 from .shared_reads import KEPT_BYTES, SharedHeadData, SharedReads

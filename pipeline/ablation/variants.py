@@ -10,8 +10,9 @@ from typing import get_args
 from ...cache.reader import FeatureReader
 from ...errors import CacheMismatchError, ConfigError
 from ..config.ablation import AblateConfig, Grid, Over
+from ..config.command_line import command_line
 from ..config.training import TextMode
-from ..maintenance.recipe import command_line, extraction_of
+from ..maintenance.recipe import extraction_of
 
 Subset = tuple[int, ...]
 

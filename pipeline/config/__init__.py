@@ -1,1 +1,30 @@
 """The settings of every command, as frozen dataclasses; imports neither torch nor numpy."""
+
+from .ablation import AblateConfig
+from .cache import CacheExportConfig, CacheInfoConfig, CacheVerifyConfig, MergeConfig
+from .data import CheckConfig, DemoConfig
+from .evaluation import CompareConfig, EvaluateConfig, SuggestConfig
+from .extraction import PRESETS, ExtractConfig
+from .prediction import ExplainConfig, PredictConfig
+from .training import TrainConfig
+from .unets import ConvertConfig, PretrainConfig
+
+__all__ = [
+    "PRESETS",
+    "AblateConfig",
+    "CacheExportConfig",
+    "CacheInfoConfig",
+    "CacheVerifyConfig",
+    "CheckConfig",
+    "CompareConfig",
+    "ConvertConfig",
+    "DemoConfig",
+    "EvaluateConfig",
+    "ExplainConfig",
+    "ExtractConfig",
+    "MergeConfig",
+    "PredictConfig",
+    "PretrainConfig",
+    "SuggestConfig",
+    "TrainConfig",
+]

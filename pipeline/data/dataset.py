@@ -1,17 +1,14 @@
 """A user's data as samples: what was found, and everything that is wrong with it, all at once.
 
-`check_data` reports, `read_dataset` insists: both rest on the same scan, which opens every file once.
+`check_data` reports, `read_dataset` insists: both rest on `scan_files`, which opens every file once.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ...cache.format.samples import IGNORE
 from ...errors import DataError
 from ..images.intensities import Window
 from .classes import CLASSES_FILE, Classes, guess_binary, read_classes, undeclared
@@ -24,8 +21,6 @@ from .inspection import (
     split_groups,
 )
 from .layouts import list_entries
-
-__all__ = ["IGNORE", "Classes", "DataReport", "Dataset", "Sample", "check_data", "read_dataset", "scan_dataset"]
 
 IDS_NAMED = 5
 """In a warning, of the samples that it holds for."""
@@ -82,122 +77,12 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class DataReport:
-    """What `check-data` shows."""
+class Scan:
+    """A data set and all that is wrong with it."""
 
-    root: Path
-    splits: dict[str, int]
-    """Samples in each split."""
-    n_groups: int
-    classes: Classes
-    shares: tuple[float, ...]
-    """Share of each class among all pixels of all masks, 0..1."""
-    not_labelled: float
-    """Share of the pixels that nobody labelled, 0..1."""
-    sizes: dict[tuple[int, int], int]
-    """Images of each (height, width)."""
-    n_texts: int
-    """Distinct texts."""
-    n_without_text: int
-    n_without_mask: int
-    strata: dict[str, int]
-    """Samples of each stratum, by name; none where no sample has one."""
-    weights: tuple[float, float]
-    """The lowest and the highest; 1 and 1 where none are given."""
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report for programs, ready for JSON; sizes are written "height x width"."""
-        named = zip(self.classes.ids, self.classes.names, self.shares, strict=True)
-        return {
-            "data": str(self.root),
-            "n": sum(self.splits.values()),
-            "splits": self.splits,
-            "groups": self.n_groups,
-            "classes": [{"value": value, "name": name, "share": share} for value, name, share in named],
-            "not_labelled": self.not_labelled,
-            "sizes": {f"{height} x {width}": n for (height, width), n in self.sizes.items()},
-            "texts": self.n_texts,
-            "without_text": self.n_without_text,
-            "without_mask": self.n_without_mask,
-            "strata": self.strata,
-            "weights": list(self.weights),
-            "problems": list(self.problems),
-            "warnings": list(self.warnings),
-        }
-
-    def lines(self) -> list[str]:
-        """The report for people: a line for each kind of fact, then the warnings and the problems."""
-        return [*self._facts(), *_listed("warning", self.warnings), *_listed("problem", self.problems)]
-
-    def _facts(self) -> Iterator[str]:
-        splits = ", ".join(f"{n} {split}" for split, n in self.splits.items())
-        yield f"samples: {sum(self.splits.values())} ({splits or 'none'}), groups: {self.n_groups}"
-        named = zip(self.classes.ids, self.classes.names, self.shares, strict=True)
-        classes = [f"{name} ({value}) {share:.1%}" for value, name, share in named]
-        yield "classes: " + ", ".join(
-            [*classes, *([f"not labelled {self.not_labelled:.1%}"] * (self.not_labelled > 0))]
-        )
-        sizes = (f"{height} x {width} ({n})" for (height, width), n in self.sizes.items())
-        yield f"sizes (height x width): {', '.join(sizes) or 'none'}"
-        yield f"texts: {self.n_texts} distinct, samples without: {self.n_without_text}"
-        yield f"masks: samples without: {self.n_without_mask}"
-        if self.strata:
-            yield "strata: " + ", ".join(f"{name or '(none)'} {n}" for name, n in self.strata.items())
-        if self.weights != (1.0, 1.0):
-            yield "weights in the loss: {:g} to {:g}".format(*self.weights)
-
-
-def _listed(kind: str, lines: Sequence[str]) -> list[str]:
-    title = f"{len(lines) or 'no'} {kind}{'' if len(lines) == 1 else 's'}"
-    return [title + (":" if lines else ""), *(f"  - {line}" for line in lines)]
-
-
-@dataclass(frozen=True)
-class _Scan:
     dataset: Dataset
     problems: tuple[str, ...]
     masks: tuple[MaskFile, ...]
-
-
-def check_data(data: Path, window: Window | None = None) -> DataReport:
-    """Look at everything in a data folder or manifest and report what is there and what is wrong.
-
-    `window` is the intensity window of images that need one (see `open_image`).
-
-    Raises:
-        DataError: There is no data of a known layout at the path.
-    """
-    scan = _scan(data, window)
-    samples, classes = scan.dataset.samples, scan.dataset.classes
-    n_pixels = sum((Counter(mask.n_pixels) for mask in scan.masks), Counter[int]())
-    total = max(n_pixels.total(), 1)
-    return DataReport(
-        root=scan.dataset.root,
-        splits=dict(Counter(sample.split for sample in samples)),
-        n_groups=len({sample.group for sample in samples}),
-        classes=classes,
-        shares=tuple(n_pixels[value] / total for value in classes.ids),
-        not_labelled=0.0 if classes.ignore is None else n_pixels[classes.ignore] / total,
-        sizes=dict(sorted(Counter(sample.size for sample in samples).items())),
-        n_texts=len({sample.text for sample in samples if sample.text}),
-        n_without_text=sum(not sample.text for sample in samples),
-        n_without_mask=sum(sample.mask is None for sample in samples),
-        strata=_strata(samples),
-        weights=_range([sample.weight for sample in samples]),
-        problems=scan.problems,
-        warnings=tuple(map(str, scan.dataset.warnings)),
-    )
-
-
-def _strata(samples: Sequence[Sample]) -> dict[str, int]:
-    n_samples = Counter(sample.stratum for sample in samples)
-    return dict(sorted(n_samples.items())) if any(n_samples) else {}
-
-
-def _range(weights: Sequence[float]) -> tuple[float, float]:
-    return min(weights, default=1.0), max(weights, default=1.0)
 
 
 def read_dataset(data: Path, window: Window | None = None) -> Dataset:
@@ -219,11 +104,12 @@ def scan_dataset(data: Path, window: Window | None = None) -> tuple[Dataset, tup
     Raises:
         DataError: There is no data of a known layout at the path.
     """
-    scan = _scan(data, window)
+    scan = scan_files(data, window)
     return scan.dataset, scan.problems
 
 
-def _scan(data: Path, window: Window | None) -> _Scan:
+def scan_files(data: Path, window: Window | None) -> Scan:
+    """Open every file of a data set once."""
     listing = list_entries(data)
     inspections = inspect_entries(listing.entries, window)
     classes, class_problems = _find_classes(listing.root, inspections)
@@ -238,7 +124,7 @@ def _scan(data: Path, window: Window | None) -> _Scan:
     )
     warnings = (*map(Oddity, listing.warnings), *_odd_masks(inspections, classes))
     samples = tuple(sample for found in inspections for sample in _samples(found))
-    return _Scan(Dataset(listing.root, samples, classes, warnings), problems, masks)
+    return Scan(Dataset(listing.root, samples, classes, warnings), problems, masks)
 
 
 def _samples(found: Inspection) -> Iterator[Sample]:

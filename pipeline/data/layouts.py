@@ -17,12 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...errors import DataError
+from ..config.data import LVIT_FOLDERS, MANIFESTS
 from ..images.paths import is_image, split_slice, stem_of
 from .tables import TABLE_SUFFIXES, Table, read_table
 from .text_tables import COLUMNS, mask_stems, match_rows, missing_columns
 
-LVIT_FOLDERS = {"Train_Folder": "train", "Val_Folder": "val", "Test_Folder": "test"}
-MANIFESTS = ("manifest.csv", "manifest.xlsx")
 _SPLITS = {"train": "train", "val": "val", "test": "test"} | dict.fromkeys(("valid", "validation", "dev"), "val")
 _REQUIRED = ("id", "image", "mask", "text", "split")
 _OPTIONAL = ("group", "stratum", "weight")

@@ -12,13 +12,13 @@ import csv
 import hmac
 import io
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...cache.building.plan import read_state
+from ...cache.format.samples import HASHED_NAME
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, write_durably
 from ...errors import CacheMismatchError, DataError
 from ..config.extraction import ExtractConfig
@@ -27,14 +27,8 @@ from .dataset import Dataset, Sample
 
 KEY_SUFFIX, TABLE_SUFFIX = ".key", ".ids.csv"
 COLUMNS = ("hashed_id", "id", "hashed_group", "group", "image", "mask")
-_MARKED = re.compile(r"(h[0-9a-f]{8})-[0-9a-f]{16}")
 _KEY_BYTES = (16, 4096)
 """The fewest and the most that a key file holds."""
-
-
-def is_hashed(name: str) -> bool:
-    """Whether an id (of a sample, of a tile or view of it) or a group is a keyed hash."""
-    return _MARKED.match(name) is not None
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ def _beside(config: ExtractConfig, suffix: str) -> Path:
 def _marks(config: ExtractConfig) -> set[str]:
     """The marks of the keys that the cache's ids were hashed with; "" of ids as they are."""
     state = read_state(config.cache, resume=True)
-    found = (_MARKED.match(key.id) for key in state.rows if key) if state else ()
+    found = (HASHED_NAME.match(key.id) for key in state.rows if key) if state else ()
     return {one[1] if one else "" for one in found}
 
 

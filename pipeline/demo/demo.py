@@ -16,13 +16,16 @@ from ...errors import DataError, TextdiffError
 from ..ablation.ablate import ablate_timesteps
 from ..ablation.result import AblationSummary
 from ..config.ablation import AblateConfig
-from ..config.extraction import PRESETS, DemoConfig, ExtractConfig, PretrainConfig
-from ..config.training import EvaluateConfig, TextMode, TrainConfig
+from ..config.data import DemoConfig
+from ..config.evaluation import EvaluateConfig
+from ..config.extraction import PRESETS, ExtractConfig
+from ..config.training import TextMode, TrainConfig
+from ..config.unets import PretrainConfig
 from ..data.dataset import Sample, read_dataset
 from ..evaluation.evaluate import evaluate
 from ..evaluation.result import Evaluation
-from ..extraction.steps import extract_features
-from ..images.resizing import read_image, read_mask
+from ..extraction.extract import extract_features
+from ..images.reading import read_image, read_mask
 from ..maintenance.info import cache_info
 from ..prediction.predict import write_mask
 from ..prediction.segmenter import Segmenter

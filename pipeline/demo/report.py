@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...cache.reader import FeatureReader
-from ..config.extraction import DemoConfig
+from ..config.command_line import command_line
+from ..config.data import DemoConfig
 from ..evaluation.result import Evaluation
-from ..maintenance.recipe import command_line
 from ..reports.cases import legend
 from ..reports.page import REPORT, Case, KeyFigure, Links, Page, Section, write_page
 from ..reports.sections import cache_section, commands_section, figure

@@ -13,7 +13,7 @@ import numpy as np
 from ...cache.reader import FeatureReader
 from ...cache.storage.location import Location, location
 from ...errors import CacheNotFoundError, RunError
-from ..config.training import CompareConfig, EvaluateConfig
+from ..config.evaluation import CompareConfig, EvaluateConfig
 from ..runs.run_config import RunConfig
 from ..runtime.progress import Progress
 from ..scoring.paired import PairedDifference, paired_difference

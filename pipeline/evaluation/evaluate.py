@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import lru_cache, partial
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
-from ...cache.format.samples import IGNORE, SampleRow
+from ...cache.format.samples import SampleRow
 from ...cache.format.spec import digest
 from ...cache.reader import FeatureReader
-from ...errors import CacheMismatchError, ConfigError, DataError
-from ...stages.heads.pixel import Head
-from ..config.training import EvaluateConfig, TextMode
+from ...errors import ConfigError, DataError
+from ...stages.heads.base import Head
+from ..config.evaluation import EvaluateConfig
+from ..config.training import TextMode
 from ..data.classes import Classes
-from ..head_inputs.inputs import HeadData, open_head_data
+from ..head_inputs.inputs import HeadData
 from ..head_inputs.splits import as_they_are, group_views, has_labels
-from ..images.paths import file_digest, split_slice
-from ..images.reading import open_mask
-from ..images.resizing import resize_labels
-from ..images.tiling import whole_image
+from ..images.blending import whole_image
 from ..reports.gallery import Gallery
 from ..reports.page import WordMap
-from ..runs.run_config import RunConfig, load_head, projection_differences
+from ..runs.compatibility import check_same_features, open_as_trained
+from ..runs.heads import load_head
+from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
 from ..scoring.counts import LabelledBand, Tally, summarise, tally
 from ..views.transforms import mean_over_views
 from .report import EvaluationOutcome, write_evaluation_report
 from .result import Evaluation, digest_of_cache
+from .truth import LabelsOf, cached_labels
 
 if TYPE_CHECKING:
     from ..explanation.report import WordExplainer
-
-COLUMNS_AT_ONCE = 8192
-"""Of a mask file: slides are wider than may be read in one piece."""
 
 
 def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
@@ -97,7 +92,7 @@ def _count(
     progress: Progress,
 ) -> list[Tally]:
     reader, firsts = data.reader, [rows[0] for rows in wholes]
-    labels_of = _labels_of_files(reader, firsts) if config.at == "native" else partial(_cached_labels, reader)
+    labels_of = _native_labels(reader, firsts) if config.at == "native" else partial(cached_labels, reader)
     views = group_views(reader.split(config.split), config.tta)
     tallies = []
     with progress.task("evaluate", len(wholes), "samples") as task:
@@ -107,6 +102,12 @@ def _count(
             tallies.append(tally(bands, data.n_classes, surface=config.surface, instances=config.instances))
             task.advance()
     return tallies
+
+
+def _native_labels(reader: FeatureReader, firsts: Sequence[SampleRow]) -> LabelsOf:
+    from .mask_files import labels_of_files  # the only need for image readers in stage two
+
+    return labels_of_files(reader, firsts)
 
 
 def _logits(head: Head, data: HeadData, views: Sequence[SampleRow]) -> Float[Tensor, "member n_classes y x"]:
@@ -157,45 +158,6 @@ def _keep(outcome: EvaluationOutcome, progress: Progress) -> None:
         progress.say(f"not kept: {found.path} cannot be written ({error.strerror or error})")
 
 
-def open_as_trained(run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> HeadData:
-    """What the run's head is to see of a cache that `check_same_features` lets pass."""
-    return open_head_data(
-        reader,
-        blocks=run.blocks,
-        timesteps=run.timesteps,
-        text=text,
-        seed=run.train["seed"],
-        device=device,
-        text_dim=run.head.text_dim,
-        filters=run.filters,
-    )
-
-
-def check_same_features(config: RunConfig, reader: FeatureReader) -> None:
-    """Refuse a cache whose features or tokens the head was not trained on.
-
-    Raises:
-        CacheMismatchError: with every field that differs.
-    """
-    manifest = reader.manifest
-    # How many images shared a forward changes last bits only.
-    needed = replace(config.features, rows_per_shard=manifest.features.rows_per_shard)
-    problems = [*manifest.features.differences(needed), *projection_differences(config, manifest)]
-    if config.texts and manifest.texts and config.texts.encoder_digest != manifest.texts.encoder_digest:
-        problems.append(f"text encoder: {config.texts.encoder} and {manifest.texts.encoder} differ")
-    if config.texts is None and manifest.texts is not None:
-        problems.append("texts: the head was trained without any, the cache has some")
-    ours, theirs = (Classes.from_dict(declared).names for declared in (config.classes, manifest.classes))
-    if ours != theirs:  # which mask value stands for a class is each data set's own affair
-        problems.append(f"classes: the head has {', '.join(ours)}; the cache has {', '.join(theirs)}")
-    if problems:
-        raise CacheMismatchError(
-            f"{reader.root}: not the kind of cache that the head was trained on:\n"
-            + "\n".join(f"  - {problem}" for problem in problems)
-            + "\nextract these samples with the settings of the run's config.json"
-        )
-
-
 def _labelled(reader: FeatureReader, split: str) -> list[tuple[SampleRow, ...]]:
     """The rows of each sample of which at least one is labelled, in the order of `cut_tiles`."""
     wholes: dict[str, list[SampleRow]] = {}
@@ -223,57 +185,3 @@ def _bands(
         return
     for top, members in whole_image(logits, rows[0].size, tile, [row.tile for row in rows]):
         yield members.cpu(), torch.from_numpy(labels_of(rows, top, members.shape[2]))
-
-
-LabelsOf = Callable[[Sequence[SampleRow], int, int], UInt8[np.ndarray, "y x"]]
-"""Rows of one image, first row of pixels, number of rows → class indices over the image's whole width."""
-
-
-def _cached_labels(reader: FeatureReader, rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:
-    """Labels of a band, from the tiles that begin where it begins: they reach down to its end."""
-    tile, width = reader.manifest.features.tile or 0, rows[0].size[1]
-    labels = np.full((height, width), IGNORE, np.uint8)
-    for row in rows:
-        if row.tile[0] == top:
-            left = row.tile[1]
-            native = resize_labels(reader.labels(row.row), (tile, tile))
-            labels[:, left : left + tile] = native[:height, : width - left]
-    return labels
-
-
-def _labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> LabelsOf:
-    """Labels from the mask files.
-
-    Raises:
-        ConfigError: if the cache does not name them.
-        DataError: if some are gone or changed.
-    """
-    if not reader.table.root:
-        raise ConfigError(
-            f"--at native needs the mask files, which {reader.root} does not name, since its ids are hashed; score "
-            "--at model, or extract features of these samples without --hash-ids into a cache of their own"
-        )
-    paths = dict(zip((sample.parent for sample in samples), _mask_files(reader, samples), strict=True))
-    classes = Classes.from_dict(reader.manifest.classes)
-    opened = lru_cache(1)(open_mask)
-
-    def read(rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:
-        width = rows[0].size[1]
-        source = opened(paths[rows[0].parent])
-        parts = [(left, min(COLUMNS_AT_ONCE, width - left)) for left in range(0, width, COLUMNS_AT_ONCE)]
-        return np.concatenate([classes.labels(source.read(top, left, height, n)) for left, n in parts], 1)
-
-    return read
-
-
-def _mask_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> list[Path]:
-    paths = [Path(reader.table.root) / (sample.mask or "") for sample in samples]
-    problems = []
-    for sample, path in zip(samples, paths, strict=True):
-        if not split_slice(path)[0].is_file():
-            problems.append(f"{sample.parent}: {path} is gone")
-        elif file_digest(path) != sample.mask_digest:
-            problems.append(f"{sample.parent}: {path} changed since the cache was made; run extract-features again")
-    if problems:
-        raise DataError("--at native compares with the mask files, and not all of them are as they were:", problems)
-    return paths

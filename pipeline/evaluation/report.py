@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.reader import FeatureReader
-from ..config.training import EvaluateConfig
-from ..maintenance.recipe import command_line
+from ..config.command_line import command_line
+from ..config.evaluation import EvaluateConfig
 from ..reports.cases import cases_section
 from ..reports.charts import reliability, selective, spread
 from ..reports.gallery import Gallery

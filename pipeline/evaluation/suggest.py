@@ -19,17 +19,18 @@ from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import write_durably
 from ...errors import DataError
 from ...stages.features.sampling import dense
-from ...stages.heads.pixel import Head
+from ...stages.heads.base import Head
 from ...stages.metrics.selection import choose_centres, standardised
 from ...stages.metrics.uncertainty import entropy
-from ..config.training import SuggestConfig
+from ..config.evaluation import SuggestConfig
 from ..head_inputs.inputs import HeadData
 from ..head_inputs.splits import as_they_are, has_labels
 from ..reports.figures import plot_suggestions
-from ..runs.run_config import RunConfig, load_head
+from ..runs.compatibility import check_same_features, open_as_trained
+from ..runs.heads import load_head
+from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
-from .evaluate import check_same_features, open_as_trained
 
 TABLE, PICTURE = "suggestions.csv", "suggestions.png"
 

@@ -18,17 +18,20 @@ from ...cache.format.samples import IGNORE
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, canonical_json, write_durably
 from ...errors import ConfigError, DataError
 from ...stages.metrics.overlap import confusion, dice
-from ..config.explain import ExplainConfig
+from ..config.prediction import ExplainConfig
 from ..data.classes import Classes, guess_binary
+from ..images.blending import blend
 from ..images.paths import list_images, stem_of
-from ..images.resizing import read_mask, resize_image, resize_labels
-from ..images.tiling import Offset, Source, blend
+from ..images.reading import read_mask
+from ..images.resizing import resize_image, resize_labels
+from ..images.source import Offset, Source
 from ..prediction.live_features import Request
 from ..prediction.segmenter import Segmenter
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
-from .measure import Explanation, ask, assemble, measure, refuse_own_condition
+from .measure import ask, assemble, measure, refuse_own_condition
 from .plots import plot_explanation
+from .result import Explanation
 
 PICTURE, FIGURES, ARRAYS = "explanation.png", "explanation.json", "effects.npz"
 MAX_BYTES = 4 * 10**9

@@ -19,108 +19,13 @@ from ...cache.format.samples import SampleRow
 from ...errors import ConfigError, DataError
 from ...stages.features.position import Window
 from ...stages.features.sampling import Maps
-from ...stages.heads.pixel import Head
+from ...stages.heads.base import Head
 from ...stages.metrics.occlusion import log_odds
 from ...stages.text.encoder import TextEncoder
 from ...stages.text.words import Word, split_words, without, words_of_tokens
 from ..data.classes import Classes
 from ..head_inputs.inputs import HeadData
-
-
-@dataclass(frozen=True, eq=False)
-class WhatIf:
-    """The segmentation of the same image under another text."""
-
-    text: str
-    probability: Float32[np.ndarray, "y x"]
-    """Of the target, in [0, 1]."""
-    mask: Bool[np.ndarray, "y x"]
-    """Where a class of the target is the likeliest."""
-
-
-@dataclass(frozen=True)
-class WordEffect:
-    """What one word did, in figures; inside and outside mean the predicted mask."""
-
-    place: int
-    """In `words` and in the maps."""
-    label: str
-    """The word; of one that occurs again, with its number: `nuclei (2)`."""
-    effect_inside: float
-    """Mean effect inside in nats of log odds: positive where the word speaks for the target."""
-    effect_outside: float
-    """The same outside."""
-    change_inside: float
-    """Mean size of the effect inside, whatever its sign: what words are ranked by."""
-    change_outside: float
-    """The same outside."""
-    ratio: float | None
-    """How many times as much changed inside as outside; `None` where nothing changed outside."""
-    attention: float
-    """The word's share of the attention, mean over the pixels inside."""
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """What the words of a text did to an image's segmentation.
-
-    Maps are at the size that the head works at; those of an image that was cut into tiles at the image's own.
-    """
-
-    text: str
-    target_names: tuple[str, ...]
-    """What is explained: a class, or all but the background together."""
-    words: tuple[Word, ...]
-    """In the text's order, as are the maps."""
-    image: UInt8[np.ndarray, "y x 3"]
-    probability: Float32[np.ndarray, "y x"]
-    """Of the target, in [0, 1]."""
-    mask: Bool[np.ndarray, "y x"]
-    """Where a class of the target is the likeliest."""
-    effects: Float32[np.ndarray, "word y x"]
-    """Log odds of the target with the text less those without the word, in nats; mean over an ensemble's members."""
-    attention: Float32[np.ndarray, "reading word y x"]
-    """Share of the attention that the word's tokens get, in [0, 1]."""
-    attention_elsewhere: Float32[np.ndarray, "reading y x"]
-    """The rest: punctuation and the encoder's special tokens."""
-    readings: tuple[str, ...]
-    """What attends: heads of the attention, attentions of each block, or members of an ensemble."""
-    versus: WhatIf | None
-
-    @property
-    def target(self) -> str:
-        """The target in words."""
-        return " or ".join(self.target_names)
-
-    @property
-    def has_both_sides(self) -> bool:
-        """Whether the mask has an inside and an outside; if not, figures of both are of the whole image."""
-        return bool(self.mask.any() and not self.mask.all())
-
-    def ranked(self) -> list[WordEffect]:
-        """Each word's figures, the largest change inside first."""
-        inside, outside = (self.mask, ~self.mask) if self.has_both_sides else [np.ones_like(self.mask)] * 2
-        found = [self._figures(place, inside, outside) for place in range(len(self.words))]
-        return sorted(found, key=lambda one: -one.change_inside)
-
-    def _figures(self, place: int, inside: np.ndarray, outside: np.ndarray) -> WordEffect:
-        within, beyond = self.effects[place][inside], self.effects[place][outside]
-        change_inside, change_outside = float(np.abs(within).mean()), float(np.abs(beyond).mean())
-        return WordEffect(
-            place=place,
-            label=self._label(place),
-            effect_inside=float(within.mean()),
-            effect_outside=float(beyond.mean()),
-            change_inside=change_inside,
-            change_outside=change_outside,
-            ratio=change_inside / change_outside if change_outside > 0 else None,
-            attention=float(self.attention[:, place].mean(0)[inside].mean()),
-        )
-
-    def _label(self, place: int) -> str:
-        word = self.words[place].text
-        number = [one.text.lower() for one in self.words[: place + 1]].count(word.lower())
-        return f"{word} ({number})" if number > 1 else word
+from .result import Explanation, WhatIf
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32
 from ..reports.figures import INK, MUTED, PREDICTED_COLOUR, TRUE_COLOUR, outline, to_png
 
 if TYPE_CHECKING:
-    from .measure import Explanation, WordEffect
+    from .result import Explanation, WordEffect
 
 WIDTH, MARGIN, GAP = 10.6, 0.25, 0.1
 """Of the sheet, in inches, as everything here."""

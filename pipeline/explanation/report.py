@@ -8,15 +8,16 @@ from jaxtyping import Float32, UInt8
 from ...cache.format.samples import SampleRow
 from ...cache.reader import FeatureReader
 from ...errors import ConfigError, DataError, SourceError
-from ...stages.heads.pixel import Head
+from ...stages.heads.base import Head
 from ..config.training import TextMode
 from ..extraction.text_features import load_same_encoder
 from ..head_inputs.inputs import HeadData
 from ..reports.page import WordMap, picture
 from ..runs.run_config import RunConfig
 from ..runtime.progress import Progress
-from .measure import Explanation, WordEffect, explain_sample, refuse_own_condition
+from .measure import explain_sample, refuse_own_condition
 from .plots import EFFECT_COLOURS, scale_of_effects
+from .result import Explanation, WordEffect
 
 
 class WordExplainer:

@@ -13,15 +13,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...cache.format.manifest import RowKey
-from ...cache.format.samples import IGNORE, SampleRow, SampleTable
+from ...cache.format.samples import IGNORE, SampleRow, SampleTable, is_hashed
 from ...errors import DataError
 from ..config.extraction import ExtractConfig
 from ..data.classes import Classes
 from ..data.dataset import Dataset, Sample
-from ..data.pseudonyms import is_hashed
 from ..images.reading import open_mask
 from ..images.resizing import resize_image, resize_labels
-from ..images.tiling import Source, pad_to_tile, tile_offsets
+from ..images.source import Source
+from ..images.tiling import pad_to_tile, tile_offsets
 from ..views.symmetries import View
 from ..views.text_rewriting import rewrite_sides, unsafe_words
 from ..views.transforms import turn

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,15 @@ from ...cache.format.maps import StoredMaps
 from ...cache.format.projections import read_projections
 from ...cache.format.samples import SampleRow
 from ...cache.storage.location import free_bytes
-from ...cache.storage.locks import hold_lock, refuse_if_locked
+from ...cache.storage.locks import refuse_if_locked
 from ...errors import CacheError, ConfigError
 from ...stages.features.compression import Projection
 from ..config.extraction import ExtractConfig
-from ..config.validation import one_file, refuse
 from ..data.dataset import Dataset, read_dataset
 from ..data.pseudonyms import pseudonymised
 from ..images.filter_bank import image_filters
-from ..maintenance.verify import damaged_shards
-from ..runtime.new_folders import no_empty_folder
 from ..runtime.prefetch import Behind, ahead
 from ..runtime.progress import Progress, Task
-from ..runtime.ray_session import require_ray
 from ..unets.pretrain import colours_learnt
 from .feature_extractor import Pair, StageOne
 from .job import Inputs, Job
@@ -46,43 +41,6 @@ UNITS_READ_AHEAD = 2
 """Units whose images are read while the model runs; bounds memory."""
 TEXTS_NAMED = 10
 """In the warning about views that are left out."""
-
-
-def extract_features(config: ExtractConfig, progress: Progress | None = None) -> ExtractSummary:
-    """Make the cache, or bring it up to date, running the UNet on nothing that is already there.
-
-    Args:
-        config: settings.
-        progress: where to report; `None`: nowhere.
-
-    Raises:
-        DataError: with everything that is wrong with the data.
-        SourceError: if a model cannot be loaded.
-        ConfigError: if settings do not fit the UNet, or a batch does not fit the device's memory.
-        CacheError: if the cache holds other features, is being written to, did not finish, or does not fit the disk.
-    """
-    progress = progress or Progress()
-    refuse(one_file(config.cache))
-    if config.engine == "ray":
-        require_ray()
-    if config.num_parts is not None:
-        from .shared import extract_part
-
-        return extract_part(config, progress)
-    inputs = open_extraction(config, progress)
-    with ExitStack() as stack:
-        if not config.dry_run:
-            new = config.cache if isinstance(config.cache, Path) and not config.cache.exists() else None
-            stack.enter_context(hold_lock(config.cache))
-            stack.enter_context(no_empty_folder(new) if new else nullcontext())
-        state = read_state(config.cache, resume=config.resume or config.dry_run)
-        damaged = damaged_shards(config.cache, state, progress) if config.resume and state else ()
-        job = plan_job(config, inputs, state, damaged)
-        summary = summarise(job)
-        announce(job, summary, progress)
-        if not config.dry_run:
-            carry_out(job, progress)
-    return summary
 
 
 def open_extraction(config: ExtractConfig, progress: Progress) -> Inputs:

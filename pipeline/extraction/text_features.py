@@ -12,7 +12,8 @@ from ...cache.format.digests import texts_digest
 from ...cache.format.manifest import Manifest
 from ...cache.format.spec import TextSpec
 from ...errors import ConfigError, DataError, SourceError
-from ...stages.text.encoder import TextEncoder, TextTokens, load_text_encoder
+from ...stages.text.encoder import TextEncoder, TextTokens
+from ...stages.text.loading import load_text_encoder
 from ..config.extraction import ExtractConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress

@@ -16,7 +16,7 @@ from ...cache.reader import FeatureReader
 from ...errors import ConfigError
 from ...stages.features.position import Window
 from ...stages.features.sampling import FILTERS, Map, Maps, QuantisedMap, gather, sample_pixels
-from ...stages.heads.pixel import HeadSpec
+from ...stages.heads.base import HeadSpec
 from ...stages.seeds import named_generator
 from ..config.training import TextMode
 from ..views.text_rewriting import place_in_view

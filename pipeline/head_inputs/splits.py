@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ...cache.format.samples import SampleRow
+from ...cache.format.samples import SampleRow, parents
 from ...cache.reader import FeatureReader
 from ...errors import DataError
 from ..config.training import TrainConfig
-from ..scoring.summary import parents
 from .stratification import order_groups, strata_of
 
 

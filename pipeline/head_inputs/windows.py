@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...stages.features.position import WHOLE, Window
-from ..images.tiling import Offset
+from ..images.source import Offset
 from ..views.symmetries import FLIP, MIRROR, TRANSPOSE, View
 
 

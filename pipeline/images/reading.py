@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Integer, UInt8
 
 from ...errors import ConfigError, DataError
 from .dicom import read_dicom
@@ -20,7 +20,8 @@ from .intensities import Window, as_rgb, as_values
 from .nifti import read_nifti
 from .paths import kind_of, read_bytes, read_head, split_slice
 from .raster import Raster, UnusableImageError, decode_jpeg, decode_png
-from .tiff import Box, TiffImage
+from .source import Box
+from .tiff import TiffImage
 
 Pixels = Integer[np.ndarray, "y x *channel"]
 Convert = Callable[[Raster], Pixels]
@@ -132,3 +133,24 @@ def _explained(path: Path) -> Iterator[None]:
         raise DataError(f"{path} {reason}") from reason
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_image(path: Path, window: Window | None = None) -> UInt8[np.ndarray, "y x 3"]:
+    """Read a whole image as RGB in 0..255, as `open_image` says.
+
+    Raises:
+        DataError: The file is missing, truncated, of a kind that is not supported, over the limit of pixels, or needs
+            a window and has none.
+        ConfigError: The window is empty (hi not above lo).
+    """
+    return open_image(path, window).read_whole()
+
+
+def read_mask(path: Path) -> Integer[np.ndarray, "y x"]:
+    """Read a whole mask's values, as `open_mask` says.
+
+    Raises:
+        DataError: The file is missing, truncated, of a kind that is not supported, over the limit of pixels, in
+            colour, or not of whole numbers.
+    """
+    return open_mask(path).read_whole()

@@ -6,36 +6,11 @@ file that a lenient viewer would still show in part is an error here.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from ...cache.format.samples import IGNORE
-from .intensities import Window
-from .reading import open_image, open_mask
-
-
-def read_image(path: Path, window: Window | None = None) -> UInt8[np.ndarray, "y x 3"]:
-    """Read a whole image as RGB in 0..255, as `open_image` says.
-
-    Raises:
-        DataError: The file is missing, truncated, of a kind that is not supported, over the limit of pixels, or needs
-            a window and has none.
-        ConfigError: The window is empty (hi not above lo).
-    """
-    return open_image(path, window).read_whole()
-
-
-def read_mask(path: Path) -> Integer[np.ndarray, "y x"]:
-    """Read a whole mask's values, as `open_mask` says.
-
-    Raises:
-        DataError: The file is missing, truncated, of a kind that is not supported, over the limit of pixels, in
-            colour, or not of whole numbers.
-    """
-    return open_mask(path).read_whole()
 
 
 def resize_image(image: UInt8[np.ndarray, "y x 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "y2 x2 3"]:

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int, UInt8
 
 from .intensities import Window
 from .reading import open_image
-from .tiff import Box
-from .tiling import Source
+from .source import Box, Source
 
 MEAN, SPREAD = 128.0, 40.0
 """What each channel's mean and standard deviation become: 0 and 255 are then 3.2 deviations away."""

@@ -28,9 +28,7 @@ from .raster import (
     check_upright,
     without_alpha,
 )
-
-Box = tuple[int, int, int, int]
-"""top, left, height and width of a region in pixels."""
+from .source import Box
 
 _CHANNELS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3, "YCBCR": 3}
 _OLD_JPEG = 6  # of TIFF 6.0: its segments are parts of a stream

@@ -19,7 +19,7 @@ from ...cache.storage.paths import Place, repair_of
 from ...cache.storage.remote import Remote
 from ...cache.verify import Damage, ShardPlace, check_tables, shard_places
 from ...errors import CacheBusyError, CacheCorruptError, CacheError
-from ..config.export import CacheExportConfig
+from ..config.cache import CacheExportConfig
 from ..runtime.prefetch import ahead
 from ..runtime.progress import Progress
 from .verify import whole_manifest

@@ -10,7 +10,7 @@ from ...cache.building.merge import MergePlan, merge_parts, plan_merge, refuse_o
 from ...cache.storage.location import free_on_disk
 from ...cache.storage.locks import hold_lock
 from ...errors import CacheError
-from ..config.merge import MergeConfig
+from ..config.cache import MergeConfig
 from ..runtime.progress import Progress
 
 

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import MISSING, Field, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...cache.format.samples import is_hashed
 from ...cache.format.spec import FeatureSpec
 from ...cache.reader import FeatureReader
-from ...cache.storage.location import Location
+from ..config.data import LVIT_FOLDERS, MANIFESTS
 from ..config.extraction import ExtractConfig
-from ..data.layouts import LVIT_FOLDERS, MANIFESTS
-from ..data.pseudonyms import is_hashed
 from ..views.symmetries import VIEW_COUNTS
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-
-def command_line(command: str, config: DataclassInstance, without: Collection[str] = ()) -> str:
-    """The command that gives the config, quoted for a shell; what is as by default is left out.
-
-    Args:
-        command: its name (`train-head`).
-        config: its settings.
-        without: fields that are left out as well.
-    """
-    told = [field for field in fields(config) if field.name not in without]
-    words = ["textdiff", *command.split()]
-    for field in told:
-        words += _words(field, getattr(config, field.name))
-    return shlex.join(words)
+    pass
 
 
 def extraction_of(reader: FeatureReader, blocks: Sequence[int], timesteps: Sequence[int]) -> ExtractConfig:
@@ -75,22 +58,3 @@ def _of_spec(spec: FeatureSpec) -> dict[str, Any]:
     if spec.condition == "none":
         del given["condition"]
     return given
-
-
-def _words(field: Field[Any], value: Any) -> Iterator[str]:  # noqa: ANN401
-    flag = "--" + field.name.replace("_", "-")
-    if field.default is MISSING and isinstance(value, Location):
-        yield str(value)
-    elif value == field.default or value is None:
-        return
-    elif isinstance(value, bool):
-        yield flag if value else flag.replace("--", "--no-", 1)
-    else:
-        yield from (flag, _text(value))
-
-
-def _text(value: Any) -> str:  # noqa: ANN401
-    if not isinstance(value, tuple):
-        return str(value)
-    several = any(isinstance(one, tuple) for one in value)
-    return (";" if several else ",").join(map(_text, value))

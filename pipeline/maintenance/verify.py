@@ -16,8 +16,9 @@ from ...cache.storage.locks import refuse_if_locked
 from ...cache.storage.paths import Place
 from ...cache.verify import Damage, ShardPlace, check_shards, check_tables, foreign_files, shard_places
 from ...errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheNotFoundError
+from ..config.command_line import command_line
 from ..runtime.progress import Progress
-from .recipe import command_line, extraction_of
+from .recipe import extraction_of
 
 NAMED = 8
 """Samples that a line names."""

@@ -21,8 +21,8 @@ from ..head_inputs.inputs import to_map
 from ..head_inputs.windows import window_of
 from ..images.filter_bank import image_filters
 from ..images.resizing import resize_image
-from ..images.tiff import Box
-from ..images.tiling import Offset, Source, cut_tiles, tile_offsets
+from ..images.source import Box, Offset, Source
+from ..images.tiling import cut_tiles, tile_offsets
 from ..runs.run_config import RunConfig
 from ..views.text_rewriting import rewrite_sides, safe_views
 from ..views.transforms import turn

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, UInt, UInt8
 from torch import Tensor
 
 from ...errors import ConfigError, DataError
-from ...stages.heads.pixel import Head
+from ...stages.heads.base import Head
 from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
 from ...stages.text.encoder import TextEncoder
 from ..config.validation import refuse
@@ -23,10 +23,13 @@ from ..data.classes import Classes
 from ..extraction.feature_extractor import StageOne
 from ..extraction.loading import restore_stage_one
 from ..extraction.text_features import as_stored, load_same_encoder
+from ..images.blending import whole_image
 from ..images.reading import open_image
+from ..images.source import Source
 from ..images.stain import in_colours, open_source
-from ..images.tiling import Source, whole_image
-from ..runs.run_config import RunConfig, load_head, load_projections
+from ..runs.heads import load_head
+from ..runs.projections import load_projections
+from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from ..views.symmetries import View, bad_view_count
 from ..views.text_rewriting import rewrite_sides, safe_views

@@ -11,9 +11,9 @@ from typing import Any
 
 from ... import __version__
 from ...cache.reader import FeatureReader
+from ..config.command_line import command_line
 from ..config.training import HEAD_DEFAULTS, TrainConfig
 from ..maintenance.info import describe
-from ..maintenance.recipe import command_line
 from .page import Chart, Commands, Facts, KeyFigure, Section
 
 FEW_SAMPLES = 10

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...cache.format.samples import SampleRow
+from ...cache.format.samples import SampleRow, parents
 from ...stages.metrics.overlap import dice, iou, precision, recall
 from .intervals import Interval, bootstrap_intervals, mean_intervals, sum_by_group
 
@@ -56,11 +56,6 @@ def scores(
             for place, (parent, group) in enumerate(groups.items())
         ],
     }
-
-
-def parents(rows: Sequence[SampleRow]) -> tuple[str, ...]:
-    """The ids of the samples that the rows are of, each once, in the order of their first rows."""
-    return tuple(dict.fromkeys(row.parent for row in rows))
 
 
 def counts_by_parent(

@@ -10,27 +10,28 @@ from __future__ import annotations
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...cache.format.samples import SampleRow
 from ...stages.features.augmentation import HIDDEN, jitter_activations, jitter_colours
 from ...stages.features.sampling import FILTERS
+from ...stages.heads.base import EVERY, GuidedHead, Head, HeadSpec
 from ...stages.heads.context import ContextHead
 from ...stages.heads.ensemble import together
 from ...stages.heads.loss import segmentation_loss
 from ...stages.heads.paper import PaperHead, stack_maps
-from ...stages.heads.pixel import EVERY, GuidedHead, Head, HeadSpec, PixelHead
+from ...stages.heads.pixel import PixelHead
 from ...stages.metrics.overlap import confusion, dice
 from ...stages.seeds import named_generator, named_seed
 from ..config.training import HeadKind, TrainConfig
 from ..head_inputs.crops import draw_crops, require_cells
 from ..head_inputs.inputs import HeadData, sample_batch, sample_everywhere
-from ..scoring.summary import counts_by_parent
+from ..head_inputs.scoring import dice_of_samples
 
 PIXELS_PER_CHECK = 512
 MAX_CHECKED_IMAGES = 64
@@ -254,27 +255,3 @@ def schedule(progress: float) -> float:
     if progress < warm_up:
         return max(progress / warm_up, 0.02)
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
-
-
-Look = Callable[[SampleRow, Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]], None]
-"""Is shown each member's probabilities for a row, and its labels, on the CPU."""
-
-
-def score_samples(
-    head: Head, data: HeadData, samples: Sequence[SampleRow], look: Look | None = None
-) -> Int[Tensor, "sample label predicted"]:
-    """Confusion counts of whole images at the model's size; `look` sees them pass."""
-    counts = []
-    for sample in samples:
-        tokens, mask = data.texts([sample])
-        logits = head.segment_each(data.maps(sample), data.size, tokens[0], mask[0], data.window(sample))
-        members, labels = logits.softmax(1).cpu(), data.labels(sample).cpu()
-        counts.append(confusion(members.mean(0).argmax(0), labels, data.n_classes, data.ignore))
-        if look is not None:
-            look(sample, members, labels)
-    return torch.stack(counts)
-
-
-def dice_of_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> Float[Tensor, "sample class"]:
-    """Dice of whole images, tiles of one image together."""
-    return dice(counts_by_parent(score_samples(head, data, samples), samples))

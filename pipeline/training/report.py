@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from ..config.training import EvaluateConfig, TrainConfig
+from ..config.command_line import command_line
+from ..config.evaluation import EvaluateConfig
+from ..config.training import TrainConfig
 from ..head_inputs.inputs import HeadData
 from ..head_inputs.splits import Split
-from ..maintenance.recipe import command_line
 from ..reports.cases import cases_section
 from ..reports.charts import curve, spread
 from ..reports.gallery import Gallery

@@ -8,36 +8,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...cache.format.samples import parents
 from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import canonical_json
 from ...cache.storage.location import absolute
 from ...errors import RunError
-from ..config.extraction import to_dict
+from ..config.serialising import to_dict
 from ..config.training import TrainConfig
 from ..data.classes import Classes
 from ..head_inputs.inputs import HeadData, open_head_data
+from ..head_inputs.scoring import score_samples
 from ..head_inputs.splits import Split, choose_split
 from ..reports.gallery import Gallery
 from ..reports.page import REPORT
-from ..runs.run_config import (
-    CONFIG,
-    SUMMARY,
-    RunConfig,
-    finish_run,
-    load_state,
-    prepare_folder,
-    projection_digests,
-    read_summary,
-    save_projections,
-    save_state,
-)
+from ..runs.folder import finish_run, prepare_folder, read_summary
+from ..runs.projections import projection_digests, save_projections
+from ..runs.run_config import CONFIG, SUMMARY, RunConfig
 from ..runtime.device import resolve_device
 from ..runtime.folders import only_writer
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
-from ..scoring.summary import parents, scores
-from .objectives import score_samples
+from ..scoring.summary import scores
 from .report import TrainOutcome, write_train_report
+from .state import load_state, save_state
 from .tensorboard import Log, open_log, require_log
 from .trainer import Fit
 

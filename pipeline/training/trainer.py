@@ -18,14 +18,15 @@ from torch import Tensor
 
 from ...cache.format.samples import SampleRow
 from ...errors import ConfigError
-from ...stages.heads.pixel import Head
+from ...stages.heads.base import Head
 from ...stages.metrics.overlap import dice
 from ...stages.seeds import named_generator
 from ..config.training import TrainConfig
 from ..head_inputs.inputs import HeadData
+from ..head_inputs.scoring import Look, score_samples
 from ..runtime.allocator import keep_freed_memory
 from ..scoring.summary import counts_by_parent
-from .objectives import LEARNERS, Learner, Look, score_samples
+from .objectives import LEARNERS, Learner
 
 N_FINALISTS = 2
 

@@ -13,7 +13,7 @@ from typing import Any
 from ...cache.storage.atomic import sync_folder, write_json
 from ...errors import RunError
 from ...stages.unet.guided.convert import Converted, convert_checkpoint
-from ..config.extraction import ConvertConfig
+from ..config.unets import ConvertConfig
 from ..runtime.progress import Progress
 
 RECORD = "conversion.json"

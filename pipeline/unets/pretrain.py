@@ -25,9 +25,10 @@ from torch import Tensor
 from ...cache.storage.atomic import parse_json, write_durably, write_json
 from ...errors import ConfigError, DataError, RunError
 from ...stages.unet.ddpm import Pretraining, build_unet
-from ..config.extraction import PretrainConfig, to_dict
+from ..config.data import MANIFESTS
+from ..config.serialising import to_dict
+from ..config.unets import PretrainConfig
 from ..data.dataset import read_dataset
-from ..data.layouts import MANIFESTS
 from ..images.paths import file_digest, list_images
 from ..images.resizing import resize_image
 from ..images.stain import open_source

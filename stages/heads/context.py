@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..features.crops import turned
 from ..features.position import WHOLE, Window
 from ..features.sampling import COLOURS, FILTERS, Maps, dense
-from .pixel import EVERY, GuidedHead, HeadSpec, Prepared
+from .base import EVERY, GuidedHead, HeadSpec, Prepared
 
 CELL = 2
 """Pixels of a cell along each axis."""

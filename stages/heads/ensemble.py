@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..features.position import WHOLE, Window
 from ..features.sampling import Maps
-from .pixel import Head, Prepared
+from .base import Head, Prepared
 
 
 class Ensemble(Head):

@@ -23,7 +23,7 @@ from ...errors import ConfigError
 from ..features.position import WHOLE, Window
 from ..features.sampling import Maps, dense
 from .attention import attention_weights
-from .pixel import Head, HeadSpec, Prepared
+from .base import Head, HeadSpec, Prepared
 
 HEAD_CHANNELS = 64
 """Channels of each head of the cross-attention, whatever the width."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import SourceError
 from ..sources.loading import function_digest, loading
 from .encoder import CheckedEncoder
-from .transformers_encoder import PROBE, drop_pooler, model_settings, token_offsets
+from .transformers_models import PROBE, drop_pooler, model_settings, token_offsets
 from .words import Span, original_span, spans_before_cleaning
 
 _SCHEMES = ("hf-hub:", "local-dir:")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ...errors import SourceError
-from ..sources.loading import function_digest, loading, model_folder, read_config
+from ..sources.loading import function_digest, loading, model_folder
 from .encoder import CheckedEncoder
+from .transformers_models import PROBE, drop_pooler, model_settings, refuse_kernels, token_offsets, without_bars
 from .words import Span
-
-PROBE = "Probe: 3 ROUND nuclei, upper-left (40x)."
-"""Its token ids stand in digests for the tokenizer's vocabulary and ways."""
 
 _HUB_FILES = ("*.json", "*.txt", "*.model")
 _HUB_WEIGHTS = (("model.safetensors", "model-*.safetensors"), ("pytorch_model.bin", "pytorch_model-*.bin"))
 
 _LONGEST = 1 << 20
 """The limit of models that state none (T5); tokenizers then say 1e30, which they cannot take themselves."""
-
-# What changes activations and does not show in the weights' names and shapes.
-_SETTINGS = ("model_type", "num_attention_heads", "hidden_act", "layer_norm_eps")
 
 
 class HFEncoder(CheckedEncoder):
@@ -94,32 +88,6 @@ def load_package(source: str, where: str, device: str) -> HFEncoder:
     return load_hf(source, str(_folder_in_package(source, where)), device)
 
 
-def refuse_kernels(source: str, folder: Path) -> None:
-    """Refuse a model whose config names compiled code on the hub, which transformers would fetch and run.
-
-    Raises:
-        SourceError: as said.
-    """
-    path = folder / "config.json"
-    named = sorted(set(_kernels(read_config(source, path)))) if path.is_file() else []
-    if named:
-        raise SourceError(
-            f"{source}: {path} asks for code that is not part of the model ({', '.join(named)}); remove "
-            "attn_implementation and experts_implementation from it, if you trust the rest"
-        )
-
-
-def _kernels(value: Any) -> Iterator[str]:  # noqa: ANN401
-    """Hub ids where transformers takes the name of one of its own functions, at any depth of a config."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, part in inner:
-        if str(name).lstrip("_").startswith(("attn_implementation", "experts_implementation")):
-            told = part.values() if isinstance(part, dict) else [part]
-            yield from (str(one) for one in told if "/" in str(one))
-        else:
-            yield from _kernels(part)
-
-
 def _folder_in_package(source: str, name: str) -> Path:
     """The folder of the weights, found without running the package."""
     spec = importlib.util.find_spec(name)
@@ -131,38 +99,6 @@ def _folder_in_package(source: str, name: str) -> Path:
             f"{source}: the package {name!r} carries no model; expected a folder with config.json and model.safetensors"
         )
     return folders[0]
-
-
-def token_offsets(source: str, tokenizer: Any, text: str, limit: int) -> list[Span | None]:  # noqa: ANN401
-    """What of a text each of its tokens stands for, cut at the limit; `None` for special tokens.
-
-    Raises:
-        SourceError: the tokenizer is one of the slow ones, which do not tell.
-    """
-    if not tokenizer.is_fast:
-        raise SourceError(
-            f"{source}: {type(tokenizer).__name__} does not tell which characters its tokens stand for; "
-            "save the model with a fast tokenizer (tokenizer.json)"
-        )
-    told = tokenizer(
-        text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=True, max_length=limit
-    )
-    places = zip(told["offset_mapping"], told["special_tokens_mask"], strict=True)
-    return [None if special else (start, end) for (start, end), special in places]
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Loading with transformers, but for its progress bar."""
-    from transformers.utils import logging
-
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _prepare(source: str, tokenizer: Any) -> None:  # noqa: ANN401
@@ -188,17 +124,6 @@ def _encoder_of(source: str, model: Any, info: Mapping[str, Any]) -> Any:  # noq
     encoder = getattr(model, part) if part else model
     drop_pooler(encoder)
     return encoder.float().eval().requires_grad_(False)
-
-
-def drop_pooler(model: Any) -> None:  # noqa: ANN401
-    """Take the pooler away: no token passes through it, and where a checkpoint lacks one its weights are random."""
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
-
-
-def model_settings(model: Any) -> dict[str, Any]:  # noqa: ANN401
-    """What a digest must hold of a transformers model beside its weights."""
-    return {name: getattr(model.config, name, None) for name in _SETTINGS}
 
 
 def _limit(model: Any, tokenizer: Any) -> int:  # noqa: ANN401

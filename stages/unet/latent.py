@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...errors import DataError
-from ..text.transformers_encoder import PROBE, model_settings
+from ..text.transformers_models import PROBE, model_settings
 
 N_PROMPTS_KEPT = 64
 """Tokens of this many prompts are kept, the latest ones: the empty prompt is encoded once a run."""

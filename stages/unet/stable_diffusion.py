@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import SourceError
 from ..sources.loading import loading, model_folder, read_config
-from ..text.transformers_encoder import refuse_kernels, without_bars
+from ..text.transformers_models import refuse_kernels, without_bars
 from .diffusers_folder import init_defaults, load_model, unnumbered_parts
 from .latent import LatentInput
 from .schedule import load_scheduler

@@ -292,7 +292,7 @@ def pretrain(scene):
 
 def begun(scene):
     """What a training that was killed in its first step leaves."""
-    from textdiff.pipeline.config.extraction import PretrainConfig
+    from textdiff.pipeline.config.unets import PretrainConfig
     from textdiff.pipeline.unets.pretrain import Pretraining, pretrain_unet
 
     def killed(*_):

@@ -12,7 +12,7 @@ import torch
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.training.objectives import score_samples
+from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.training.trainer import Fit
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.metrics.overlap import dice

@@ -13,7 +13,7 @@ from forked_commands import WORKS, at_sync, begin, contents, go_on, on_disk, run
 
 from textdiff.errors import DataError
 from textdiff.pipeline.config.extraction import ExtractConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.runtime.progress import Progress
 
 SIGNALS = [

@@ -20,7 +20,7 @@ from textdiff.pipeline.data import tables
 from textdiff.pipeline.data.classes import read_classes
 from textdiff.pipeline.data.tables import read_table
 from textdiff.pipeline.images import nifti
-from textdiff.pipeline.images.resizing import read_image
+from textdiff.pipeline.images.reading import read_image
 from textdiff.stages.sources.loading import read_config
 
 MOST_BYTES = 100e6

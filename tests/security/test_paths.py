@@ -12,7 +12,7 @@ from textdiff.cache.format.sealed_json import sealed_json
 from textdiff.cache.format.shard import ShardRecord
 from textdiff.cache.storage.atomic import write_durably
 from textdiff.errors import CacheError
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.verify import verify_cache
 
 HOSTILE_IDS = ["../up", "/etc/passwd", "a/b", "a\\b", "..", ".", "a\0b", "CON", "nul.txt", "a\nb", "<b>", "", " "]

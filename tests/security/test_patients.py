@@ -9,15 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from textdiff.cache.format.samples import is_hashed
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError, DataError
+from textdiff.pipeline.config.evaluation import CompareConfig, EvaluateConfig, SuggestConfig
 from textdiff.pipeline.config.prediction import PredictConfig
-from textdiff.pipeline.config.training import CompareConfig, EvaluateConfig, SuggestConfig, TrainConfig
-from textdiff.pipeline.data.pseudonyms import Pseudonyms, is_hashed
+from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.data.pseudonyms import Pseudonyms
 from textdiff.pipeline.evaluation.compare import compare
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.evaluation.suggest import suggest
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.recipe import extraction_of
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.pipeline.prediction.predict import predict

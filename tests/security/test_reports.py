@@ -11,12 +11,13 @@ from textdiff.cache.format.samples import TABLE
 from textdiff.cache.format.sealed_json import sealed_json
 from textdiff.pipeline.ablation.ablate import ablate_timesteps
 from textdiff.pipeline.config.ablation import AblateConfig
-from textdiff.pipeline.config.explain import ExplainConfig
-from textdiff.pipeline.config.training import EvaluateConfig, SuggestConfig, TrainConfig
+from textdiff.pipeline.config.evaluation import EvaluateConfig, SuggestConfig
+from textdiff.pipeline.config.prediction import ExplainConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.evaluation.suggest import suggest
 from textdiff.pipeline.explanation.explain import explain
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.training.train import train_head
 
 HOSTILE = """</script></title><script>alert(1)</script><img src=x onerror="alert(1)">'{{ 7*7 }}&lt; $\\frac{$ """

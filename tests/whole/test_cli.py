@@ -8,13 +8,7 @@ import time
 import pytest
 
 from textdiff import cli
-from textdiff.pipeline.config import ablation as ablate_configs
-from textdiff.pipeline.config import explain as explain_configs
-from textdiff.pipeline.config import export as export_configs
-from textdiff.pipeline.config import extraction as configs
-from textdiff.pipeline.config import merge as merge_configs
-from textdiff.pipeline.config import prediction as predict_configs
-from textdiff.pipeline.config import training as head_configs
+from textdiff.pipeline import config as configs
 
 COMMANDS = (
     "demo", "check-data", "extract-features", "train-head", "ablate-timesteps", "evaluate", "compare", "predict",
@@ -47,7 +41,7 @@ def test_help_shows_the_configs_own_words_and_defaults(textdiff):
     _, out, _ = textdiff("train-head", "--help")
     flat = " ".join(out.replace("│", " ").split())
     assert "Passes over the training images" in flat
-    assert f"({head_configs.TrainConfig.pixels_per_image})" in flat
+    assert f"({configs.TrainConfig.pixels_per_image})" in flat
     for field in ("--timesteps", "--blocks", "--text", "--n-labelled", "--seed", "--epochs", "--resume", "--head"):
         assert field in flat
 
@@ -173,14 +167,9 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
 
 
 def test_every_field_of_every_config_explains_itself():
-    for name in (
-        "Extract", "Train", "Ablate", "Pretrain", "Evaluate", "Compare", "Predict", "Suggest", "Explain", "Check",
-        "Demo", "CacheInfo", "CacheVerify", "CacheExport", "Merge", "Convert",
-    ):  # fmt: skip
-        homes = (
-            configs, head_configs, predict_configs, explain_configs, ablate_configs, export_configs, merge_configs
-        )  # fmt: skip
-        config = next(found for home in homes if (found := getattr(home, f"{name}Config", None)))
+    classes = [getattr(configs, name) for name in configs.__all__ if name.endswith("Config")]
+    assert len(classes) == len(COMMANDS) + 4
+    for config in classes:
         told = cli._field_docstrings(config)
-        assert set(told) == {field.name for field in cli.fields(config)}, name
-        assert all(told.values()), name
+        assert set(told) == {field.name for field in cli.fields(config)}, config
+        assert all(told.values()), config

@@ -29,7 +29,7 @@ from textdiff.errors import CacheCorruptError, DataError
 from textdiff.pipeline.data.classes import Classes
 from textdiff.pipeline.data.layouts import list_entries
 from textdiff.pipeline.data.tables import read_table
-from textdiff.stages.text.encoder import load_text_encoder
+from textdiff.stages.text.loading import load_text_encoder
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -35,8 +35,8 @@ from textdiff.cache.format.shard import ShardRecord, write_shard
 from textdiff.cache.format.spec import FORMAT, FeatureSpec, TextSpec, digest
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.storage import leases
-from textdiff.pipeline.config.export import CacheExportConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.config.cache import CacheExportConfig
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.export import export_cache
 
 DOCUMENT = Path(reader.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import zarr
 
-from textdiff.cache.format.layout import features_layout, write_array_metadata, write_group_metadata
+from textdiff.cache.format.layout import features_layout
 from textdiff.cache.format.shard import ShardFile, read_rows, write_shard
+from textdiff.cache.format.zarr_metadata import write_array_metadata, write_group_metadata
 from textdiff.cache.storage import byte_ranges as sources
 from textdiff.errors import CacheCorruptError
 

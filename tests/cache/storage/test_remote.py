@@ -20,8 +20,8 @@ from textdiff.cache.storage.location import Location, absolute, free_bytes, loca
 from textdiff.cache.storage.locks import Part, hold_lock, hold_plan, parts_at_work, refuse_if_locked
 from textdiff.cache.storage.remote import Remote
 from textdiff.errors import CacheBusyError, CacheCorruptError, CacheError, CacheNotFoundError, ConfigError
-from textdiff.pipeline.config.export import CacheExportConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.config.cache import CacheExportConfig
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.export import export_cache
 from textdiff.pipeline.maintenance.verify import verify_cache
 

@@ -15,7 +15,7 @@ from textdiff.pipeline.ablation.ablate import ablate_timesteps
 from textdiff.pipeline.ablation.jobs import Cells, Outcome
 from textdiff.pipeline.config.ablation import AblateConfig
 from textdiff.pipeline.config.training import HEAD_DEFAULTS, TrainConfig
-from textdiff.pipeline.runs.run_config import read_summary
+from textdiff.pipeline.runs.folder import read_summary
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Fit
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from textdiff.errors import ConfigError
-from textdiff.pipeline.config.extraction import CheckConfig
+from textdiff.pipeline.config.data import CheckConfig
 
 
 @pytest.mark.parametrize("window", [(-160, 240), (-32768, 65535), (0, 1), None])

@@ -6,8 +6,11 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from textdiff.cache.format.samples import IGNORE
 from textdiff.errors import ConfigError, DataError
-from textdiff.pipeline.data.dataset import IGNORE, Classes, check_data, read_dataset, scan_dataset
+from textdiff.pipeline.data.check import check_data
+from textdiff.pipeline.data.classes import Classes
+from textdiff.pipeline.data.dataset import read_dataset, scan_dataset
 
 MONUSEG = Path(__file__).resolve().parents[4] / "shared" / "data" / "monuseg"
 

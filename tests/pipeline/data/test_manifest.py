@@ -1,6 +1,7 @@
 import pytest
 
-from textdiff.pipeline.data.dataset import check_data, read_dataset
+from textdiff.pipeline.data.check import check_data
+from textdiff.pipeline.data.dataset import read_dataset
 
 HEADER = "id,image,mask,text,split,group"
 

@@ -9,7 +9,8 @@ import torch
 from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.format.spec import FeatureSpec
 from textdiff.errors import CacheNotFoundError, RunError
-from textdiff.pipeline.config.training import CompareConfig, TrainConfig
+from textdiff.pipeline.config.evaluation import CompareConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation import compare as module
 from textdiff.pipeline.evaluation.compare import compare
 from textdiff.pipeline.evaluation.result import Evaluation, kept_path, read_evaluation
@@ -17,7 +18,7 @@ from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.scoring.summary import scores
 from textdiff.pipeline.training.train import train_head
-from textdiff.stages.heads.pixel import HeadSpec
+from textdiff.stages.heads.base import HeadSpec
 
 
 @pytest.fixture

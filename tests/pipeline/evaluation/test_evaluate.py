@@ -8,18 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
+from textdiff.cache.format.samples import parents
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, DataError
-from textdiff.pipeline.config.training import EvaluateConfig, TrainConfig
+from textdiff.pipeline.config.evaluation import EvaluateConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation import result as evaluations
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.evaluation.result import read_evaluation
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import choose_split
-from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import Progress
-from textdiff.pipeline.scoring.summary import parents
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.metrics.overlap import confusion, dice
 

@@ -13,12 +13,14 @@ from PIL import Image
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError, DataError
-from textdiff.pipeline.config.training import SuggestConfig, TrainConfig
+from textdiff.pipeline.config.evaluation import SuggestConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.suggest import suggest
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.images.resizing import read_image
-from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.images.reading import read_image
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.metrics.selection import choose_centres, standardised
 

@@ -11,10 +11,10 @@ from textdiff import ExplainConfig, Segmenter, explain
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.evaluation.evaluate import open_as_trained
 from textdiff.pipeline.explanation import explain as explaining
 from textdiff.pipeline.explanation.measure import explain_sample
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
+from textdiff.pipeline.runs.compatibility import open_as_trained
 from textdiff.pipeline.training.train import train_head
 
 TEXT, OTHER = "the nuclei are round", "spindle nuclei in the upper half"

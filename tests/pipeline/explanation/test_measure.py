@@ -11,8 +11,8 @@ from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.data.classes import Classes, binary
 from textdiff.pipeline.explanation.measure import ask, assemble, measure
 from textdiff.stages.features.position import WHOLE
+from textdiff.stages.heads.base import Head, HeadSpec
 from textdiff.stages.heads.ensemble import Ensemble
-from textdiff.stages.heads.pixel import Head, HeadSpec
 from textdiff.stages.text.encoder import CheckedEncoder
 from textdiff.stages.text.words import split_words
 

@@ -19,9 +19,10 @@ from textdiff.errors import (
     ConfigError,
     DataError,
 )
-from textdiff.pipeline.extraction.steps import extract_features
-from textdiff.pipeline.images.resizing import read_image, resize_image
-from textdiff.stages.text.encoder import load_text_encoder
+from textdiff.pipeline.extraction.extract import extract_features
+from textdiff.pipeline.images.reading import read_image
+from textdiff.pipeline.images.resizing import resize_image
+from textdiff.stages.text.loading import load_text_encoder
 from textdiff.stages.unet.noise import draw_noise
 from textdiff.stages.unet.recorder import UNetRecorder, load_unet
 

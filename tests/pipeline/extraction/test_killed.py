@@ -12,7 +12,7 @@ import torch
 from textdiff.cache.building.journal import read_journal
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheIncompleteError
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 
 
 def script_of(config, tmp_path):

@@ -14,9 +14,10 @@ from textdiff.cache.building.writer import CacheWriter
 from textdiff.cache.format.samples import IGNORE
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.extraction.loading import load_stage_one
-from textdiff.pipeline.extraction.steps import extract_features
-from textdiff.pipeline.images.resizing import read_image, resize_image
+from textdiff.pipeline.images.reading import read_image
+from textdiff.pipeline.images.resizing import resize_image
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.stages.unet.noise import draw_noise
 from textdiff.stages.unet.recorder import UNetRecorder, load_unet

@@ -127,7 +127,7 @@ def test_what_textdiff_itself_refuses_is_not_tried_again():
 
 def test_without_ray_the_engine_is_refused_before_anything_is_read(extraction, tmp_path, monkeypatch):
     from textdiff.pipeline.ablation.ablate import ablate_timesteps
-    from textdiff.pipeline.extraction.steps import extract_features
+    from textdiff.pipeline.extraction.extract import extract_features
 
     monkeypatch.setitem(sys.modules, "ray", None)
     message = r"--engine ray needs Ray, which is not installed: pip install 'textdiff\[ray\]'"
@@ -185,7 +185,7 @@ EXTRACTION = """
 @needs_ray
 @pytest.mark.slow
 def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one_process(extraction, tmp_path, folder_bytes):
-    from textdiff.pipeline.extraction.steps import extract_features
+    from textdiff.pipeline.extraction.extract import extract_features
 
     alone = replace(extraction, batch_size=1, filters=False)
     in_ray = replace(alone, cache=tmp_path / "ray", engine="ray", workers=2)

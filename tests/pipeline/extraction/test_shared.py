@@ -14,7 +14,7 @@ from textdiff.cache.storage.locks import Part, hold_lock
 from textdiff.errors import CacheBusyError, CacheError, CacheIncompleteError, CacheMismatchError, ConfigError
 from textdiff.pipeline.extraction import shared as parts
 from textdiff.pipeline.extraction import steps as extract
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.stages.unet.recorder import UNetRecorder

@@ -6,7 +6,7 @@ import pytest
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 
 

@@ -10,7 +10,7 @@ import pytest
 from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.head_inputs.stratification import order_groups, strata_of
 

@@ -11,10 +11,11 @@ from PIL import Image
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import RunError
 from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.windows import window_of
-from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.views.transforms import turn
 from textdiff.stages.features.position import WHOLE, Window, place_signal

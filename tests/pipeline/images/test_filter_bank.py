@@ -12,9 +12,10 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, RunError
 from textdiff.pipeline.ablation.ablate import ablate_timesteps
 from textdiff.pipeline.config.ablation import AblateConfig
-from textdiff.pipeline.config.training import EvaluateConfig, TrainConfig
+from textdiff.pipeline.config.evaluation import EvaluateConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.evaluate import evaluate
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.images.filter_bank import image_filters
 from textdiff.pipeline.maintenance.info import cache_info
 from textdiff.pipeline.runs.run_config import RunConfig

@@ -10,8 +10,7 @@ from PIL import Image
 
 from textdiff.errors import DataError
 from textdiff.pipeline.images import raster as decoding
-from textdiff.pipeline.images.reading import open_image
-from textdiff.pipeline.images.resizing import read_image, read_mask
+from textdiff.pipeline.images.reading import open_image, read_image, read_mask
 
 
 @pytest.fixture

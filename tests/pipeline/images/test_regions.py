@@ -13,8 +13,7 @@ from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.data.inspection import inspect_entries
 from textdiff.pipeline.data.layouts import Entry
 from textdiff.pipeline.images import raster as decoding
-from textdiff.pipeline.images.reading import open_image, open_mask
-from textdiff.pipeline.images.resizing import read_image, read_mask
+from textdiff.pipeline.images.reading import open_image, open_mask, read_image, read_mask
 
 REGIONS = [(0, 0, 70, 90), (0, 0, 1, 1), (69, 89, 1, 1), (15, 16, 17, 18), (31, 0, 33, 90), (5, 40, 60, 3)]
 

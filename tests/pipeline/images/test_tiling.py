@@ -9,14 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textdiff.errors import ConfigError
-from textdiff.pipeline.images.tiling import (
-    blend,
-    blending_window,
-    cut_tiles,
-    pad_to_tile,
-    tile_offsets,
-    whole_image,
-)
+from textdiff.pipeline.images.blending import blend, blending_window, whole_image
+from textdiff.pipeline.images.tiling import cut_tiles, pad_to_tile, tile_offsets
 
 EVEN = {"size": (6, 8), "tile": 4, "overlap": 2}
 

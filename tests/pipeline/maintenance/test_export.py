@@ -22,9 +22,9 @@ from textdiff.errors import (
     CacheNotFoundError,
     ConfigError,
 )
-from textdiff.pipeline.config.export import CacheExportConfig
+from textdiff.pipeline.config.cache import CacheExportConfig
 from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance import export as exports
 from textdiff.pipeline.maintenance.export import export_cache
 from textdiff.pipeline.maintenance.info import cache_info

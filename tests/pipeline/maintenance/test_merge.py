@@ -11,8 +11,8 @@ from textdiff.cache.building import merge as merging
 from textdiff.cache.storage.locks import Part, hold_lock
 from textdiff.cli import app
 from textdiff.errors import CacheBusyError, CacheCorruptError, CacheError, CacheMismatchError, ConfigError
-from textdiff.pipeline.config.merge import MergeConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.config.cache import MergeConfig
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.merge import merge_caches
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from textdiff import cli
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.ablation import AblateConfig
+from textdiff.pipeline.config.command_line import command_line
+from textdiff.pipeline.config.evaluation import EvaluateConfig
 from textdiff.pipeline.config.extraction import ExtractConfig
-from textdiff.pipeline.config.training import EvaluateConfig, TrainConfig
-from textdiff.pipeline.extraction.steps import extract_features
-from textdiff.pipeline.maintenance.recipe import command_line, extraction_of
+from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.extraction.extract import extract_features
+from textdiff.pipeline.maintenance.recipe import extraction_of
 
 
 def test_only_what_is_not_as_by_default_is_told_and_quoted_for_a_shell():

@@ -17,9 +17,10 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.cache.storage.location import location
 from textdiff.cache.storage.locks import hold_lock
 from textdiff.errors import CacheBusyError, CacheCorruptError, CacheError
-from textdiff.pipeline.config.export import CacheExportConfig
-from textdiff.pipeline.config.training import EvaluateConfig, TrainConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.config.cache import CacheExportConfig
+from textdiff.pipeline.config.evaluation import EvaluateConfig
+from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.export import export_cache
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.pipeline.training.train import train_head

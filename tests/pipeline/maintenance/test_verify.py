@@ -10,7 +10,7 @@ from textdiff.cache.format.manifest import COPY, MANIFEST, read_manifest
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.storage.locks import hold_lock
 from textdiff.errors import CacheBusyError, CacheCorruptError, CacheError, CacheIncompleteError, CacheNotFoundError
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.stages.unet.recorder import UNetRecorder
 

@@ -14,10 +14,11 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError, SourceError
 from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.prediction.predict import predict
-from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.views.symmetries import inverse

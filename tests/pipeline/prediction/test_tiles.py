@@ -13,14 +13,15 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import DataError
 from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.extraction.feature_extractor import StageOne
-from textdiff.pipeline.extraction.steps import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import as_they_are, group_views
-from textdiff.pipeline.images.tiling import blend
+from textdiff.pipeline.images.blending import blend
 from textdiff.pipeline.prediction.live_features import Request
 from textdiff.pipeline.prediction.predict import predict
-from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.views.transforms import mean_over_views
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.reports.gallery import Gallery, _centres, _small
 

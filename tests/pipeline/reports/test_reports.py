@@ -12,11 +12,12 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError
 from textdiff.pipeline.ablation.ablate import ablate_timesteps
 from textdiff.pipeline.config.ablation import AblateConfig
-from textdiff.pipeline.config.training import EvaluateConfig, TrainConfig
+from textdiff.pipeline.config.evaluation import EvaluateConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.demo.demo import _case
 from textdiff.pipeline.demo.report import write_demo_report
 from textdiff.pipeline.evaluation.evaluate import evaluate
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.reports.cases import extremes, ramp
 from textdiff.pipeline.reports.figures import CONFUSED_COLOUR, INVENTED_COLOUR, MISSED_COLOUR, error_map
 from textdiff.pipeline.reports.sections import train_command
@@ -172,7 +173,7 @@ def test_an_ablation_ranks_its_subsets_and_gives_their_commands(tiny_cache, tmp_
 
 
 def test_the_demos_index_leads_to_the_reports_that_are_there(run, check_page):
-    from textdiff.pipeline.config.extraction import DemoConfig
+    from textdiff.pipeline.config.data import DemoConfig
 
     out = run.run.parent
     found = evaluate(EvaluateConfig(run.run, run.cache, device="cpu"))

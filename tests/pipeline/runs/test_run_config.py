@@ -16,7 +16,9 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import RunError
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.runs.run_config import RunConfig, load_head, load_projections, projection_differences
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.projections import load_projections, projection_differences
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.features.compression import fit_projection, quantise
 from textdiff.stages.features.sampling import gather

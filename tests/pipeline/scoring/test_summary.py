@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from textdiff.cache.format.samples import SampleRow
-from textdiff.pipeline.scoring.summary import counts_by_parent, parents, scores
+from textdiff.cache.format.samples import SampleRow, parents
+from textdiff.pipeline.scoring.summary import counts_by_parent, scores
 
 
 def row_of(parent, group=None):

@@ -12,13 +12,15 @@ from diffusers import DDPMScheduler, UNet2DModel
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError
-from textdiff.pipeline.config.training import EvaluateConfig, TrainConfig
+from textdiff.pipeline.config.evaluation import EvaluateConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.evaluate import evaluate
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.crops import draw_crops
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.prediction.segmenter import Segmenter
-from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.objectives import ContextLearner
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.features.crops import turned

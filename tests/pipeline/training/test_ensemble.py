@@ -14,15 +14,17 @@ from PIL import Image
 from textdiff import Segmenter
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError, RunError
+from textdiff.pipeline.config.evaluation import CompareConfig, EvaluateConfig
 from textdiff.pipeline.config.prediction import PredictConfig
-from textdiff.pipeline.config.training import CompareConfig, EvaluateConfig, TrainConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.compare import compare
 from textdiff.pipeline.evaluation.evaluate import evaluate
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data, sample_batch
 from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.prediction.predict import predict
-from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Fit
 from textdiff.stages.heads.loss import segmentation_loss

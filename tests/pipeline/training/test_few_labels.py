@@ -8,12 +8,14 @@ import pytest
 from PIL import Image
 
 from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.config.training import EvaluateConfig, TrainConfig
+from textdiff.pipeline.config.evaluation import EvaluateConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.evaluate import evaluate
-from textdiff.pipeline.extraction.steps import extract_features
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import has_labels
-from textdiff.pipeline.runs.run_config import RunConfig, load_head
+from textdiff.pipeline.runs.heads import load_head
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.unet.recorder import UNetRecorder
 
@@ -127,7 +129,7 @@ def test_classes_are_named_and_one_that_is_nowhere_in_an_image_has_a_dice_of_1(l
 
 
 def confusion_of(config):
-    from textdiff.pipeline.training.objectives import score_samples
+    from textdiff.pipeline.head_inputs.scoring import score_samples
 
     reader = FeatureReader(config.cache)
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")

@@ -12,8 +12,9 @@ from textdiff.cli import _field_docstrings
 from textdiff.errors import ConfigError
 from textdiff.pipeline.config.training import HEAD_DEFAULTS, HeadSettings, TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data, sample_batch
+from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.head_inputs.splits import choose_split
-from textdiff.pipeline.training.objectives import schedule, score_samples
+from textdiff.pipeline.training.objectives import schedule
 from textdiff.pipeline.training.trainer import Fit
 from textdiff.stages.features.sampling import FILTERS, interpolate
 from textdiff.stages.heads.loss import segmentation_loss

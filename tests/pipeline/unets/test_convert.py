@@ -11,7 +11,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from safetensors.torch import save_file
 
 from textdiff.errors import RunError, SourceError
-from textdiff.pipeline.config.extraction import ConvertConfig
+from textdiff.pipeline.config.unets import ConvertConfig
 from textdiff.pipeline.unets.convert import convert_unet
 from textdiff.stages.unet.guided.adm import ADMUNet2DModel
 from textdiff.stages.unet.guided.architecture import Architecture

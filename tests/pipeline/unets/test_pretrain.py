@@ -17,7 +17,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
 from textdiff.errors import ConfigError, DataError, RunError
-from textdiff.pipeline.config.extraction import PretrainConfig
+from textdiff.pipeline.config.unets import PretrainConfig
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.unets import pretrain
 from textdiff.pipeline.unets.pretrain import PretrainSummary, pretrain_unet

@@ -10,11 +10,12 @@ import torch
 from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError
-from textdiff.pipeline.config.training import EvaluateConfig, TrainConfig
+from textdiff.pipeline.config.evaluation import EvaluateConfig
+from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.data.dataset import read_dataset
 from textdiff.pipeline.demo.phantom import write_phantom
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.extraction.rows import PictureReader, pictures_of
-from textdiff.pipeline.extraction.steps import extract_features
 from textdiff.pipeline.head_inputs.splits import as_they_are, choose_split, group_views
 from textdiff.pipeline.images.reading import open_image
 from textdiff.pipeline.views.symmetries import compose, inverse, is_reflection, side_in

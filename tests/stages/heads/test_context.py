@@ -6,8 +6,8 @@ import torch
 from textdiff.stages.features.crops import Crop, cut, turned
 from textdiff.stages.features.position import WHOLE
 from textdiff.stages.features.sampling import COLOURS, FILTERS
+from textdiff.stages.heads.base import HeadSpec
 from textdiff.stages.heads.context import ContextHead, seen
-from textdiff.stages.heads.pixel import HeadSpec
 
 SIZE = (192, 192)
 SPEC = HeadSpec(channels={2: 6, 5: 4}, n_classes=3, text_dim=8, width=16, n_heads=4, fine=(5,))

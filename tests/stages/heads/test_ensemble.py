@@ -1,7 +1,8 @@
 import torch
 
+from textdiff.stages.heads.base import HeadSpec
 from textdiff.stages.heads.ensemble import Ensemble, together
-from textdiff.stages.heads.pixel import HeadSpec, PixelHead
+from textdiff.stages.heads.pixel import PixelHead
 
 SPEC = HeadSpec(channels={2: 6, 10: 4}, n_classes=3, text_dim=8, width=16, n_heads=4)
 SIZE = (8, 8)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from textdiff.errors import ConfigError
 from textdiff.stages.features.sampling import QuantisedMap
+from textdiff.stages.heads.base import HeadSpec
 from textdiff.stages.heads.paper import PaperHead, stack_maps
-from textdiff.stages.heads.pixel import HeadSpec
 
 SPEC = HeadSpec(channels={7: 6, 2: 4, 5: 6, 9: 8}, n_classes=3, text_dim=5, width=8, n_heads=2)
 SIZE = (12, 16)

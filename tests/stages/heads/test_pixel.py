@@ -6,7 +6,8 @@ import torch
 from textdiff.stages.features.position import WHOLE, Window
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.heads.attention import TextAttention
-from textdiff.stages.heads.pixel import HeadSpec, PixelHead
+from textdiff.stages.heads.base import HeadSpec
+from textdiff.stages.heads.pixel import PixelHead
 from textdiff.stages.seeds import named_generator, named_seed
 
 SPEC = HeadSpec(channels={2: 6, 5: 4}, n_classes=3, text_dim=8, width=16, n_heads=4)

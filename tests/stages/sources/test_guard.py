@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from textdiff.errors import SourceError
-from textdiff.pipeline.config.extraction import ConvertConfig
+from textdiff.pipeline.config.unets import ConvertConfig
 from textdiff.pipeline.unets.convert import convert_unet
 from textdiff.stages.sources.guard import ForbiddenError, OfflineError, guarded, network_forbidden
-from textdiff.stages.text.encoder import load_text_encoder
+from textdiff.stages.text.loading import load_text_encoder
 from textdiff.stages.unet.recorder import load_unet
 
 TOKENIZER_CODE = """

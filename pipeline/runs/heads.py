@@ -1,0 +1,41 @@
+"""The trained head of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from ...errors import RunError
+from ...stages.heads.base import Head
+from ...stages.heads.ensemble import together
+from ...stages.heads.kinds import HEADS
+from .run_config import CONFIG, HEAD, PLACES, SUMMARY, RunConfig, _first_line
+
+
+def load_head(run: Path, config: RunConfig, device: str) -> Head:
+    """Load a finished run's head, in evaluation mode.
+
+    Raises:
+        RunError: if the training did not finish or the weights are not this head's.
+    """
+    if not (run / SUMMARY).exists():
+        raise RunError(f"{run}: its training did not finish; repeat the `textdiff train-head` command with --resume")
+    if config.train.get("head") not in HEADS:
+        known = ", ".join(HEADS)
+        raise RunError(f"{run / CONFIG}: the head is {config.train.get('head')!r}; this textdiff knows {known}")
+    if config.places != PLACES and config.head.place and config.train["head"] != "paper":
+        raise RunError(
+            f"{run / CONFIG}: the head was trained by an older textdiff, which told heads otherwise where pixels lie; "
+            "train again with `textdiff train-head`"
+        )
+    head_class = HEADS[config.train["head"]]
+    head = together([head_class(config.head) for _ in range(config.train["ensemble"])])
+    try:
+        head.load_state_dict(load((run / HEAD).read_bytes()))
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+        raise RunError(
+            f"{run / HEAD}: not the weights of this run's head ({_first_line(error)}); restore the file, or train again"
+        ) from error
+    return head.eval().to(device)

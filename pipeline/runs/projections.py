@@ -1,0 +1,68 @@
+"""The principal components that a run's features were projected with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from ...cache.format.manifest import Manifest
+from ...cache.format.projections import Projections, projection_digest
+from ...cache.storage.atomic import write_durably
+from ...errors import RunError
+from ...stages.features.compression import Projection
+from .run_config import CONFIG, PROJECTIONS, RunConfig
+
+
+def projection_digests(manifest: Manifest, blocks: Sequence[int], timesteps: Sequence[int]) -> dict[str, str]:
+    """`block/timestep` → the digest of its projection, of those among the blocks and timesteps that have one."""
+    return {
+        _name(*record.pair): record.digest
+        for record in manifest.projections
+        if record.block in blocks and record.timestep in timesteps
+    }
+
+
+def projection_differences(config: RunConfig, manifest: Manifest) -> list[str]:
+    """One line for each block and timestep of the run whose channels the cache projects on something else."""
+    there, here = config.projections, projection_digests(manifest, config.blocks, config.timesteps)
+    return [
+        f"projection of block/timestep {name}: the run has {there.get(name, 'none')[:12]}, "
+        f"the cache has {here.get(name, 'none')[:12]} (fitted on other images)"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+
+
+def save_projections(run: Path, projections: Projections) -> None:
+    """Keep a cache's projections beside the head, which is of no use without them; nothing where there are none."""
+    if projections:
+        tensors = {_name(*pair): torch.from_numpy(array) for pair, array in projections.items()}
+        write_durably(run / PROJECTIONS, [save(tensors)])
+
+
+def load_projections(run: Path, config: RunConfig, device: str) -> dict[tuple[int, int], Projection]:
+    """(block, timestep) → what its channels are to be projected on; nothing for those that stay as the UNet gives them.
+
+    Raises:
+        RunError: if the file is absent or is not this run's.
+    """
+    if not config.projections:
+        return {}
+    path = run / PROJECTIONS
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); restore the file, or train again") from error
+    found = {name: projection_digest(tensor.numpy()) for name, tensor in tensors.items()}
+    if found != config.projections:
+        raise RunError(f"{path}: not the projections of {run / CONFIG}; restore the file, or train again")
+    pairs = {name: name.split("/") for name in tensors}
+    return {(int(b), int(t)): Projection.from_rows(tensors[name]).to(device) for name, (b, t) in pairs.items()}
+
+
+def _name(block: int, timestep: int) -> str:
+    return f"{block}/{timestep}"

@@ -1,0 +1,219 @@
+"""Interface of a head, and the parts that guided heads share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ..features.position import N_FREQUENCIES, WHOLE, Window, place_signal
+from ..features.sampling import Maps, dense
+from .attention import TextAttention
+
+EVERY = slice(None)
+"""All channels."""
+
+
+PLACE_GAIN = 8.0
+"""How loud the place is beside the activations. At 1, words such as "upper" are hardly learnt (docs/results.md)."""
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """The sizes of a head."""
+
+    channels: dict[int, int]
+    """Block → channels of its activations, all timesteps together; under `FILTERS` those of the image's filters."""
+    n_classes: int
+    """Classes, background included."""
+    text_dim: int
+    """Channels of a text token; 1 where there are no texts."""
+    width: int
+    """Channels that the blocks are brought to, in which the pixels read from the text."""
+    n_heads: int
+    """Heads of the cross-attention."""
+    fine: tuple[int, ...] = ()
+    """Those of `channels` whose maps are as fine as the label map."""
+    place: bool = True
+    """Whether pixels know where in the image they are."""
+
+
+Prepared = Mapping[int, Float[Tensor, "y x channel"]]
+"""Block → its activations as a head uses them, all timesteps together, float32, at the block's own resolution."""
+
+
+class Head(nn.Module, ABC):
+    """What is trained, of whatever kind: it turns an image's activations and text into its segmentation.
+
+    Args:
+        spec: the sizes.
+    """
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @property
+    def members(self) -> Sequence[Head]:
+        """The heads whose probabilities are averaged: of an ensemble its heads, else this one alone."""
+        return (self,)
+
+    @abstractmethod
+    def prepare(self, maps: Maps) -> Prepared:
+        """What `segment_prepared` takes of an image's activations; the same for all members of an ensemble."""
+
+    @abstractmethod
+    def segment_prepared(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "n_classes y x"]:
+        """As `segment`, from what `prepare` gave."""
+
+    @property
+    @abstractmethod
+    def readings(self) -> tuple[str, ...]:
+        """Names of the places where pixels read from the text, each of which `attend` gives a map of."""
+
+    @abstractmethod
+    def attend(
+        self,
+        prepared: Prepared,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        groups: Float[Tensor, "token group"],
+        *,
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "reading group y x"]:
+        """How much attention every pixel pays to groups of tokens, in [0, 1], without gradients.
+
+        Args:
+            prepared: what `prepare` gave.
+            size: (y, x) of the result.
+            tokens: of the image's text.
+            mask: true on real tokens.
+            groups: 1 where a token belongs to a group.
+            window: what the activations show of the image that the text describes.
+        """
+
+    @torch.no_grad()
+    def segment(
+        self,
+        maps: Maps,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "n_classes y x"]:
+        """Logits of every pixel of one image, without gradients; the head must be in evaluation mode.
+
+        Args:
+            maps: the image's activations.
+            size: (y, x) of the result.
+            tokens: of the image's text.
+            mask: true on real tokens; false throughout where there is no text.
+            window: what the maps show of the image that the text describes.
+        """
+        return self.segment_prepared(self.prepare(maps), size, tokens, mask, window)
+
+    @torch.no_grad()
+    def segment_each(
+        self,
+        maps: Maps,
+        size: tuple[int, int],
+        tokens: Float[Tensor, "token dim"],
+        mask: Bool[Tensor, "token"],
+        window: Window = WHOLE,
+    ) -> Float[Tensor, "member n_classes y x"]:
+        """As `segment`, but each member's own logits."""
+        prepared = self.prepare(maps)
+        return torch.stack([one.segment_prepared(prepared, size, tokens, mask, window) for one in self.members])
+
+
+class GuidedHead(Head):
+    """What heads have in common that standardise and project activations, know the pixel's place, and read the text.
+
+    Args:
+        spec: the sizes.
+    """
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__(spec)
+        width = spec.width
+        for block, n_channels in spec.channels.items():
+            self.register_buffer(f"mean_{block}", torch.zeros(n_channels))
+            self.register_buffer(f"scale_{block}", torch.ones(n_channels))
+        self.projections = nn.ModuleDict({str(block): self.projection(block, n) for block, n in spec.channels.items()})
+        self.place = nn.Linear(4 * N_FREQUENCIES, width) if spec.place else None
+        n_scaled = 2 if spec.place else 1
+        self.attention = TextAttention(width, spec.text_dim, spec.n_heads, n_out=(n_scaled + 1) * width)
+
+    def projection(self, block: int, n_channels: int) -> nn.Module:
+        """What brings a block's standardised activations to the head's width."""
+        del block
+        return nn.Linear(n_channels, self.spec.width)
+
+    def standardise(self, block: int, features: Float[Tensor, "pixel channel"]) -> None:
+        """Take the mean and the spread of a sample of a block's activations as the origin and unit of its input."""
+        features = features.float()
+        self.get_buffer(f"mean_{block}").copy_(features.mean(0))
+        self.get_buffer(f"scale_{block}").copy_(features.std(0, correction=0).clamp(min=1e-4).reciprocal())
+
+    def standardised(
+        self, block: int, features: Float[Tensor, "*pixel channel"], channels: slice = EVERY
+    ) -> Float[Tensor, "*pixel channel"]:
+        """A block's activations, all or those of some channels, from their origin in their unit, in float32."""
+        mean, scale = (self.get_buffer(f"{name}_{block}")[channels] for name in ("mean", "scale"))
+        return (features.float() - mean).mul_(scale)
+
+    def prepare(self, maps: Maps) -> Prepared:
+        """The standardised activations."""
+        return {
+            block: self.standardised(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()
+        }
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """The heads of the one attention: it comes after the blocks are summed, so that there is none of a block."""
+        return tuple(f"head {place}" for place in range(1, self.spec.n_heads + 1))
+
+    def guide(
+        self,
+        projected: Float[Tensor, "image pixel width"],
+        pixels: Int[Tensor, "image pixel"],
+        size: tuple[int, int],
+        tokens: Float[Tensor, "image token dim"],
+        mask: Bool[Tensor, "image token"],
+        *,
+        windows: Sequence[Window],
+    ) -> Float[Tensor, "image pixel width"]:
+        """The pixels as their places and the text make them.
+
+        Args:
+            projected: sum over blocks of the projected activations.
+            pixels: positions in a flattened map.
+            size: (y, x) of that map.
+            tokens: of each image's text.
+            mask: true on real tokens; false throughout where an image has no text.
+            windows: what the map of each image shows of it; a single one holds for all.
+        """
+        known = self._known(projected, pixels, size, windows)
+        *scales, shift = self.attention(reduce(torch.add, known), tokens, mask).chunk(len(known) + 1, -1)
+        return reduce(torch.add, (x * (1 + scale) for x, scale in zip(known, scales, strict=True)), shift)
+
+    def _known(
+        self, projected: Tensor, pixels: Tensor, size: tuple[int, int], windows: Sequence[Window]
+    ) -> list[Float[Tensor, "#image pixel width"]]:
+        """What is known of the pixels, whose sum reads from the text: their activations and, unless hidden, places."""
+        if self.place is None:
+            return [projected]
+        return [projected, self.place(PLACE_GAIN * place_signal(pixels, size, windows))]

@@ -1,0 +1,86 @@
+"""Parts that all loaders of transformers models share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...errors import SourceError
+from ..sources.loading import read_config
+from .words import Span
+
+# What changes activations and does not show in the weights' names and shapes.
+_SETTINGS = ("model_type", "num_attention_heads", "hidden_act", "layer_norm_eps")
+PROBE = "Probe: 3 ROUND nuclei, upper-left (40x)."
+"""Its token ids stand in digests for the tokenizer's vocabulary and ways."""
+
+
+def refuse_kernels(source: str, folder: Path) -> None:
+    """Refuse a model whose config names compiled code on the hub, which transformers would fetch and run.
+
+    Raises:
+        SourceError: as said.
+    """
+    path = folder / "config.json"
+    named = sorted(set(_kernels(read_config(source, path)))) if path.is_file() else []
+    if named:
+        raise SourceError(
+            f"{source}: {path} asks for code that is not part of the model ({', '.join(named)}); remove "
+            "attn_implementation and experts_implementation from it, if you trust the rest"
+        )
+
+
+def _kernels(value: Any) -> Iterator[str]:  # noqa: ANN401
+    """Hub ids where transformers takes the name of one of its own functions, at any depth of a config."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in inner:
+        if str(name).lstrip("_").startswith(("attn_implementation", "experts_implementation")):
+            told = part.values() if isinstance(part, dict) else [part]
+            yield from (str(one) for one in told if "/" in str(one))
+        else:
+            yield from _kernels(part)
+
+
+def token_offsets(source: str, tokenizer: Any, text: str, limit: int) -> list[Span | None]:  # noqa: ANN401
+    """What of a text each of its tokens stands for, cut at the limit; `None` for special tokens.
+
+    Raises:
+        SourceError: the tokenizer is one of the slow ones, which do not tell.
+    """
+    if not tokenizer.is_fast:
+        raise SourceError(
+            f"{source}: {type(tokenizer).__name__} does not tell which characters its tokens stand for; "
+            "save the model with a fast tokenizer (tokenizer.json)"
+        )
+    told = tokenizer(
+        text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=True, max_length=limit
+    )
+    places = zip(told["offset_mapping"], told["special_tokens_mask"], strict=True)
+    return [None if special else (start, end) for (start, end), special in places]
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Loading with transformers, but for its progress bar."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+def drop_pooler(model: Any) -> None:  # noqa: ANN401
+    """Take the pooler away: no token passes through it, and where a checkpoint lacks one its weights are random."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+
+
+def model_settings(model: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What a digest must hold of a transformers model beside its weights."""
+    return {name: getattr(model.config, name, None) for name in _SETTINGS}
