@@ -106,12 +106,12 @@ def test_wrong_usage_and_wrong_input_are_told_apart_and_explained(
 
 
 def test_an_interrupt_ends_with_one_line(textdiff, tmp_path, monkeypatch):
-    from textdiff.pipeline.data import dataset as samples
+    from textdiff.pipeline.data import check
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(samples, "check_data", interrupted)
+    monkeypatch.setattr(check, "check_data", interrupted)
     assert textdiff("check-data", tmp_path) == (
         130,
         "",

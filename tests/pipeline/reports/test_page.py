@@ -99,9 +99,9 @@ def test_a_table_shows_some_thousands_of_rows_and_says_of_how_many(page):
 
 
 def test_templates_come_with_the_package():
-    folder = files("textdiff.pipeline") / "templates"
+    folder = files("textdiff.pipeline.reports") / "templates"
     setup = (Path(__file__).resolve().parents[3] / "setup.cfg").read_text()
-    assert "textdiff.pipeline = templates/*" in setup
+    assert "textdiff.pipeline.reports = templates/*" in setup
     kinds = {kind.kind for kind in (Prose, Charts, Table, Case, Facts, Commands, Links)}
     assert {f"part_{kind}.html" for kind in kinds} <= {path.name for path in folder.iterdir()}
 
@@ -109,7 +109,7 @@ def test_templates_come_with_the_package():
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(scheme):
     """WCAG AA: 4.5 to 1 for text, by the colours of the style sheet."""
-    css = (files("textdiff.pipeline") / "templates" / "report.css").read_text()
+    css = (files("textdiff.pipeline.reports") / "templates" / "report.css").read_text()
     blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+)", blocks[0 if scheme == "light" else 1]))
 

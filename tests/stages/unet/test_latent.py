@@ -125,7 +125,8 @@ def test_latents_are_the_pipelines_scaled_modes(frozen, pipeline):
     expected = pipeline.vae.encode(images()).latent_dist.mode() * pipeline.vae.config.scaling_factor
     got = frozen.latent.encode_image(images())
     assert got.shape == (2, 4, 8, 8)
-    assert torch.equal(got, expected)
+    # The pipeline computes channels first: other kernels, other last bits.
+    torch.testing.assert_close(got, expected)
     assert torch.equal(got, frozen.latent.encode_image(images()))
 
 
