@@ -68,7 +68,7 @@ def command(
                 with interrupts.terminations_raised():
                     summary = function(_build(config_class, given), progresses.for_stderr())
             except (Exception, KeyboardInterrupt) as error:
-                told = error_messages.explain(error, config_class)
+                told = error_messages.describe(error, config_class)
                 if told is None:
                     raise
                 _stop(*told)

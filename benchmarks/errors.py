@@ -36,10 +36,10 @@ from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import TextdiffError
 from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
-from textdiff.pipeline.head_inputs.inputs import HeadData, open_head_data
-from textdiff.pipeline.head_inputs.splits import as_they_are
+from textdiff.pipeline.head_inputs.inputs import CachedFeatures, open_head_data
+from textdiff.pipeline.head_inputs.splits import originals
 from textdiff.pipeline.runtime.device import resolve_device
-from textdiff.pipeline.training.trainer import Fit
+from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.metrics.instances import split_objects
 
 BAND_PIXELS = 2
@@ -94,14 +94,14 @@ def divided_errors(args: argparse.Namespace) -> list[dict[str, Any]]:
     )
     rows = []
     for train, scored in divide(reader, args.seed, args.split_for_report, args.folds):
-        fit = Fit(data, train, as_they_are(scored), config)
+        fit = Trainer(data, train, originals(scored), config)
         while fit.epoch < fit.n_epochs:
             fit.run_epoch()
-        rows += [errors_of_sample(fit, data, sample) for sample in as_they_are(scored)]
+        rows += [errors_of_sample(fit, data, sample) for sample in originals(scored)]
     return rows
 
 
-def errors_of_sample(fit: Fit, data: HeadData, sample: SampleRow) -> dict[str, Any]:
+def errors_of_sample(fit: Trainer, data: CachedFeatures, sample: SampleRow) -> dict[str, Any]:
     """What the head gets wrong on one image."""
     tokens, shown = data.texts([sample])
     logits = fit.head.segment(data.maps(sample), data.size, tokens[0], shown[0], data.window(sample))

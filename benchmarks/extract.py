@@ -48,7 +48,7 @@ from PIL import Image
 
 from textdiff.pipeline.config.extraction import ExtractConfig
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.extraction.feature_extractor import StageOne
+from textdiff.pipeline.extraction.feature_extractor import FeatureExtractor
 from textdiff.pipeline.extraction.loading import load_stage_one
 from textdiff.pipeline.runtime.device import resolve_device
 from textdiff.pipeline.runtime.progress import Progress, Task
@@ -146,7 +146,7 @@ def measure_efficiency(args: argparse.Namespace, folder: Path) -> dict[str, Any]
     }
 
 
-def bare_forwards(stage_one: StageOne, config: ExtractConfig, n_images: int) -> float:
+def bare_forwards(stage_one: FeatureExtractor, config: ExtractConfig, n_images: int) -> float:
     """Seconds for as many images in tensors, in the same batches, dropping what is recorded."""
     images = torch.rand(config.batch_size, 3, config.side, config.side, device=stage_one.device) * 2 - 1
     noise = draw_noise((3, config.side, config.side), seed=config.seed, kind="shared", sample_ids=())[0]

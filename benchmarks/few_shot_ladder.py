@@ -16,7 +16,7 @@ from folds import folds
 from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import DataError
-from textdiff.pipeline.head_inputs.splits import as_they_are, has_labels
+from textdiff.pipeline.head_inputs.splits import has_labels, originals
 from textdiff.stages.seeds import named_generator
 
 Protocol = Literal["cv", "val"]
@@ -62,7 +62,7 @@ def climb(
     for n in ns:
         for seed, parts in divided.items():
             for fold, (pool, scored) in enumerate(parts):
-                yield Rung(n, seed, fold, draw_groups(pool, n, seed), as_they_are(scored))
+                yield Rung(n, seed, fold, draw_groups(pool, n, seed), originals(scored))
 
 
 def divide(

@@ -23,9 +23,9 @@ from textdiff.pipeline.config.serialising import to_dict
 from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.scoring import score_samples
-from textdiff.pipeline.head_inputs.splits import as_they_are
+from textdiff.pipeline.head_inputs.splits import originals
 from textdiff.pipeline.runs.run_config import PLACES
-from textdiff.pipeline.training.trainer import Fit
+from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.metrics.overlap import confusion
 
 CONDITIONS = ("cache", "run", "seed", "device", "resume")
@@ -70,7 +70,7 @@ def run_head(config: TrainConfig, task: Task) -> Counts:
     data = open_head_data(
         task.reader, blocks=None, timesteps=None, text=config.text, seed=task.seed, device=task.device
     )
-    fit = Fit(data, task.train, task.scored, config)
+    fit = Trainer(data, task.train, task.scored, config)
     while fit.epoch < fit.n_epochs:
         fit.run_epoch()
     return score_samples(fit.head, data, task.scored)
@@ -86,7 +86,7 @@ def run_pixels(baseline: PixelBaseline, task: Task) -> Counts:
     data = open_head_data(
         task.reader, blocks=None, timesteps=None, text="none", seed=task.seed, device="cpu", filters=False
     )
-    predict = learn_pixels(baseline, data, as_they_are(task.train), task.seed)
+    predict = learn_pixels(baseline, data, originals(task.train), task.seed)
     return _count(task, predict)
 
 
@@ -94,7 +94,7 @@ def run_unet(task: Task) -> Counts:
     """Train a U-Net from scratch."""
     from unet_baseline import UNetRecipe, segment, train_unet
 
-    train = as_they_are(task.train)
+    train = originals(task.train)
     model = train_unet(
         [torch.tensor(task.reader.image(sample.row)) for sample in train],
         [torch.tensor(task.reader.labels(sample.row)) for sample in train],

@@ -17,9 +17,9 @@ from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.head_inputs.folds import Fold, divide
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.scoring import score_samples
-from textdiff.pipeline.head_inputs.splits import as_they_are
+from textdiff.pipeline.head_inputs.splits import originals
 from textdiff.pipeline.scoring.summary import scores
-from textdiff.pipeline.training.trainer import Fit
+from textdiff.pipeline.training.trainer import Trainer
 
 MONUSEG_ORGANS = {
     "breast": ("A7-A13E", "A7-A13F", "AR-A1AK", "AR-A1AS", "E2-A1B5", "E2-A14V"),
@@ -41,7 +41,7 @@ def organ(sample_id: str) -> str:
 
 def folds(samples: Sequence[SampleRow], n_folds: int, seed: int) -> list[Fold]:
     """(to train on, held out) for each fold, MoNuSeg's organs spread over them."""
-    return divide(samples, n_folds, seed, [organ(sample.parent) for sample in as_they_are(samples)])
+    return divide(samples, n_folds, seed, [organ(sample.parent) for sample in originals(samples)])
 
 
 def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> dict[str, float]:
@@ -58,7 +58,7 @@ def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> 
     samples = [sample for sample in reader.split("train") if sample.mask is not None]
     found: dict[str, float] = {}
     for train, held in folds(samples, n_folds, config.seed):
-        fit = Fit(data, train, held, config)
+        fit = Trainer(data, train, held, config)
         while fit.epoch < fit.n_epochs:
             fit.run_epoch()
         fit.head.eval()

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from textdiff.cache.format.samples import SampleRow
-from textdiff.pipeline.head_inputs.inputs import HeadData
+from textdiff.pipeline.head_inputs.inputs import CachedFeatures
 from textdiff.stages.features.sampling import gather, sample_pixels
 from textdiff.stages.seeds import named_generator
 
@@ -36,7 +36,7 @@ Lookup = Callable[[Int[Tensor, " pixel"]], Float[np.ndarray, "pixel feature"]]
 class PixelBaseline:
     """A description of pixels and a classifier for it."""
 
-    describe: Callable[[HeadData, SampleRow], Lookup]
+    describe: Callable[[CachedFeatures, SampleRow], Lookup]
     make_classifier: Callable[[int], ClassifierMixin]
     """From a seed."""
     pixels_per_image: int
@@ -52,7 +52,7 @@ class PixelBaseline:
 
 
 def learn_pixels(
-    baseline: PixelBaseline, data: HeadData, train: Sequence[SampleRow], seed: int
+    baseline: PixelBaseline, data: CachedFeatures, train: Sequence[SampleRow], seed: int
 ) -> Callable[[SampleRow], Int[Tensor, "y x"]]:
     """Fit the classifier to sampled pixels.
 
@@ -84,13 +84,13 @@ def learn_pixels(
     return predict
 
 
-def cached_features(data: HeadData, sample: SampleRow) -> Lookup:
+def cached_features(data: CachedFeatures, sample: SampleRow) -> Lookup:
     """All blocks and timesteps, interpolated at the pixels."""
     maps = data.maps(sample)
     return lambda pixels: torch.cat([x.float() for x in gather(maps, pixels, data.size).values()], -1).numpy()
 
 
-def rgb_filters(data: HeadData, sample: SampleRow) -> Lookup:
+def rgb_filters(data: CachedFeatures, sample: SampleRow) -> Lookup:
     """Intensity, edges and texture at six scales (deviations of 0.5 to 16 pixels) of each colour channel.
 
     Each channel is brought to mean 0 and deviation 1 over the image first, which takes most of the difference between

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from textdiff.cache.building.derived import Loaders, new_shares, picture_shards
+from textdiff.cache.building.derived import Loaders, divide_among_parts, image_shards
 from textdiff.cache.building.journal import read_journal, record_unit, write_plan
 from textdiff.cache.building.plan import PendingUnit, WorkPlan, plan_work, read_state
 from textdiff.cache.building.shared_plan import SharedPlan, missing_units, units_left, write_shared_plan
@@ -32,7 +32,7 @@ from textdiff.cache.format.samples import TABLE, SampleRow, SampleTable, write_t
 from textdiff.cache.format.shard import ShardRecord
 from textdiff.cache.format.spec import FeatureSpec, TextSpec
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.storage.locks import Part
+from textdiff.cache.storage.locks import Share
 from textdiff.pipeline.data.inspection import inspect_entries
 from textdiff.pipeline.data.layouts import Entry
 from textdiff.pipeline.images.filter_bank import image_filters
@@ -85,7 +85,7 @@ def measure_tables(root: Path, n_images: int, batch_size: int, n_parts: int) -> 
     plan = clock.of("plan", lambda: plan_from(None))
     shared = SharedPlan({}, plan.pending)
     clock.of("write_plan", lambda: (write_plan(root, plan.manifest), write_shared_plan(root, shared)))
-    pictures = clock.of("share_of_pictures", lambda: new_shares(wanted(spec, samples), set(), n_parts))
+    pictures = clock.of("share_of_pictures", lambda: divide_among_parts(wanted(spec, samples), set(), n_parts))
     units = [unit_of(pending) for pending in plan.pending]
     started = time.monotonic()
     for unit in units[:1000]:
@@ -98,7 +98,7 @@ def measure_tables(root: Path, n_images: int, batch_size: int, n_parts: int) -> 
     state = clock.of("read_state", lambda: read_state(root, resume=True))
     assert state is not None
     resumed = clock.of("plan_of_a_part", lambda: plan_from(state))
-    clock.of("missing_units", lambda: missing_units(shared.of(Part(0, n_parts)), resumed.manifest.units))
+    clock.of("missing_units", lambda: missing_units(shared.of(Share(0, n_parts)), resumed.manifest.units))
     light = tuple(
         LightShard(ShardRecord(one.path, 10**7, "0" * 8), one.made_from) for share in pictures for one in share
     )
@@ -163,7 +163,7 @@ def wanted(spec: FeatureSpec, samples: tuple[SampleRow, ...]) -> Iterator[Any]:
     def never(_: SampleRow) -> Any:  # noqa: ANN401
         raise AssertionError("nothing is loaded here")
 
-    return picture_shards(spec, samples, CLASSES, **Loaders(load_image=never, load_labels=never, load_filters=never))
+    return image_shards(spec, samples, CLASSES, **Loaders(load_image=never, load_labels=never, load_filters=never))
 
 
 def unit_of(pending: PendingUnit) -> Unit:

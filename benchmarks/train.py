@@ -33,13 +33,13 @@ from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.runtime.device import resolve_device
-from textdiff.pipeline.training.trainer import Fit
+from textdiff.pipeline.training.trainer import Trainer
 
 
 def main() -> None:
     """Train, and print times and memory."""
     args = parse_arguments()
-    # Nothing is written: a `Fit` does not know of the run's folder.
+    # Nothing is written: a `Trainer` does not know of the run's folder.
     given = {name: getattr(args, name) for name in ("head", "ensemble", "timesteps", "blocks", "text", "epochs")}
     try:
         config = TrainConfig(args.cache, Path(os.devnull), **given)
@@ -135,7 +135,7 @@ def conditions(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def open_fit(config: TrainConfig) -> Fit:
+def open_fit(config: TrainConfig) -> Trainer:
     """The state of training before the first epoch, as `train_head` makes it."""
     reader = FeatureReader(config.cache)
     data = open_head_data(
@@ -148,7 +148,7 @@ def open_fit(config: TrainConfig) -> Fit:
         filters=config.uses_filters,
     )
     split = choose_split(reader, config)
-    return Fit(data, split.train, split.val, config)
+    return Trainer(data, split.train, split.val, config)
 
 
 def lines_of_comparison(found: dict[str, Any]) -> Iterator[str]:

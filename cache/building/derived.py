@@ -50,7 +50,7 @@ class TextArrays:
 
 
 @dataclass(frozen=True)
-class WantedShard:
+class DerivedShard:
     """A light shard as it should be."""
 
     layout: ArrayLayout
@@ -65,7 +65,7 @@ class WantedShard:
         return self.layout.shard_path(self.group)
 
 
-def picture_shards(
+def image_shards(
     spec: FeatureSpec,
     samples: Sequence[SampleRow],
     classes: Mapping[str, Any],
@@ -73,7 +73,7 @@ def picture_shards(
     load_labels: LoadRow,
     *,
     load_filters: LoadFilters | None,
-) -> Iterator[WantedShard]:
+) -> Iterator[DerivedShard]:
     """The shards of images, labels and, where they can be loaded, filters."""
     images = images_layout(spec.image_size, spec.rows_per_shard)
     labels = labels_layout(spec.image_size, spec.rows_per_shard)
@@ -81,15 +81,17 @@ def picture_shards(
     for group, members in _by_shard(samples, labels).items():
         of_images = [[sample.row, sample.image_digest] for sample in members]
         of_masks = [[sample.row, sample.mask_digest] for sample in members]
-        yield WantedShard(images, group, digest(of_images), partial(_load_rows, members, load_image))
+        yield DerivedShard(images, group, digest(of_images), partial(_load_rows, members, load_image))
         made_from = digest([dict(classes), of_masks])
-        yield WantedShard(labels, group, made_from, partial(_load_rows, members, load_labels))
+        yield DerivedShard(labels, group, made_from, partial(_load_rows, members, load_labels))
         if load_filters:
             made_from = digest([FILTERS_ARE, of_images])
-            yield WantedShard(filters, group, made_from, partial(_load_rows, members, load_filters))
+            yield DerivedShard(filters, group, made_from, partial(_load_rows, members, load_filters))
 
 
-def new_shares(wanted: Iterable[WantedShard], published: Container[str], n_parts: int) -> list[list[WantedShard]]:
+def divide_among_parts(
+    wanted: Iterable[DerivedShard], published: Container[str], n_parts: int
+) -> list[list[DerivedShard]]:
     """For each part its share of the shards that no published manifest names: all of the same rows to the same part."""
     new = [light for light in wanted if light.path not in published]
     groups = sorted({light.group for light in new})
@@ -97,7 +99,7 @@ def new_shares(wanted: Iterable[WantedShard], published: Container[str], n_parts
     return [[light for light in new if part_of[light.group] == part] for part in range(n_parts)]
 
 
-def text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | None) -> Iterator[WantedShard]:
+def text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | None) -> Iterator[DerivedShard]:
     """The shards of tokens and masks; without `texts`, those that are there are right."""
     if spec is None:
         return
@@ -106,7 +108,7 @@ def text_shards(table: SampleTable, spec: TextSpec | None, texts: TextArrays | N
     for layout, array in zip(layouts, (texts.tokens, texts.mask) if texts else (None, None), strict=True):
         for start in range(0, len(table.texts), layout.rows_per_shard):
             rows = range(start, min(start + layout.rows_per_shard, len(table.texts)))
-            yield WantedShard(layout, layout.locate(start)[0], made_from, partial(_pick_rows, array, rows))
+            yield DerivedShard(layout, layout.locate(start)[0], made_from, partial(_pick_rows, array, rows))
 
 
 def _load_rows(samples: Sequence[SampleRow], load: LoadRow | LoadFilters) -> dict[int, npt.NDArray[Any]]:

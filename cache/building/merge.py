@@ -19,7 +19,7 @@ from ..format.shard import check_shard
 from ..storage.atomic import write_durably
 from ..storage.locks import LOCK, refuse_if_locked
 from ..verify import ShardPlace, shard_places
-from .derived import Loaders, picture_shards
+from .derived import Loaders, image_shards
 from .journal import TABLE_OF_PARTS, read_journal, read_light
 from .plan import PendingUnit, WorkPlan
 from .shared_plan import SharedPlan, differences, missing_units, read_shared_plan
@@ -171,7 +171,7 @@ def _roots_of(parts: Sequence[PartFolder], first: PartFolder) -> Iterator[tuple[
 def _refuse_missing(roots: Sequence[Path], merge: MergePlan, units: Sequence[PendingUnit]) -> None:
     missing = [f"rows {unit.rows[0]} to {unit.rows[-1]}" for unit in missing_units(units, merge.manifest.units)]
     samples, loaders = merge.table.samples, _loaders(has_filters=merge.has_filters)
-    wanted = picture_shards(merge.manifest.features, samples, merge.manifest.classes, **loaders)
+    wanted = image_shards(merge.manifest.features, samples, merge.manifest.classes, **loaders)
     there = {light.shard.path: light.made_from for light in merge.manifest.light_shards}
     missing += [light.path for light in wanted if there.get(light.path) != light.made_from]
     if missing:

@@ -17,7 +17,7 @@ from ...errors import CacheError, CacheIncompleteError, CacheMismatchError
 from ..format.layout import filters_layout
 from ..format.manifest import PLAN, Manifest, ProjectionRecord, RowKey, Unit, read_manifest, recover_manifest
 from ..format.maps import QUANTISED
-from ..format.spec import NOT_IDENTIFYING, FeatureSpec
+from ..format.spec import LOCATION_FIELDS, FeatureSpec
 from ..storage.location import Location
 from ..storage.locks import LOCK
 from ..storage.remote import Remote
@@ -123,7 +123,7 @@ def plan_work(
     manifest, redo, lost = _without(manifest, set(damaged), set(sample_rows))
     stored = {block: (y, x, min(channel, spec.pca or channel)) for block, (y, x, channel) in block_shapes.items()}
     shapes = {**manifest.block_shapes, **stored}
-    features = replace(manifest.features, **{name: getattr(spec, name) for name in NOT_IDENTIFYING})  # the newest
+    features = replace(manifest.features, **{name: getattr(spec, name) for name in LOCATION_FIELDS})  # the newest
     manifest = replace(manifest, features=features, rows=rows, block_shapes=shapes)
     again = tuple(PendingUnit(unit.rows, unit.timesteps, unit.blocks) for unit in redo)
     promised = replace(manifest, units=(*manifest.units, *redo))

@@ -16,7 +16,7 @@ from ..format.sealed_json import seal_holds, sealed_json
 from ..format.spec import FORMAT
 from ..storage.atomic import parse_json, write_durably
 from ..storage.location import Location
-from ..storage.locks import Part
+from ..storage.locks import Share
 from ..storage.paths import Place
 from .journal import PARTS, read_journal
 from .plan import PendingUnit
@@ -37,7 +37,7 @@ class SharedPlan:
     units: tuple[PendingUnit, ...]
     """All units of the extraction, finished ones included."""
 
-    def of(self, part: Part) -> tuple[PendingUnit, ...]:
+    def of(self, part: Share) -> tuple[PendingUnit, ...]:
         """The units of one part."""
         return self.units[part.id :: part.n_parts]
 

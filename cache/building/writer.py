@@ -32,7 +32,7 @@ from ..format.spec import TextSpec
 from ..format.zarr_metadata import METADATA, write_array_metadata, write_group_metadata
 from ..storage.atomic import remove_folder, write_json
 from ..storage.location import Location
-from .derived import LoadFilters, LoadRow, TextArrays, WantedShard, picture_shards, text_shards
+from .derived import DerivedShard, LoadFilters, LoadRow, TextArrays, image_shards, text_shards
 from .journal import TABLE_OF_PARTS, forget_light, record_light, record_unit, remove_journal, write_plan
 from .plan import PendingUnit, WorkPlan
 
@@ -111,7 +111,7 @@ class CacheWriter:
         record_unit(self._root, unit)
         self._units.append(unit)
 
-    def write_light(self, wanted: Iterable[WantedShard]) -> None:
+    def write_light(self, wanted: Iterable[DerivedShard]) -> None:
         """Write and record shards that no published manifest names, before all of them are published."""
         known = {light.shard.path: light for light in self._manifest.light_shards}
         for light in wanted:
@@ -156,7 +156,7 @@ class CacheWriter:
         self._manifest = replace(self._manifest, units=tuple(self._units))
         text_spec = self._text_spec(table, texts)
         spec, samples = self._manifest.features, table.samples
-        pictures = picture_shards(spec, samples, classes, load_image, load_labels, load_filters=load_filters)
+        pictures = image_shards(spec, samples, classes, load_image, load_labels, load_filters=load_filters)
         wanted = [*pictures, *text_shards(table, text_spec, texts)]
         known = {light.shard.path: light for light in self._manifest.light_shards}
         kept = [known[light.path] for light in wanted if _is_known(light, known)]
@@ -179,7 +179,7 @@ class CacheWriter:
         if not self._manifest.has_filters:
             remove_folder(self._root / FILTERS_ARRAY)
 
-    def _write_light(self, light: WantedShard) -> LightShard:
+    def _write_light(self, light: DerivedShard) -> LightShard:
         forget_light(self._root, light.path)
         written = LightShard(self._write_rows(light.layout, light.load()), light.made_from)
         record_light(self._root, written)
@@ -288,7 +288,7 @@ class CacheWriter:
             )
 
 
-def _is_known(light: WantedShard, known: Mapping[str, LightShard]) -> bool:
+def _is_known(light: DerivedShard, known: Mapping[str, LightShard]) -> bool:
     return light.path in known and known[light.path].made_from == light.made_from
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .manifest import Manifest
 from .samples import SampleRow
-from .spec import NOT_IDENTIFYING, TextSpec, digest
+from .spec import LOCATION_FIELDS, TextSpec, digest
 
 
 def features_digest(
@@ -20,7 +20,7 @@ def features_digest(
         samples: whose features.
         only: these (block, timestep) pairs alone; `None`: all that are there for every one of the samples.
     """
-    spec = {name: value for name, value in vars(manifest.features).items() if name not in NOT_IDENTIFYING}
+    spec = {name: value for name, value in vars(manifest.features).items() if name not in LOCATION_FIELDS}
     rows = {sample.row for sample in samples}
     covering = (pair for pair, covered in manifest.coverage().items() if rows <= covered)
     pairs = sorted(pair for pair in covering if only is None or pair in only)

@@ -12,7 +12,7 @@ from ..storage.atomic import canonical_json
 FORMAT = 4
 """Version of the layout that FORMAT.md describes."""
 
-NOT_IDENTIFYING = ("unet", "unet_config", "tile_overlap")
+LOCATION_FIELDS = ("unet", "unet_config", "tile_overlap")
 """Fields of a FeatureSpec that say where a model lies or how tiles overlap, not what a row's numbers are."""
 
 
@@ -63,7 +63,7 @@ class FeatureSpec:
         return [
             f"{name}: the cache has {here[name]}, this request needs {there[name]}"
             for name in here
-            if name not in NOT_IDENTIFYING and here[name] != there[name]
+            if name not in LOCATION_FIELDS and here[name] != there[name]
         ]
 
     @classmethod

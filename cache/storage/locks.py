@@ -33,7 +33,7 @@ PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True)
-class Part:
+class Share:
     """One of several processes that share an extraction."""
 
     id: int
@@ -46,7 +46,7 @@ class Part:
 
 
 @contextmanager
-def hold_lock(root: Location, part: Part | None = None) -> Iterator[None]:
+def hold_lock(root: Location, part: Share | None = None) -> Iterator[None]:
     """Be the only writer of the cache at `root`, or of one part of it beside those of others.
 
     Args:
@@ -168,7 +168,7 @@ def _refuse_workers(root: Path) -> None:
 
 
 @contextmanager
-def _hold_remote(root: Remote, part: Part | None) -> Iterator[None]:
+def _hold_remote(root: Remote, part: Share | None) -> Iterator[None]:
     """One lease for all of a cache, or one for each part; who has taken one looks for those that exclude it."""
     if part is None:
         with hold_lease(root / LOCK, _busy(root)):

@@ -13,11 +13,11 @@ from ..config.ablation import AblateConfig
 from ..config.command_line import command_line
 from ..reports.figures import plot_ablation
 from ..runtime.device import resolve_device
-from ..runtime.folders import only_writer
+from ..runtime.folders import locked_folder
 from ..runtime.progress import Progress
 from ..runtime.ray_session import require_ray
 from .finished import Journal
-from .jobs import Cell, Cells, Event, Outcome, training_config
+from .jobs import Event, JobFactory, Outcome, TrainingJob, training_config
 from .report import AblationOutcome, Contender, write_ablation_report
 from .result import AblationRow, AblationSummary, rows_of
 from .variants import Subset, Variant, forward, next_round, universe
@@ -46,10 +46,10 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
     progress, reader = progress or Progress(), FeatureReader(config.cache)
     everything = universe(config, reader)
     _refuse_other_folder(config.out)
-    cells = Cells(config, reader, everything, resolve_device(config.device))
+    cells = JobFactory(config, reader, everything, resolve_device(config.device))
     found: dict[Variant, list[dict[str, float]]] = {}
     rows: tuple[AblationRow, ...] = ()
-    with only_writer(config.out):
+    with locked_folder(config.out):
         while variants := next_round(config, everything, {row.variant: row.mean for row in rows}):
             found |= _train_round(config, cells, variants, progress)
             rows = rows_of(found, cells.group_of, config.over)
@@ -60,7 +60,7 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
 
 
 def _train_round(
-    config: AblateConfig, cells: Cells, variants: Sequence[Variant], progress: Progress
+    config: AblateConfig, cells: JobFactory, variants: Sequence[Variant], progress: Progress
 ) -> dict[Variant, list[dict[str, float]]]:
     """Variant → for each seed, sample → Dice, the folds put together; what was finished before is not trained again."""
     of_round = cells.of(variants)
@@ -85,7 +85,7 @@ def _train_round(
     return found
 
 
-def _train(config: AblateConfig, cells: Cells, missing: Sequence[Cell]) -> Iterator[Event]:
+def _train(config: AblateConfig, cells: JobFactory, missing: Sequence[TrainingJob]) -> Iterator[Event]:
     if config.engine == "local":
         return cells.train(missing)
     from .ray_workers import train_in_ray
@@ -94,7 +94,7 @@ def _train(config: AblateConfig, cells: Cells, missing: Sequence[Cell]) -> Itera
 
 
 def _summarise(
-    config: AblateConfig, reader: FeatureReader, rows: tuple[AblationRow, ...], cells: Cells
+    config: AblateConfig, reader: FeatureReader, rows: tuple[AblationRow, ...], cells: JobFactory
 ) -> AblationSummary:
     winner = max(rows, key=lambda row: row.mean)
     path: list[Subset] = []

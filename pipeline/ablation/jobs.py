@@ -21,18 +21,18 @@ from ..config.ablation import AblateConfig
 from ..config.serialising import to_dict
 from ..config.training import TrainConfig
 from ..head_inputs.folds import divide
-from ..head_inputs.inputs import HeadData, open_head_data
+from ..head_inputs.inputs import CachedFeatures, open_head_data
 from ..head_inputs.splits import Split, choose_split, has_labels
 from ..runs.run_config import PLACES
-from ..training.trainer import Fit
-from .scheduler import take_turns
+from ..training.trainer import Trainer
+from .scheduler import round_robin
 from .shared_reads import KEPT_BYTES, SharedHeadData, SharedReads
 from .variants import Subset, Variant
 
 MEMORY_BYTES = 2**30
 """For the heads that are trained side by side: weights, gradients, AdamW's moments and two finalists of each."""
 COPIES_OF_A_HEAD = 6
-ELSEWHERE = ("cache", "run", "timesteps", "blocks", "text", "seed", "device", "resume")
+NOT_IN_IDENTITY = ("cache", "run", "timesteps", "blocks", "text", "seed", "device", "resume")
 """Settings of a head that stand elsewhere in a cell's identity, or do not matter."""
 
 
@@ -53,7 +53,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TrainingJob:
     """One head to be trained."""
 
     variant: Variant
@@ -68,7 +68,7 @@ class Cell:
 class Outcome:
     """A finished cell."""
 
-    cell: Cell
+    cell: TrainingJob
     dice: Mapping[str, float]
     """Sample → its Dice, the mean over foreground classes."""
 
@@ -92,7 +92,7 @@ def training_config(config: AblateConfig, variant: Variant, seed: int) -> TrainC
     )
 
 
-class Cells:
+class JobFactory:
     """Makes the cells of an ablation, and trains them.
 
     `group_of` has the group of each sample that is scored, and `scored_on` says in words which these are; `everything`
@@ -115,7 +115,7 @@ class Cells:
         self.group_of = {row.parent: row.group for split in splits for row in split.val}
         self.scored_on = f"{len(self.group_of)} images of {splits[0].val_is.partition(' with seed ')[0]}"
 
-    def of(self, variants: Sequence[Variant]) -> list[Cell]:
+    def of(self, variants: Sequence[Variant]) -> list[TrainingJob]:
         """A cell for each variant, seed and fold; those that read together follow one another."""
         return [
             self._cell(variant, seed, fold, split)
@@ -129,18 +129,18 @@ class Cells:
         """Epochs of one training."""
         return training_config(self._config, self.everything, self._config.seeds[0]).settings.epochs
 
-    def _groups(self, cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    def _groups(self, cells: Sequence[TrainingJob]) -> Iterator[list[TrainingJob]]:
         """The cells in groups of one seed and fold, as many in each as may be in memory together."""
         for _, of_batch in itertools.groupby(cells, lambda cell: (cell.seed, cell.fold)):
             group = list(of_batch)
             at_once = max(1, MEMORY_BYTES // max(map(self._bytes_of_head, group)))
             yield from (group[start : start + at_once] for start in range(0, len(group), at_once))
 
-    def train(self, cells: Sequence[Cell]) -> Iterator[Event]:
+    def train(self, cells: Sequence[TrainingJob]) -> Iterator[Event]:
         """Train cells side by side; those of one seed and fold read together."""
-        return take_turns(map(self._trainings, self._groups(cells)), self.device)
+        return round_robin(map(self._trainings, self._groups(cells)), self.device)
 
-    def _trainings(self, cells: Sequence[Cell]) -> list[Iterator[Event]]:
+    def _trainings(self, cells: Sequence[TrainingJob]) -> list[Iterator[Event]]:
         """Of cells of one seed and fold."""
         data = [self._data(cell.variant, cell.seed) for cell in cells]
         blocks, timesteps = {b for one in data for b in one.blocks}, {t for one in data for t in one.timesteps}
@@ -149,7 +149,7 @@ class Cells:
         reads = SharedReads(everything, KEPT_BYTES // n_groups_at_work)
         return [self._train(cell, SharedHeadData.of(each, reads)) for cell, each in zip(cells, data, strict=True)]
 
-    def _bytes_of_head(self, cell: Cell) -> int:
+    def _bytes_of_head(self, cell: TrainingJob) -> int:
         settings = training_config(self._config, cell.variant, cell.seed)
         spec = self._data(cell.variant, cell.seed).head_spec(
             settings.settings.width, settings.n_heads, place=settings.place
@@ -157,9 +157,9 @@ class Cells:
         with torch.device("meta"):
             return COPIES_OF_A_HEAD * sum(parameter.nbytes for parameter in PixelHead(spec).parameters())
 
-    def _train(self, cell: Cell, data: HeadData) -> Generator[Event, None, None]:
+    def _train(self, cell: TrainingJob, data: CachedFeatures) -> Generator[Event, None, None]:
         settings = training_config(self._config, cell.variant, cell.seed)
-        fit = Fit(data, cell.split.train, cell.split.val, settings)
+        fit = Trainer(data, cell.split.train, cell.split.val, settings)
         while fit.epoch < fit.n_epochs:
             for _ in fit.epoch_steps():
                 yield None
@@ -170,9 +170,9 @@ class Cells:
             dice = yield from fit.score_steps()
         yield Outcome(cell, dict(zip(parents(cell.split.val), dice.mean(-1).tolist(), strict=True)))
 
-    def _cell(self, variant: Variant, seed: int, fold: int, split: Split) -> Cell:
+    def _cell(self, variant: Variant, seed: int, fold: int, split: Split) -> TrainingJob:
         settings = training_config(self._config, variant, seed)
-        told = {name: value for name, value in to_dict(settings).items() if name not in ELSEWHERE}
+        told = {name: value for name, value in to_dict(settings).items() if name not in NOT_IN_IDENTITY}
         digests = self._digests(variant, self._data(variant, seed), split)
         identity = Identity(
             variant.blocks,
@@ -184,9 +184,9 @@ class Cells:
             digests,
             told | asdict(settings.settings) | {"places": PLACES},
         )
-        return Cell(variant, seed, fold, split, identity)
+        return TrainingJob(variant, seed, fold, split, identity)
 
-    def _digests(self, variant: Variant, data: HeadData, split: Split) -> dict[str, str]:
+    def _digests(self, variant: Variant, data: CachedFeatures, split: Split) -> dict[str, str]:
         manifest, used = self._reader.manifest, (*split.train, *split.val)
         shown = [data.text_of[sample.id] for sample in used]
         texts = [None if place is None else self._reader.table.texts[place] for place in shown]
@@ -198,7 +198,7 @@ class Cells:
             "samples": digest([[(s.id, s.group, s.weight) for s in part] for part in (split.train, split.val)]),
         }
 
-    def _data(self, variant: Variant, seed: int) -> HeadData:
+    def _data(self, variant: Variant, seed: int) -> CachedFeatures:
         return open_head_data(
             self._reader,
             blocks=variant.blocks,

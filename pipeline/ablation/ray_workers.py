@@ -15,21 +15,23 @@ from ...cache.storage.location import absolute
 from ...errors import RunError, TextdiffError
 from ..config.ablation import AblateConfig
 from ..runtime.ray_session import n_workers_for, ray_session
-from .jobs import Cell, Cells, Outcome
+from .jobs import JobFactory, Outcome, TrainingJob
 from .variants import Variant
 
 RETRIES = 2
 """Of a cell whose worker is lost."""
 
 
-def train_in_ray(config: AblateConfig, everything: Variant, device: str, cells: Sequence[Cell]) -> Iterator[Outcome]:
+def train_in_ray(
+    config: AblateConfig, everything: Variant, device: str, cells: Sequence[TrainingJob]
+) -> Iterator[Outcome]:
     """Train the cells, each in a task.
 
     Args:
         config: settings.
         everything: what the variants are parts of.
         device: where heads are trained.
-        cells: of `Cells.of`.
+        cells: of `JobFactory.of`.
 
     Yields:
         The outcomes as they come.
@@ -61,10 +63,10 @@ def train_in_ray(config: AblateConfig, everything: Variant, device: str, cells: 
                 ) from error
 
 
-def train_cell(told: tuple[AblateConfig, Variant, str], cell: Cell) -> Outcome:
+def train_cell(told: tuple[AblateConfig, Variant, str], cell: TrainingJob) -> Outcome:
     """What a task does: one head, alone."""
     config, everything, device = told
     torch.set_num_threads(1)
-    cells = Cells(config, FeatureReader(config.cache), everything, device)
+    cells = JobFactory(config, FeatureReader(config.cache), everything, device)
     (outcome,) = (event for event in cells.train([cell]) if isinstance(event, Outcome))
     return outcome

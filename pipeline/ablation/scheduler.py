@@ -19,7 +19,7 @@ import torch
 Event = TypeVar("Event")
 
 
-def take_turns(groups: Iterable[Iterable[Iterator[Event]]], device: str) -> Iterator[Event]:
+def round_robin(groups: Iterable[Iterable[Iterator[Event]]], device: str) -> Iterator[Event]:
     """Run all jobs, from one of their events to the next in turn.
 
     Args:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...cache.format.samples import SampleRow
 from ...stages.features.sampling import gather
-from ..head_inputs.inputs import HeadData
+from ..head_inputs.inputs import CachedFeatures
 
 KEPT_BYTES = 2**30
 """Of gathered activations: a step of 8 images × 512 pixels on the paper's four blocks at 3 timesteps has 65 MB."""
@@ -31,7 +31,7 @@ class SharedReads:
         kept_bytes: what is held at most; the pixels that were not asked for the longest go first.
     """
 
-    def __init__(self, data: HeadData, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, data: CachedFeatures, kept_bytes: int = KEPT_BYTES) -> None:
         self._data, self._kept_bytes, self._size_bytes = data, kept_bytes, 0
         self._kept: OrderedDict[tuple[int, int, bytes], Tensor] = OrderedDict()
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class SharedReads:
     def columns(
         self, block: int, timesteps: Sequence[int], sample: SampleRow, pixels: Int[Tensor, "pixel"]
     ) -> Float[Tensor, "pixel channel"]:
-        """A block's activations at some of the timesteps, side by side, as `HeadData.gather` gives them."""
+        """A block's activations at some of the timesteps, side by side, as `CachedFeatures.gather` gives them."""
         places = [self._data.timesteps.index(timestep) for timestep in timesteps]
         gathered = self._gathered(block, sample, pixels)
         each = gathered.unflatten(-1, (len(self._data.timesteps), -1))
@@ -61,13 +61,13 @@ class SharedReads:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedHeadData(HeadData):
+class SharedHeadData(CachedFeatures):
     """A cache as one of several heads sees it that read together."""
 
     reads: SharedReads
 
     @classmethod
-    def of(cls, data: HeadData, reads: SharedReads) -> SharedHeadData:
+    def of(cls, data: CachedFeatures, reads: SharedReads) -> SharedHeadData:
         """What a head would see alone, without filters, read through `reads`."""
         return cls(**{field.name: getattr(data, field.name) for field in fields(data)}, reads=reads)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..images.intensities import Window
+from ..images.intensities import IntensityWindow
 from .classes import Classes
 from .dataset import Sample, scan_files
 
@@ -86,7 +86,7 @@ def _listed(kind: str, lines: Sequence[str]) -> list[str]:
     return [title + (":" if lines else ""), *(f"  - {line}" for line in lines)]
 
 
-def check_data(data: Path, window: Window | None = None) -> DataReport:
+def check_data(data: Path, window: IntensityWindow | None = None) -> DataReport:
     """Look at everything in a data folder or manifest and report what is there and what is wrong.
 
     `window` is the intensity window of images that need one (see `open_image`).

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError
-from ..images.intensities import Window
+from ..images.intensities import IntensityWindow
 from .classes import CLASSES_FILE, Classes, guess_binary, read_classes, undeclared
 from .inspection import (
     Inspection,
@@ -52,7 +52,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Oddity:
+class DataWarning:
     """What is odd but usable."""
 
     text: str
@@ -73,7 +73,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     """By split and name in LViT's layout, in the manifest's order otherwise."""
     classes: Classes
-    warnings: tuple[Oddity, ...]
+    warnings: tuple[DataWarning, ...]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Scan:
     masks: tuple[MaskFile, ...]
 
 
-def read_dataset(data: Path, window: Window | None = None) -> Dataset:
+def read_dataset(data: Path, window: IntensityWindow | None = None) -> Dataset:
     """Read data that must be free of problems.
 
     Raises:
@@ -98,7 +98,7 @@ def read_dataset(data: Path, window: Window | None = None) -> Dataset:
     return dataset
 
 
-def scan_dataset(data: Path, window: Window | None = None) -> tuple[Dataset, tuple[str, ...]]:
+def scan_dataset(data: Path, window: IntensityWindow | None = None) -> tuple[Dataset, tuple[str, ...]]:
     """Everything usable that was found, and every problem as one line that says what to do.
 
     Raises:
@@ -108,7 +108,7 @@ def scan_dataset(data: Path, window: Window | None = None) -> tuple[Dataset, tup
     return scan.dataset, scan.problems
 
 
-def scan_files(data: Path, window: Window | None) -> Scan:
+def scan_files(data: Path, window: IntensityWindow | None) -> Scan:
     """Open every file of a data set once."""
     listing = list_entries(data)
     inspections = inspect_entries(listing.entries, window)
@@ -122,7 +122,7 @@ def scan_files(data: Path, window: Window | None) -> Scan:
         *split_groups(listing.entries),
         *split_contents(inspections),
     )
-    warnings = (*map(Oddity, listing.warnings), *_odd_masks(inspections, classes))
+    warnings = (*map(DataWarning, listing.warnings), *_odd_masks(inspections, classes))
     samples = tuple(sample for found in inspections for sample in _samples(found))
     return Scan(Dataset(listing.root, samples, classes, warnings), problems, masks)
 
@@ -164,15 +164,15 @@ def _undeclared(found: Inspection, classes: Classes) -> Iterator[str]:
         yield f"{path} holds {undeclared(strange, classes)}{hint}"
 
 
-def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[Oddity]:
+def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[DataWarning]:
     masks = {found.entry.id: set(found.mask.n_pixels) for found in inspections if found.mask}
     background, ignored = {classes.ids[0]}, {classes.ignore}
     unlabelled = [name for name, values in masks.items() if values <= ignored]
     empty = [name for name, values in masks.items() if background <= values <= background | ignored]
     if unlabelled:
-        yield Oddity(f"{len(unlabelled)} of {len(masks)} masks have no labelled pixel", tuple(unlabelled))
+        yield DataWarning(f"{len(unlabelled)} of {len(masks)} masks have no labelled pixel", tuple(unlabelled))
     if empty:
-        yield Oddity(f"{len(empty)} of {len(masks)} masks hold only {classes.names[0]}", tuple(empty))
+        yield DataWarning(f"{len(empty)} of {len(masks)} masks hold only {classes.names[0]}", tuple(empty))
     absent = [
         name
         for value, name in zip(classes.ids, classes.names, strict=True)
@@ -180,4 +180,4 @@ def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[
     ]
     if absent:
         told = f"no mask has a pixel of {', '.join(absent)}; is {CLASSES_FILE} or the way the masks were saved right?"
-        yield Oddity(told)
+        yield DataWarning(told)

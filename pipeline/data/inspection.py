@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from ...errors import DataError
-from ..images.intensities import Window
+from ..images.intensities import IntensityWindow
 from ..images.nifti import misplaced
 from ..images.paths import file_digest
 from ..images.reading import open_image, open_mask
@@ -56,13 +56,13 @@ class Inspection:
     problems: tuple[str, ...]
 
 
-def inspect_entries(entries: Sequence[Entry], window: Window | None) -> list[Inspection]:
+def inspect_entries(entries: Sequence[Entry], window: IntensityWindow | None) -> list[Inspection]:
     """Decode all files, some at a time in threads; the decoders release the interpreter's lock."""
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_AT_ONCE)) as pool:
         return list(pool.map(partial(_inspect, window=window), entries))
 
 
-def _inspect(entry: Entry, window: Window | None) -> Inspection:
+def _inspect(entry: Entry, window: IntensityWindow | None) -> Inspection:
     problems: list[str] = []
     image = _noting(problems, lambda: _inspect_image(entry.image, window))
     mask = None if entry.mask is None else _noting(problems, partial(_inspect_mask, entry.mask))
@@ -87,7 +87,7 @@ def _noting(problems: list[str], inspect: Callable[[], T]) -> T | None:
         return None
 
 
-def _inspect_image(path: Path, window: Window | None) -> ImageFile:
+def _inspect_image(path: Path, window: IntensityWindow | None) -> ImageFile:
     regions = open_image(path, window)
     for box in regions.boxes():
         regions.read(*box)

@@ -19,7 +19,7 @@ from pathlib import Path
 from ...errors import DataError
 from ..config.data import LVIT_FOLDERS, MANIFESTS
 from ..images.paths import is_image, split_slice, stem_of
-from .tables import TABLE_SUFFIXES, Table, read_table
+from .tables import TABLE_SUFFIXES, DataTable, read_table
 from .text_tables import COLUMNS, mask_stems, match_rows, missing_columns
 
 _SPLITS = {"train": "train", "val": "val", "test": "test"} | dict.fromkeys(("valid", "validation", "dev"), "val")
@@ -161,7 +161,7 @@ def _is_text_table(path: Path) -> bool:
     return suffix in TABLE_SUFFIXES and path.stem.lower().endswith("_text") and path.name[0] not in ".~"
 
 
-def _join_texts(listing: Listing, table: Table, entries: list[Entry]) -> list[Entry]:
+def _join_texts(listing: Listing, table: DataTable, entries: list[Entry]) -> list[Entry]:
     listing.problems += table.problems
     problem = missing_columns(table, COLUMNS)
     if problem:

@@ -30,7 +30,7 @@ _QUOTE = "put quotes around text with commas"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row that is not blank."""
 
     number: int
@@ -39,16 +39,16 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """A table's columns (lower case, in file order), its rows, and what is wrong with single rows."""
 
     path: Path
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     problems: tuple[str, ...]
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> DataTable:
     """Read a CSV (UTF-8, with or without BOM; comma, semicolon or tab) or the first sheet of an XLSX.
 
     Raises:
@@ -70,11 +70,11 @@ def read_table(path: Path) -> Table:
             problems.append(f"{path} row {number}: {len(cells)} cells under {len(columns)} columns; {_QUOTE}")
         else:
             rows.append(_row(number, columns, cells))
-    return Table(path, columns, tuple(rows), tuple(problems))
+    return DataTable(path, columns, tuple(rows), tuple(problems))
 
 
-def _row(number: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
-    return Row(number, {name: cells[i] if i < len(cells) else "" for i, name in enumerate(columns)})
+def _row(number: int, columns: Sequence[str], cells: Sequence[str]) -> TableRow:
+    return TableRow(number, {name: cells[i] if i < len(cells) else "" for i, name in enumerate(columns)})
 
 
 def _n_used(cells: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..images.paths import split_suffix, stem_of
-from .tables import Row, Table, read_table
+from .tables import DataTable, TableRow, read_table
 
 COLUMNS = ("image", "description")
 
@@ -21,7 +21,7 @@ COLUMNS = ("image", "description")
 class Matched:
     """What a table says about some images."""
 
-    rows: dict[int, Row]
+    rows: dict[int, TableRow]
     """An image's place in the list → its first row."""
     problems: tuple[str, ...]
     """Rows without a text, and rows for the same image again."""
@@ -34,10 +34,10 @@ def mask_stems(image_stem: str) -> tuple[str, str, str]:
     return image_stem, f"mask_{image_stem}", f"{image_stem}_mask"
 
 
-def match_rows(table: Table, images: Sequence[tuple[Path, Path | None]]) -> Matched:
+def match_rows(table: DataTable, images: Sequence[tuple[Path, Path | None]]) -> Matched:
     """Find the row of each (image, mask); the table must have the `COLUMNS`."""
     by_name = _indices_by_name(images)
-    rows: dict[int, Row] = {}
+    rows: dict[int, TableRow] = {}
     problems, strangers = [], []
     for row in table.rows:
         where, name = f"{table.path} row {row.number}", row.cells["image"]
@@ -66,7 +66,7 @@ def _indices_by_name(images: Sequence[tuple[Path, Path | None]]) -> dict[str, in
     return by_name
 
 
-def missing_columns(table: Table, columns: Sequence[str]) -> str | None:
+def missing_columns(table: DataTable, columns: Sequence[str]) -> str | None:
     """A problem if the table lacks any of the columns."""
     missing = ", ".join(repr(name) for name in columns if name not in table.columns)
     found = ", ".join(map(repr, table.columns))

@@ -20,12 +20,12 @@ import numpy as np
 
 Item = TypeVar("Item")
 Kind = Literal["spindle", "round"]
-Place = Literal["upper", "lower", "left", "right"]
+Side = Literal["upper", "lower", "left", "right"]
 Split = Literal["train", "val", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 OTHER_KIND: dict[Kind, Kind] = {"spindle": "round", "round": "spindle"}
-OPPOSITE: dict[Place, Place] = {"upper": "lower", "lower": "upper", "left": "right", "right": "left"}
+OPPOSITE: dict[Side, Side] = {"upper": "lower", "lower": "upper", "left": "right", "right": "left"}
 
 KIND_WORDS: dict[Kind, tuple[str, ...]] = {
     "spindle": ("spindle-shaped", "elongated", "slender", "cigar-shaped", "thin"),
@@ -109,7 +109,7 @@ class Report:
 
     wording: Wording
     target: Kind
-    place: Place | None
+    place: Side | None
     kind_words: dict[Kind, str]
     target_word: str
     other_word: str
@@ -162,7 +162,7 @@ def write_reports(split: Split, n: int, seed: int) -> list[Report]:
     return reports[:n]
 
 
-def _fill(rng: np.random.Generator, wording: Wording, place: Place | None) -> Report:
+def _fill(rng: np.random.Generator, wording: Wording, place: Side | None) -> Report:
     spindle, round_, target, other = (
         str(rng.choice(words)) for words in (KIND_WORDS["spindle"], KIND_WORDS["round"], TARGET_WORDS, OTHER_WORDS)
     )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageFilter
 
-from .sentences import Kind, Place
+from .sentences import Kind, Side
 
 Plane = Float[np.ndarray, "y x"]
 Pixels = Bool[np.ndarray, "y x"]
@@ -35,7 +35,7 @@ EOSIN = (0.2159, 0.8012, 0.5581)
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What the nuclei of one kind look like; a pair is the range that each nucleus draws from."""
 
     half_length_px: tuple[float, float]
@@ -62,9 +62,9 @@ class Look:
     """Fewest and most nucleoli."""
 
 
-LOOKS: dict[Kind, Look] = {
-    "spindle": Look((8.5, 12.0), (0.24, 0.34), 0.12, 1.7, 0.04, (1.25, 1.6), 0.15, 0.0, 0.10, 0.6, (0, 0)),
-    "round": Look((6.5, 9.0), (0.82, 1.0), 0.0, 2.0, 0.06, (0.40, 0.60), 0.30, 0.55, 0.22, 1.2, (1, 2)),
+APPEARANCES: dict[Kind, Appearance] = {
+    "spindle": Appearance((8.5, 12.0), (0.24, 0.34), 0.12, 1.7, 0.04, (1.25, 1.6), 0.15, 0.0, 0.10, 0.6, (0, 0)),
+    "round": Appearance((6.5, 9.0), (0.82, 1.0), 0.0, 2.0, 0.06, (0.40, 0.60), 0.30, 0.55, 0.22, 1.2, (1, 2)),
 }
 
 
@@ -77,7 +77,7 @@ class Tissue:
     kinds: UInt8[np.ndarray, "y x"]
     """`KIND_VALUES`; where nuclei overlap, the one painted last owns the pixel."""
 
-    def mask(self, kind: Kind, place: Place | None = None) -> Pixels:
+    def mask(self, kind: Kind, place: Side | None = None) -> Pixels:
         """The pixels of a kind, within a half of the image where `place` names one.
 
         The border between two halves cuts through nuclei: a pixel belongs to the half that its centre lies in.
@@ -86,10 +86,10 @@ class Tissue:
         return pixels & half(place, len(self.kinds)) if place else pixels
 
 
-def half(place: Place, size: int) -> Pixels:
+def half(place: Side, size: int) -> Pixels:
     """The pixels of a square image whose centres lie in its `place` half."""
     y, x = np.indices((size, size)) + 0.5
-    halves: dict[Place, Pixels] = {
+    halves: dict[Side, Pixels] = {
         "upper": y < size / 2,
         "lower": y > size / 2,
         "left": x < size / 2,
@@ -117,7 +117,7 @@ def paint_tissue(rng: np.random.Generator, size: int) -> Tissue:
 
 def _both_kinds_in_every_half(tissue: Tissue) -> bool:
     needed = MIN_SHARE_OF_HALF * tissue.kinds.size / 2
-    places: tuple[Place, ...] = ("upper", "lower", "left", "right")
+    places: tuple[Side, ...] = ("upper", "lower", "left", "right")
     return all(tissue.mask(kind, place).sum() >= needed for kind in KIND_VALUES for place in places)
 
 
@@ -134,7 +134,7 @@ class _Slide:
         self.course: float = rng.uniform(0, np.pi)
         self.fibres: Plane = self.course + 0.3 * self.noise(24)
         """The direction of the stroma's fibres in radians, which the nuclei follow."""
-        self.chromatin: dict[Kind, Plane] = {kind: self.noise(look.grain_px) for kind, look in LOOKS.items()}
+        self.chromatin: dict[Kind, Plane] = {kind: self.noise(look.grain_px) for kind, look in APPEARANCES.items()}
 
     def noise(self, grain_px: float) -> Plane:
         """Gaussian noise of unit variance with grains of about `grain_px`; it continues across opposite borders."""
@@ -193,14 +193,14 @@ class _Slide:
 
     def _add_nucleus(self, kind: Kind, max_tries: int = 30) -> None:
         for _ in range(max_tries):
-            nucleus = self._nucleus_outline(LOOKS[kind])
+            nucleus = self._nucleus_outline(APPEARANCES[kind])
             covered = self.kinds[nucleus.window][nucleus.inside] > 0
             if covered.mean() < 0.2 and not self.blocked[nucleus.window][nucleus.inside].any():
                 break
         self._stain(nucleus, kind)
         self.kinds[nucleus.window][nucleus.inside] = KIND_VALUES[kind]
 
-    def _nucleus_outline(self, look: Look) -> _Outline:
+    def _nucleus_outline(self, look: Appearance) -> _Outline:
         centre = self.anywhere()
         y, x = centre.astype(int)
         return self._outline(
@@ -215,7 +215,7 @@ class _Slide:
 
     def _stain(self, nucleus: _Outline, kind: Kind) -> None:
         """Pour the nucleus's stain; an eighth of what lies below shows through."""
-        look = LOOKS[kind]
+        look = APPEARANCES[kind]
         stain = self.rng.uniform(*look.haematoxylin) + look.chromatin * self.chromatin[kind][nucleus.window]
         stain += look.rim * np.exp(-(((nucleus.radius - 0.88) / 0.14) ** 2))
         for _ in range(self.rng.integers(*look.n_nucleoli, endpoint=True)):

@@ -18,8 +18,8 @@ from ...stages.heads.base import Head
 from ..config.evaluation import EvaluateConfig
 from ..config.training import TextMode
 from ..data.classes import Classes
-from ..head_inputs.inputs import HeadData
-from ..head_inputs.splits import as_they_are, group_views, has_labels
+from ..head_inputs.inputs import CachedFeatures
+from ..head_inputs.splits import group_views, has_labels, originals
 from ..images.blending import whole_image
 from ..reports.gallery import Gallery
 from ..reports.page import WordMap
@@ -28,7 +28,7 @@ from ..runs.heads import load_head
 from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
-from ..scoring.counts import LabelledBand, Tally, summarise, tally
+from ..scoring.counts import LabelledBand, SampleCounts, count_sample, summarise
 from ..views.transforms import mean_over_views
 from .report import EvaluationOutcome, write_evaluation_report
 from .result import Evaluation, digest_of_cache
@@ -85,12 +85,12 @@ def _explainer(
 def _count(
     config: EvaluateConfig,
     head: Head,
-    data: HeadData,
+    data: CachedFeatures,
     wholes: Sequence[Sequence[SampleRow]],
     *,
     gallery: Gallery,
     progress: Progress,
-) -> list[Tally]:
+) -> list[SampleCounts]:
     reader, firsts = data.reader, [rows[0] for rows in wholes]
     labels_of = _native_labels(reader, firsts) if config.at == "native" else partial(cached_labels, reader)
     views = group_views(reader.split(config.split), config.tta)
@@ -99,7 +99,7 @@ def _count(
         for rows in wholes:
             logits = (_logits(head, data, views[row.id]) for row in rows)
             bands = gallery.watch(rows[0], _bands(logits, data, config.at, labels_of, rows))
-            tallies.append(tally(bands, data.n_classes, surface=config.surface, instances=config.instances))
+            tallies.append(count_sample(bands, data.n_classes, surface=config.surface, instances=config.instances))
             task.advance()
     return tallies
 
@@ -110,7 +110,7 @@ def _native_labels(reader: FeatureReader, firsts: Sequence[SampleRow]) -> Labels
     return labels_of_files(reader, firsts)
 
 
-def _logits(head: Head, data: HeadData, views: Sequence[SampleRow]) -> Float[Tensor, "member n_classes y x"]:
+def _logits(head: Head, data: CachedFeatures, views: Sequence[SampleRow]) -> Float[Tensor, "member n_classes y x"]:
     """Each member's logits of one row, as it is, from all its views."""
     texts = zip(*data.texts(views), strict=True)
     of_views = (
@@ -161,7 +161,7 @@ def _keep(outcome: EvaluationOutcome, progress: Progress) -> None:
 def _labelled(reader: FeatureReader, split: str) -> list[tuple[SampleRow, ...]]:
     """The rows of each sample of which at least one is labelled, in the order of `cut_tiles`."""
     wholes: dict[str, list[SampleRow]] = {}
-    for row in as_they_are(reader.samples):
+    for row in originals(reader.samples):
         wholes.setdefault(row.parent, []).append(row)
     labelled = [rows for rows in wholes.values() if any(has_labels(reader, row) for row in rows)]
     chosen = [tuple(sorted(rows, key=lambda row: row.tile)) for rows in labelled if rows[0].split == split]
@@ -173,7 +173,7 @@ def _labelled(reader: FeatureReader, split: str) -> list[tuple[SampleRow, ...]]:
 
 def _bands(
     logits: Iterable[Float[Tensor, "member n_classes y x"]],
-    data: HeadData,
+    data: CachedFeatures,
     at: str,
     labels_of: LabelsOf,
     rows: Sequence[SampleRow],

@@ -23,8 +23,8 @@ from ...stages.heads.base import Head
 from ...stages.metrics.selection import choose_centres, standardised
 from ...stages.metrics.uncertainty import entropy
 from ..config.evaluation import SuggestConfig
-from ..head_inputs.inputs import HeadData
-from ..head_inputs.splits import as_they_are, has_labels
+from ..head_inputs.inputs import CachedFeatures
+from ..head_inputs.splits import has_labels, originals
 from ..reports.figures import plot_suggestions
 from ..runs.compatibility import check_same_features, open_as_trained
 from ..runs.heads import load_head
@@ -124,7 +124,13 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
 
 
 def _rank(
-    head: Head, data: HeadData, labelled: Sequence[Rows], unlabelled: Sequence[Rows], *, n: int, progress: Progress
+    head: Head,
+    data: CachedFeatures,
+    labelled: Sequence[Rows],
+    unlabelled: Sequence[Rows],
+    *,
+    n: int,
+    progress: Progress,
 ) -> list[tuple[Rows, Suggestion]]:
     """The samples to label, in this order."""
     with progress.task("suggest", len(unlabelled) + len(labelled), "samples") as task:
@@ -164,19 +170,19 @@ def _unlabelled(reader: FeatureReader, split: str) -> list[Rows]:
 
 def _samples(reader: FeatureReader, split: str) -> list[Rows]:
     samples: dict[str, list[SampleRow]] = {}
-    for row in as_they_are(reader.split(split)):
+    for row in originals(reader.split(split)):
         samples.setdefault(row.parent, []).append(row)
     return [tuple(rows) for rows in samples.values()]
 
 
-def _pooled(data: HeadData, rows: Rows) -> Float[Tensor, " channel"]:
+def _pooled(data: CachedFeatures, rows: Rows) -> Float[Tensor, " channel"]:
     """The mean over a sample's maps of every channel, of all blocks and timesteps; filters say little of an image."""
     data = replace(data, filters=False)
     means = [[dense(map_).float().mean((0, 1)) for of in data.maps(row).values() for map_ in of] for row in rows]
     return torch.stack([torch.cat(of_row) for of_row in means]).mean(0).cpu()
 
 
-def _probabilities(head: Head, data: HeadData, row: SampleRow) -> Float[Tensor, "n_classes y x"]:
+def _probabilities(head: Head, data: CachedFeatures, row: SampleRow) -> Float[Tensor, "n_classes y x"]:
     tokens, mask = data.texts([row])
     return head.segment(data.maps(row), data.size, tokens[0], mask[0], data.window(row)).softmax(0)
 
@@ -193,7 +199,7 @@ def _suggestion(reader: FeatureReader, rank: int, row: SampleRow, weight: float,
     )
 
 
-def _picture(head: Head, data: HeadData, rows: Rows, one: Suggestion) -> dict[str, Any]:
+def _picture(head: Head, data: CachedFeatures, rows: Rows, one: Suggestion) -> dict[str, Any]:
     """What `plot_suggestions` shows; of an image in tiles, the tile that the head is least sure of."""
     looks = ((row, _probabilities(head, data, row)) for row in rows)
     row, probabilities = max(looks, key=lambda look: float(entropy(look[1]).mean()))

@@ -24,7 +24,7 @@ from ..images.blending import blend
 from ..images.paths import list_images, stem_of
 from ..images.reading import read_mask
 from ..images.resizing import resize_image, resize_labels
-from ..images.source import Offset, Source
+from ..images.source import ImageReader, Offset
 from ..prediction.live_features import Request
 from ..prediction.segmenter import Segmenter
 from ..runtime.interrupts import interrupts_held
@@ -150,7 +150,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
 
 def explain_image(
     segmenter: Segmenter,
-    image: Source,
+    image: ImageReader,
     text: str,
     *,
     versus: str | None = None,

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from ...cache.format.samples import SampleRow
 from ...errors import ConfigError, DataError
-from ...stages.features.position import Window
+from ...stages.features.position import Region
 from ...stages.features.sampling import Maps
 from ...stages.heads.base import Head
 from ...stages.metrics.occlusion import log_odds
 from ...stages.text.encoder import TextEncoder
 from ...stages.text.words import Word, split_words, without, words_of_tokens
 from ..data.classes import Classes
-from ..head_inputs.inputs import HeadData
+from ..head_inputs.inputs import CachedFeatures
 from .result import Explanation, WhatIf
 
 
@@ -121,7 +121,7 @@ def measure(
     size: tuple[int, int],
     question: Question,
     *,
-    window: Window,
+    window: Region,
     advance: Callable[[], None] = lambda: None,
 ) -> Float[Tensor, "map y x"]:
     """Everything that is asked of one picture, at the model's size; all of it may be blended linearly.
@@ -188,7 +188,7 @@ def _of_target(
 
 def explain_sample(
     head: Head,
-    data: HeadData,
+    data: CachedFeatures,
     row: SampleRow,
     encoder: TextEncoder,
     text: str,

@@ -11,7 +11,7 @@ from ...errors import ConfigError, DataError, SourceError
 from ...stages.heads.base import Head
 from ..config.training import TextMode
 from ..extraction.text_features import load_same_encoder
-from ..head_inputs.inputs import HeadData
+from ..head_inputs.inputs import CachedFeatures
 from ..reports.page import WordMap, picture
 from ..runs.run_config import RunConfig
 from ..runtime.progress import Progress
@@ -45,7 +45,7 @@ class WordExplainer:
         refuse_own_condition(reader.manifest.features.condition)
         self._encoder = load_same_encoder(run.texts.encoder, run.texts, device, offline=offline)
 
-    def maps(self, head: Head, data: HeadData, row: SampleRow, progress: Progress) -> tuple[WordMap, ...]:
+    def maps(self, head: Head, data: CachedFeatures, row: SampleRow, progress: Progress) -> tuple[WordMap, ...]:
         """What the words of a sample's text did; none, and a line that says why, where that cannot be told."""
         if row.text is None:
             progress.say(f"--words: {row.parent}, the sample with the lowest Dice, has no text; no words are shown")

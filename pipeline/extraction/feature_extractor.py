@@ -30,7 +30,7 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class StageOne:
+class FeatureExtractor:
     """A frozen UNet with everything that its stored activations depend on."""
 
     frozen: FrozenUNet
@@ -45,7 +45,7 @@ class StageOne:
         if self.device == "cpu":
             keep_freed_memory()
 
-    def projected(self, projections: Mapping[Pair, Projection]) -> StageOne:
+    def projected(self, projections: Mapping[Pair, Projection]) -> FeatureExtractor:
         """The same with these projections, on its device."""
         return replace(self, projections={pair: one.to(self.device) for pair, one in projections.items()})
 

@@ -11,7 +11,7 @@ from ..data.classes import Classes
 from ..data.dataset import Dataset
 from ..data.pseudonyms import Pseudonyms
 from ..images.stain import open_source
-from .feature_extractor import StageOne
+from .feature_extractor import FeatureExtractor
 from .rows import Batch, Picture, PictureReader, read_batch
 
 
@@ -23,7 +23,7 @@ class Inputs:
     """Under the names that the cache is to have."""
     pseudonyms: Pseudonyms | None
     """Where these are hashed."""
-    stage_one: StageOne
+    stage_one: FeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Job:
         return self.inputs.dataset
 
     @property
-    def stage_one(self) -> StageOne:
+    def stage_one(self) -> FeatureExtractor:
         """The frozen UNet and all that its activations depend on."""
         return self.inputs.stage_one
 

@@ -13,10 +13,10 @@ from ...stages.unet.noise import check_timesteps
 from ...stages.unet.recorder import FrozenUNet, Precision, UNetRecorder, load_unet
 from ..config.extraction import ExtractConfig
 from ..runtime.device import resolve_device
-from .feature_extractor import Pair, StageOne
+from .feature_extractor import FeatureExtractor, Pair
 
 
-def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> StageOne:
+def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> FeatureExtractor:
     """Load stage one for an extraction.
 
     Args:
@@ -36,7 +36,7 @@ def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> 
     recorder = UNetRecorder(frozen, config.blocks, precision, compiled=config.compile)
     recorder.noise_shape(config.side)  # refuses a size that the UNet cannot read
     spec = FeatureSpec(
-        unet=lasting_source(config.unet),
+        unet=absolute_source(config.unet),
         unet_config=None if config.unet_config is None else str(config.unet_config.resolve()),
         unet_digest=frozen.digest,
         prediction_type=frozen.prediction_type,
@@ -55,7 +55,7 @@ def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> 
         colours=config.colours,
         tile_overlap=config.tile_overlap,
     )
-    return StageOne(frozen, recorder, spec, device)
+    return FeatureExtractor(frozen, recorder, spec, device)
 
 
 def restore_stage_one(
@@ -67,7 +67,7 @@ def restore_stage_one(
     unet: str | None = None,
     unet_config: Path | None = None,
     offline: bool = False,
-) -> StageOne:
+) -> FeatureExtractor:
     """Load stage one as it made a cache, to do the same with other images.
 
     Args:
@@ -96,10 +96,10 @@ def restore_stage_one(
             f"{spec.unet_digest[:12]}); give its place with --unet"
         )
     recorder = UNetRecorder(frozen, blocks, cast("Precision", spec.precision))
-    return StageOne(frozen, recorder, spec, device).projected(projections)
+    return FeatureExtractor(frozen, recorder, spec, device).projected(projections)
 
 
-def lasting_source(source: str) -> str:
+def absolute_source(source: str) -> str:
     """The source with a local path made whole, so that a run finds it from any working directory."""
     kind, _, where = source.partition(":")
     path = Path(where).expanduser()

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...stages.features.compression import Projection, choose_fit_images, choose_fit_pixels, fit_projection
-from .feature_extractor import Pair, StageOne
+from .feature_extractor import FeatureExtractor, Pair
 from .rows import Picture, PictureReader, read_batch
 
 
 def fit_projections(
-    stage_one: StageOne, reader: PictureReader, pictures: Sequence[Picture], pairs: Sequence[Pair]
+    stage_one: FeatureExtractor, reader: PictureReader, pictures: Sequence[Picture], pairs: Sequence[Pair]
 ) -> dict[Pair, Projection]:
     """Fit the pairs' projections on a seeded choice of the training pictures, which go through the UNet for it.
 
@@ -31,7 +31,7 @@ def fit_projections(
 
 
 def _sample(
-    stage_one: StageOne, reader: PictureReader, chosen: Sequence[Picture], pairs: Sequence[Pair]
+    stage_one: FeatureExtractor, reader: PictureReader, chosen: Sequence[Picture], pairs: Sequence[Pair]
 ) -> Mapping[Pair, Float[Tensor, "pixel channel"]]:
     blocks, timesteps = sorted({block for block, _ in pairs}), sorted({timestep for _, timestep in pairs})
     seed, size = stage_one.spec.seed, stage_one.spec.rows_per_shard

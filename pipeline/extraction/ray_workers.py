@@ -28,9 +28,9 @@ from ..config.extraction import ExtractConfig
 from ..data.classes import Classes
 from ..runtime.progress import Progress, Task
 from ..runtime.ray_session import n_workers_for, ray_session, threads_per_worker
-from .feature_extractor import Pair, StageOne
+from .feature_extractor import FeatureExtractor, Pair
 from .job import Job, picture_reader
-from .loading import lasting_source, load_stage_one
+from .loading import absolute_source, load_stage_one
 from .rows import Picture, read_batch
 
 IN_HAND = 3
@@ -67,7 +67,7 @@ class UnitWorker:
         self._writer = CacheWriter(order.config.cache, WorkPlan(order.manifest, (), (), (), (), 0), begins=False)
 
     @cached_property
-    def _stage_one(self) -> StageOne:
+    def _stage_one(self) -> FeatureExtractor:
         """Loaded by the first call, whose errors reach the driver as they are."""
         return _same_stage_one(self._order)
 
@@ -85,7 +85,7 @@ class UnitWorker:
         return self._writer.write_shards(unit, features(), conditions)
 
 
-def _same_stage_one(order: WorkerOrder) -> StageOne:
+def _same_stage_one(order: WorkerOrder) -> FeatureExtractor:
     stage_one = load_stage_one(order.config, order.spec)
     other = order.spec.differences(stage_one.spec)
     if other:
@@ -131,7 +131,9 @@ class _Crew:
         return list(lost.values())
 
 
-def run_units_in_ray(writer: CacheWriter, job: Job, stage_one: StageOne, progress: Progress, task: Task) -> None:
+def run_units_in_ray(
+    writer: CacheWriter, job: Job, stage_one: FeatureExtractor, progress: Progress, task: Task
+) -> None:
     """Have Ray's workers make the job's units, and record each that is finished.
 
     Raises:
@@ -149,12 +151,12 @@ def run_units_in_ray(writer: CacheWriter, job: Job, stage_one: StageOne, progres
             task.advance(len(unit.rows))
 
 
-def _order(job: Job, stage_one: StageOne, n_threads: int) -> WorkerOrder:
+def _order(job: Job, stage_one: FeatureExtractor, n_threads: int) -> WorkerOrder:
     config = replace(
         job.config,
         data=job.config.data.resolve(),
         cache=absolute(job.config.cache),
-        unet=lasting_source(job.config.unet),
+        unet=absolute_source(job.config.unet),
         unet_config=None if job.config.unet_config is None else job.config.unet_config.resolve(),
     )
     projections = {pair: one.to("cpu") for pair, one in stage_one.projections.items()}

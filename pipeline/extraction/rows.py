@@ -20,7 +20,7 @@ from ..data.classes import Classes
 from ..data.dataset import Dataset, Sample
 from ..images.reading import open_mask
 from ..images.resizing import resize_image, resize_labels
-from ..images.source import Source
+from ..images.source import ImageReader
 from ..images.tiling import pad_to_tile, tile_offsets
 from ..views.symmetries import View
 from ..views.text_rewriting import rewrite_sides, unsafe_words
@@ -114,7 +114,7 @@ class PictureReader:
     """
 
     def __init__(
-        self, image_size: int, tile: int | None, open_source: Callable[[Path], Source], classes: Classes
+        self, image_size: int, tile: int | None, open_source: Callable[[Path], ImageReader], classes: Classes
     ) -> None:
         self._size, self._tile, self._classes = (image_size, image_size), tile, classes
         # The tiles of an image follow one another: a file that must be decoded whole is decoded for all of them.

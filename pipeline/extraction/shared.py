@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ...cache.building.derived import Loaders, WantedShard, new_shares, picture_shards
+from ...cache.building.derived import DerivedShard, Loaders, divide_among_parts, image_shards
 from ...cache.building.journal import forget_unit
 from ...cache.building.plan import PendingUnit, part_of, read_state
 from ...cache.building.shared_plan import (
@@ -30,9 +30,9 @@ from ...cache.building.writer import CacheWriter
 from ...cache.format.layout import FILTERS_ARRAY
 from ...cache.format.manifest import Manifest, read_manifest
 from ...cache.format.samples import SampleTable
-from ...cache.format.spec import NOT_IDENTIFYING, digest
+from ...cache.format.spec import LOCATION_FIELDS, digest
 from ...cache.storage.location import Location
-from ...cache.storage.locks import Part, hold_lock, hold_plan, parts_at_work
+from ...cache.storage.locks import Share, hold_lock, hold_plan, parts_at_work
 from ...errors import CacheBusyError, CacheError
 from ...stages.features.compression import Projection
 from ..config.extraction import ExtractConfig
@@ -65,7 +65,7 @@ TRIES, PAUSE_S = 4, 1.0
 class _Share:
     """What one part is to make."""
 
-    part: Part
+    part: Share
     job: Job
     """With the plan of this part alone."""
     shared: SharedPlan
@@ -89,7 +89,7 @@ def extract_part(config: ExtractConfig, progress: Progress) -> ExtractSummary:
         CacheMismatchError: if parts that began before were told other things, with every field that differs.
         CacheError: if projections are to be fitted, which is for part 0.
     """
-    part = Part(config.part_id or 0, config.num_parts or 1)
+    part = Share(config.part_id or 0, config.num_parts or 1)
     inputs = open_extraction(config, progress)
     if config.dry_run:
         share = _share(config, inputs, part)
@@ -121,7 +121,7 @@ def _no_empty_cache(root: Location) -> Iterator[None]:
         raise
 
 
-def _refuse_other_division(config: ExtractConfig, part: Part) -> None:
+def _refuse_other_division(config: ExtractConfig, part: Share) -> None:
     others = [name for name in parts_at_work(config.cache) if not name.endswith(f"-of-{part.n_parts}")]
     if others:
         raise CacheBusyError(
@@ -130,7 +130,7 @@ def _refuse_other_division(config: ExtractConfig, part: Part) -> None:
         )
 
 
-def _share(config: ExtractConfig, inputs: Inputs, part: Part) -> _Share:
+def _share(config: ExtractConfig, inputs: Inputs, part: Share) -> _Share:
     state = read_state(config.cache, resume=True)
     job = plan_job(config, inputs, state)
     table, shared = sample_table(job.dataset, job.pictures, job.plan.rows), read_shared_plan(config.cache)
@@ -150,7 +150,7 @@ def _request(job: Job, table: SampleTable) -> Request:
     """All that parts must be told alike; not where the data and the models lie, which may differ between machines."""
     config, spec = job.config, asdict(job.stage_one.spec)
     return {
-        "features": {name: value for name, value in spec.items() if name not in NOT_IDENTIFYING},
+        "features": {name: value for name, value in spec.items() if name not in LOCATION_FIELDS},
         "blocks": sorted(config.blocks),
         "timesteps": sorted(config.timesteps),
         "filters": config.filters,
@@ -162,7 +162,7 @@ def _request(job: Job, table: SampleTable) -> Request:
     }
 
 
-def _refuse_unfitted(job: Job, part: Part) -> None:
+def _refuse_unfitted(job: Job, part: Share) -> None:
     if job.plan.unfitted and part.id != 0:
         raise CacheError(
             f"{job.config.cache}: part {part} needs the principal components that part 0 fits, and it has not begun; "
@@ -171,7 +171,7 @@ def _refuse_unfitted(job: Job, part: Part) -> None:
         )
 
 
-def _forget_damaged(config: ExtractConfig, part: Part, progress: Progress) -> None:
+def _forget_damaged(config: ExtractConfig, part: Share, progress: Progress) -> None:
     """Read this part's own units, and forget those that are not as they were written."""
     state, shared = read_state(config.cache, resume=True), read_shared_plan(config.cache)
     if state is None or shared is None:
@@ -185,15 +185,15 @@ def _forget_damaged(config: ExtractConfig, part: Part, progress: Progress) -> No
             forget_unit(config.cache, unit)
 
 
-def _pictures(share: _Share, load: Loaders) -> list[WantedShard]:
+def _pictures(share: _Share, load: Loaders) -> list[DerivedShard]:
     """This part's share of the shards of images, labels and filters that are new."""
     published = {light.shard.path for light in share.published.light_shards} if share.published else set()
     classes = share.job.dataset.classes.to_dict()
-    wanted = picture_shards(share.job.stage_one.spec, share.table.samples, classes, **load)
-    return new_shares(wanted, published, share.part.n_parts)[share.part.id]
+    wanted = image_shards(share.job.stage_one.spec, share.table.samples, classes, **load)
+    return divide_among_parts(wanted, published, share.part.n_parts)[share.part.id]
 
 
-def _filtered_rows(light: WantedShard, job: Job) -> Iterable[int]:
+def _filtered_rows(light: DerivedShard, job: Job) -> Iterable[int]:
     size = job.stage_one.spec.rows_per_shard
     return range(light.group * size, (light.group + 1) * size) if light.layout.name == FILTERS_ARRAY else ()
 

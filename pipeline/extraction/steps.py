@@ -26,10 +26,10 @@ from ..config.extraction import ExtractConfig
 from ..data.dataset import Dataset, read_dataset
 from ..data.pseudonyms import pseudonymised
 from ..images.filter_bank import image_filters
-from ..runtime.prefetch import Behind, ahead
+from ..runtime.prefetch import BackgroundWriter, prefetch
 from ..runtime.progress import Progress, Task
 from ..unets.pretrain import colours_learnt
-from .feature_extractor import Pair, StageOne
+from .feature_extractor import FeatureExtractor, Pair
 from .job import Inputs, Job
 from .loading import load_stage_one
 from .pca import fit_projections
@@ -179,14 +179,14 @@ def fit(job: Job, progress: Progress) -> dict[Pair, Projection]:
     return {pair: one[pair] for one in fitted for pair in one if pair in job.plan.unfitted}
 
 
-def projected(job: Job, fitted: Mapping[Pair, Projection]) -> StageOne:
+def projected(job: Job, fitted: Mapping[Pair, Projection]) -> FeatureExtractor:
     """Stage one with the cache's projections, those that were fitted just now included."""
     arrays = read_projections(job.config.cache, job.plan.manifest.projections)
     known = {pair: Projection.from_rows(torch.from_numpy(array)) for pair, array in arrays.items()}
     return job.stage_one.projected({**known, **fitted})
 
 
-def run_units(writer: CacheWriter, job: Job, stage_one: StageOne, progress: Progress) -> None:
+def run_units(writer: CacheWriter, job: Job, stage_one: FeatureExtractor, progress: Progress) -> None:
     """Make and record the units of the job's plan."""
     if not job.plan.pending:
         return
@@ -200,11 +200,11 @@ def run_units(writer: CacheWriter, job: Job, stage_one: StageOne, progress: Prog
             _run_units_here(writer, job, stage_one, task)
 
 
-def _run_units_here(writer: CacheWriter, job: Job, stage_one: StageOne, task: Task) -> None:
+def _run_units_here(writer: CacheWriter, job: Job, stage_one: FeatureExtractor, task: Task) -> None:
     """Read ahead of the model and write behind it, so that it waits for neither."""
     conditions = stage_one.conditions()
-    with Behind() as disk:
-        batches = ahead(job.batch, job.plan.pending, UNITS_READ_AHEAD)
+    with BackgroundWriter() as disk:
+        batches = prefetch(job.batch, job.plan.pending, UNITS_READ_AHEAD)
         for unit, batch in zip(job.plan.pending, batches, strict=True):
             features = stage_one.start(batch.images, batch.ids, unit.timesteps, unit.blocks, batch.texts)
             disk.submit(partial(_write_unit, writer, unit, features, conditions))

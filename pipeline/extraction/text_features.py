@@ -17,7 +17,7 @@ from ...stages.text.loading import load_text_encoder
 from ..config.extraction import ExtractConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
-from .loading import lasting_source
+from .loading import absolute_source
 from .rows import Picture, distinct_texts
 
 
@@ -37,7 +37,7 @@ def encode_texts(
     source = encoder_source(config, len(texts))
     encoder = load_text_encoder(source, resolve_device(config.device), offline=config.offline)
     _warn_of_cut_texts(config, pictures, encoder, progress)
-    spec = TextSpec(lasting_source(source), encoder.digest, encoder.dim, 0, config.truncate_texts)
+    spec = TextSpec(absolute_source(source), encoder.digest, encoder.dim, 0, config.truncate_texts)
     if manifest.has_texts(len(texts), texts_digest(spec, texts)):
         return None
     encoded = encoder.encode(texts, truncate=config.truncate_texts)

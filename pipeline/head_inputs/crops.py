@@ -13,9 +13,9 @@ from torch import Tensor
 from ...cache.format.samples import SampleRow
 from ...errors import ConfigError
 from ...stages.features.crops import cut, draw_crop, turned
-from ...stages.features.position import Window
+from ...stages.features.position import Region
 from ...stages.heads.context import CELL, STRIDE, seen
-from .inputs import HeadData
+from .inputs import CachedFeatures
 
 MIN_SIDE = 64
 SIDE_SHARE = 4
@@ -29,7 +29,7 @@ class CropBatch:
     features: dict[int, Float[Tensor, "image y x channel"]]
     """Block → what the head reads of it, all timesteps together, in float32, at the block's own resolution."""
     labels: UInt8[Tensor, "image y x"]
-    windows: list[Window]
+    windows: list[Region]
     """What each crop shows of the image that its text describes."""
     turns: list[int]
     """How each crop was turned after it was cut (`crops.turned`)."""
@@ -41,7 +41,7 @@ class CropBatch:
 
 
 def draw_crops(
-    data: HeadData, samples: Sequence[SampleRow], generator: torch.Generator, *, turn: bool = False
+    data: CachedFeatures, samples: Sequence[SampleRow], generator: torch.Generator, *, turn: bool = False
 ) -> CropBatch:
     """Draw a crop with a labelled pixel from each sample, in one of the eight views of it if they are to be turned."""
     stride = _stride(data)
@@ -60,7 +60,7 @@ def draw_crops(
     return CropBatch(stacked, torch.stack(labels), windows, turns)
 
 
-def require_cells(data: HeadData) -> None:
+def require_cells(data: CachedFeatures) -> None:
     """Refuse images that do not divide into cells.
 
     Raises:
@@ -73,7 +73,7 @@ def require_cells(data: HeadData) -> None:
         )
 
 
-def _stride(data: HeadData) -> int:
+def _stride(data: CachedFeatures) -> int:
     """Pixels of the label map such that crops cut no point of a map, nor of the head's coarsest level, in two."""
     shapes = data.reader.manifest.block_shapes
     return math.lcm(STRIDE, *(data.size[0] // shapes[block][0] for block in data.blocks))

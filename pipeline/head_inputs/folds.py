@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from ...cache.format.samples import SampleRow
 from ...errors import DataError
-from .splits import as_they_are
+from .splits import originals
 
 Fold = tuple[tuple[SampleRow, ...], tuple[SampleRow, ...]]
 """(To train on, with all flips and rotations; held out, as they are.)"""
@@ -33,7 +33,7 @@ def divide(samples: Sequence[SampleRow], n_folds: int, seed: int, strata: Sequen
     Raises:
         DataError: if there are fewer groups than folds.
     """
-    shown = as_they_are(samples)
+    shown = originals(samples)
     groups = [sample.group for sample in shown]
     if len({*groups}) < n_folds:
         raise DataError(f"{n_folds} folds need as many labelled groups to train on; the cache has {len({*groups})}")
@@ -50,4 +50,4 @@ def divide(samples: Sequence[SampleRow], n_folds: int, seed: int, strata: Sequen
 
 def _fold(samples: Sequence[SampleRow], held: set[str]) -> Fold:
     train = tuple(sample for sample in samples if sample.group not in held)
-    return train, tuple(sample for sample in as_they_are(samples) if sample.group in held)
+    return train, tuple(sample for sample in originals(samples) if sample.group in held)

@@ -14,18 +14,18 @@ from ...cache.format.maps import StoredMaps
 from ...cache.format.samples import SampleRow, SampleTable
 from ...cache.reader import FeatureReader
 from ...errors import ConfigError
-from ...stages.features.position import Window
+from ...stages.features.position import Region
 from ...stages.features.sampling import FILTERS, Map, Maps, QuantisedMap, gather, sample_pixels
 from ...stages.heads.base import HeadSpec
 from ...stages.seeds import named_generator
 from ..config.training import TextMode
 from ..views.text_rewriting import place_in_view
-from .splits import as_they_are
+from .splits import originals
 from .windows import window_of
 
 
 @dataclass(frozen=True)
-class HeadData:
+class CachedFeatures:
     """Samples of a cache, ready for a head."""
 
     reader: FeatureReader
@@ -44,7 +44,7 @@ class HeadData:
         """The keys of `maps`: the blocks, then `FILTERS` if they are seen."""
         return (*self.blocks, FILTERS) if self.filters else self.blocks
 
-    def only(self, block: int) -> HeadData:
+    def only(self, block: int) -> CachedFeatures:
         """The same with one of the inputs alone."""
         alone = block == FILTERS
         return replace(self, blocks=() if alone else (block,), filters=alone)
@@ -93,7 +93,7 @@ class HeadData:
         """The sample's class indices."""
         return torch.from_numpy(self.reader.labels(sample.row)).to(self.device)
 
-    def window(self, sample: SampleRow) -> Window:
+    def window(self, sample: SampleRow) -> Region:
         """What the sample's maps show of the image that its text describes."""
         return window_of(sample.size, self.reader.manifest.features.tile, sample.tile, sample.view)
 
@@ -116,7 +116,9 @@ class PixelBatch:
     labels: Int[Tensor, "image pixel"]
 
 
-def sample_batch(data: HeadData, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator) -> PixelBatch:
+def sample_batch(
+    data: CachedFeatures, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator
+) -> PixelBatch:
     """Draw labelled pixels of each sample and gather their activations and labels."""
     features: dict[int, list[Tensor]] = {block: [] for block in data.inputs}
     pixels, labels = [], []
@@ -132,7 +134,7 @@ def sample_batch(data: HeadData, samples: Sequence[SampleRow], n_pixels: int, ge
 
 
 def sample_everywhere(
-    data: HeadData, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator
+    data: CachedFeatures, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator
 ) -> dict[int, Float[Tensor, "pixel channel"]]:
     """Each block's activations at pixels of each sample, labelled or not: where labels are few, these are not few."""
     nothing_ignored = torch.zeros(data.size, dtype=torch.uint8)
@@ -157,7 +159,7 @@ def open_head_data(
     device: str,
     text_dim: int = 1,
     filters: bool | None = None,
-) -> HeadData:
+) -> CachedFeatures:
     """Choose what a head is to see.
 
     Args:
@@ -187,7 +189,7 @@ def open_head_data(
     if len(tokens) == 0:
         tokens, mask = torch.zeros(1, 1, text_dim), torch.zeros(1, 1, dtype=torch.bool)
     text_of = _assign_texts(reader.table, text, seed)
-    return HeadData(
+    return CachedFeatures(
         reader,
         chosen_blocks,
         chosen_timesteps,
@@ -205,7 +207,7 @@ def _assign_texts(table: SampleTable, text: TextMode, seed: int) -> dict[str, in
         return {row.id: None for row in table.samples}
     if text == "true":
         return {row.id: row.text for row in table.samples}
-    shuffled = _shuffle_texts(as_they_are(table.samples), seed)
+    shuffled = _shuffle_texts(originals(table.samples), seed)
     return {row.id: place_in_view(table.texts, shuffled[row.parent], row.view) for row in table.samples}
 
 

@@ -12,14 +12,14 @@ from ...cache.format.samples import SampleRow
 from ...stages.heads.base import Head
 from ...stages.metrics.overlap import confusion, dice
 from ..scoring.summary import counts_by_parent
-from .inputs import HeadData
+from .inputs import CachedFeatures
 
-Look = Callable[[SampleRow, Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]], None]
+PredictionObserver = Callable[[SampleRow, Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]], None]
 """Is shown each member's probabilities for a row, and its labels, on the CPU."""
 
 
 def score_samples(
-    head: Head, data: HeadData, samples: Sequence[SampleRow], look: Look | None = None
+    head: Head, data: CachedFeatures, samples: Sequence[SampleRow], look: PredictionObserver | None = None
 ) -> Int[Tensor, "sample label predicted"]:
     """Confusion counts of whole images at the model's size; `look` sees them pass."""
     counts = []
@@ -33,6 +33,6 @@ def score_samples(
     return torch.stack(counts)
 
 
-def dice_of_samples(head: Head, data: HeadData, samples: Sequence[SampleRow]) -> Float[Tensor, "sample class"]:
+def dice_of_samples(head: Head, data: CachedFeatures, samples: Sequence[SampleRow]) -> Float[Tensor, "sample class"]:
     """Dice of whole images, tiles of one image together."""
     return dice(counts_by_parent(score_samples(head, data, samples), samples))

@@ -37,13 +37,13 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
     """
     labelled = [sample for sample in reader.samples if has_labels(reader, sample)]
     train = tuple(sample for sample in labelled if sample.split == "train")
-    val, test = (tuple(s for s in as_they_are(labelled) if s.split == name) for name in ("val", "test"))
-    strata = strata_of(reader, as_they_are(train)) if config.n_labelled or config.hold_out or not val else {}
+    val, test = (tuple(s for s in originals(labelled) if s.split == name) for name in ("val", "test"))
+    strata = strata_of(reader, originals(train)) if config.n_labelled or config.hold_out or not val else {}
     val_is = "the validation split"
     if config.hold_out or not val:
         n_held = max(1, round(config.val_fraction * len(strata)))
         held = set(order_groups(strata, config.seed, cover=False)[:n_held])
-        val = tuple(sample for sample in as_they_are(train) if sample.group in held)
+        val = tuple(sample for sample in originals(train) if sample.group in held)
         train = tuple(sample for sample in train if sample.group not in held)
         strata = {group: stratum for group, stratum in strata.items() if group not in held}
         val_is = f"{n_held} training groups held out with seed {config.seed}"
@@ -63,7 +63,7 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
     return Split(train, val, test, val_is)
 
 
-def as_they_are(samples: Iterable[SampleRow]) -> tuple[SampleRow, ...]:
+def originals(samples: Iterable[SampleRow]) -> tuple[SampleRow, ...]:
     """Without the flips and rotations: what scores are of."""
     return tuple(sample for sample in samples if sample.view == 0)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ...stages.features.position import WHOLE, Window
+from ...stages.features.position import FULL_IMAGE, Region
 from ..images.source import Offset
 from ..views.symmetries import FLIP, MIRROR, TRANSPOSE, View
 
 
-def window_of(size: tuple[int, int], tile: int | None, offset: Offset, view: View) -> Window:
+def window_of(size: tuple[int, int], tile: int | None, offset: Offset, view: View) -> Region:
     """The window of a tile, or of an image that was not cut, in the whole image turned as the view turns it.
 
     Args:
@@ -17,12 +17,12 @@ def window_of(size: tuple[int, int], tile: int | None, offset: Offset, view: Vie
         view: how the picture was turned; its text is of the whole image turned so.
     """
     if tile is None:
-        return WHOLE
+        return FULL_IMAGE
     down, across = ((start / length, tile / length) for start, length in zip(offset, size, strict=True))
     down = _reversed(*down) if view & FLIP else down
     across = _reversed(*across) if view & MIRROR else across
     (top, height), (left, width) = (across, down) if view & TRANSPOSE else (down, across)
-    return Window(top, left, height, width)
+    return Region(top, left, height, width)
 
 
 def _reversed(start: float, extent: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from ...cache.format.layout import N_FILTERS
 
 SIGMA_MIN, SIGMA_MAX = 0.5, 8.0
 """Deviations in pixels of the finest and the coarsest Gaussian; each scale is twice the one before."""
-FLAT = 1.0
+MIN_STD = 1.0
 """Channels that vary by less than one step of 255 are shifted, not stretched."""
 
 
@@ -31,6 +31,6 @@ def image_filters(image: UInt8[np.ndarray, "y x 3"]) -> Float16[np.ndarray, "y x
     filters = np.empty((*image.shape[:2], N_FILTERS), np.float16)
     for channel, out in enumerate(np.split(filters, image.shape[2], -1)):  # at once they would take thrice the memory
         values = image[..., channel].astype(np.float32)
-        standardised = (values - values.mean(dtype=np.float64)) / max(values.std(dtype=np.float64), FLAT)
+        standardised = (values - values.mean(dtype=np.float64)) / max(values.std(dtype=np.float64), MIN_STD)
         out[:] = multiscale_basic_features(standardised.astype(np.float32), sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX)
     return filters

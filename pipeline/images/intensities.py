@@ -13,11 +13,11 @@ from .raster import Raster, UnusableImageError
 _MAX_VALUE = 2**31
 """Of a mask that is stored as floats; a class has no such number."""
 
-Window = tuple[int, int]
+IntensityWindow = tuple[int, int]
 """The intensities (lo, hi) that become 0 and 255, in the file's units: grey levels, or Hounsfield units of a CT."""
 
 
-def as_rgb(raster: Raster, window: Window | None) -> UInt8[np.ndarray, "y x 3"]:
+def as_rgb(raster: Raster, window: IntensityWindow | None) -> UInt8[np.ndarray, "y x 3"]:
     """The raster as RGB in 0..255.
 
     Grey is repeated on three channels, palettes are looked up. Values of more than 8 bits, and physical ones, go
@@ -43,7 +43,7 @@ def _look_up(palette: UInt8[np.ndarray, "n 3"], indices: Integer[np.ndarray, "y 
     return colours
 
 
-def _to_8_bits(raster: Raster, window: Window | None) -> UInt8[np.ndarray, "y x *c"]:
+def _to_8_bits(raster: Raster, window: IntensityWindow | None) -> UInt8[np.ndarray, "y x *c"]:
     pixels = raster.pixels
     if pixels.dtype == np.uint8:
         white = 2**raster.bits - 1
@@ -57,7 +57,7 @@ def _to_8_bits(raster: Raster, window: Window | None) -> UInt8[np.ndarray, "y x 
     return _look_up_16_bits(window, pixels)
 
 
-def _look_up_16_bits(window: Window, pixels: Integer[np.ndarray, "y x *c"]) -> UInt8[np.ndarray, "y x *c"]:
+def _look_up_16_bits(window: IntensityWindow, pixels: Integer[np.ndarray, "y x *c"]) -> UInt8[np.ndarray, "y x *c"]:
     shown = _table(window, pixels.dtype)
     result = np.empty(pixels.shape, np.uint8)
     patterns = pixels.view(f"u{pixels.dtype.itemsize}")
@@ -67,13 +67,13 @@ def _look_up_16_bits(window: Window, pixels: Integer[np.ndarray, "y x *c"]) -> U
 
 
 @lru_cache(maxsize=8)
-def _table(window: Window, dtype: np.dtype[Any]) -> UInt8[np.ndarray, " pattern"]:
+def _table(window: IntensityWindow, dtype: np.dtype[Any]) -> UInt8[np.ndarray, " pattern"]:
     """What the window makes of each of at most 65,536 values, by their bits read without a sign."""
     patterns = np.arange(256**dtype.itemsize, dtype=f"u{dtype.itemsize}")
     return _through(window, patterns.view(dtype))
 
 
-def _through(window: Window, values: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+def _through(window: IntensityWindow, values: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
     """The values through the window; exact in float64, which whole numbers beyond 2**53 only leave for their clip."""
     lo, hi = window
     clipped = np.clip(values.astype(np.float64), lo, hi)

@@ -16,7 +16,7 @@ from jaxtyping import Integer, UInt8
 
 from ...errors import ConfigError, DataError
 from .dicom import read_dicom
-from .intensities import Window, as_rgb, as_values
+from .intensities import IntensityWindow, as_rgb, as_values
 from .nifti import read_nifti
 from .paths import kind_of, read_bytes, read_head, split_slice
 from .raster import Raster, UnusableImageError, decode_jpeg, decode_png
@@ -72,7 +72,7 @@ class Regions:
         yield from self._source.boxes() if isinstance(self._source, TiffImage) else [(0, 0, *self.size)]
 
 
-def open_image(path: Path, window: Window | None = None) -> Regions:
+def open_image(path: Path, window: IntensityWindow | None = None) -> Regions:
     """Open an image, to be read as RGB in 0..255; `FILE#INDEX` is a frame of a DICOM file or a slice of a NIfTI one.
 
     Grey is repeated on three channels, palettes are looked up, alpha is dropped (not blended). Values of more than 8
@@ -135,7 +135,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_image(path: Path, window: Window | None = None) -> UInt8[np.ndarray, "y x 3"]:
+def read_image(path: Path, window: IntensityWindow | None = None) -> UInt8[np.ndarray, "y x 3"]:
     """Read a whole image as RGB in 0..255, as `open_image` says.
 
     Raises:

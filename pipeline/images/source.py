@@ -14,7 +14,7 @@ Offset = tuple[int, int]
 """(y, x) of a tile's upper left pixel in the native image."""
 
 
-class Source(Protocol):
+class ImageReader(Protocol):
     """An image that can be read in parts."""
 
     @property

@@ -13,25 +13,25 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from .intensities import Window
+from .intensities import IntensityWindow
 from .reading import open_image
-from .source import Box, Source
+from .source import Box, ImageReader
 
 MEAN, SPREAD = 128.0, 40.0
 """What each channel's mean and standard deviation become: 0 and 255 are then 3.2 deviations away."""
-FLAT = 1.0
+MIN_STD = 1.0
 """Channels that vary by less than one step of 255 are shifted, not stretched."""
 PIXELS_AT_ONCE = 1 << 22
 
 
-class StandardisedImage:
+class NormalisedImage:
     """An image that is read with standardised colours.
 
     Args:
         image: read through once for its statistics, box by box, when pixels are first asked for.
     """
 
-    def __init__(self, image: Source) -> None:
+    def __init__(self, image: ImageReader) -> None:
         self._image = image
 
     @cached_property
@@ -53,7 +53,7 @@ class StandardisedImage:
         return self._image.boxes()
 
 
-def open_source(path: Path, window: Window | None, colours: str) -> Source:
+def open_source(path: Path, window: IntensityWindow | None, colours: str) -> ImageReader:
     """Open an image file for a UNet: `open_image`, then `in_colours`.
 
     Raises:
@@ -62,9 +62,9 @@ def open_source(path: Path, window: Window | None, colours: str) -> Source:
     return in_colours(open_image(path, window), colours)
 
 
-def in_colours(image: Source, colours: str) -> Source:
+def in_colours(image: ImageReader, colours: str) -> ImageReader:
     """The image as it is (`own`), or with `standardised` colours."""
-    return StandardisedImage(image) if colours == "standardised" else image
+    return NormalisedImage(image) if colours == "standardised" else image
 
 
 def lookup_table(histogram: Int[np.ndarray, "3 256"]) -> UInt8[np.ndarray, "3 256"]:
@@ -77,11 +77,11 @@ def lookup_table(histogram: Int[np.ndarray, "3 256"]) -> UInt8[np.ndarray, "3 25
     share = histogram / histogram.sum(1, keepdims=True)
     mean: Float[np.ndarray, "3 1"] = (share * values).sum(1, keepdims=True)
     spread = np.sqrt((share * (values - mean) ** 2).sum(1, keepdims=True))
-    scaled = (values - mean) / np.where(spread < FLAT, SPREAD, spread) * SPREAD + MEAN
+    scaled = (values - mean) / np.where(spread < MIN_STD, SPREAD, spread) * SPREAD + MEAN
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
-def _histogram(image: Source) -> Int[np.ndarray, "3 256"]:
+def _histogram(image: ImageReader) -> Int[np.ndarray, "3 256"]:
     counts = np.zeros((3, 256), np.int64)
     for box in image.boxes():
         pixels = image.read(*box).reshape(-1, 3)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...errors import ConfigError
-from .source import Offset, Source
+from .source import ImageReader, Offset
 
 
 def tile_offsets(size: tuple[int, int], tile: int, overlap: int) -> tuple[Offset, ...]:
@@ -55,7 +55,7 @@ def pad_to_tile(part: UInt8[np.ndarray, "y x *c"], tile: int, fill: int | None) 
     return np.pad(part, missing, constant_values=fill)
 
 
-def cut_tiles(source: Source, offsets: Sequence[Offset], tile: int) -> Iterator[UInt8[np.ndarray, "tile tile 3"]]:
+def cut_tiles(source: ImageReader, offsets: Sequence[Offset], tile: int) -> Iterator[UInt8[np.ndarray, "tile tile 3"]]:
     """The tiles at the offsets, read one by one, however wide the image is."""
     height, width = source.size
     for top, left in offsets:

@@ -20,7 +20,7 @@ from ...cache.storage.remote import Remote
 from ...cache.verify import Damage, ShardPlace, check_tables, shard_places
 from ...errors import CacheBusyError, CacheCorruptError, CacheError
 from ..config.cache import CacheExportConfig
-from ..runtime.prefetch import ahead
+from ..runtime.prefetch import prefetch
 from ..runtime.progress import Progress
 from .verify import whole_manifest
 
@@ -125,7 +125,7 @@ def _copy_shards(files: Place, places: list[ShardPlace], sink: Sink, progress: P
     read = partial(_read, files)
     started, n_bytes, sound = time.monotonic(), 0, True
     with progress.task("export", len(places), "shards") as task:
-        for place, content in zip(places, ahead(read, places, SHARDS_READ_AHEAD), strict=True):
+        for place, content in zip(places, prefetch(read, places, SHARDS_READ_AHEAD), strict=True):
             if isinstance(content, ShardDamage):
                 sound = False
                 yield Damage(place.record.path, content.problem, place)

@@ -13,15 +13,15 @@ from jaxtyping import UInt8
 
 from ...cache.format.maps import StoredMaps
 from ...errors import DataError
-from ...stages.features.position import Window
+from ...stages.features.position import Region
 from ...stages.features.sampling import FILTERS, Map, Maps
-from ..extraction.feature_extractor import Pair, StageOne
+from ..extraction.feature_extractor import FeatureExtractor, Pair
 from ..extraction.rows import row_id
 from ..head_inputs.inputs import to_map
 from ..head_inputs.windows import window_of
 from ..images.filter_bank import image_filters
 from ..images.resizing import resize_image
-from ..images.source import Box, Offset, Source
+from ..images.source import Box, ImageReader, Offset
 from ..images.tiling import cut_tiles, tile_offsets
 from ..runs.run_config import RunConfig
 from ..views.text_rewriting import rewrite_sides, safe_views
@@ -32,7 +32,7 @@ from ..views.transforms import turn
 class Request:
     """An image to segment."""
 
-    image: Source
+    image: ImageReader
     text: str | None = None
     """What the head is to go by; `None`: nothing."""
     sample_id: str = ""
@@ -71,11 +71,11 @@ class Part:
     pixels: UInt8[np.ndarray, "y x 3"]
     id: str
     text: str | None
-    window: Window
+    window: Region
     """What it shows of the image that the text describes."""
 
 
-class LiveMaps:
+class LiveFeatures:
     """Stage one for new images, as it made the cache that a head was trained on; it is loaded when first needed.
 
     Args:
@@ -84,7 +84,7 @@ class LiveMaps:
         device: where the maps are wanted.
     """
 
-    def __init__(self, config: RunConfig, load_stage_one: Callable[[], StageOne], device: str) -> None:
+    def __init__(self, config: RunConfig, load_stage_one: Callable[[], FeatureExtractor], device: str) -> None:
         self._config, self._load_stage_one, self._device = config, load_stage_one, device
 
     @property
@@ -151,7 +151,7 @@ class LiveMaps:
         _ = self._stage_one
 
     @cached_property
-    def _stage_one(self) -> StageOne:
+    def _stage_one(self) -> FeatureExtractor:
         return self._load_stage_one()
 
 

@@ -20,12 +20,12 @@ from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, 
 from ...stages.text.encoder import TextEncoder
 from ..config.validation import refuse
 from ..data.classes import Classes
-from ..extraction.feature_extractor import StageOne
+from ..extraction.feature_extractor import FeatureExtractor
 from ..extraction.loading import restore_stage_one
 from ..extraction.text_features import as_stored, load_same_encoder
 from ..images.blending import whole_image
 from ..images.reading import open_image
-from ..images.source import Source
+from ..images.source import ImageReader
 from ..images.stain import in_colours, open_source
 from ..runs.heads import load_head
 from ..runs.projections import load_projections
@@ -34,7 +34,7 @@ from ..runtime.device import resolve_device
 from ..views.symmetries import View, bad_view_count
 from ..views.text_rewriting import rewrite_sides, safe_views
 from ..views.transforms import mean_over_views
-from .live_features import LiveMaps, Part, Pixels, Request
+from .live_features import LiveFeatures, Part, Pixels, Request
 
 TEXTS_KEPT = 64
 """Texts whose tokens are kept, since the tiles of an image share one and often all images do."""
@@ -76,14 +76,14 @@ class Segmenter:
         self,
         config: RunConfig,
         head: Head,
-        load_stage_one: Callable[[], StageOne],
+        load_stage_one: Callable[[], FeatureExtractor],
         text_encoder: str | None,
         device: str,
         *,
         offline: bool = False,
     ) -> None:
         self.config, self.head = config, head
-        self.live = LiveMaps(config, load_stage_one, device)
+        self.live = LiveFeatures(config, load_stage_one, device)
         self._text_encoder, self.device, self._offline = text_encoder, device, offline
         self._tokens = lru_cache(TEXTS_KEPT)(self._encode)
         classes = Classes.from_dict(config.classes)
@@ -192,7 +192,7 @@ class Segmenter:
             bands = whole_image(means, size, self.live.tile, offsets)
             yield request, (Segment(top, *mean_and_uncertainty(members)) for top, members in bands)
 
-    def source(self, image: UInt8[np.ndarray, "y x 3"] | Path | str) -> Source:
+    def source(self, image: UInt8[np.ndarray, "y x 3"] | Path | str) -> ImageReader:
         """RGB pixels or an image file, as the head's training images were read.
 
         Raises:
@@ -202,7 +202,7 @@ class Segmenter:
             return in_colours(Pixels(image), self.config.features.colours)
         return self.open(Path(image))
 
-    def open(self, path: Path) -> Source:
+    def open(self, path: Path) -> ImageReader:
         """An image file as the head's training images were read.
 
         Raises:

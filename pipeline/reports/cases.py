@@ -21,7 +21,7 @@ from .figures import (
     outline,
 )
 from .gallery import Gallery, Thumbnail
-from .page import RAMP, Case, Legend, Part, Picture, Section, Swatch, picture
+from .page import RAMP, Case, Element, InlineImage, Legend, Section, Swatch, picture
 
 _UNSURE = {
     "divergence": "dark: the heads agree; bright: they disagree (√ of their Jensen-Shannon divergence)",
@@ -41,7 +41,7 @@ def cases_section(
         n_members: of the head.
     """
     kind: UncertaintyKind = "divergence" if n_members > 1 else "entropy"
-    parts: list[Part] = [legend(classes, kind)]
+    parts: list[Element] = [legend(classes, kind)]
     for name, one in extremes(per_sample):
         heading = f"{name}: {one['id']}, Dice {one['dice']:.3f}"
         parts.append(case(heading, one["id"], gallery.show(one["id"]), classes, kind))
@@ -71,7 +71,7 @@ def case(heading: str, sample_id: str, small: Thumbnail, classes: Sequence[str],
     missed, invented = (true_as > 0) & (seen_as == 0), (true_as == 0) & (seen_as > 0)
     told = f"{missed.mean():.1%} of the pixels are missed, {invented.mean():.1%} invented"
     told += f", {confused.mean():.1%} of another class" if len(classes) > 1 else ""
-    pictures: tuple[Picture, ...] = (
+    pictures: tuple[InlineImage, ...] = (
         picture(small.image, "image", f"Image {sample_id}"),
         picture(
             _veiled(painted(small.image, true_as, colours[0]), known),

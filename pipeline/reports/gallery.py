@@ -19,8 +19,8 @@ from torch import Tensor
 from ...cache.format.samples import IGNORE, SampleRow
 from ...cache.reader import FeatureReader
 from ...stages.metrics.uncertainty import mean_and_uncertainty
-from ..head_inputs.inputs import HeadData
-from ..head_inputs.splits import as_they_are
+from ..head_inputs.inputs import CachedFeatures
+from ..head_inputs.splits import originals
 from ..scoring.counts import LabelledBand
 
 SIDE = 320
@@ -51,7 +51,7 @@ class Gallery:
         data: the cache as the head sees it.
     """
 
-    def __init__(self, data: HeadData) -> None:
+    def __init__(self, data: CachedFeatures) -> None:
         self._data, self._spec = data, data.reader.manifest.features
         self._kept: dict[str, bytes] = {}
 
@@ -83,7 +83,7 @@ class Gallery:
     def show(self, sample_id: str) -> Thumbnail:
         """The thumbnail of a sample that was taken."""
         reader = self._data.reader
-        rows = [row for row in as_they_are(reader.samples) if row.parent == sample_id]
+        rows = [row for row in originals(reader.samples) if row.parent == sample_id]
         truth, predicted, uncertainty = self._planes(rows[0])
         place = self._data.text_of[rows[0].id]
         text = "" if place is None else reader.table.texts[place]

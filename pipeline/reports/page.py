@@ -41,7 +41,7 @@ class KeyFigure:
 
 
 @dataclass(frozen=True)
-class Picture:
+class InlineImage:
     """An image, inlined."""
 
     uri: str
@@ -105,7 +105,7 @@ class Case:
     heading: str
     text: str
     """The text that the head was shown; "": none."""
-    pictures: tuple[Picture, ...]
+    pictures: tuple[InlineImage, ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class WordMap:
     """What one word did to every pixel."""
 
     word: str
-    map: Picture
+    map: InlineImage
     figures: tuple[tuple[str, str], ...]
     """Names and values."""
 
@@ -167,7 +167,7 @@ class Links:
     links: tuple[tuple[str, str, str], ...]
 
 
-Part = Prose | Charts | Table | Case | Legend | Words | Facts | Commands | Links
+Element = Prose | Charts | Table | Case | Legend | Words | Facts | Commands | Links
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Section:
 
     id: str
     heading: str
-    parts: tuple[Part, ...]
+    parts: tuple[Element, ...]
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def write_page(path: Path, page: Page) -> None:
     write_durably(path, [render(page).encode()])
 
 
-def picture(pixels: UInt8[np.ndarray, "y x 3"], caption: str, alt: str) -> Picture:
+def picture(pixels: UInt8[np.ndarray, "y x 3"], caption: str, alt: str) -> InlineImage:
     """Inline an image as JPEG, with its colours at full resolution: thin lines are to be seen."""
     from PIL import Image
 
@@ -222,7 +222,7 @@ def picture(pixels: UInt8[np.ndarray, "y x 3"], caption: str, alt: str) -> Pictu
     Image.fromarray(pixels).save(buffer, "JPEG", quality=80, subsampling=0)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     height, width = pixels.shape[:2]
-    return Picture(f"data:image/jpeg;base64,{encoded}", alt, caption, (height, width))
+    return InlineImage(f"data:image/jpeg;base64,{encoded}", alt, caption, (height, width))
 
 
 def words_section(words: Sequence[WordMap], of: str) -> Section:

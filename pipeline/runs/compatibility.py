@@ -8,12 +8,12 @@ from ...cache.reader import FeatureReader
 from ...errors import CacheMismatchError
 from ..config.training import TextMode
 from ..data.classes import Classes
-from ..head_inputs.inputs import HeadData, open_head_data
+from ..head_inputs.inputs import CachedFeatures, open_head_data
 from .projections import projection_differences
 from .run_config import RunConfig
 
 
-def open_as_trained(run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> HeadData:
+def open_as_trained(run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> CachedFeatures:
     """What the run's head is to see of a cache that `check_same_features` lets pass."""
     return open_head_data(
         reader,

@@ -9,7 +9,7 @@ from safetensors.torch import load
 
 from ...errors import RunError
 from ...stages.heads.base import Head
-from ...stages.heads.ensemble import together
+from ...stages.heads.ensemble import ensemble_of
 from ...stages.heads.kinds import HEADS
 from .run_config import CONFIG, HEAD, PLACES, SUMMARY, RunConfig, _first_line
 
@@ -31,7 +31,7 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
             "train again with `textdiff train-head`"
         )
     head_class = HEADS[config.train["head"]]
-    head = together([head_class(config.head) for _ in range(config.train["ensemble"])])
+    head = ensemble_of([head_class(config.head) for _ in range(config.train["ensemble"])])
     try:
         head.load_state_dict(load((run / HEAD).read_bytes()))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:

@@ -27,7 +27,7 @@ _ADVICE = {
 _SMALLER = ("batch_size", "images_per_step", "pixels_per_image", "crop", "tta")
 
 
-def explain(error: BaseException, config_class: type[DataclassInstance]) -> tuple[str, int] | None:
+def describe(error: BaseException, config_class: type[DataclassInstance]) -> tuple[str, int] | None:
     """The message for stderr and the exit code; `None` for what nobody foresaw.
 
     Args:

@@ -12,7 +12,7 @@ from ...errors import RunError
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path) -> Iterator[None]:
     """Be the only writer of a folder, which is made where it is not there yet.
 
     The folder itself is locked, so that no file tells of it; the lock goes with the process that holds it, however that

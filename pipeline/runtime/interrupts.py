@@ -21,7 +21,7 @@ class Terminated(KeyboardInterrupt):
     """A SIGTERM, which is answered as Ctrl-C is."""
 
 
-class Asked:
+class StopRequest:
     """Whether the work is to stop, and by what."""
 
     def __init__(self) -> None:
@@ -48,9 +48,9 @@ class Asked:
 
 
 @contextmanager
-def interrupts_held() -> Iterator[Asked]:
+def interrupts_held() -> Iterator[StopRequest]:
     """Turn Ctrl-C and SIGTERM into a request, so that no step is cut in half; a second one takes effect at once."""
-    asked = Asked()
+    asked = StopRequest()
     with _handled(asked.ask, SIGNALS):
         yield asked
 

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
 
-def ahead(load: Callable[[Item], Loaded], items: Iterable[Item], depth: int) -> Iterator[Loaded]:
+def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item], depth: int) -> Iterator[Loaded]:
     """`map(load, items)`, in order, with `load` at work in threads on the next `depth` items.
 
     No more than `depth` results wait to be taken. What `load` raises is raised when its turn comes; when the iterator
@@ -37,7 +37,7 @@ def ahead(load: Callable[[Item], Loaded], items: Iterable[Item], depth: int) -> 
                 future.cancel()
 
 
-class Behind:
+class BackgroundWriter:
     """One thread that does what it is given, in order, while the caller goes on.
 
     One piece of work may be under way and one may wait: `submit` blocks until there is room, which bounds memory. The

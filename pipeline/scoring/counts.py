@@ -38,7 +38,7 @@ LabelledBand = tuple[Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]
 
 
 @dataclass(frozen=True)
-class Tally:
+class SampleCounts:
     """The counts of one sample."""
 
     counts: Int[Tensor, "label predicted"]
@@ -49,7 +49,7 @@ class Tally:
     """`hd95`; `aji`, `pq`, `sq`, `rq`: of each foreground class, as far as they were asked for."""
 
 
-def tally(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, instances: bool) -> Tally:
+def count_sample(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, instances: bool) -> SampleCounts:
     """Count a sample.
 
     Args:
@@ -75,7 +75,7 @@ def tally(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, insta
     for index in range(1, n_classes) if kept else ():
         for name, value in _shapes(np.concatenate(kept, 1), index, surface=surface, instances=instances).items():
             more.setdefault(name, []).append(value)
-    return Tally(
+    return SampleCounts(
         counts,
         bins,
         {
@@ -86,7 +86,7 @@ def tally(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, insta
     )
 
 
-def summarise(tallies: Sequence[Tally], samples: Sequence[SampleRow]) -> dict[str, Any]:
+def summarise(tallies: Sequence[SampleCounts], samples: Sequence[SampleRow]) -> dict[str, Any]:
     """The figures of all samples as plain numbers.
 
     Args:

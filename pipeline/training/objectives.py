@@ -1,8 +1,8 @@
-"""How heads of each kind learn: how a step's loss comes about, how the head is checked, the shape of the steps.
+"""How heads of each kind learn: the loss of a step, the check of a head, the shape of the steps.
 
-A `Learner` holds the head, one or an ensemble. What an ensemble's members share is the batch: it is gathered once for
-all. Each has its own initial weights and its own text dropout, of sampled pixels its own half, and its gradients know
-nothing of the others.
+A `TrainingObjective` holds the head, one or an ensemble. The members of an ensemble share the batch, which is gathered
+once. Each has its own initial weights, its own text dropout and its own half of the sampled pixels; gradients are
+separate.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch import Tensor
 from ...cache.format.samples import SampleRow
 from ...stages.features.augmentation import HIDDEN, jitter_activations, jitter_colours
 from ...stages.features.sampling import FILTERS
-from ...stages.heads.base import EVERY, GuidedHead, Head, HeadSpec
+from ...stages.heads.base import ALL_CHANNELS, GuidedHead, Head, HeadSpec
 from ...stages.heads.context import ContextHead
-from ...stages.heads.ensemble import together
+from ...stages.heads.ensemble import ensemble_of
 from ...stages.heads.loss import segmentation_loss
 from ...stages.heads.paper import PaperHead, stack_maps
 from ...stages.heads.pixel import PixelHead
@@ -30,7 +30,7 @@ from ...stages.metrics.overlap import confusion, dice
 from ...stages.seeds import named_generator, named_seed
 from ..config.training import HeadKind, TrainConfig
 from ..head_inputs.crops import draw_crops, require_cells
-from ..head_inputs.inputs import HeadData, sample_batch, sample_everywhere
+from ..head_inputs.inputs import CachedFeatures, sample_batch, sample_everywhere
 from ..head_inputs.scoring import dice_of_samples
 
 PIXELS_PER_CHECK = 512
@@ -43,7 +43,7 @@ AnyHead = TypeVar("AnyHead", bound=Head)
 AnyGuidedHead = TypeVar("AnyGuidedHead", bound=GuidedHead)
 
 
-class Learner(ABC, Generic[AnyHead]):
+class TrainingObjective(ABC, Generic[AnyHead]):
     """A head or an ensemble, and how heads of its kind learn.
 
     Args:
@@ -62,7 +62,7 @@ class Learner(ABC, Generic[AnyHead]):
     """Longer gradients are shortened to this."""
 
     def __init__(
-        self, data: HeadData, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
+        self, data: CachedFeatures, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
     ) -> None:
         self._data, self._config, self._settings = data, config, config.settings
         self._mean_weight = sum(sample.weight for sample in train) / len(train)
@@ -70,7 +70,7 @@ class Learner(ABC, Generic[AnyHead]):
         self._checked = [val[place] for place in order[:MAX_CHECKED_IMAGES].tolist()]
         spec = data.head_spec(self._settings.width, config.n_heads, place=config.place)
         self._members = [self._initial(spec, place).to(data.device) for place in range(config.ensemble)]
-        self.head: Head = together(self._members).eval()
+        self.head: Head = ensemble_of(self._members).eval()
         self._prepare(train)
 
     def rate(self, progress: float) -> float:
@@ -117,7 +117,7 @@ class Learner(ABC, Generic[AnyHead]):
         return tokens, mask & shown.to(mask.device)[:, None]
 
 
-class GuidedLearner(Learner[AnyGuidedHead]):
+class GuidedObjective(TrainingObjective[AnyGuidedHead]):
     """Learns with a rate that rises and falls, from activations standardised by a sample of the training images."""
 
     max_gradient_norm = 1.0
@@ -136,7 +136,7 @@ class GuidedLearner(Learner[AnyGuidedHead]):
                 member.standardise(block, features[block])
 
 
-class PixelLearner(GuidedLearner[PixelHead]):
+class PixelObjective(GuidedObjective[PixelHead]):
     """Learns from sampled pixels, and is checked on sampled pixels."""
 
     head_class = PixelHead
@@ -159,7 +159,7 @@ class PixelLearner(GuidedLearner[PixelHead]):
         Halves (subagging, Bühlmann & Yu 2002, Annals of Statistics 30(4)) halve what a member costs beyond the batch.
         """
         if len(self._members) == 1:
-            return EVERY
+            return ALL_CHANNELS
         return torch.randperm(n_pixels, generator=generator)[: math.ceil(n_pixels / 2)].to(self._data.device)
 
     @torch.no_grad()
@@ -177,7 +177,7 @@ class PixelLearner(GuidedLearner[PixelHead]):
         return float(dice(counts).mean())
 
 
-class ContextLearner(GuidedLearner[ContextHead]):
+class ContextObjective(GuidedObjective[ContextHead]):
     """Learns from crops, turned and in other colours, and is checked on a crop of each image."""
 
     head_class = ContextHead
@@ -219,7 +219,7 @@ class ContextLearner(GuidedLearner[ContextHead]):
         }
 
 
-class PaperLearner(Learner[PaperHead]):
+class PaperObjective(TrainingObjective[PaperHead]):
     """Learns from whole images as the paper does: once an epoch each, at a constant learning rate."""
 
     head_class = PaperHead
@@ -238,10 +238,10 @@ class PaperLearner(Learner[PaperHead]):
         return float(dice_of_samples(self.head, self._data, self._checked).mean())
 
 
-LEARNERS: Mapping[HeadKind, type[Learner[Any]]] = {
-    "pixel": PixelLearner,
-    "context": ContextLearner,
-    "paper": PaperLearner,
+OBJECTIVES: Mapping[HeadKind, type[TrainingObjective[Any]]] = {
+    "pixel": PixelObjective,
+    "context": ContextObjective,
+    "paper": PaperObjective,
 }
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..config.command_line import command_line
 from ..config.evaluation import EvaluateConfig
 from ..config.training import TrainConfig
-from ..head_inputs.inputs import HeadData
+from ..head_inputs.inputs import CachedFeatures
 from ..head_inputs.splits import Split
 from ..reports.cases import cases_section
 from ..reports.charts import curve, spread
@@ -31,7 +31,7 @@ class TrainOutcome:
     """What the report of a training is made of."""
 
     config: TrainConfig
-    data: HeadData
+    data: CachedFeatures
     split: Split
     history: Sequence[Mapping[str, float]]
     """As `metrics.jsonl`."""

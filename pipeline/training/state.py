@@ -14,10 +14,10 @@ from ...cache.storage.atomic import canonical_json, parse_json, write_durably
 from ...errors import RunError
 from ..runs.folder import write_metrics
 from ..runs.run_config import RESUME, _first_line
-from .trainer import Finalist, Fit
+from .trainer import Finalist, Trainer
 
 
-def save_state(run: Path, fit: Fit) -> None:
+def save_state(run: Path, fit: Trainer) -> None:
     """Write what a resume needs: weights, moments and finalists in one file, and the metrics so far."""
     tensors = {f"head.{name}": tensor for name, tensor in fit.head.state_dict().items()}
     for place, state in fit.optimizer.state_dict()["state"].items():
@@ -33,7 +33,7 @@ def save_state(run: Path, fit: Fit) -> None:
     write_durably(run / RESUME, [save(contiguous, {"state": canonical_json(told).decode()})])
 
 
-def load_state(run: Path, fit: Fit) -> None:
+def load_state(run: Path, fit: Trainer) -> None:
     """Put a training back where `save_state` left it; where it never did, the training begins anew.
 
     Raises:
@@ -56,7 +56,7 @@ def load_state(run: Path, fit: Fit) -> None:
         ) from error
 
 
-def _put_back(fit: Fit, told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+def _put_back(fit: Trainer, told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     fit.head.load_state_dict(_below("head.", tensors))
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in _below("optimizer.", tensors).items():

@@ -16,7 +16,7 @@ from ...errors import RunError
 from ..config.serialising import to_dict
 from ..config.training import TrainConfig
 from ..data.classes import Classes
-from ..head_inputs.inputs import HeadData, open_head_data
+from ..head_inputs.inputs import CachedFeatures, open_head_data
 from ..head_inputs.scoring import score_samples
 from ..head_inputs.splits import Split, choose_split
 from ..reports.gallery import Gallery
@@ -25,14 +25,14 @@ from ..runs.folder import finish_run, prepare_folder, read_summary
 from ..runs.projections import projection_digests, save_projections
 from ..runs.run_config import CONFIG, SUMMARY, RunConfig
 from ..runtime.device import resolve_device
-from ..runtime.folders import only_writer
+from ..runtime.folders import locked_folder
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
 from ..scoring.summary import scores
 from .report import TrainOutcome, write_train_report
 from .state import load_state, save_state
 from .tensorboard import Log, open_log, require_log
-from .trainer import Fit
+from .trainer import Trainer
 
 SAVE_EVERY_S = 5.0
 
@@ -104,8 +104,8 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
             return TrainSummary(str(config.run), read_summary(config.run), time.monotonic() - started)
     if config.log:
         require_log(config.log)
-    fit = Fit(data, split.train, split.val, config)  # refuses what cannot be trained, before anything is written
-    with only_writer(config.run):
+    fit = Trainer(data, split.train, split.val, config)  # refuses what cannot be trained, before anything is written
+    with locked_folder(config.run):
         resolved.write(config.run)
         save_projections(config.run, reader.projections(data.blocks, data.timesteps))
         n_train, n_val = len(parents(split.train)), len(parents(split.val))
@@ -117,7 +117,7 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
     return TrainSummary(str(config.run), summary, time.monotonic() - started)
 
 
-def run_epochs(fit: Fit, run: Path, progress: Progress, log: Log) -> None:
+def run_epochs(fit: Trainer, run: Path, progress: Progress, log: Log) -> None:
     """Train to the last epoch, keeping the state on disk so that an interrupted training can go on."""
     saved = time.monotonic()
     if fit.epoch:
@@ -135,7 +135,7 @@ def run_epochs(fit: Fit, run: Path, progress: Progress, log: Log) -> None:
                 interrupted.stop()
 
 
-def _finish(config: TrainConfig, fit: Fit, data: HeadData, split: Split) -> dict[str, Any]:
+def _finish(config: TrainConfig, fit: Trainer, data: CachedFeatures, split: Split) -> dict[str, Any]:
     galleries = {finalist.epoch: Gallery(data) for finalist in fit.finalists}
     best, val_dice = fit.finish({epoch: gallery.add for epoch, gallery in galleries.items()})
     summary = {
@@ -158,7 +158,7 @@ def _finish(config: TrainConfig, fit: Fit, data: HeadData, split: Split) -> dict
     return summary
 
 
-def _resolve(config: TrainConfig, data: HeadData, split: Split) -> RunConfig:
+def _resolve(config: TrainConfig, data: CachedFeatures, split: Split) -> RunConfig:
     manifest = data.reader.manifest
     settings = {**to_dict(config), **asdict(config.settings), "device": data.device}
     settings |= {"blocks": data.blocks, "timesteps": data.timesteps, "cache": str(absolute(config.cache))}

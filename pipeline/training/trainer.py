@@ -1,7 +1,7 @@
 """Trains a head, an epoch at a time; it can stop and go on between any two epochs.
 
-`Fit` is the loop that all kinds of head share; what a kind does its own way stands in its `Learner`. An ensemble's
-members go through it together, each with gradients of its own.
+`Trainer` is the loop that all kinds of head share; a kind's own part is its `TrainingObjective`. The members of an
+ensemble go through it together, each with gradients of its own.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ...stages.heads.base import Head
 from ...stages.metrics.overlap import dice
 from ...stages.seeds import named_generator
 from ..config.training import TrainConfig
-from ..head_inputs.inputs import HeadData
-from ..head_inputs.scoring import Look, score_samples
+from ..head_inputs.inputs import CachedFeatures
+from ..head_inputs.scoring import PredictionObserver, score_samples
 from ..runtime.allocator import keep_freed_memory
 from ..scoring.summary import counts_by_parent
-from .objectives import LEARNERS, Learner
+from .objectives import OBJECTIVES, TrainingObjective
 
 N_FINALISTS = 2
 
@@ -40,7 +40,7 @@ class Finalist:
     weights: dict[str, Tensor]
 
 
-class Fit:
+class Trainer:
     """The state of the training of a head, or of an ensemble whose members are trained at once.
 
     Everything random in an epoch comes from generators named by the seed and the epoch, so that the state after an
@@ -57,13 +57,13 @@ class Fit:
     """
 
     def __init__(
-        self, data: HeadData, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
+        self, data: CachedFeatures, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
     ) -> None:
         if data.device == "cpu":
             keep_freed_memory()
         self._data, self._train, self._val = data, list(train), list(val)
         self._seed, self._settings = config.seed, config.settings
-        self.learner: Learner[Any] = LEARNERS[config.head](data, self._train, self._val, config)
+        self.learner: TrainingObjective[Any] = OBJECTIVES[config.head](data, self._train, self._val, config)
         self.optimizer = torch.optim.AdamW(
             self.head.parameters(), self._settings.learning_rate, weight_decay=self._settings.weight_decay, fused=True
         )
@@ -108,7 +108,9 @@ class Fit:
         self.history.append(row)
         self._keep_if_good(Finalist(epoch + 1, checked_dice, copy.deepcopy(self.head.state_dict())))
 
-    def finish(self, looks: Mapping[int, Look] | None = None) -> tuple[Finalist, Float[Tensor, "sample class"]]:
+    def finish(
+        self, looks: Mapping[int, PredictionObserver] | None = None
+    ) -> tuple[Finalist, Float[Tensor, "sample class"]]:
         """Choose among the finalists by their Dice on whole validation images, and load the best into `head`.
 
         Args:
@@ -125,7 +127,7 @@ class Fit:
                 return end.value
 
     def finish_steps(
-        self, looks: Mapping[int, Look] | None = None
+        self, looks: Mapping[int, PredictionObserver] | None = None
     ) -> Generator[None, None, tuple[Finalist, Float[Tensor, "sample class"]]]:
         """`finish`, stopping after each image."""
         scored = []
@@ -136,7 +138,9 @@ class Fit:
         self.head.load_state_dict(self.finalists[best].weights)
         return self.finalists[best], scored[best]
 
-    def score_steps(self, look: Look | None = None) -> Generator[None, None, Float[Tensor, "sample class"]]:
+    def score_steps(
+        self, look: PredictionObserver | None = None
+    ) -> Generator[None, None, Float[Tensor, "sample class"]]:
         """Dice of the head as it is on whole validation images, stopping after each of them."""
         counts = []
         for sample in self._val:

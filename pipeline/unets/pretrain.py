@@ -33,7 +33,7 @@ from ..images.paths import file_digest, list_images
 from ..images.resizing import resize_image
 from ..images.stain import open_source
 from ..runtime.device import resolve_device
-from ..runtime.folders import only_writer
+from ..runtime.folders import locked_folder
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
 
@@ -42,7 +42,7 @@ RECORD = "pretraining.json"
 CHECKPOINT = "checkpoint"
 BEGUN = f"{CHECKPOINT}/begun.json"
 STATE = f"{CHECKPOINT}/state.safetensors"
-CONDITIONS = ("images", "out", "save_every", "device", "resume")
+RUNTIME_SETTINGS = ("images", "out", "save_every", "device", "resume")
 """Settings that do not say what is learnt; the images themselves are compared by their digests."""
 NOTHING_LEARNT = (
     "warning: it learnt next to nothing (always answering 0 has loss 1): lower --learning-rate or raise --steps"
@@ -100,7 +100,7 @@ def pretrain_unet(config: PretrainConfig, progress: Progress | None = None) -> P
     device = resolve_device(config.device)
     _refuse_what_stands(config.out, config.resume)
     images, files = _read_images(_find_images(config, progress), config, progress)
-    with only_writer(config.out):
+    with locked_folder(config.out):
         begun = _begin(config, files)
         training = _build(config, device)
         loss = _restore(training, config, progress)
@@ -182,7 +182,7 @@ def _read(path: Path, config: PretrainConfig) -> UInt8[np.ndarray, "size size 3"
 
 def _begin(config: PretrainConfig, files: list[dict[str, str]]) -> dict[str, Any]:
     """What is learnt from what, as JSON values: written before the first step, compared by a resume."""
-    settings = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS}
+    settings = {name: value for name, value in to_dict(config).items() if name not in RUNTIME_SETTINGS}
     wanted: dict[str, Any] = json.loads(json.dumps({"settings": settings, "images": files}))
     path = config.out / BEGUN
     if path.exists():

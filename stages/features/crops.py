@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from .position import Window
+from .position import Region
 from .sampling import Map, Maps, QuantisedMap, dense, sample_pixels
 
 
@@ -30,10 +30,10 @@ class Crop:
             self.left // x : (self.left + self.width) // x,
         ]
 
-    def window(self, size: tuple[int, int], whole: Window) -> Window:
+    def window(self, size: tuple[int, int], whole: Region) -> Region:
         """What the crop shows of the whole image, of which the label map shows a window."""
         y, x = whole.height / size[0], whole.width / size[1]
-        return Window(whole.top + self.top * y, whole.left + self.left * x, self.height * y, self.width * x)
+        return Region(whole.top + self.top * y, whole.left + self.left * x, self.height * y, self.width * x)
 
 
 def draw_crop(labels: UInt8[Tensor, "y x"], side: int, stride: int, ignore: int, generator: torch.Generator) -> Crop:

@@ -17,7 +17,7 @@ from torch import Tensor
 N_FREQUENCIES = 3
 
 
-class Window(NamedTuple):
+class Region(NamedTuple):
     """A rectangle, in shares of the whole image's height and width; it may reach beyond the image."""
 
     top: float
@@ -26,11 +26,11 @@ class Window(NamedTuple):
     width: float
 
 
-WHOLE = Window(0.0, 0.0, 1.0, 1.0)
+FULL_IMAGE = Region(0.0, 0.0, 1.0, 1.0)
 
 
 def place_signal(
-    pixels: Int[Tensor, "image pixel"], size: tuple[int, int], windows: Sequence[Window]
+    pixels: Int[Tensor, "image pixel"], size: tuple[int, int], windows: Sequence[Region]
 ) -> Float[Tensor, "image pixel signal"]:
     """Sines and cosines of a pixel's place: half a wave, one and two waves across the whole image, along each axis.
 

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..features.position import N_FREQUENCIES, WHOLE, Window, place_signal
+from ..features.position import FULL_IMAGE, N_FREQUENCIES, Region, place_signal
 from ..features.sampling import Maps, dense
 from .attention import TextAttention
 
-EVERY = slice(None)
+ALL_CHANNELS = slice(None)
 """All channels."""
 
 
@@ -74,7 +74,7 @@ class Head(nn.Module, ABC):
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "n_classes y x"]:
         """As `segment`, from what `prepare` gave."""
 
@@ -92,7 +92,7 @@ class Head(nn.Module, ABC):
         mask: Bool[Tensor, "token"],
         groups: Float[Tensor, "token group"],
         *,
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "reading group y x"]:
         """How much attention every pixel pays to groups of tokens, in [0, 1], without gradients.
 
@@ -112,7 +112,7 @@ class Head(nn.Module, ABC):
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "n_classes y x"]:
         """Logits of every pixel of one image, without gradients; the head must be in evaluation mode.
 
@@ -132,7 +132,7 @@ class Head(nn.Module, ABC):
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "member n_classes y x"]:
         """As `segment`, but each member's own logits."""
         prepared = self.prepare(maps)
@@ -169,7 +169,7 @@ class GuidedHead(Head):
         self.get_buffer(f"scale_{block}").copy_(features.std(0, correction=0).clamp(min=1e-4).reciprocal())
 
     def standardised(
-        self, block: int, features: Float[Tensor, "*pixel channel"], channels: slice = EVERY
+        self, block: int, features: Float[Tensor, "*pixel channel"], channels: slice = ALL_CHANNELS
     ) -> Float[Tensor, "*pixel channel"]:
         """A block's activations, all or those of some channels, from their origin in their unit, in float32."""
         mean, scale = (self.get_buffer(f"{name}_{block}")[channels] for name in ("mean", "scale"))
@@ -194,7 +194,7 @@ class GuidedHead(Head):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        windows: Sequence[Window],
+        windows: Sequence[Region],
     ) -> Float[Tensor, "image pixel width"]:
         """The pixels as their places and the text make them.
 
@@ -211,7 +211,7 @@ class GuidedHead(Head):
         return reduce(torch.add, (x * (1 + scale) for x, scale in zip(known, scales, strict=True)), shift)
 
     def _known(
-        self, projected: Tensor, pixels: Tensor, size: tuple[int, int], windows: Sequence[Window]
+        self, projected: Tensor, pixels: Tensor, size: tuple[int, int], windows: Sequence[Region]
     ) -> list[Float[Tensor, "#image pixel width"]]:
         """What is known of the pixels, whose sum reads from the text: their activations and, unless hidden, places."""
         if self.place is None:

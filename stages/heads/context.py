@@ -21,9 +21,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..features.crops import turned
-from ..features.position import WHOLE, Window
+from ..features.position import FULL_IMAGE, Region
 from ..features.sampling import COLOURS, FILTERS, Maps, dense
-from .base import EVERY, GuidedHead, HeadSpec, Prepared
+from .base import ALL_CHANNELS, GuidedHead, HeadSpec, Prepared
 
 CELL = 2
 """Pixels of a cell along each axis."""
@@ -67,7 +67,7 @@ class ContextHead(GuidedHead):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        windows: Sequence[Window] = (WHOLE,),
+        windows: Sequence[Region] = (FULL_IMAGE,),
         turns: Sequence[int] = (0,),
     ) -> Float[Tensor, "image n_classes y x"]:
         """Logits of whole pictures, or of crops.
@@ -93,7 +93,7 @@ class ContextHead(GuidedHead):
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "n_classes y x"]:
         """As `Head.segment`, all pixels at once."""
         picture = {block: map_[None] for block, map_ in prepared.items()}
@@ -108,7 +108,7 @@ class ContextHead(GuidedHead):
         mask: Bool[Tensor, "token"],
         groups: Float[Tensor, "token group"],
         *,
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "reading group y x"]:
         """As `Head.attend`; the pixels of a cell read together."""
         grid = (size[0] // CELL, size[1] // CELL)
@@ -135,7 +135,7 @@ class ContextHead(GuidedHead):
 
 def channels_read(block: int) -> slice:
     """The channels of a block that the head reads: of activations all, of filters the colours."""
-    return COLOURS if block == FILTERS else EVERY
+    return COLOURS if block == FILTERS else ALL_CHANNELS
 
 
 def seen(maps: Maps) -> Maps:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..features.position import WHOLE, Window
+from ..features.position import FULL_IMAGE, Region
 from ..features.sampling import Maps
 from .base import Head, Prepared
 
@@ -44,7 +44,7 @@ class Ensemble(Head):
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "n_classes y x"]:
         """The logarithm of the members' mean probabilities, whose softmax is that mean."""
         each = [member.segment_prepared(prepared, size, tokens, mask, window) for member in self.members]
@@ -63,13 +63,13 @@ class Ensemble(Head):
         mask: Bool[Tensor, "token"],
         groups: Float[Tensor, "token group"],
         *,
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "reading group y x"]:
         """As `Head.attend`, each member's mean over its own readings."""
         each = (member.attend(prepared, size, tokens, mask, groups, window=window).mean(0) for member in self.members)
         return torch.stack(list(each))
 
 
-def together(heads: Sequence[Head]) -> Head:
+def ensemble_of(heads: Sequence[Head]) -> Head:
     """An ensemble of the heads; a single one stays as it is."""
     return heads[0] if len(heads) == 1 else Ensemble(heads)

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ..features.position import WHOLE, Window
+from ..features.position import FULL_IMAGE, Region
 from ..features.sampling import Maps, dense
 from .attention import attention_weights
 from .base import Head, HeadSpec, Prepared
@@ -83,7 +83,7 @@ class PaperHead(Head):
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "n_classes y x"]:
         """As `Head.segment`, all pixels at once: at 256×256 the concatenation alone takes 0.8 GB.
 
@@ -106,7 +106,7 @@ class PaperHead(Head):
         mask: Bool[Tensor, "token"],
         groups: Float[Tensor, "token group"],
         *,
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "reading group y x"]:
         """As `Head.attend`, at each block's resolution, then enlarged; the heads of an attention averaged."""
         del window

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..features.position import WHOLE, Window
+from ..features.position import FULL_IMAGE, Region
 from ..features.sampling import interpolate
 from .base import GuidedHead, HeadSpec, Prepared
 
@@ -57,7 +57,7 @@ class PixelHead(GuidedHead):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        windows: Sequence[Window] = (WHOLE,),
+        windows: Sequence[Region] = (FULL_IMAGE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
         """Logits from the summed projections; as `guide` takes them, of pixels of the label map."""
         x = self.guide(projected, pixels, size, tokens, mask, windows=windows)
@@ -72,7 +72,7 @@ class PixelHead(GuidedHead):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        windows: Sequence[Window] = (WHOLE,),
+        windows: Sequence[Region] = (FULL_IMAGE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
         """Logits of sampled pixels from their `inputs`: the blocks are projected and summed as one matrix product."""
         weights: list[Tensor] = [self.get_parameter(f"projections.{block}.weight") for block in self.spec.channels]
@@ -86,7 +86,7 @@ class PixelHead(GuidedHead):
         size: tuple[int, int],
         tokens: Float[Tensor, "token dim"],
         mask: Bool[Tensor, "token"],
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "n_classes y x"]:
         """As `Head.segment`: each block is projected at its own resolution, then a few thousand pixels go at once."""
         logits = [
@@ -104,7 +104,7 @@ class PixelHead(GuidedHead):
         mask: Bool[Tensor, "token"],
         groups: Float[Tensor, "token group"],
         *,
-        window: Window = WHOLE,
+        window: Region = FULL_IMAGE,
     ) -> Float[Tensor, "reading group y x"]:
         """As `Head.attend`, a few thousand pixels at once."""
         shares = []

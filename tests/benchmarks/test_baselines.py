@@ -13,7 +13,7 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.scoring import score_samples
-from textdiff.pipeline.training.trainer import Fit
+from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.metrics.overlap import dice
 
@@ -58,7 +58,9 @@ def test_the_head_is_scored_as_it_is_after_its_last_epoch(methods, task, monkeyp
     monkeypatch.setattr(methods, "TrainConfig", short)
     counts = methods.methods()["head-no-text"].run(task)
     data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
-    fit = Fit(data, task.train, task.scored, short(task.reader.root, Path("run"), text="none", seed=0, device="cpu"))
+    fit = Trainer(
+        data, task.train, task.scored, short(task.reader.root, Path("run"), text="none", seed=0, device="cpu")
+    )
     fit.run_epoch()
     assert not torch.equal(counts, score_samples(fit.head, data, task.scored))
     fit.run_epoch()

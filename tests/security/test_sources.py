@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = [path for folder in ("", "cache", "stages", "pipeline") for path in sorted((ROOT / folder).glob("**/*.py" if folder else "*.py"))]
+MODULES = [
+    path
+    for folder in ("", "cache", "stages", "pipeline")
+    for path in sorted((ROOT / folder).glob("**/*.py" if folder else "*.py"))
+]
 NEVER_IMPORTED = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "jsonpickle"}
 NEVER_CALLED = {"eval", "exec", "compile", "__import__", "input"}
 SHELLS = {"subprocess", "os.system", "os.popen"}

@@ -23,7 +23,7 @@ from textdiff.cache.format.manifest import (
     write_manifest,
 )
 from textdiff.cache.format.shard import ShardRecord
-from textdiff.cache.format.spec import NOT_IDENTIFYING, FeatureSpec, TextSpec
+from textdiff.cache.format.spec import LOCATION_FIELDS, FeatureSpec, TextSpec
 from textdiff.cache.storage.atomic import canonical_json, parse_json
 from textdiff.errors import CacheCorruptError, DataError
 from textdiff.pipeline.data.classes import Classes
@@ -130,7 +130,7 @@ def test_specs_differ_where_a_field_that_identifies_does(one, other):
     fields_that_differ = {
         field.name
         for field in fields(FeatureSpec)
-        if field.name not in NOT_IDENTIFYING and getattr(one, field.name) != getattr(other, field.name)
+        if field.name not in LOCATION_FIELDS and getattr(one, field.name) != getattr(other, field.name)
     }
     assert {line.partition(":")[0] for line in one.differences(other)} == fields_that_differ
 

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from textdiff.cache.storage.locks import LOCK, Part, hold_lock, hold_plan, parts_at_work, refuse_if_locked
+from textdiff.cache.storage.locks import LOCK, Share, hold_lock, hold_plan, parts_at_work, refuse_if_locked
 from textdiff.errors import CacheBusyError
 
 HOLDER = textwrap.dedent("""
@@ -47,21 +47,21 @@ def take(root, part=None):
 
 def test_a_part_excludes_itself_and_the_whole_but_no_other_part(tmp_path, other_process):
     other_process(1, 3)
-    take(tmp_path, Part(0, 3))
+    take(tmp_path, Share(0, 3))
     with pytest.raises(CacheBusyError, match="part 1-of-3 is being made by another process; wait until it ends"):
-        take(tmp_path, Part(1, 3))
+        take(tmp_path, Share(1, 3))
     with pytest.raises(CacheBusyError, match="another process is writing to this cache"):
         take(tmp_path)
     with pytest.raises(CacheBusyError, match="another process is writing"):
         refuse_if_locked(tmp_path)
     refuse_if_locked(tmp_path, beside_parts=True)
-    with hold_lock(tmp_path, Part(0, 3)), hold_plan(tmp_path):
+    with hold_lock(tmp_path, Share(0, 3)), hold_plan(tmp_path):
         assert parts_at_work(tmp_path) == ("0-of-3", "1-of-3")
 
 
 def test_a_writer_of_the_whole_excludes_every_other(tmp_path, other_process):
     other_process()
-    for part in (None, Part(0, 3)):
+    for part in (None, Share(0, 3)):
         with pytest.raises(CacheBusyError, match="another process is writing to this cache"):
             take(tmp_path, part)
     with pytest.raises(CacheBusyError, match="another process is writing"):
@@ -73,7 +73,7 @@ def test_the_lock_of_a_process_that_was_killed_blocks_nobody(tmp_path, other_pro
     process = other_process(*part)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    take(tmp_path, Part(1, 3))
+    take(tmp_path, Share(1, 3))
     take(tmp_path)
     assert parts_at_work(tmp_path) == ()
 

@@ -17,7 +17,7 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.cache.storage import leases, spool
 from textdiff.cache.storage.leases import hold_lease
 from textdiff.cache.storage.location import Location, absolute, free_bytes, location
-from textdiff.cache.storage.locks import Part, hold_lock, hold_plan, parts_at_work, refuse_if_locked
+from textdiff.cache.storage.locks import Share, hold_lock, hold_plan, parts_at_work, refuse_if_locked
 from textdiff.cache.storage.remote import Remote
 from textdiff.errors import CacheBusyError, CacheCorruptError, CacheError, CacheNotFoundError, ConfigError
 from textdiff.pipeline.config.cache import CacheExportConfig
@@ -232,7 +232,7 @@ def test_the_second_writer_is_refused_at_once_and_the_lock_goes_with_the_block(s
         for attempt in (
             lambda: hold_lock(store).__enter__(),
             lambda: refuse_if_locked(store),
-            lambda: hold_lock(store, Part(0, 2)).__enter__(),
+            lambda: hold_lock(store, Share(0, 2)).__enter__(),
         ):
             with pytest.raises(CacheBusyError, match=r"another process .*its lock ends by itself in [\d]+ s"):
                 attempt()
@@ -241,10 +241,10 @@ def test_the_second_writer_is_refused_at_once_and_the_lock_goes_with_the_block(s
 
 
 def test_parts_write_beside_each_other_and_never_twice(store):
-    with hold_lock(store, Part(0, 2)), hold_lock(store, Part(1, 2)):
+    with hold_lock(store, Share(0, 2)), hold_lock(store, Share(1, 2)):
         assert parts_at_work(store) == ("0-of-2", "1-of-2")
         with pytest.raises(CacheBusyError, match="part 1-of-2 is being made by another process"):
-            hold_lock(store, Part(1, 2)).__enter__()
+            hold_lock(store, Share(1, 2)).__enter__()
         with pytest.raises(CacheBusyError, match="another process is writing to this cache"):
             hold_lock(store).__enter__()
         refuse_if_locked(store, beside_parts=True)

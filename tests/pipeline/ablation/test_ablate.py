@@ -12,12 +12,12 @@ from textdiff import cli
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError, DataError, RunError
 from textdiff.pipeline.ablation.ablate import ablate_timesteps
-from textdiff.pipeline.ablation.jobs import Cells, Outcome
+from textdiff.pipeline.ablation.jobs import JobFactory, Outcome
 from textdiff.pipeline.config.ablation import AblateConfig
 from textdiff.pipeline.config.training import HEAD_DEFAULTS, TrainConfig
 from textdiff.pipeline.runs.folder import read_summary
 from textdiff.pipeline.training.train import train_head
-from textdiff.pipeline.training.trainer import Fit
+from textdiff.pipeline.training.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -41,14 +41,14 @@ def set_threads():
 
 def trained(monkeypatch):
     """The heads that are trained from now on, by what they see, and their weights at the end."""
-    heads, epoch_steps = {}, Fit.epoch_steps
+    heads, epoch_steps = {}, Trainer.epoch_steps
 
     def recorded(self):
         yield from epoch_steps(self)
         seen = (self._data.timesteps, self._data.blocks, self._seed, len(self._train))
         heads[seen] = {name: tensor.clone() for name, tensor in self.head.state_dict().items()}
 
-    monkeypatch.setattr(Fit, "epoch_steps", recorded)
+    monkeypatch.setattr(Trainer, "epoch_steps", recorded)
     return heads
 
 
@@ -74,7 +74,7 @@ def test_a_head_comes_out_the_same_in_company_alone_and_from_train_head(config, 
 
 
 def test_finished_heads_are_not_trained_again_and_an_interrupt_keeps_them(config, monkeypatch):
-    train = Cells.train
+    train = JobFactory.train
 
     def interrupted(self, cells):
         for event in train(self, cells):
@@ -83,7 +83,7 @@ def test_finished_heads_are_not_trained_again_and_an_interrupt_keeps_them(config
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Cells, "train", interrupted)
+        patch.setattr(JobFactory, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ablate_timesteps(config)
     journal = config.out / "cells.jsonl"

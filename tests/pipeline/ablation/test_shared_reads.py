@@ -7,7 +7,7 @@ import torch
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.ablation import shared_reads
-from textdiff.pipeline.ablation.scheduler import take_turns
+from textdiff.pipeline.ablation.scheduler import round_robin
 from textdiff.pipeline.ablation.shared_reads import SharedHeadData, SharedReads
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 
@@ -52,11 +52,11 @@ def test_jobs_take_turns_on_threads_of_their_own_with_one_thread_each():
 
     torch.set_num_threads(2)
     try:
-        assert sorted(take_turns([[job("a")], [job("b"), job("c")]], "cpu")) == [
+        assert sorted(round_robin([[job("a")], [job("b"), job("c")]], "cpu")) == [
             f"{name}{step}" for name in "abc" for step in range(3)
         ]
         assert torch.get_num_threads() == 2
-        assert list(take_turns([[job("a"), job("b")]], "cuda")) == ["a0", "b0", "a1", "b1", "a2", "b2"]
+        assert list(round_robin([[job("a"), job("b")]], "cuda")) == ["a0", "b0", "a1", "b1", "a2", "b2"]
     finally:
         torch.set_num_threads(n_threads)
     assert set(seen) == {1}
@@ -75,6 +75,6 @@ def test_what_a_job_raises_is_raised_and_the_others_stop():
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        for _ in take_turns([[endless(), failing()]], "cpu"):
+        for _ in round_robin([[endless(), failing()]], "cpu"):
             pass
     assert len(done) < 10

@@ -46,13 +46,13 @@ def log_odds(probabilities):
 
 
 def test_an_effect_is_the_prediction_less_that_without_the_word_and_the_unet_runs_once(asked, run, monkeypatch):
-    from textdiff.pipeline.extraction.feature_extractor import StageOne
+    from textdiff.pipeline.extraction.feature_extractor import FeatureExtractor
 
     image, segmenter = np.array(Image.open(asked.image).resize((16, 16))), Segmenter.load(run, device="cpu")
     alone = {text: segmenter.predict(image, text).probabilities for text in (TEXT, OTHER, *LEFT.values())}
-    forwards, features = [], StageOne.features
+    forwards, features = [], FeatureExtractor.features
     monkeypatch.setattr(
-        StageOne,
+        FeatureExtractor,
         "features",
         lambda stage, images, *rest: forwards.append(len(images)) or features(stage, images, *rest),
     )

@@ -10,7 +10,7 @@ import torch
 from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.data.classes import Classes, binary
 from textdiff.pipeline.explanation.measure import ask, assemble, measure
-from textdiff.stages.features.position import WHOLE
+from textdiff.stages.features.position import FULL_IMAGE
 from textdiff.stages.heads.base import Head, HeadSpec
 from textdiff.stages.heads.ensemble import Ensemble
 from textdiff.stages.text.encoder import CheckedEncoder
@@ -57,12 +57,12 @@ class AddingHead(Head):
     def prepare(self, maps):
         return {0: maps[0][0]}
 
-    def segment_prepared(self, prepared, size, tokens, mask, window=WHOLE):
+    def segment_prepared(self, prepared, size, tokens, mask, window=FULL_IMAGE):
         said = tokens[mask].sum(0)[0] if mask.any() else torch.tensor(0.0)
         ours = self.factor * prepared[0][..., 0] * said
         return torch.stack([torch.zeros_like(ours), ours, *[ours - math.log(2)] * (self.spec.n_classes - 2)])
 
-    def attend(self, prepared, size, tokens, mask, groups, *, window=WHOLE):
+    def attend(self, prepared, size, tokens, mask, groups, *, window=FULL_IMAGE):
         shares = (mask / mask.sum()) @ groups
         return shares[None, :, None, None].expand(1, -1, *size)
 
@@ -70,7 +70,7 @@ class AddingHead(Head):
 def explained(text, *, head=None, classes=None, **options):
     head = head or AddingHead()
     question = ask(BagOfWords(), text, classes or binary(255), "cpu", **options)
-    maps = measure(head, {0: [TISSUE[..., None]]}, (2, 3), question, window=WHOLE)
+    maps = measure(head, {0: [TISSUE[..., None]]}, (2, 3), question, window=FULL_IMAGE)
     return assemble(question, head, maps, IMAGE)
 
 

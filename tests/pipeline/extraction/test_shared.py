@@ -10,7 +10,7 @@ import pytest
 from textdiff.cache.building.journal import read_journal
 from textdiff.cache.building.shared_plan import read_shared_plan
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.storage.locks import Part, hold_lock
+from textdiff.cache.storage.locks import Share, hold_lock
 from textdiff.errors import CacheBusyError, CacheError, CacheIncompleteError, CacheMismatchError, ConfigError
 from textdiff.pipeline.extraction import shared as parts
 from textdiff.pipeline.extraction import steps as extract
@@ -75,7 +75,7 @@ def test_each_part_makes_every_nth_unit_whatever_others_have_done(part, shared):
     part(0, 4)
     assert [unit.rows for unit in read_journal(shared)] == [(0, 1), (4, 5)]
     assert read_shared_plan(shared).units == units
-    assert read_shared_plan(shared).of(Part(1, 4)) == units[1:2]
+    assert read_shared_plan(shared).of(Share(1, 4)) == units[1:2]
 
 
 def test_images_labels_and_filters_are_shared_too(part, shared, monkeypatch):
@@ -122,7 +122,7 @@ def test_a_resumed_part_makes_its_damaged_units_again(part, shared, tiny_cache, 
 
 def test_the_number_of_parts_may_change_while_none_is_at_work(part, shared, tiny_cache, folder_bytes):
     part(1, 3)
-    with hold_lock(shared, Part(0, 3)), pytest.raises(CacheBusyError, match="parts 0-of-3 are at work, which would"):
+    with hold_lock(shared, Share(0, 3)), pytest.raises(CacheBusyError, match="parts 0-of-3 are at work, which would"):
         part(1, 2)
     assert part(1, 2).n_units == 1  # the other of its two units, (2, 3), is there
     part(0, 2)
@@ -187,7 +187,7 @@ def test_a_part_with_other_settings_or_data_is_refused_with_every_difference(par
 
 
 def test_another_process_on_the_same_part_is_refused(part, shared, tmp_path):
-    with hold_lock(shared, Part(1, 3)):
+    with hold_lock(shared, Share(1, 3)):
         with pytest.raises(CacheBusyError, match="part 1-of-3 is being made by another process"):
             part(1)
         assert part(0).n_units == 2
@@ -199,7 +199,7 @@ def test_projections_are_fitted_by_part_0_and_waited_for_by_none(part, extractio
     with pytest.raises(CacheError, match="part 1-of-3 needs the principal components that part 0 fits"):
         part(1, pca=3)
     assert not shared.exists()
-    with hold_lock(shared, Part(2, 3)), pytest.raises(CacheError, match="part 1-of-3 needs"):
+    with hold_lock(shared, Share(2, 3)), pytest.raises(CacheError, match="part 1-of-3 needs"):
         part(1, pca=3)
     assert not (shared / "journal" / "plan.json").exists()
     assert shared.exists()  # another part is at work there
@@ -267,7 +267,7 @@ def test_parts_at_the_same_time_publish_once_and_give_the_bytes_of_one_process(
 
 def test_who_finds_another_part_at_work_leaves_publishing_to_it(part, shared):
     part(0, 2)
-    with hold_lock(shared, Part(0, 2)):
+    with hold_lock(shared, Share(0, 2)):
         last = part(1, 2)
     assert (last.n_units_left, last.whole) == (0, False)
     assert "another part that is still at work makes the cache whole" in last.lines()[0]

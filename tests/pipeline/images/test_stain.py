@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from textdiff.pipeline.images.stain import StandardisedImage, in_colours, lookup_table, open_source
+from textdiff.pipeline.images.stain import NormalisedImage, in_colours, lookup_table, open_source
 
 
 @dataclass
@@ -55,7 +55,7 @@ def test_a_channel_without_contrast_is_moved_and_not_blown_up() -> None:
 def test_stain_and_exposure_vanish() -> None:
     image = np.random.default_rng(0).integers(60, 120, (40, 50, 3), dtype=np.uint8)
     brighter = (image * np.array([1, 2, 1]) + np.array([30, 5, 0])).astype(np.uint8)
-    as_one, as_other = (StandardisedImage(Pixels(of)).read(0, 0, 40, 50) for of in (image, brighter))
+    as_one, as_other = (NormalisedImage(Pixels(of)).read(0, 0, 40, 50) for of in (image, brighter))
     np.testing.assert_array_equal(as_one, as_other)
     assert as_one.mean((0, 1)) == pytest.approx([128] * 3, abs=0.5)
     assert as_one.std((0, 1)) == pytest.approx([40] * 3, abs=0.5)
@@ -63,7 +63,7 @@ def test_stain_and_exposure_vanish() -> None:
 
 def test_a_part_is_read_with_the_whole_images_statistics() -> None:
     image = np.random.default_rng(1).integers(0, 256, (3000, 30, 3), dtype=np.uint8)  # more than one band
-    standardised = StandardisedImage(Pixels(image))
+    standardised = NormalisedImage(Pixels(image))
     whole = standardised.read(0, 0, *standardised.size)
     np.testing.assert_array_equal(standardised.read(1500, 4, 9, 20), whole[1500:1509, 4:24])
     assert whole.mean((0, 1)) == pytest.approx([128] * 3, abs=0.5)
@@ -80,4 +80,4 @@ def test_own_colours_are_left_alone(tmp_path: Path) -> None:
 def test_statistics_wait_until_pixels_are_asked_for() -> None:
     image = Pixels(np.zeros((4, 5, 3), np.uint8))
     image.boxes = lambda: pytest.fail("read for its size")  # type: ignore[method-assign]
-    assert StandardisedImage(image).size == (4, 5)
+    assert NormalisedImage(image).size == (4, 5)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from textdiff.cache.building import merge as merging
-from textdiff.cache.storage.locks import Part, hold_lock
+from textdiff.cache.storage.locks import Share, hold_lock
 from textdiff.cli import app
 from textdiff.errors import CacheBusyError, CacheCorruptError, CacheError, CacheMismatchError, ConfigError
 from textdiff.pipeline.config.cache import MergeConfig
@@ -135,7 +135,7 @@ def test_what_stands_at_the_target_is_not_touched(part, merge, tmp_path, folder_
 
 def test_a_part_at_work_is_waited_for(part, merge):
     first, other = part(0), part(1)
-    with hold_lock(other, Part(1, 2)), pytest.raises(CacheBusyError, match="another process is writing"):
+    with hold_lock(other, Share(1, 2)), pytest.raises(CacheBusyError, match="another process is writing"):
         merge(first, other)
 
 

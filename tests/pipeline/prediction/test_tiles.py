@@ -14,9 +14,9 @@ from textdiff.errors import DataError
 from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.extraction.feature_extractor import StageOne
+from textdiff.pipeline.extraction.feature_extractor import FeatureExtractor
 from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.head_inputs.splits import as_they_are, group_views
+from textdiff.pipeline.head_inputs.splits import group_views, originals
 from textdiff.pipeline.images.blending import blend
 from textdiff.pipeline.prediction.live_features import Request
 from textdiff.pipeline.prediction.predict import predict
@@ -47,13 +47,13 @@ def tiled_run(extraction, tmp_path, stored):
 @pytest.fixture
 def batches(monkeypatch):
     """The ids of every batch that went through the UNet."""
-    seen, features = [], StageOne.features
+    seen, features = [], FeatureExtractor.features
 
     def recording(self, images, ids, *args, **kwargs):
         seen.append(list(ids))
         return features(self, images, ids, *args, **kwargs)
 
-    monkeypatch.setattr(StageOne, "features", recording)
+    monkeypatch.setattr(FeatureExtractor, "features", recording)
     return seen
 
 
@@ -103,7 +103,7 @@ def test_views_of_tiles_are_predicted_as_they_were_cached(tiled_run, extraction,
     reader, head = FeatureReader(tiled_run.cache), load_head(tiled_run.run, RunConfig.read(tiled_run.run), "cpu")
     data = open_head_data(reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
     tokens, mask = data.texts(reader.samples[:1])
-    means, rows = [], [row for row in as_they_are(reader.samples) if row.parent == "val0"]
+    means, rows = [], [row for row in originals(reader.samples) if row.parent == "val0"]
     for views in (group_views(reader.samples, 4)[row.id] for row in rows):
         logits = [head.segment(data.maps(row), (16, 16), tokens[0], mask[0], data.window(row)) for row in views]
         means.append(mean_over_views(logits, range(4)).softmax(0))
@@ -157,7 +157,7 @@ def test_masks_and_probabilities_of_tiles_are_whole_files(tiled_run, extraction,
 
 
 def test_an_interrupted_image_leaves_no_half_file(tiled_run, extraction, tmp_path, monkeypatch):
-    features, calls = StageOne.features, []
+    features, calls = FeatureExtractor.features, []
 
     def interrupted(self, *args, **kwargs):
         calls.append(1)
@@ -165,7 +165,7 @@ def test_an_interrupted_image_leaves_no_half_file(tiled_run, extraction, tmp_pat
             raise KeyboardInterrupt
         return features(self, *args, **kwargs)
 
-    monkeypatch.setattr(StageOne, "features", interrupted)
+    monkeypatch.setattr(FeatureExtractor, "features", interrupted)
     config = PredictConfig(
         tiled_run.run, extraction.data.parent / "test0.png", tmp_path / "masks", probabilities=True, device="cpu"
     )

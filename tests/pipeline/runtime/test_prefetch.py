@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from textdiff.pipeline.runtime.prefetch import Behind, ahead
+from textdiff.pipeline.runtime.prefetch import BackgroundWriter, prefetch
 
 
 def test_ahead_gives_what_map_gives_in_order():
@@ -13,12 +13,12 @@ def test_ahead_gives_what_map_gives_in_order():
         time.sleep(0.02 if n == 0 else 0)
         return n * n
 
-    assert list(ahead(slower_at_first, range(10), 3)) == [n * n for n in range(10)]
+    assert list(prefetch(slower_at_first, range(10), 3)) == [n * n for n in range(10)]
 
 
 def test_ahead_loads_no_further_than_its_depth():
     loaded = []
-    results = ahead(loaded.append, range(100), 2)
+    results = prefetch(loaded.append, range(100), 2)
     next(results)
     time.sleep(0.05)
     assert 1 <= len(loaded) <= 3
@@ -34,13 +34,13 @@ def test_ahead_overlaps_with_the_caller():
             began.set()
         return n
 
-    results = ahead(load, range(3), 1)
+    results = prefetch(load, range(3), 1)
     assert next(results) == 0
     assert began.wait(5)
 
 
 def test_ahead_raises_when_the_turn_comes():
-    results = ahead(lambda n: 1 // n, [1, 0, 1], 3)
+    results = prefetch(lambda n: 1 // n, [1, 0, 1], 3)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -48,7 +48,7 @@ def test_ahead_raises_when_the_turn_comes():
 
 def test_behind_works_in_order_beside_the_caller():
     done, go = [], threading.Event()
-    with Behind() as behind:
+    with BackgroundWriter() as behind:
         behind.submit(lambda: (go.wait(5), done.append(0))[1])
         behind.submit(lambda: done.append(1))
         assert done == []
@@ -60,7 +60,7 @@ def test_behind_lets_one_piece_of_work_wait_and_no_more():
     go, third = threading.Event(), threading.Event()
 
     def submit_three():
-        with Behind() as behind:
+        with BackgroundWriter() as behind:
             for _ in range(2):
                 behind.submit(lambda: go.wait(5) and None)
             behind.submit(lambda: None)
@@ -75,7 +75,7 @@ def test_behind_lets_one_piece_of_work_wait_and_no_more():
 
 
 def submit_all(*works, then=None):
-    with Behind() as behind:
+    with BackgroundWriter() as behind:
         for work in works:
             behind.submit(work)
         if then:

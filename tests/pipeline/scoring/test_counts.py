@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from textdiff.cache.format.samples import IGNORE, SampleRow
-from textdiff.pipeline.scoring.counts import SHARES_ASIDE, summarise, tally
+from textdiff.pipeline.scoring.counts import SHARES_ASIDE, count_sample, summarise
 from textdiff.stages.metrics.instances import aggregated_jaccard, panoptic_quality, split_objects
 from textdiff.stages.metrics.overlap import confusion, dice
 from textdiff.stages.metrics.surfaces import hausdorff_95
@@ -30,7 +30,7 @@ def test_bands_add_up_to_the_whole(sample):
     probabilities, labels = sample
     cuts = (slice(0, 7), slice(7, 8), slice(8, 24))
     bands = [(probabilities[..., rows, :], labels[rows]) for rows in cuts]
-    in_bands, whole = (tally(of, 3, surface=True, instances=True) for of in (bands, [sample]))
+    in_bands, whole = (count_sample(of, 3, surface=True, instances=True) for of in (bands, [sample]))
     assert torch.equal(in_bands.counts, whole.counts)
     assert torch.equal(in_bands.counts, confusion(probabilities[0].argmax(0), labels, 3, IGNORE))
     assert torch.allclose(in_bands.reliability, whole.reliability)
@@ -41,7 +41,7 @@ def test_bands_add_up_to_the_whole(sample):
 
 def test_distances_and_objects_are_of_each_class_and_of_labelled_pixels(sample):
     probabilities, labels = sample
-    found = tally([sample], 3, surface=True, instances=True).more
+    found = count_sample([sample], 3, surface=True, instances=True).more
     assert [*found] == ["hd95", "aji", "pq", "sq", "rq"]
     predicted = np.where(labels == IGNORE, 0, probabilities[0].argmax(0))
     for place, index in enumerate((1, 2)):
@@ -53,13 +53,15 @@ def test_distances_and_objects_are_of_each_class_and_of_labelled_pixels(sample):
 
 
 def test_only_what_was_asked_for_is_measured(sample):
-    assert [*tally([sample], 3, surface=False, instances=False).more] == []
-    assert [*tally([sample], 3, surface=True, instances=False).more] == ["hd95"]
+    assert [*count_sample([sample], 3, surface=False, instances=False).more] == []
+    assert [*count_sample([sample], 3, surface=True, instances=False).more] == ["hd95"]
 
 
 def test_dice_without_uncertain_pixels_is_the_mean_over_samples_and_starts_from_all_pixels(sample):
     probabilities, labels = sample
-    tallies = [tally([one], 3, surface=False, instances=False) for one in (sample, (probabilities.flip(-2), labels))]
+    tallies = [
+        count_sample([one], 3, surface=False, instances=False) for one in (sample, (probabilities.flip(-2), labels))
+    ]
     found = summarise(tallies, [row_of("a"), row_of("b")])
     assert [*found["selective"]["entropy"]] == [f"{percent / 100:.2f}" for percent in range(100, 49, -5)]
     assert found["selective"]["entropy"]["1.00"] == pytest.approx(found["dice"])
@@ -73,7 +75,8 @@ def test_a_class_that_was_set_aside_has_no_dice_and_one_that_never_was_there_is_
     certain, foreground = torch.tensor([0.1, 0.1, 0.2, 0.6]), torch.tensor([0, 0, 0, 1], dtype=torch.uint8)
     probabilities = torch.stack([1 - certain, certain])[None, :, None]
     with_it, without_it = (
-        tally([(probabilities[..., :n], foreground[None, :n])], 2, surface=False, instances=False) for n in (4, 3)
+        count_sample([(probabilities[..., :n], foreground[None, :n])], 2, surface=False, instances=False)
+        for n in (4, 3)
     )
     found = summarise([with_it], [row_of("a")])["selective"]["entropy"]
     assert (found["1.00"], found["0.75"], found["0.50"]) == (1.0, None, None)
@@ -82,7 +85,7 @@ def test_a_class_that_was_set_aside_has_no_dice_and_one_that_never_was_there_is_
 
 def test_calibration_is_over_the_pixels_of_all_samples(sample):
     probabilities, labels = sample
-    tallies = [tally([sample], 3, surface=False, instances=False)] * 2
+    tallies = [count_sample([sample], 3, surface=False, instances=False)] * 2
     found = summarise(tallies, [row_of("a"), row_of("b")])["calibration"]
     counted = labels != IGNORE
     confidence, predicted = probabilities[0].max(0)

@@ -21,7 +21,7 @@ from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.prediction.segmenter import Segmenter
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
-from textdiff.pipeline.training.objectives import ContextLearner
+from textdiff.pipeline.training.objectives import ContextObjective
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.features.crops import turned
 from textdiff.stages.features.sampling import COLOURS, FILTERS
@@ -53,14 +53,14 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
 ):
     training = replace(training, ensemble=ensemble, epochs=2)
     train_head(training)
-    stopped, losses = replace(training, run=tmp_path / "stopped"), ContextLearner.losses
+    stopped, losses = replace(training, run=tmp_path / "stopped"), ContextObjective.losses
 
     def interrupted(self, *args):
         os.kill(os.getpid(), signal.SIGINT)  # in the first epoch
-        monkeypatch.setattr(ContextLearner, "losses", losses)
+        monkeypatch.setattr(ContextObjective, "losses", losses)
         return losses(self, *args)
 
-    monkeypatch.setattr(ContextLearner, "losses", interrupted)
+    monkeypatch.setattr(ContextObjective, "losses", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     train_head(replace(stopped, resume=True))

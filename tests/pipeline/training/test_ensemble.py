@@ -26,7 +26,7 @@ from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
-from textdiff.pipeline.training.trainer import Fit
+from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.heads.loss import segmentation_loss
 from textdiff.stages.metrics.uncertainty import divergence
 from textdiff.stages.seeds import named_generator
@@ -43,7 +43,7 @@ def open_fit(config):
     reader = FeatureReader(config.cache)
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=config.seed, device="cpu")
     split = choose_split(reader, config)
-    return Fit(data, split.train, split.val, config), data, split
+    return Trainer(data, split.train, split.val, config), data, split
 
 
 def test_the_first_member_begins_as_a_single_head_and_the_others_do_not(training):
@@ -84,15 +84,15 @@ def test_interrupted_and_resumed_gives_the_same_bytes_and_so_does_the_same_seed(
     training, tmp_path, run_bytes, monkeypatch
 ):
     train_head(training)
-    stopped, step = replace(training, run=tmp_path / "stopped"), Fit._step
+    stopped, step = replace(training, run=tmp_path / "stopped"), Trainer._step
 
     def interrupted(self, *args):
         if self.epoch == 2:
             os.kill(os.getpid(), signal.SIGINT)
-            monkeypatch.setattr(Fit, "_step", step)
+            monkeypatch.setattr(Trainer, "_step", step)
         return step(self, *args)
 
-    monkeypatch.setattr(Fit, "_step", interrupted)
+    monkeypatch.setattr(Trainer, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     with pytest.raises(RunError, match=r"train\.ensemble: the run has 3, this command says 2"):

@@ -19,7 +19,7 @@ from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.prediction.segmenter import Segmenter
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
-from textdiff.pipeline.training.objectives import PaperLearner
+from textdiff.pipeline.training.objectives import PaperObjective
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.heads.paper import PaperHead
 
@@ -55,14 +55,14 @@ def test_a_run_says_which_head_it_has_and_with_which_settings(training):
 def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(training, tmp_path, run_bytes, monkeypatch):
     """The running statistics of the batch norms included."""
     train_head(training)
-    stopped, losses = replace(training, run=tmp_path / "stopped"), PaperLearner.losses
+    stopped, losses = replace(training, run=tmp_path / "stopped"), PaperObjective.losses
 
     def interrupted(self, *args):
         os.kill(os.getpid(), signal.SIGINT)  # in the first epoch
-        monkeypatch.setattr(PaperLearner, "losses", losses)
+        monkeypatch.setattr(PaperObjective, "losses", losses)
         return losses(self, *args)
 
-    monkeypatch.setattr(PaperLearner, "losses", interrupted)
+    monkeypatch.setattr(PaperObjective, "losses", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     assert len((stopped.run / "metrics.jsonl").read_text().splitlines()) == 1

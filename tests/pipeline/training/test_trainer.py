@@ -15,7 +15,7 @@ from textdiff.pipeline.head_inputs.inputs import open_head_data, sample_batch
 from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.training.objectives import schedule
-from textdiff.pipeline.training.trainer import Fit
+from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.features.sampling import FILTERS, interpolate
 from textdiff.stages.heads.loss import segmentation_loss
 from textdiff.stages.heads.paper import stack_maps
@@ -40,12 +40,12 @@ def open_fit(config):
         filters=config.uses_filters,
     )
     split = choose_split(reader, config)
-    return Fit(data, split.train, split.val, config), data, split
+    return Trainer(data, split.train, split.val, config), data, split
 
 
 def steps_of(fit, monkeypatch):
     """Of one epoch: the images and the learning rate of each."""
-    steps, step = [], Fit._step
+    steps, step = [], Trainer._step
 
     def recorded(self, samples, *args):
         loss = step(self, samples, *args)
@@ -53,7 +53,7 @@ def steps_of(fit, monkeypatch):
         return loss
 
     with monkeypatch.context() as patch:
-        patch.setattr(Fit, "_step", recorded)
+        patch.setattr(Trainer, "_step", recorded)
         fit.run_epoch()
     return steps
 
@@ -137,7 +137,7 @@ def weighted_fit(config, weights):
     )
     split = choose_split(reader, config)
     train = [replace(sample, weight=weight) for sample, weight in zip(split.train, weights, strict=True)]
-    return Fit(data, train, split.val, config), train
+    return Trainer(data, train, split.val, config), train
 
 
 @pytest.mark.parametrize("head", ["pixel", "context", "paper"])

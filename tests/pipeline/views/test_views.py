@@ -16,7 +16,7 @@ from textdiff.pipeline.data.dataset import read_dataset
 from textdiff.pipeline.demo.phantom import write_phantom
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.extraction.rows import PictureReader, pictures_of
-from textdiff.pipeline.head_inputs.splits import as_they_are, choose_split, group_views
+from textdiff.pipeline.head_inputs.splits import choose_split, group_views, originals
 from textdiff.pipeline.images.reading import open_image
 from textdiff.pipeline.views.symmetries import compose, inverse, is_reflection, side_in
 from textdiff.pipeline.views.text_rewriting import place_in_view
@@ -216,7 +216,7 @@ def rows_of(*views, parent="a", tile=(0, 0)):
 
 def test_rows_are_grouped_by_what_they_show():
     rows = [*rows_of(0, 2, 1, 3), *rows_of(0, 1, tile=(0, 8)), *rows_of(0, parent="b")]
-    assert len(as_they_are(rows)) == 3
+    assert len(originals(rows)) == 3
     grouped = {name: [row.view for row in views] for name, views in group_views(rows, 4).items()}
     assert grouped == {"a(0, 0)~0": [0, 1, 2, 3], "a(0, 8)~0": [0, 1], "b(0, 0)~0": [0]}
     assert {len(views) for views in group_views(rows, 1).values()} == {1}

@@ -1,7 +1,7 @@
 import torch
 
 from textdiff.stages.heads.base import HeadSpec
-from textdiff.stages.heads.ensemble import Ensemble, together
+from textdiff.stages.heads.ensemble import Ensemble, ensemble_of
 from textdiff.stages.heads.pixel import PixelHead
 
 SPEC = HeadSpec(channels={2: 6, 10: 4}, n_classes=3, text_dim=8, width=16, n_heads=4)
@@ -38,11 +38,11 @@ def test_activations_are_prepared_once_for_all_members(monkeypatch):
 
 def test_one_head_is_no_ensemble():
     (one,) = heads(1)
-    assert together([one]) is one
+    assert ensemble_of([one]) is one
     assert one.members == (one,)
     assert torch.equal(one.segment_each(*given())[0], one.segment(*given()))
     several = heads(2)
-    assert together(several).members == tuple(several)
+    assert ensemble_of(several).members == tuple(several)
 
 
 def test_the_weights_of_an_ensemble_are_its_members():

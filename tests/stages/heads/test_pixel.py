@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from textdiff.stages.features.position import WHOLE, Window
+from textdiff.stages.features.position import FULL_IMAGE, Region
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.heads.attention import TextAttention
 from textdiff.stages.heads.base import HeadSpec
@@ -37,14 +37,14 @@ def text():
     return torch.randn(5, 8, generator=torch.Generator().manual_seed(2)), torch.tensor([1, 1, 1, 0, 0]).bool()
 
 
-def sampled(head, maps, text, pixels, window=WHOLE):
+def sampled(head, maps, text, pixels, window=FULL_IMAGE):
     features = {block: x[None] for block, x in gather(maps, pixels, SIZE).items()}
     return head(head.inputs(features), pixels[None], SIZE, text[0][None], text[1][None], windows=[window])[0]
 
 
 def test_sampled_pixels_get_the_logits_that_the_whole_image_gets(head, maps, text):
     pixels = torch.tensor([0, 9, 31, 63])
-    for window in (WHOLE, Window(0.5, -0.25, 0.5, 1.5)):
+    for window in (FULL_IMAGE, Region(0.5, -0.25, 0.5, 1.5)):
         whole = head.segment(maps, SIZE, *text, window)
         assert whole.shape == (3, 8, 8)
         here = sampled(head, maps, text, pixels, window)
@@ -175,5 +175,5 @@ def test_attention_to_groups_of_tokens_is_the_sum_over_their_tokens(head, maps, 
     torch.testing.assert_close(together, torch.stack([alone[:, 0] + alone[:, 2], alone[:, 1] + alone[:, 3]], 1))
     torch.testing.assert_close(together.sum(1), torch.ones(4, *SIZE))
     assert together.std() > 0.01
-    elsewhere = head.attend(prepared, SIZE, *text, everything, window=Window(0.5, 0, 0.5, 1))
+    elsewhere = head.attend(prepared, SIZE, *text, everything, window=Region(0.5, 0, 0.5, 1))
     assert (elsewhere - alone).abs().max() > 1e-3
