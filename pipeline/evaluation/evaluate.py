@@ -28,7 +28,7 @@ from ..runs.heads import load_head
 from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
-from ..scoring.counts import LabelledBand, SampleCounts, count_sample, summarise
+from ..scoring.counts import LabelledBand, SampleCounts, count_sample, score_counts
 from ..views.transforms import mean_over_views
 from .report import EvaluationOutcome, write_evaluation_report
 from .result import Evaluation, digest_of_cache
@@ -66,7 +66,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     explainer = _explainer(config, run, reader, text=text, device=device) if config.words else None
     gallery, head = Gallery(data), load_head(config.run, run, device)
     tallies = _count(config, head, data, wholes, gallery=gallery, progress=progress)
-    found = _describe(config, text, run, reader, firsts=firsts, found=summarise(tallies, firsts))
+    found = _describe(config, text, run, reader, firsts=firsts, found=score_counts(tallies, firsts))
     words: tuple[WordMap, ...] = ()
     if explainer is not None:
         words = explainer.maps(head, data, next(row for row in firsts if row.parent == found.worst), progress)

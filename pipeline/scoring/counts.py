@@ -1,6 +1,6 @@
-"""What is counted of one sample, from its probabilities and labels band by band.
+"""Counts of a sample, from its probabilities and labels band by band.
 
-Counts and histograms of bands add up, so that an image of any size takes the memory of a band. Distances and objects
+Counts and histograms of bands add up, so that an image of any size takes the memory of a band. Distances and instances
 need the whole image: where they are asked for, its classes are kept, two bytes a pixel.
 """
 
@@ -39,14 +39,14 @@ LabelledBand = tuple[Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """The counts of one sample."""
+    """Counts of one sample."""
 
     counts: Int[Tensor, "label predicted"]
     reliability: Float[Tensor, "bin 3"]
     without_uncertain: Mapping[UncertaintyKind, Float[Tensor, "share label predicted"]]
     """Confusion counts without each of `SHARES_ASIDE`, by each measure of uncertainty."""
     more: Mapping[str, Float[Tensor, "class"]]
-    """`hd95`; `aji`, `pq`, `sq`, `rq`: of each foreground class, as far as they were asked for."""
+    """`hd95`; `aji`, `pq`, `sq`, `rq`: those asked for, of each foreground class."""
 
 
 def count_sample(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, instances: bool) -> SampleCounts:
@@ -55,8 +55,8 @@ def count_sample(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool
     Args:
         bands: from top to bottom, on the CPU.
         n_classes: background included.
-        surface: whether to measure the distance of outlines.
-        instances: whether to compare objects.
+        surface: whether to measure boundary distances.
+        instances: whether to compare instances.
     """
     bins = torch.zeros(N_BINS, 3, dtype=torch.float64)
     counts = torch.zeros(n_classes, n_classes, dtype=torch.long)
@@ -86,41 +86,41 @@ def count_sample(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool
     )
 
 
-def summarise(tallies: Sequence[SampleCounts], samples: Sequence[SampleRow]) -> dict[str, Any]:
-    """The figures of all samples as plain numbers.
+def score_counts(counts: Sequence[SampleCounts], samples: Sequence[SampleRow]) -> dict[str, Any]:
+    """Figures of all samples as plain numbers.
 
     Args:
-        tallies: of the samples.
+        counts: of each sample.
         samples: a row of each.
 
     Returns:
-        What `scores` gives; `calibration`: `ece` and its `bins`, over the pixels of all samples; and `selective`:
+        The result of `scores`; `calibration`: `ece` and its `bins`, over the pixels of all samples; and `selective`:
         measure of uncertainty → share of each image's pixels that is kept, the most certain ones → mean Dice per
-        sample. A class of which nothing is left, neither labelled nor predicted, has no Dice there.
+        sample. A class without pixels left, neither labelled nor predicted, has no Dice there.
     """
-    more = {name: torch.stack([one.more[name] for one in tallies]) for name in tallies[0].more}
-    bins = torch.stack([one.reliability for one in tallies]).sum(0)
+    more = {name: torch.stack([one.more[name] for one in counts]) for name in counts[0].more}
+    bins = torch.stack([one.reliability for one in counts]).sum(0)
     selective = {
-        kind: _selective(torch.stack([one.without_uncertain[kind] for one in tallies]))
-        for kind in tallies[0].without_uncertain
+        kind: _selective(torch.stack([one.without_uncertain[kind] for one in counts]))
+        for kind in counts[0].without_uncertain
     }
     return {
-        **scores(torch.stack([one.counts for one in tallies]), samples, more),
+        **scores(torch.stack([one.counts for one in counts]), samples, more),
         "calibration": {"ece": expected_calibration_error(bins), "bins": _plain_bins(bins)},
         "selective": selective,
     }
 
 
 def _selective(counts: Float[Tensor, "sample share label predicted"]) -> dict[str, float | None]:
-    """Share that is kept → mean Dice per sample; `None` where no sample has any left."""
+    """Share kept → mean Dice per sample; `None` where no sample has pixels left."""
     rest = (counts.sum(-1) + counts.sum(-2))[..., 1:]  # [sample, share, class]
     set_aside = (rest == 0) & (rest[:, :1] > 0)
     means = dice(counts).masked_fill(set_aside, math.nan).nanmean(-1).nanmean(0).tolist()
-    return {f"{1 - share:.2f}": None if math.isnan(of) else of for share, of in zip(SHARES_ASIDE, means, strict=True)}
+    return {f"{1 - share:.2f}": None if math.isnan(mean) else mean for share, mean in zip(SHARES_ASIDE, means, strict=True)}
 
 
 def _plain_bins(bins: Float[Tensor, "bin 3"]) -> list[dict[str, float | None]]:
-    """Number of pixels, share of right ones and mean probability; the latter two `None` where there are no pixels."""
+    """Number of pixels, accuracy and mean probability of each bin; the latter two `None` for an empty one."""
     return [
         {"n": int(n), "accuracy": right / n if n else None, "confidence": confidence / n if n else None}
         for n, right, confidence in bins.tolist()
@@ -128,9 +128,9 @@ def _plain_bins(bins: Float[Tensor, "bin 3"]) -> list[dict[str, float | None]]:
 
 
 def _shapes(maps: UInt8[np.ndarray, "2 y x"], index: int, *, surface: bool, instances: bool) -> dict[str, float]:
-    """Measures of one class that need the whole image; where it is not labelled, there is background in both."""
-    labels, found = maps
-    truth, predicted = labels == index, (found == index) & (labels != IGNORE)
+    """Measures of one class that need the whole image; unlabelled pixels are background in both."""
+    labels, classes = maps
+    truth, predicted = labels == index, (classes == index) & (labels != IGNORE)
     measures = {"hd95": hausdorff_95(truth, predicted)} if surface else {}
     if instances:
         objects = split_objects(truth), split_objects(predicted)

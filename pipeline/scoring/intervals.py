@@ -1,11 +1,10 @@
-"""What few groups can show: bootstrap intervals and a paired test. Groups are drawn, never samples or tiles.
+"""Bootstrap intervals and a paired permutation test over groups, never over samples or tiles.
 
 Samples of one group (patient) resemble each other, so that only another group is another observation.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ N_DRAWS = 10_000
 FEW_GROUPS = 5
 """With fewer groups than this, an interval means little."""
 MAX_EXACT_FLIPS = 2**16
-N_FLIPS = 100_000
-_CELLS_AT_ONCE = 2_000_000
+N_RANDOM_FLIPS = 100_000
+MAX_BATCH_SIZE = 2_000_000
+"""Draws times groups that are in memory at a time."""
 
 Interval = tuple[float, float]
 
@@ -30,21 +30,24 @@ def bootstrap_intervals(
     """95 % intervals of figures, over draws of as many groups as there are, with replacement.
 
     The percentiles are the expanded ones (Hesterberg 2015, The American Statistician 69(4), arXiv 1411.5279): plain
-    ones are too narrow for few groups; these have the width of Student's interval where the mean is normal.
+    ones are too narrow for few groups; these have the width of Student's interval where the mean is normal. Draws are
+    given as counts, which sums over groups need (`scipy.stats.bootstrap` gives values, and cannot leave out nan).
 
     Args:
         statistic: gives the figures of each draw from how often each group was drawn; nan where it has none.
-        n_groups: how many groups there are.
+        n_groups: number of groups.
         seed: of the draws.
 
     Returns:
         An interval for each figure; `None` with fewer than two groups, or where no draw has a figure.
     """
-    rng = np.random.default_rng(seed)
-    per_chunk = max(1, _CELLS_AT_ONCE // n_groups)
-    sizes = [min(per_chunk, N_DRAWS - start) for start in range(0, N_DRAWS, per_chunk)]
-    draws = np.concatenate([statistic(_draw(rng, size, n_groups)) for size in sizes])
-    return [_interval(figures[~np.isnan(figures)], n_groups) for figures in draws.T]
+    rng, n_batch = np.random.default_rng(seed), max(1, MAX_BATCH_SIZE // n_groups)
+    figures = []
+    for start in range(0, N_DRAWS, n_batch):
+        drawn = rng.integers(0, n_groups, (min(n_batch, N_DRAWS - start), n_groups))
+        cells = drawn + n_groups * np.arange(len(drawn))[:, None]
+        figures.append(statistic(np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)))
+    return [_expanded_percentiles(draws[~np.isnan(draws)], n_groups) for draws in np.concatenate(figures).T]
 
 
 def mean_intervals(
@@ -68,21 +71,21 @@ def mean_intervals(
 
 def sum_by_group(values: Float[np.ndarray, "sample *figure"], groups: Sequence[str]) -> Float[np.ndarray, "group *f"]:
     """Sums over the samples of each group, groups in the order of their names."""
-    names, places = np.unique(np.asarray(groups), return_inverse=True)
+    names, indices = np.unique(np.asarray(groups), return_inverse=True)
     sums = np.zeros((len(names), *values.shape[1:]))
-    np.add.at(sums, places, values)
+    np.add.at(sums, indices, values)
     return sums
 
 
 @dataclass(frozen=True)
 class SignFlipTest:
-    """Whether paired differences might as well have had other signs."""
+    """Permutation test of paired differences."""
 
     p_value: float
     """Two-sided."""
     n_flips: int
     exact: bool
-    """Every way to choose the signs was tried, not a random choice of them."""
+    """Whether every way to choose the signs was tried, not a random choice of them."""
     least_p_value: float
     """The lowest that this many groups can give."""
 
@@ -90,7 +93,7 @@ class SignFlipTest:
 def sign_flip_test(differences: Float[np.ndarray, "group"], seed: int = 0) -> SignFlipTest:
     """Permutation test of paired differences: the signs of whole groups are flipped.
 
-    Exact where there are at most 2^16 ways to choose the signs; else 100,000 random ones and the one observed.
+    Exact where there are at most 2^16 ways to choose the signs; else 100,000 random ones and the observed one.
 
     Args:
         differences: sum over the samples of each group.
@@ -98,30 +101,25 @@ def sign_flip_test(differences: Float[np.ndarray, "group"], seed: int = 0) -> Si
     """
     n_groups = len(differences)
     exact = 2**n_groups <= MAX_EXACT_FLIPS
-    if exact:
-        extremes = _n_extremes(np.array(list(itertools.product((-1, 1), repeat=n_groups))), differences)
-        n_flips = 2**n_groups
-    else:
-        rng, per_chunk = np.random.default_rng(seed), max(1, _CELLS_AT_ONCE // n_groups)
-        sizes = [min(per_chunk, N_FLIPS - start) for start in range(0, N_FLIPS, per_chunk)]
-        extremes = 1 + sum(_n_extremes(rng.choice((-1, 1), (size, n_groups)), differences) for size in sizes)
-        n_flips = N_FLIPS + 1
-    return SignFlipTest(extremes / n_flips, n_flips, exact, 2 / n_flips if exact else 1 / n_flips)
+    n_flips = 2**n_groups if exact else N_RANDOM_FLIPS + 1
+    if n_groups == 1:
+        return SignFlipTest(1.0, n_flips, exact, 1.0)
+    from scipy.stats import permutation_test  # takes half a second to import
+
+    shares = differences / (np.abs(differences).sum() or 1.0)
+    test = permutation_test(
+        (shares,),
+        lambda flipped, axis: flipped.sum(axis).round(9),  # equal up to rounding is equal
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=n_flips if exact else N_RANDOM_FLIPS,
+        batch=max(1, MAX_BATCH_SIZE // n_groups),
+        random_state=np.random.default_rng(seed),
+    )
+    return SignFlipTest(float(test.pvalue), n_flips, exact, 2 / n_flips)
 
 
-def _n_extremes(signs: Int[np.ndarray, "flip group"], differences: Float[np.ndarray, "group"]) -> int:
-    """How many flips are at least as far from 0 as what was observed; equal up to rounding is equal."""
-    slack = 1e-9 * float(np.abs(differences).sum())
-    return int((np.abs(signs @ differences) >= abs(differences.sum()) - slack).sum())
-
-
-def _draw(rng: np.random.Generator, n_draws: int, n_groups: int) -> Int[np.ndarray, "draw group"]:
-    """How often each group is among `n_groups` drawn with replacement."""
-    drawn = rng.integers(0, n_groups, (n_draws, n_groups)) + n_groups * np.arange(n_draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=n_draws * n_groups).reshape(n_draws, n_groups)
-
-
-def _interval(figures: Float[np.ndarray, "draw"], n_groups: int) -> Interval | None:
+def _expanded_percentiles(figures: Float[np.ndarray, "draw"], n_groups: int) -> Interval | None:
     if n_groups < 2 or not len(figures):
         return None
     reach = math.sqrt(n_groups / (n_groups - 1)) * special.stdtrit(n_groups - 1, 0.975)

@@ -1,4 +1,4 @@
-"""Whether a mean of paired differences is more than chance: interval and test over groups, in words where it is not."""
+"""Mean of paired differences with its interval and test over groups, and why it may be chance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Of a figure of the same samples in two ways."""
+    """Difference between two figures of the same samples."""
 
     difference: float
     """Mean over samples."""
@@ -23,14 +23,13 @@ class PairedDifference:
     """95 % bootstrap interval over groups; `None` with fewer than two groups."""
     test: SignFlipTest
     n_groups: int
-    """What was drawn and flipped."""
     p_value: float
-    """Of the test, corrected for how many comparisons it is one of."""
+    """Of the test, corrected for the number of comparisons."""
     n_comparisons: int = 1
 
     @property
     def doubt(self) -> str:
-        """Why the difference may be nothing, "" where it is not."""
+        """Why the difference may be chance; "": it is significant."""
         if self.interval is None:
             return "one group alone shows nothing of how groups vary"
         if self.interval[0] <= 0 <= self.interval[1]:
@@ -43,7 +42,7 @@ class PairedDifference:
 
 
 def paired_difference(differences: Float[np.ndarray, "sample"], groups: Sequence[str]) -> PairedDifference:
-    """Compare by the differences of each sample, as one comparison alone.
+    """Interval and test of a single comparison.
 
     Args:
         differences: one for each sample.
@@ -55,12 +54,12 @@ def paired_difference(differences: Float[np.ndarray, "sample"], groups: Sequence
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values of several tests, corrected so that one false finding among all has the level's chance (Holm 1979).
+    """P values of several tests, corrected so that any false positive among them has the level's chance (Holm 1979).
 
     The k-th smallest of n is multiplied by n - k + 1, and none is below a smaller one.
     """
     corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = highest
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = highest
     return corrected

@@ -1,4 +1,4 @@
-"""From counts to the figures that are reported: one for each sample of the data, never for a tile.
+"""Scores from confusion counts: one for each sample of the data, never for a tile.
 
 A figure that a sample cannot have (a distance to an empty mask, say) is `None`: means leave it out, and `undefined`
 says how many samples that were.
@@ -30,7 +30,7 @@ def scores(
     """Figures per sample and micro as plain numbers; with several classes, the mean over foreground classes.
 
     Args:
-        counts: what `confusion` counted for each row.
+        counts: confusion counts of each row.
         rows: of the cache; tiles of one image count as one sample.
         more: further measures of each sample and foreground class, in the order of `parents(rows)`; nan for none.
 
@@ -52,8 +52,8 @@ def scores(
         "intervals": _intervals(of_samples, whole, [*groups.values()]),
         "undefined": {name: int(values.isnan().sum()) for name, values in of_samples.items() if values.isnan().any()},
         "per_sample": [
-            {"id": parent, "group": group, **_of_one(measures, place)}
-            for place, (parent, group) in enumerate(groups.items())
+            {"id": parent, "group": group, **_of_sample(measures, i)}
+            for i, (parent, group) in enumerate(groups.items())
         ],
     }
 
@@ -66,17 +66,17 @@ def counts_by_parent(
     Returns:
         Counts in the order of `parents(rows)`. Pixels that tiles share count once for each.
     """
-    place = {parent: index for index, parent in enumerate(parents(rows))}
-    index = torch.tensor([place[row.parent] for row in rows], dtype=torch.long)
-    return torch.zeros(len(place), *counts.shape[1:], dtype=counts.dtype).index_add_(0, index, counts)
+    index_of = {parent: index for index, parent in enumerate(parents(rows))}
+    index = torch.tensor([index_of[row.parent] for row in rows], dtype=torch.long)
+    return torch.zeros(len(index_of), *counts.shape[1:], dtype=counts.dtype).index_add_(0, index, counts)
 
 
-def _of_one(measures: Mapping[str, Float[Tensor, "sample class"]], place: int) -> dict[str, Any]:
+def _of_sample(measures: Mapping[str, Float[Tensor, "sample class"]], i: int) -> dict[str, Any]:
     """The figures of one sample; those of each class where there are several."""
-    found: dict[str, Any] = {name: _plain(values[place].nanmean()) for name, values in measures.items()}
+    figures: dict[str, Any] = {name: _plain(values[i].nanmean()) for name, values in measures.items()}
     several = any(values.shape[1] > 1 for values in measures.values())
-    classes = {f"class_{name}": [*map(_plain, values[place])] for name, values in measures.items()}
-    return found | (classes if several else {})
+    classes = {f"class_{name}": [*map(_plain, values[i])] for name, values in measures.items()}
+    return figures | (classes if several else {})
 
 
 def _intervals(

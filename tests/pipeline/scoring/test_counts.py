@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from textdiff.cache.format.samples import IGNORE, SampleRow
-from textdiff.pipeline.scoring.counts import SHARES_ASIDE, count_sample, summarise
+from textdiff.pipeline.scoring.counts import SHARES_ASIDE, count_sample, score_counts
 from textdiff.stages.metrics.instances import aggregated_jaccard, panoptic_quality, split_objects
 from textdiff.stages.metrics.overlap import confusion, dice
 from textdiff.stages.metrics.surfaces import hausdorff_95
@@ -41,15 +41,15 @@ def test_bands_add_up_to_the_whole(sample):
 
 def test_distances_and_objects_are_of_each_class_and_of_labelled_pixels(sample):
     probabilities, labels = sample
-    found = count_sample([sample], 3, surface=True, instances=True).more
-    assert [*found] == ["hd95", "aji", "pq", "sq", "rq"]
+    figures = count_sample([sample], 3, surface=True, instances=True).more
+    assert [*figures] == ["hd95", "aji", "pq", "sq", "rq"]
     predicted = np.where(labels == IGNORE, 0, probabilities[0].argmax(0))
-    for place, index in enumerate((1, 2)):
+    for i, index in enumerate((1, 2)):
         one, other = labels.numpy() == index, predicted == index
         objects = split_objects(one), split_objects(other)
-        assert found["hd95"][place] == hausdorff_95(one, other)
-        assert found["aji"][place] == aggregated_jaccard(*objects)
-        assert found["pq"][place] == panoptic_quality(*objects).quality
+        assert figures["hd95"][i] == hausdorff_95(one, other)
+        assert figures["aji"][i] == aggregated_jaccard(*objects)
+        assert figures["pq"][i] == panoptic_quality(*objects).quality
 
 
 def test_only_what_was_asked_for_is_measured(sample):
@@ -59,16 +59,16 @@ def test_only_what_was_asked_for_is_measured(sample):
 
 def test_dice_without_uncertain_pixels_is_the_mean_over_samples_and_starts_from_all_pixels(sample):
     probabilities, labels = sample
-    tallies = [
+    counts = [
         count_sample([one], 3, surface=False, instances=False) for one in (sample, (probabilities.flip(-2), labels))
     ]
-    found = summarise(tallies, [row_of("a"), row_of("b")])
-    assert [*found["selective"]["entropy"]] == [f"{percent / 100:.2f}" for percent in range(100, 49, -5)]
-    assert found["selective"]["entropy"]["1.00"] == pytest.approx(found["dice"])
-    half = torch.stack([one.without_uncertain["entropy"][SHARES_ASIDE.index(0.5)] for one in tallies])
-    assert half.sum().item() == pytest.approx(0.5 * sum(int(one.counts.sum()) for one in tallies))
-    assert found["selective"]["entropy"]["0.50"] == pytest.approx(float(dice(half).mean()))
-    assert float(dice(half[0]).mean()) > float(dice(tallies[0].counts).mean())  # here the uncertain are the wrong ones
+    figures = score_counts(counts, [row_of("a"), row_of("b")])
+    assert [*figures["selective"]["entropy"]] == [f"{percent / 100:.2f}" for percent in range(100, 49, -5)]
+    assert figures["selective"]["entropy"]["1.00"] == pytest.approx(figures["dice"])
+    half = torch.stack([one.without_uncertain["entropy"][SHARES_ASIDE.index(0.5)] for one in counts])
+    assert half.sum().item() == pytest.approx(0.5 * sum(int(one.counts.sum()) for one in counts))
+    assert figures["selective"]["entropy"]["0.50"] == pytest.approx(float(dice(half).mean()))
+    assert float(dice(half[0]).mean()) > float(dice(counts[0].counts).mean())  # here the uncertain are the wrong ones
 
 
 def test_a_class_that_was_set_aside_has_no_dice_and_one_that_never_was_there_is_perfect():
@@ -78,22 +78,22 @@ def test_a_class_that_was_set_aside_has_no_dice_and_one_that_never_was_there_is_
         count_sample([(probabilities[..., :n], foreground[None, :n])], 2, surface=False, instances=False)
         for n in (4, 3)
     )
-    found = summarise([with_it], [row_of("a")])["selective"]["entropy"]
-    assert (found["1.00"], found["0.75"], found["0.50"]) == (1.0, None, None)
-    assert summarise([without_it], [row_of("a")])["selective"]["entropy"]["0.50"] == 1.0
+    figures = score_counts([with_it], [row_of("a")])["selective"]["entropy"]
+    assert (figures["1.00"], figures["0.75"], figures["0.50"]) == (1.0, None, None)
+    assert score_counts([without_it], [row_of("a")])["selective"]["entropy"]["0.50"] == 1.0
 
 
 def test_calibration_is_over_the_pixels_of_all_samples(sample):
     probabilities, labels = sample
-    tallies = [count_sample([sample], 3, surface=False, instances=False)] * 2
-    found = summarise(tallies, [row_of("a"), row_of("b")])["calibration"]
+    counts = [count_sample([sample], 3, surface=False, instances=False)] * 2
+    figures = score_counts(counts, [row_of("a"), row_of("b")])["calibration"]
     counted = labels != IGNORE
     confidence, predicted = probabilities[0].max(0)
     right = (predicted == labels)[counted].double()
     edges = torch.linspace(0, 1, 16, dtype=torch.float64)
-    place = torch.bucketize(confidence[counted].double(), edges[1:])
-    gaps = [(right - confidence[counted].double())[place == one].sum().abs() for one in range(15)]
-    assert found["ece"] == pytest.approx(float(sum(gaps) / counted.sum()), abs=1e-6)
-    assert sum(one["n"] for one in found["bins"]) == 2 * int(counted.sum())
-    assert found["bins"][0] == {"n": 0, "accuracy": None, "confidence": None}
-    assert all(0.6 < one["confidence"] <= 2 / 3 + 1e-6 for one in found["bins"][9:10])
+    bins = torch.bucketize(confidence[counted].double(), edges[1:])
+    gaps = [(right - confidence[counted].double())[bins == one].sum().abs() for one in range(15)]
+    assert figures["ece"] == pytest.approx(float(sum(gaps) / counted.sum()), abs=1e-6)
+    assert sum(one["n"] for one in figures["bins"]) == 2 * int(counted.sum())
+    assert figures["bins"][0] == {"n": 0, "accuracy": None, "confidence": None}
+    assert all(0.6 < one["confidence"] <= 2 / 3 + 1e-6 for one in figures["bins"][9:10])
