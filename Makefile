@@ -29,13 +29,13 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/make_cli.py
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/extract.py efficiency
-	$(BIN)/python benchmarks/extract.py early-exit
-	$(BIN)/python benchmarks/extract.py memory
-	$(BIN)/python benchmarks/cache_io.py
+	$(BIN)/python benchmarks/speed/extract.py efficiency
+	$(BIN)/python benchmarks/speed/extract.py early-exit
+	$(BIN)/python benchmarks/speed/extract.py memory
+	$(BIN)/python benchmarks/speed/cache_io.py
 	test -f demo/cache/manifest.json || $(MAKE) --no-print-directory demo
-	$(BIN)/python benchmarks/train.py demo/cache
-	$(BIN)/python benchmarks/few_shot.py demo/cache --methods head,linear-probe,rgb-filters --n 4 \
+	$(BIN)/python benchmarks/speed/train.py demo/cache
+	$(BIN)/python benchmarks/accuracy/few_shot.py demo/cache --methods head,linear-probe,rgb-filters --n 4 \
 		--seeds 0 --folds 3 --out demo/few-shot
 
 # By a tool in an environment of its own, which looks at ours from outside.

@@ -1,6 +1,6 @@
 """What smaller caches cost: bytes an image and Dice, beside those of float16.
 
-    python benchmarks/compression.py DATA --unet diffusers:unet [--blocks 2,4,6,7] [--timesteps 5,50,150]
+    python benchmarks/accuracy/compression.py DATA --unet diffusers:unet [--blocks 2,4,6,7] [--timesteps 5,50,150]
         [--seeds 5] [--folds 5] [--epochs 10] [--json]
 
 Makes a cache of each kind in a temporary folder, or in --folder, and cross-validates heads on its training images (see

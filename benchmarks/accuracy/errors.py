@@ -1,8 +1,8 @@
 """What kind of mistakes a head makes on images that it has not learnt from, and what each kind costs in Dice.
 
-    python benchmarks/errors.py CACHE [--head pixel] [--text none] [--no-place] [--folds 5] [--seed 0] [--device auto]
-        [--json]
-    python benchmarks/errors.py CACHE --split-for-report val ...
+    python benchmarks/accuracy/errors.py CACHE [--head pixel] [--text none] [--no-place] [--folds 5] [--seed 0]
+        [--device auto] [--json]
+    python benchmarks/accuracy/errors.py CACHE --split-for-report val ...
 
 The heads are trained as `few_shot.py` trains them, and score the images of the other folds (or of the validation split,
 once all choices are made). Wrong pixels of the foreground, every class but the background, are of one kind each:

@@ -1,6 +1,6 @@
 """Do explanations find the words that matter? Known on the phantom, whose reports are made from parts with meanings.
 
-    python benchmarks/explain.py DEMO_FOLDER
+    python benchmarks/accuracy/explain.py DEMO_FOLDER
 
 Over the test images of a finished `textdiff demo`: every word of each report is occluded, and the change of the
 logits inside the target's true mask is compared with that outside, by what the word is there for. Then each image gets

@@ -1,7 +1,8 @@
 """How much few labels are worth: Dice against the number of labelled images, for our head and for what it must beat.
 
-    python benchmarks/few_shot.py CACHE [--n 1,2,4,8,16,24] [--seeds 0,1,2] [--methods head,unet,...] [--unet-n 4,24]
-        [--random-cache CACHE2] [--split-for-report cv|val] [--folds 5] [--no-place] [--out few-shot] [--device auto]
+    python benchmarks/accuracy/few_shot.py CACHE [--n 1,2,4,8,16,24] [--seeds 0,1,2] [--methods head,unet,...]
+        [--unet-n 4,24] [--random-cache CACHE2]
+        [--split-for-report cv|val] [--folds 5] [--no-place] [--out few-shot] [--device auto]
         [--json]
 
 All methods see the same images and labels at the cache's size, learn from the same ones, and are scored on the same

@@ -1,6 +1,6 @@
 """The yardstick: how far the colour of a pixel alone segments a data set, without any UNet, text or neighbourhood.
 
-    python benchmarks/rgb_baseline.py DATA [--image-size 256] [--eval-split val] [--seed 0] [--json]
+    python benchmarks/accuracy/rgb_baseline.py DATA [--image-size 256] [--eval-split val] [--seed 0] [--json]
 
 Two scikit-learn classifiers learn from the RGB values of sampled labelled pixels of the training images, and are scored
 as heads are: mean over samples and foreground classes of Dice, on whole images at the model's size. Images and masks

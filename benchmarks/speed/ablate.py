@@ -1,6 +1,6 @@
 """What an ablation costs beside the heads that it compares, trained one by one.
 
-    python benchmarks/ablate.py CACHE [--timesteps 5,50,150] [--seeds 0,1,2] [--epochs N] [--repeats 1] [--json]
+    python benchmarks/speed/ablate.py CACHE [--timesteps 5,50,150] [--seeds 0,1,2] [--epochs N] [--repeats 1] [--json]
 
 All 7 subsets of 3 timesteps with each seed: `ablate-timesteps` against the sum of as many single commands `train-head
 --no-filters`, each a process of its own, timed from start to end. The two take turns, seed by seed: the ablation is

@@ -1,6 +1,7 @@
 """How fast a cache is written and read, divided by how fast NumPy writes and reads the same bytes on the same disk.
 
-    python benchmarks/cache_io.py [--mb 768] [--chunk-mb 1] [--repeats 5] [--folder DIR] [--dtype float16] [--json]
+    python benchmarks/speed/cache_io.py [--mb 768] [--chunk-mb 1] [--repeats 5] [--folder DIR]
+        [--dtype float16] [--json]
 
 Each repetition writes and reads the same activations in several ways, in turns, since a disk's speed drifts; a ratio
 compares the two of one repetition, and the median over the repetitions counts. All of them make the same files: one a

@@ -1,9 +1,9 @@
 """What stage one costs around and inside the UNet: four measurements, each of ratios within one run.
 
-    python benchmarks/extract.py efficiency [--adm] [--images 48] [--image-size 64] [--batch-size 8]
-    python benchmarks/extract.py early-exit [--image-size 256] [--repeats 3]
-    python benchmarks/extract.py compile [--image-size 64] [--batch-size 8] [--repeats 3]
-    python benchmarks/extract.py memory [--images 30 300]
+    python benchmarks/speed/extract.py efficiency [--adm] [--images 48] [--image-size 64] [--batch-size 8]
+    python benchmarks/speed/extract.py early-exit [--image-size 256] [--repeats 3]
+    python benchmarks/speed/extract.py compile [--image-size 64] [--batch-size 8] [--repeats 3]
+    python benchmarks/speed/extract.py memory [--images 30 300]
 
 All take --device and --json; UNets have random weights and are made on the spot, files go to a temporary folder (TMPDIR
 says where, and so on which disk).

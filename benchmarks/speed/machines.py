@@ -1,6 +1,6 @@
 """Whether several processes make the cache that one makes, and what Ray's bookkeeping costs.
 
-    python benchmarks/machines.py DATA --unet SOURCE [--blocks 4,6,7] [--timesteps 5,50,150] [--image-size 128]
+    python benchmarks/speed/machines.py DATA --unet SOURCE [--blocks 4,6,7] [--timesteps 5,50,150] [--image-size 128]
         [--text-encoder SOURCE] [--threads 1] [--repeats 1] [--json]
 
 Every extraction is a command of its own with the same number of threads, timed from start to end, imports included:

@@ -1,6 +1,6 @@
 """What the tables of a very large cache cost, measured on made-up ones with the real code; and one image's files.
 
-    python benchmarks/scaling.py [--images 100000] [--batch-size 8] [--parts 64] [--json]
+    python benchmarks/speed/scaling.py [--images 100000] [--batch-size 8] [--parts 64] [--json]
 
 The tables are those of `--preset qata` (4 blocks, 3 timesteps, filters), without the arrays: planning, a part's share,
 the journal, the manifest, the sample table, opening for reading. Then, for images of 256 pixels, the milliseconds of

@@ -1,6 +1,6 @@
 """How fast one cache is written to and read from a folder, a ZIP file, an HDF5 file and an S3 server on this machine.
 
-    python benchmarks/stores.py CACHE [--samples 16] [--repeats 3] [--out DIR] [--json]
+    python benchmarks/speed/stores.py CACHE [--samples 16] [--repeats 3] [--out DIR] [--json]
 
 Each repetition takes the forms in turns. Written is the whole cache, as `cache export` does it: every byte read from
 CACHE, checked and put in the other form, on the disk or, on S3, with the server. Read are all blocks and timesteps of

@@ -1,8 +1,9 @@
 """How long an epoch of `train-head` takes, and how much memory of its own the process needs.
 
-    python benchmarks/train.py CACHE [--head pixel|paper] [--blocks N,N,...] [--timesteps N,N,...] [--epochs 5] [--json]
-    python benchmarks/train.py CACHE --head pixel --against paper [--json]
-    python benchmarks/train.py CACHE --ensemble 8 --against pixel [--json]
+    python benchmarks/speed/train.py CACHE [--head pixel|paper] [--blocks N,N,...] [--timesteps N,N,...]
+        [--epochs 5] [--json]
+    python benchmarks/speed/train.py CACHE --head pixel --against paper [--json]
+    python benchmarks/speed/train.py CACHE --ensemble 8 --against pixel [--json]
 
 Trains a head with the default settings as `train-head` does, and writes nothing. Memory is measured as
 `peak_memory.py` says; VmHWM, which counts pages of the mapped cache too, grows with the cache.

@@ -1,6 +1,6 @@
 """Extractions and trainings killed at random moments, several times in a row: do they end as if nothing had happened?
 
-    python benchmarks/chaos.py [--kills 100] [--seed 0] [--out DIR] [--json]
+    python benchmarks/torture/chaos.py [--kills 100] [--seed 0] [--out DIR] [--json]
 
 Three kinds of work on a small phantom take turns: an extraction, an extension of a finished cache by a timestep, and a
 training that keeps its state after each epoch. Each is begun, killed with SIGKILL after a random time of up to its

@@ -1,6 +1,6 @@
 """Single bits of a cache changed one after another: is each found by `cache verify`, and mended by `--resume`?
 
-    python benchmarks/flips.py [--flips 200] [--seed 0] [--out DIR] [--json]
+    python benchmarks/torture/flips.py [--flips 200] [--seed 0] [--out DIR] [--json]
 
 The cache is of a few phantom images at 32 pixels, by a UNet that was pretrained for two steps. Flips take the kinds of
 bytes in turn (numbers and their checksums, indexes of shards, zarr.json, samples.json, the manifest and its copy), a

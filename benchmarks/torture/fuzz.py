@@ -1,6 +1,6 @@
 """Files changed at random, fed to everything that reads files: does any reader do other than read them or refuse them?
 
-    python benchmarks/fuzz.py [--seconds 480] [--seed 0] [--seeds DIR] [--out DIR] [--json]
+    python benchmarks/torture/fuzz.py [--seconds 480] [--seed 0] [--seeds DIR] [--out DIR] [--json]
 
 Seeds are small sound files of every kind, written by the libraries that write such files, and whatever of a known
 ending lies in `--seeds`. A mutation flips bits, cuts, splices with another seed, repeats, or puts odd numbers in the

@@ -19,7 +19,7 @@ from .inputs import CachedFeatures
 
 MIN_SIDE = 64
 SIDE_SHARE = 4
-"""Crops have a quarter of the image's side: 128 of 512 pixels, as the U-Net of benchmarks/unet_baseline.py learns."""
+"""Crops have a quarter of the image's side: 128 of 512 pixels, as in benchmarks/accuracy/unet_baseline.py."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The baselines of `benchmarks/few_shot.py` learn what can be learnt, from labelled pixels alone."""
+"""The baselines of `benchmarks/accuracy/few_shot.py` learn what can be learnt, from labelled pixels alone."""
 
 import importlib
 from dataclasses import replace
@@ -17,7 +17,7 @@ from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.metrics.overlap import dice
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy"
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""`benchmarks/errors.py`: which kind of mistake a wrong pixel is, worked by hand."""
+"""`benchmarks/accuracy/errors.py`: which kind of mistake a wrong pixel is, worked by hand."""
 
 import importlib
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy"
 
 
 @pytest.fixture

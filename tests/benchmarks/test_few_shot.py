@@ -1,4 +1,4 @@
-"""`benchmarks/few_shot.py`: who learns from what, what is kept, and what is said of it."""
+"""`benchmarks/accuracy/few_shot.py`: who learns from what, what is kept, and what is said of it."""
 
 import importlib
 import json
@@ -12,7 +12,7 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.ablation.finished import Journal
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy"
 
 
 @pytest.fixture(autouse=True)
