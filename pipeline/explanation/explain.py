@@ -185,10 +185,10 @@ def explain_image(
     question = ask(segmenter.encoder, text, classes, segmenter.device, versus=versus, target=target)
     size = live.size if live.tile is None else image.size
     _refuse_too_large(size, sum(question.sizes(head)))
-    offsets, seen = live.offsets(image.size), live.maps(live.parts(Request(image, text, sample_id), 1))
+    offsets, seen = live.offsets(image.size), live.maps(live.rows(Request(image, text, sample_id), 1))
     with (progress or Progress()).task("explain", len(offsets) * len(question.tokens), "texts") as task:
         measured = (
-            measure(head, maps, live.size, question, window=part.window, advance=task.advance) for part, maps in seen
+            measure(head, maps, live.size, question, window=row.region, advance=task.advance) for row, maps in seen
         )
         maps = next(measured) if live.tile is None else _blended(measured, live.tile, offsets, image.size)
     return assemble(question, head, maps, resize_image(image.read(0, 0, *image.size), size))

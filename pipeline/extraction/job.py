@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from ...cache.building.plan import PendingUnit, WorkPlan
+from ...cache.format.spec import FeatureSpec
 from ..config.extraction import ExtractConfig
 from ..data.classes import Classes
 from ..data.dataset import Dataset
 from ..data.pseudonyms import Pseudonyms
 from ..images.stain import open_source
+from .dataset_rows import Batch, DatasetRow, RowReader, read_batch
 from .feature_extractor import FeatureExtractor
-from .rows import Batch, Picture, PictureReader, read_batch
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Job:
 
     config: ExtractConfig
     inputs: Inputs
-    pictures: tuple[Picture, ...]
+    rows: tuple[DatasetRow, ...]
     plan: WorkPlan
 
     @property
@@ -51,21 +52,20 @@ class Job:
             self.inputs.pseudonyms.keep()
 
     @cached_property
-    def reader(self) -> PictureReader:
+    def reader(self) -> RowReader:
         """Reads rows from the files."""
-        return picture_reader(self.config, self.dataset.classes)
+        return row_reader(self.stage_one.spec, self.dataset.classes)
 
     @cached_property
-    def picture_at(self) -> dict[int, Picture]:
-        """Row → what it shows."""
-        return dict(zip(self.plan.rows, self.pictures, strict=True))
+    def row_at(self) -> dict[int, DatasetRow]:
+        """Row in the cache's arrays → row of the data set."""
+        return dict(zip(self.plan.rows, self.rows, strict=True))
 
     def batch(self, unit: PendingUnit) -> Batch:
         """A unit's images, read from the files."""
-        return read_batch(self.reader, [self.picture_at[row] for row in unit.rows])
+        return read_batch(self.reader, [self.row_at[row] for row in unit.rows])
 
 
-def picture_reader(config: ExtractConfig, classes: Classes) -> PictureReader:
-    """What reads rows from the files."""
-    open_in_colours = partial(open_source, window=config.window, colours=config.colours)
-    return PictureReader(config.side, config.tile, open_in_colours, classes)
+def row_reader(spec: FeatureSpec, classes: Classes) -> RowReader:
+    """Reader of rows from the files."""
+    return RowReader(spec, partial(open_source, window=spec.window, colours=spec.colours), classes)

@@ -10,19 +10,19 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...stages.features.compression import Projection, choose_fit_images, choose_fit_pixels, fit_projection
+from .dataset_rows import DatasetRow, RowReader, read_batch
 from .feature_extractor import FeatureExtractor, Pair
-from .rows import Picture, PictureReader, read_batch
 
 
 def fit_projections(
-    stage_one: FeatureExtractor, reader: PictureReader, pictures: Sequence[Picture], pairs: Sequence[Pair]
+    stage_one: FeatureExtractor, reader: RowReader, rows: Sequence[DatasetRow], pairs: Sequence[Pair]
 ) -> dict[Pair, Projection]:
-    """Fit the pairs' projections on a seeded choice of the training pictures, which go through the UNet for it.
+    """Fit the pairs' projections on a seeded choice of the training rows, which go through the UNet for it.
 
     Raises:
-        ConfigError: if there are no training pictures, or too few pixels for so many components.
+        ConfigError: if there are no training images, or too few pixels for so many components.
     """
-    training = {picture.id: picture for picture in pictures if picture.sample.split == "train"}
+    training = {row.id: row for row in rows if row.sample.split == "train"}
     if not training:
         raise ConfigError("--pca is fitted on images of the training split, and the data has none; leave --pca out")
     chosen = [training[name] for name in choose_fit_images(list(training), stage_one.spec.seed)]
@@ -31,7 +31,7 @@ def fit_projections(
 
 
 def _sample(
-    stage_one: FeatureExtractor, reader: PictureReader, chosen: Sequence[Picture], pairs: Sequence[Pair]
+    stage_one: FeatureExtractor, reader: RowReader, chosen: Sequence[DatasetRow], pairs: Sequence[Pair]
 ) -> Mapping[Pair, Float[Tensor, "pixel channel"]]:
     blocks, timesteps = sorted({block for block, _ in pairs}), sorted({timestep for _, timestep in pairs})
     seed, size = stage_one.spec.seed, stage_one.spec.rows_per_shard

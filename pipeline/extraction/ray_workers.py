@@ -28,10 +28,10 @@ from ..config.extraction import ExtractConfig
 from ..data.classes import Classes
 from ..runtime.progress import Progress, Task
 from ..runtime.ray_session import n_workers_for, ray_session, threads_per_worker
+from .dataset_rows import DatasetRow, read_batch
 from .feature_extractor import FeatureExtractor, Pair
-from .job import Job, picture_reader
+from .job import Job, row_reader
 from .loading import absolute_source, load_stage_one
-from .rows import Picture, read_batch
 
 IN_HAND = 3
 """Units that a worker has at once: one in the model, one being read, one being written."""
@@ -63,7 +63,7 @@ class UnitWorker:
         self._order, self._model = order, threading.Lock()
         self._held = ExitStack()
         self._held.enter_context(hold_worker(order.config.cache))  # until the process ends
-        self._reader = picture_reader(order.config, order.classes)
+        self._reader = row_reader(order.spec, order.classes)
         self._writer = CacheWriter(order.config.cache, WorkPlan(order.manifest, (), (), (), (), 0), begins=False)
 
     @cached_property
@@ -71,13 +71,13 @@ class UnitWorker:
         """Loaded by the first call, whose errors reach the driver as they are."""
         return _same_stage_one(self._order)
 
-    def make(self, unit: PendingUnit, pictures: Sequence[Picture]) -> Unit:
+    def make(self, unit: PendingUnit, rows: Sequence[DatasetRow]) -> Unit:
         """Read a unit's images, run the model, write the shards.
 
         Raises:
             SourceError: if the UNet that is found here is not the driver's.
         """
-        batch = read_batch(self._reader, pictures)
+        batch = read_batch(self._reader, rows)
         with self._model:
             torch.set_num_threads(self._order.n_threads)  # each call is in a thread of its own
             features = self._stage_one.start(batch.images, batch.ids, unit.timesteps, unit.blocks, batch.texts)
@@ -120,8 +120,8 @@ class _Crew:
         for n_units in range(IN_HAND):
             yield from (place for place in range(len(self.workers)) if busy.count(place) == n_units)
 
-    def give(self, place: int, unit: PendingUnit, pictures: Sequence[Picture]) -> None:
-        self.in_hand[self.workers[place].make.remote(unit, pictures)] = place, unit
+    def give(self, place: int, unit: PendingUnit, rows: Sequence[DatasetRow]) -> None:
+        self.in_hand[self.workers[place].make.remote(unit, rows)] = place, unit
 
     def take_from(self, place: int) -> list[PendingUnit]:
         """What a lost worker had in hand."""
@@ -171,7 +171,7 @@ def _made(crew: _Crew, job: Job, progress: Progress) -> Iterator[Unit]:
         for place in list(crew.idle()):
             if waiting:
                 unit = waiting.popleft()
-                crew.give(place, unit, [job.picture_at[row] for row in unit.rows])
+                crew.give(place, unit, [job.row_at[row] for row in unit.rows])
         (call,), _ = crew.ray.wait(list(crew.in_hand), num_returns=1)
         place, unit = crew.in_hand[call]
         try:
@@ -194,7 +194,7 @@ def _refuse_hopeless(job: Job, unit: PendingUnit, error: Exception, n_failed: di
         raise cause
     n_failed[unit] = n_failed.get(unit, 0) + 1
     if n_failed[unit] == ATTEMPTS:
-        ids = ", ".join(job.picture_at[row].id for row in unit.rows)
+        ids = ", ".join(job.row_at[row].id for row in unit.rows)
         why = str(cause or error).strip().splitlines()[-1]
         raise CacheError(
             f"{job.config.cache}: the unit of {ids} failed {ATTEMPTS} times, the last time with: {why}; finished units "

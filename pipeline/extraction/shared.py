@@ -39,9 +39,9 @@ from ..config.extraction import ExtractConfig
 from ..maintenance.verify import damaged_shards
 from ..runtime.new_folders import remove_if_empty
 from ..runtime.progress import Progress
+from .dataset_rows import distinct_texts, sample_table
 from .feature_extractor import Pair
 from .job import Inputs, Job
-from .rows import distinct_texts, sample_table
 from .steps import (
     announce,
     carry_out,
@@ -133,7 +133,7 @@ def _refuse_other_division(config: ExtractConfig, part: Share) -> None:
 def _share(config: ExtractConfig, inputs: Inputs, part: Share) -> _Share:
     state = read_state(config.cache, resume=True)
     job = plan_job(config, inputs, state)
-    table, shared = sample_table(job.dataset, job.pictures, job.plan.rows), read_shared_plan(config.cache)
+    table, shared = sample_table(job.dataset, job.rows, job.plan.rows), read_shared_plan(config.cache)
     request, begins = _request(job, table), shared is None
     if shared is None:
         shared = SharedPlan(request, job.plan.pending)
@@ -206,9 +206,9 @@ def _begin(share: _Share, progress: Progress) -> tuple[CacheWriter, dict[Pair, P
     """What comes before the units, each thing by one part alone."""
     job = share.job
     job.keep_pseudonyms()
-    if texts := distinct_texts(job.pictures):
+    if texts := distinct_texts(job.rows):
         encoder_source(job.config, len(texts))
-    arrays = encode_texts(job.config, job.pictures, job.plan.manifest, progress) if share.makes_texts else None
+    arrays = encode_texts(job.config, job.rows, job.plan.manifest, progress) if share.makes_texts else None
     try_largest_batch(job)
     fitted = fit(job, progress)
     writer = CacheWriter(job.config.cache, job.plan, begins=share.begins)

@@ -29,11 +29,11 @@ from ..images.filter_bank import image_filters
 from ..runtime.prefetch import BackgroundWriter, prefetch
 from ..runtime.progress import Progress, Task
 from ..unets.pretrain import colours_learnt
+from .dataset_rows import Augmentation, dataset_rows, distinct_texts, sample_table, views_left_out
 from .feature_extractor import FeatureExtractor, Pair
 from .job import Inputs, Job
 from .loading import load_stage_one
 from .pca import fit_projections
-from .rows import distinct_texts, pictures_of, sample_table, views_left_out
 from .summary import ExtractSummary
 from .text_features import encode_texts
 
@@ -68,7 +68,7 @@ def announce(job: Job, summary: ExtractSummary, progress: Progress) -> None:
 def carry_out(job: Job, progress: Progress) -> None:
     """Make what the job's plan lacks, and publish; while the lock of the whole is held."""
     job.keep_pseudonyms()
-    texts = encode_texts(job.config, job.pictures, job.plan.manifest, progress)
+    texts = encode_texts(job.config, job.rows, job.plan.manifest, progress)
     try_largest_batch(job)
     fitted = fit(job, progress)
     writer = CacheWriter(job.config.cache, job.plan)
@@ -86,7 +86,7 @@ def _warn_of_data(config: ExtractConfig, dataset: Dataset, progress: Progress) -
             f"warning: {config.unet} was pretrained with --colours {learnt}, and is shown images with --colours "
             f"{config.colours}; give the same to both"
         )
-    left_out = views_left_out(dataset.samples, config)
+    left_out = views_left_out(dataset.samples, _augmentation(config))
     if left_out:
         progress.say(
             "warning: left out, since words of side in these texts cannot be rewritten (docs/views.md says which can): "
@@ -101,12 +101,16 @@ def plan_job(config: ExtractConfig, inputs: Inputs, state: Manifest | None, dama
     shapes = stage_one.recorder.shapes(config.side)
     _check_components(config, {block: channel for block, (channel, _, _) in shapes.items()})
     channels_last = {block: (y, x, channel) for block, (channel, y, x) in shapes.items()}
-    pictures = pictures_of(inputs.dataset.samples, config)
-    keys = [picture.key(told_its_text=stage_one.spec.condition == "own") for picture in pictures]
+    rows = dataset_rows(inputs.dataset.samples, stage_one.spec, _augmentation(config))
+    keys = [row.key(text_conditioned=stage_one.spec.condition == "own") for row in rows]
     plan = plan_work(
         state, stage_one.spec, keys, channels_last, config.timesteps, filters=config.filters, damaged=damaged
     )
-    return Job(config, inputs, pictures, plan)
+    return Job(config, inputs, rows, plan)
+
+
+def _augmentation(config: ExtractConfig) -> Augmentation:
+    return Augmentation(config.views, all_splits=config.views_of == "all")
 
 
 def _check_components(config: ExtractConfig, channels: Mapping[int, int]) -> None:
@@ -121,9 +125,9 @@ def summarise(job: Job) -> ExtractSummary:
     return ExtractSummary(
         cache=str(config.cache),
         n_samples=len(job.dataset.samples),
-        n_rows=len(job.pictures),
-        n_turned=sum(picture.view != 0 for picture in job.pictures),
-        n_texts=len(distinct_texts(job.pictures)),
+        n_rows=len(job.rows),
+        n_turned=sum(row.view != 0 for row in job.rows),
+        n_texts=len(distinct_texts(job.rows)),
         blocks=tuple(sorted(config.blocks)),
         timesteps=tuple(sorted(config.timesteps)),
         n_forwards=sum(len(unit.rows) for unit in job.plan.pending),
@@ -170,7 +174,7 @@ def fit(job: Job, progress: Progress) -> dict[Pair, Projection]:
     if not job.plan.unfitted:
         return {}
     progress.say(f"fitting {job.config.pca} principal components on training images")
-    upright = [picture for picture in job.pictures if picture.view == 0]  # so that views change no projection
+    upright = [row for row in job.rows if row.view == 0]  # so that views change no projection
     lost = {record.pair for record in job.plan.lost}
     # What is lost is fitted beside what it was fitted beside, since one forward of more timesteps has other last bits.
     before = sorted(lost | {record.pair for record in job.plan.manifest.projections}) if lost else []
@@ -222,9 +226,7 @@ def _write_unit(
 
 def _publish(writer: CacheWriter, job: Job, texts: TextArrays | None, progress: Progress) -> None:
     with loaders(job, progress) as load:
-        writer.publish(
-            sample_table(job.dataset, job.pictures, job.plan.rows), job.dataset.classes.to_dict(), texts, **load
-        )
+        writer.publish(sample_table(job.dataset, job.rows, job.plan.rows), job.dataset.classes.to_dict(), texts, **load)
 
 
 @contextmanager
@@ -233,13 +235,13 @@ def loaders(job: Job, progress: Progress) -> Iterator[Loaders]:
     with progress.task("filter", len(job.plan.unfiltered), "images") if job.plan.unfiltered else nullcontext() as task:
 
         def load_filters(sample: SampleRow) -> Float16[np.ndarray, "y x filter"]:
-            filters = image_filters(job.reader.image(job.picture_at[sample.row]))
+            filters = image_filters(job.reader.image(job.row_at[sample.row]))
             if task:
                 task.advance()
             return filters
 
         yield Loaders(
-            load_image=lambda sample: job.reader.image(job.picture_at[sample.row]),
-            load_labels=lambda sample: job.reader.labels(job.picture_at[sample.row]),
+            load_image=lambda sample: job.reader.image(job.row_at[sample.row]),
+            load_labels=lambda sample: job.reader.labels(job.row_at[sample.row]),
             load_filters=load_filters if job.config.filters else None,
         )

@@ -17,12 +17,12 @@ from ...stages.text.loading import load_text_encoder
 from ..config.extraction import ExtractConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
+from .dataset_rows import DatasetRow, distinct_texts
 from .loading import absolute_source
-from .rows import Picture, distinct_texts
 
 
 def encode_texts(
-    config: ExtractConfig, pictures: Sequence[Picture], manifest: Manifest, progress: Progress
+    config: ExtractConfig, rows: Sequence[DatasetRow], manifest: Manifest, progress: Progress
 ) -> TextArrays | None:
     """Embeddings of the distinct texts; `None` where there are none or those that are there are still right.
 
@@ -31,12 +31,12 @@ def encode_texts(
         DataError: if a text is over the encoder's limit and texts are not to be cut.
         SourceError: if the encoder cannot be loaded.
     """
-    texts = distinct_texts(pictures)
+    texts = distinct_texts(rows)
     if not texts:
         return None
     source = encoder_source(config, len(texts))
     encoder = load_text_encoder(source, resolve_device(config.device), offline=config.offline)
-    _warn_of_cut_texts(config, pictures, encoder, progress)
+    _warn_of_cut_texts(config, rows, encoder, progress)
     spec = TextSpec(absolute_source(source), encoder.digest, encoder.dim, 0, config.truncate_texts)
     if manifest.has_texts(len(texts), texts_digest(spec, texts)):
         return None
@@ -78,11 +78,11 @@ def encoder_source(config: ExtractConfig, n_texts: int) -> str:
 
 
 def _warn_of_cut_texts(
-    config: ExtractConfig, pictures: Sequence[Picture], encoder: TextEncoder, progress: Progress
+    config: ExtractConfig, rows: Sequence[DatasetRow], encoder: TextEncoder, progress: Progress
 ) -> None:
     if not config.truncate_texts:
         return
-    of_samples = {picture.sample.id: picture.text for picture in pictures if picture.text and picture.view == 0}
+    of_samples = {row.sample.id: row.text for row in rows if row.text and row.view == 0}
     counts = encoder.count_tokens(list(of_samples.values()))
     for sample_id, n_tokens in zip(of_samples, counts, strict=True):
         if n_tokens > encoder.limit:

@@ -7,13 +7,11 @@ model's size is the case of one tile and one band.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 from jaxtyping import UInt8
 
 from ...errors import ConfigError
-from .source import ImageReader, Offset
+from .source import Box, ImageReader, Offset
 
 
 def tile_offsets(size: tuple[int, int], tile: int, overlap: int) -> tuple[Offset, ...]:
@@ -55,8 +53,12 @@ def pad_to_tile(part: UInt8[np.ndarray, "y x *c"], tile: int, fill: int | None) 
     return np.pad(part, missing, constant_values=fill)
 
 
-def cut_tiles(source: ImageReader, offsets: Sequence[Offset], tile: int) -> Iterator[UInt8[np.ndarray, "tile tile 3"]]:
-    """The tiles at the offsets, read one by one, however wide the image is."""
-    height, width = source.size
-    for top, left in offsets:
-        yield pad_to_tile(source.read(top, left, min(tile, height - top), min(tile, width - left)), tile, None)
+def tile_box(size: tuple[int, int], offset: Offset, tile: int) -> Box:
+    """The part of a tile that lies in an image of this height and width."""
+    (top, left), (height, width) = offset, size
+    return top, left, min(tile, height - top), min(tile, width - left)
+
+
+def read_tile(image: ImageReader, offset: Offset, tile: int) -> UInt8[np.ndarray, "tile tile 3"]:
+    """The tile at the offset, completed by reflection at the image's border."""
+    return pad_to_tile(image.read(*tile_box(image.size, offset, tile)), tile, None)

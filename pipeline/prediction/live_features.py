@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -13,18 +13,13 @@ from jaxtyping import UInt8
 
 from ...cache.format.maps import StoredMaps
 from ...errors import DataError
-from ...stages.features.position import Region
 from ...stages.features.sampling import FILTERS, Map, Maps
 from ..extraction.feature_extractor import FeatureExtractor, Pair
-from ..extraction.rows import row_id
+from ..extraction.rows import Row, read_upright, rows_of, tiles_of
 from ..head_inputs.inputs import to_map
-from ..head_inputs.windows import window_of
 from ..images.filter_bank import image_filters
-from ..images.resizing import resize_image
 from ..images.source import Box, ImageReader, Offset
-from ..images.tiling import cut_tiles, tile_offsets
 from ..runs.run_config import RunConfig
-from ..views.text_rewriting import rewrite_sides, safe_views
 from ..views.transforms import turn
 
 
@@ -64,15 +59,7 @@ class Pixels:
         return self.pixels[top : top + height, left : left + width]
 
 
-@dataclass(frozen=True)
-class Part:
-    """What goes through the UNet as one: a view of an image or a tile, at the model's size."""
-
-    pixels: UInt8[np.ndarray, "y x 3"]
-    id: str
-    text: str | None
-    window: Region
-    """What it shows of the image that the text describes."""
+RowPixels = tuple[Row, UInt8[np.ndarray, "side side 3"]]
 
 
 class LiveFeatures:
@@ -98,49 +85,37 @@ class LiveFeatures:
         return self._config.features.tile
 
     def offsets(self, size: tuple[int, int]) -> Sequence[Offset]:
-        """Where the tiles of an image of this size lie; of an image that is taken whole there is one."""
-        spec = self._config.features
-        return ((0, 0),) if spec.tile is None else tile_offsets(size, spec.tile, spec.tile_overlap)
+        """Offsets of the tiles of an image of this size; one of an image that is taken whole."""
+        return [offset or (0, 0) for offset in tiles_of(size, self._config.features)]
 
-    def parts(self, request: Request, tta: int) -> Iterator[Part]:
+    def rows(self, request: Request, tta: int) -> Iterator[RowPixels]:
         """The views of the image, or of its tiles one after another.
 
         Args:
             request: the image and its text.
             tta: as many views as its text can be rewritten for, of 1, 2, 4 or 8.
         """
-        image, tile = request.image, self._config.features.tile
-        if tile is None:
-            yield from self._views(request, None, image.read(0, 0, *image.size), tta)
-            return
-        offsets = self.offsets(image.size)
-        for offset, pixels in zip(offsets, cut_tiles(image, offsets, tile), strict=True):
-            yield from self._views(request, offset, pixels, tta)
+        spec = self._config.features
+        rows = rows_of(request.sample_id, request.image.size, request.text, spec, range(tta))
+        for offset, views in groupby(rows, lambda row: row.offset):
+            upright = read_upright(request.image, offset, spec)  # once for all views
+            yield from ((row, turn(upright, row.view)) for row in views)
 
-    def _views(
-        self, request: Request, offset: Offset | None, pixels: UInt8[np.ndarray, "y x 3"], tta: int
-    ) -> Iterator[Part]:
-        picture = resize_image(pixels, self.size)
-        for view in safe_views(request.text, tta):
-            text = None if request.text is None else rewrite_sides(request.text, view)
-            window = window_of(request.image.size, self._config.features.tile, offset or (0, 0), view)
-            yield Part(turn(picture, view), row_id(request.sample_id, offset, view), text, window)
-
-    def maps(self, parts: Iterator[Part]) -> Iterator[tuple[Part, Maps]]:
-        """Each part with its activations and filters; how parts fall together in batches changes last bits."""
+    def maps(self, rows: Iterator[RowPixels]) -> Iterator[tuple[Row, Maps]]:
+        """Each row with its activations and filters; how rows fall together in batches changes last bits."""
         blocks, timesteps = self._config.blocks, self._config.timesteps
-        while batch := list(islice(parts, self._config.features.rows_per_shard)):
-            images, ids = np.stack([part.pixels for part in batch]), [part.id for part in batch]
-            features = self._stage_one.features(images, ids, timesteps, blocks, [part.text or "" for part in batch])
+        while batch := list(islice(rows, self._config.features.rows_per_shard)):
+            images, ids = np.stack([pixels for _, pixels in batch]), [row.id for row, _ in batch]
+            features = self._stage_one.features(images, ids, timesteps, blocks, [row.text or "" for row, _ in batch])
             _refuse_not_finite(features, ids)
-            for place, part in enumerate(batch):
+            for i, (row, pixels) in enumerate(batch):
                 maps: dict[int, list[Map]] = {
-                    block: [to_map(features[block, timestep].row(place), self._device) for timestep in timesteps]
+                    block: [to_map(features[block, timestep].row(i), self._device) for timestep in timesteps]
                     for block in blocks
                 }
                 if self._config.filters:
-                    maps[FILTERS] = [torch.from_numpy(image_filters(part.pixels)).to(self._device)]
-                yield part, maps
+                    maps[FILTERS] = [torch.from_numpy(image_filters(pixels)).to(self._device)]
+                yield row, maps
 
     def load(self) -> None:
         """Load the frozen UNet now: what is wrong with it shows before anything is written.

@@ -34,7 +34,7 @@ from ..runtime.device import resolve_device
 from ..views.symmetries import View, bad_view_count
 from ..views.text_rewriting import rewrite_sides, safe_views
 from ..views.transforms import mean_over_views
-from .live_features import LiveFeatures, Part, Pixels, Request
+from .live_features import LiveFeatures, Pixels, Request, RowPixels
 
 TEXTS_KEPT = 64
 """Texts whose tokens are kept, since the tiles of an image share one and often all images do."""
@@ -184,7 +184,7 @@ class Segmenter:
 
     def _segment(self, requests: Iterable[Request], tta: int) -> Iterator[tuple[Request, Iterator[Segment]]]:
         ahead, answered = tee(requests)
-        logits = self._logits(part for request in ahead for part in self.live.parts(request, tta))
+        logits = self._logits(row for request in ahead for row in self.live.rows(request, tta))
         for request in answered:
             size, views = request.image.size, safe_views(request.text, tta)
             offsets = self.live.offsets(size)
@@ -242,9 +242,9 @@ class Segmenter:
         if problems:
             raise DataError(f"texts that {self._text_encoder} cannot read:", problems)
 
-    def _logits(self, parts: Iterator[Part]) -> Iterator[Float[Tensor, "member n_classes y x"]]:
-        for part, maps in self.live.maps(parts):
-            yield self.head.segment_each(maps, self.live.size, *self._tokens(part.text), part.window)
+    def _logits(self, rows: Iterator[RowPixels]) -> Iterator[Float[Tensor, "member n_classes y x"]]:
+        for row, maps in self.live.maps(rows):
+            yield self.head.segment_each(maps, self.live.size, *self._tokens(row.text), row.region)
 
     def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         if text is None:

@@ -26,7 +26,7 @@ def script_of(config, tmp_path):
             torch.set_num_threads(1)
             from textdiff.cache import writer
             from textdiff.pipeline.config.extraction import ExtractConfig
-            from textdiff.pipeline.extraction.steps import extract_features
+            from textdiff.pipeline.extraction.extract import extract_features
             kill_at = sys.argv[1]
             write_shard = writer.write_shard
             def dying(root, path, rows, n):

@@ -22,7 +22,7 @@ UNITS = [PendingUnit((row,), (50,), (1,)) for row in range(8)]
 JOB = SimpleNamespace(
     plan=SimpleNamespace(pending=UNITS),
     config=SimpleNamespace(cache="cache"),
-    picture_at={row: SimpleNamespace(id=f"image{row}") for row in range(8)},
+    row_at={row: SimpleNamespace(id=f"image{row}") for row in range(8)},
 )
 
 
@@ -153,7 +153,7 @@ EXTRACTION = """
     from pathlib import Path, PosixPath
     from textdiff.cache.building.writer import CacheWriter
     from textdiff.pipeline.config.extraction import ExtractConfig
-    from textdiff.pipeline.extraction.steps import extract_features
+    from textdiff.pipeline.extraction.extract import extract_features
 
     def workers():
         parents = {{}}

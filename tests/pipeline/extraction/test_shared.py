@@ -249,7 +249,7 @@ def test_parts_at_the_same_time_publish_once_and_give_the_bytes_of_one_process(
     program = textwrap.dedent("""
         from pathlib import Path, PosixPath
         from textdiff.pipeline.config.extraction import ExtractConfig
-        from textdiff.pipeline.extraction.steps import extract_features
+        from textdiff.pipeline.extraction.extract import extract_features
         print(extract_features({!r}).whole)
     """)
     configs = [replace(extraction, cache=shared, num_parts=3, part_id=part_id) for part_id in range(3)]

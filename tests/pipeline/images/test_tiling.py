@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from textdiff.errors import ConfigError
 from textdiff.pipeline.images.blending import blend, blending_window, whole_image
-from textdiff.pipeline.images.tiling import cut_tiles, pad_to_tile, tile_offsets
+from textdiff.pipeline.images.tiling import pad_to_tile, read_tile, tile_offsets
 
 EVEN = {"size": (6, 8), "tile": 4, "overlap": 2}
 
@@ -79,12 +79,12 @@ def test_tiles_are_read_one_by_one_and_nothing_beyond_the_image():
     pixels = np.random.default_rng(0).integers(0, 255, (6, 7, 3), dtype=np.uint8)
     source = Recorded(pixels)
     offsets = tile_offsets((6, 7), 4, 1)
-    tiles = list(cut_tiles(source, offsets, 4))
+    tiles = [read_tile(source, offset, 4) for offset in offsets]
     assert source.read_of == [(0, 0, 4, 4), (0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 4, 4)]
     for (y, x), tile in zip(offsets, tiles, strict=True):
         np.testing.assert_array_equal(tile, pixels[y : y + 4, x : x + 4])
     small = Recorded(pixels[:3])
-    [first, _] = cut_tiles(small, tile_offsets((3, 7), 4, 1), 4)
+    [first, _] = [read_tile(small, offset, 4) for offset in tile_offsets((3, 7), 4, 1)]
     assert small.read_of == [(0, 0, 3, 4), (0, 3, 3, 4)]
     np.testing.assert_array_equal(first[3], pixels[2, :4])
 

@@ -88,7 +88,7 @@ KILLED = """
     from textdiff.cache.storage.location import location
     from textdiff.cache.storage.remote import Remote
     from textdiff.pipeline.config.extraction import ExtractConfig
-    from textdiff.pipeline.extraction.steps import extract_features
+    from textdiff.pipeline.extraction.extract import extract_features
     write_shard = writer.write_shard
     def dying(root, path, rows, n):
         if path == "features/3/50/c/2/0/0/0":

@@ -8,20 +8,22 @@ import pytest
 import torch
 
 from textdiff.cache.format.samples import SampleRow
+from textdiff.cache.format.spec import FeatureSpec
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.config.evaluation import EvaluateConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.data.dataset import read_dataset
 from textdiff.pipeline.demo.phantom import write_phantom
+from textdiff.pipeline.extraction.dataset_rows import Augmentation, RowReader, dataset_rows
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.extraction.rows import PictureReader, pictures_of
 from textdiff.pipeline.head_inputs.splits import choose_split, group_views, originals
 from textdiff.pipeline.images.reading import open_image
 from textdiff.pipeline.views.symmetries import compose, inverse, is_reflection, side_in
 from textdiff.pipeline.views.text_rewriting import place_in_view
 from textdiff.pipeline.views.transforms import mean_over_views, turn, turn_back
 
+SPEC = FeatureSpec("diffusers:u", "d", "epsilon", "shared", 1, 40, 16, None, "float16", 2)
 EDGES = {"up": np.s_[0, 1], "down": np.s_[-1, 1], "left": np.s_[1, 0], "right": np.s_[1, -1]}
 
 
@@ -115,17 +117,18 @@ def test_the_activations_are_those_of_the_turned_image_under_the_same_noise(turn
     np.testing.assert_allclose(reader.features(3, 50, sample.row), live, rtol=2e-3, atol=2e-3)
 
 
-def test_the_phantoms_targets_lie_in_the_half_that_the_views_text_names(extraction, tmp_path):
+def test_the_phantoms_targets_lie_in_the_half_that_the_views_text_names(tmp_path):
     data = write_phantom(tmp_path / "phantom", n_train=16, n_val=2, n_test=2, image_size=64)
     dataset = read_dataset(data)
-    reader = PictureReader(64, None, open_image, dataset.classes)
+    spec = replace(SPEC, image_size=64)
+    reader = RowReader(spec, open_image, dataset.classes)
     halves = {"upper": np.s_[:32], "lower": np.s_[32:], "left": np.s_[:, :32], "right": np.s_[:, 32:]}
     named = []
-    for picture in pictures_of(dataset.samples, replace(extraction, views=8)):
-        place = re.search(r"nuclei .*in the (upper|lower|left|right) half|in the (\w+) half: ", picture.text)
-        if place:
-            labels, (half,) = reader.labels(picture) == 1, filter(None, place.groups())
-            assert labels[halves[half]].sum() > 0.9 * labels.sum() > 0, picture.id
+    for row in dataset_rows(dataset.samples, spec, Augmentation(8)):
+        side = re.search(r"nuclei .*in the (upper|lower|left|right) half|in the (\w+) half: ", row.text)
+        if side:
+            labels, (half,) = reader.labels(row) == 1, filter(None, side.groups())
+            assert labels[halves[half]].sum() > 0.9 * labels.sum() > 0, row.id
             named.append(half)
     assert {half: named.count(half) for half in halves} == dict.fromkeys(halves, len(named) // 4)
     assert len(named) >= 32
@@ -188,12 +191,12 @@ def test_views_whose_text_cannot_be_rewritten_are_left_out_and_named(turned, mon
     assert warning.endswith(": views 2,3,4,5,6,7 of 'both lungs are round on the left' ('left')")
 
 
-def test_ids_that_a_view_of_another_sample_has_are_refused(turned):
-    samples = read_dataset(turned.data).samples
+def test_ids_that_a_view_of_another_sample_has_are_refused(extraction):
+    samples = read_dataset(extraction.data).samples
     twin = replace(samples[1], id="train0~3")  # as an image file in LViT's layout may be called
-    assert len(pictures_of([samples[0], samples[1]], turned)) == 16
+    assert len(dataset_rows([samples[0], samples[1]], SPEC, Augmentation(8))) == 16
     with pytest.raises(DataError, match=r"other samples' views \(ID~VIEW\); rename the samples:\n  - train0~3$"):
-        pictures_of([samples[0], twin], turned)
+        dataset_rows([samples[0], twin], SPEC, Augmentation(8))
 
 
 def test_training_takes_all_views_and_scores_take_none(turned):
