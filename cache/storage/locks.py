@@ -1,12 +1,11 @@
 """Who writes to a cache: one process to all of it, or several to a part each; never two to the same shard.
 
-Locks are `flock`s, which go with the process that holds them, however it ends: a dead owner blocks nobody. Object
-stores have none: there a lock is a lease (`leases.py`), which blocks others for a while where its owner died.
+The operating system frees a lock when the process that holds it ends, however it ends: a dead owner blocks nobody.
+Object stores have none: there a lock is a lease (`leases.py`), which blocks others for a while where its owner died.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -14,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import portalocker
+from portalocker import LockFlags
 
 from ...errors import CacheBusyError
 from .leases import hold_lease, is_live, refuse_if_live
@@ -64,7 +66,7 @@ def hold_lock(root: Location, part: Share | None = None) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
     refuse_links_out(root)
     with (root / LOCK).open("a+b") as file:
-        _lock(file, fcntl.LOCK_EX if part is None else fcntl.LOCK_SH, _busy(root))
+        _lock(file, LockFlags.EXCLUSIVE if part is None else LockFlags.SHARED, _busy(root))
         _refuse_removed(root, file)
         _refuse_workers(root)
         if part is None:
@@ -74,7 +76,11 @@ def hold_lock(root: Location, part: Share | None = None) -> Iterator[None]:
         path = root / PART_LOCKS / str(part)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as of_part:
-            _lock(of_part, fcntl.LOCK_EX, f"{root}: part {part} is being made by another process; wait until it ends")
+            _lock(
+                of_part,
+                LockFlags.EXCLUSIVE,
+                f"{root}: part {part} is being made by another process; wait until it ends",
+            )
             yield
 
 
@@ -90,7 +96,7 @@ def hold_worker(root: Location) -> Iterator[None]:
     path = root / PART_LOCKS / WORKERS
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        portalocker.lock(file, LockFlags.SHARED)
         yield
 
 
@@ -102,7 +108,7 @@ def hold_plan(root: Location) -> Iterator[None]:
             yield
         return
     with (root / PART_LOCKS / PLANNING).open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        portalocker.lock(file, LockFlags.EXCLUSIVE)
         yield
 
 
@@ -125,7 +131,7 @@ def refuse_if_locked(root: Location, *, beside_parts: bool = False) -> None:
     refuse_links_out(root)
     if (root / LOCK).exists():
         with _opened(root / LOCK) as file:
-            _lock(file, fcntl.LOCK_SH if beside_parts else fcntl.LOCK_EX, _busy(root))
+            _lock(file, LockFlags.SHARED if beside_parts else LockFlags.EXCLUSIVE, _busy(root))
 
 
 def parts_at_work(root: Location) -> tuple[str, ...]:
@@ -137,11 +143,27 @@ def parts_at_work(root: Location) -> tuple[str, ...]:
     held = []
     for path in sorted((root / PART_LOCKS).glob("*-of-*")):
         with _opened(path) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(file, LockFlags.EXCLUSIVE):
                 held.append(path.name)
     return tuple(held)
+
+
+def try_lock(file: IO[bytes] | int, kind: LockFlags) -> bool:
+    """Lock an open file, if no other process holds a lock that excludes this one; closing it frees the lock.
+
+    Returns:
+        Whether it is locked now.
+
+    Raises:
+        OSError: if the file system has no locks.
+    """
+    try:
+        portalocker.lock(file, kind | LockFlags.NON_BLOCKING)
+    except portalocker.AlreadyLocked:
+        return False
+    except portalocker.LockException as error:
+        raise OSError(f"cannot be locked ({error}); use a file system that supports file locks") from error
+    return True
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -164,7 +186,7 @@ def _refuse_workers(root: Path) -> None:
     if path.exists():
         with _opened(path) as file:
             busy = f"{root}: workers of a process that was killed are still writing to this cache; wait until they end"
-            _lock(file, fcntl.LOCK_EX, busy)
+            _lock(file, LockFlags.EXCLUSIVE, busy)
 
 
 @contextmanager
@@ -186,14 +208,9 @@ def _busy(root: Location) -> str:
     return f"{root}: another process is writing to this cache; wait until it ends"
 
 
-def _lock(file: IO[bytes], kind: int, busy: str) -> None:
+def _lock(file: IO[bytes], kind: LockFlags, busy: str) -> None:
     until = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > until:
-                raise CacheBusyError(busy) from error
-            time.sleep(0.05)
-        else:
-            return
+    while not try_lock(file, kind):
+        if time.monotonic() > until:
+            raise CacheBusyError(busy)
+        time.sleep(0.05)

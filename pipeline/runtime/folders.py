@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from portalocker import LockFlags
+
+from ...cache.storage.locks import try_lock
 from ...errors import RunError
 
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Be the only writer of a folder, which is made where it is not there yet.
+    """Be the only writer of a folder, which is made where it is absent.
 
-    The folder itself is locked, so that no file tells of it; the lock goes with the process that holds it, however that
-    ends.
+    The folder itself is locked, so that no file is left in it; Windows opens no folders, and has a file for it. The
+    lock is freed when the process that holds it ends.
 
     Raises:
         RunError: if another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+    path, mode = (folder, os.O_RDONLY) if os.name == "posix" else (folder / ".lock", os.O_RDWR | os.O_CREAT)
+    handle = os.open(path, mode)
     try:
-        _lock(handle, folder)
+        if not try_lock(handle, LockFlags.EXCLUSIVE):
+            raise RunError(f"{folder}: another process is writing to it; wait until it ends")
         yield
     finally:
         os.close(handle)
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunError(f"{folder}: another process is writing to it; wait until it ends") from error

@@ -1,8 +1,8 @@
 """Caches that are absent, damaged, unfinished, newer or others: each is refused and stays as it is."""
 
-import fcntl
 import shutil
 
+import portalocker
 import pytest
 
 SHARD = "cache/features/1/50/c/0/0/0/0"
@@ -221,5 +221,5 @@ def test_a_cache_that_cannot_be_used_is_refused(refused, row):
 def test_a_cache_that_is_written_to_is_refused(refused, scene, command):
     scene.copy("cache")
     with (scene.here / "cache/.lock").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE)
         refused(command, "cache: another process is writing to this cache; wait until it ends")

@@ -195,7 +195,6 @@ def test_the_command_line_imports_nothing_heavy():
     assert not closure(ROOT, ["textdiff.cli", "textdiff.__main__", "textdiff"]) & HEAVY
 
 
-@pytest.mark.xfail(strict=True, reason="locks are fcntl's, until they are portalocker's")
 def test_no_module_needs_posix_to_be_imported():
     assert [name for name in modules(ROOT) if imports(ROOT, name, lazy=False) & POSIX_ONLY] == []
 

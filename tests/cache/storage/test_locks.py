@@ -13,8 +13,8 @@ from textdiff.errors import CacheBusyError
 HOLDER = textwrap.dedent("""
     import sys, time
     from pathlib import Path
-    from textdiff.cache.storage.locks import Part, hold_lock
-    part = Part(*map(int, sys.argv[2:])) if sys.argv[2:] else None
+    from textdiff.cache.storage.locks import Share, hold_lock
+    part = Share(*map(int, sys.argv[2:])) if sys.argv[2:] else None
     with hold_lock(Path(sys.argv[1]), part):
         print("held", flush=True)
         time.sleep(60)
@@ -93,6 +93,6 @@ def test_a_lock_whose_file_was_removed_while_it_was_waited_for_is_none(tmp_path,
     def lock_and_lose(*_):
         (tmp_path / LOCK).unlink()
 
-    monkeypatch.setattr("textdiff.cache.storage.locks._lock", lock_and_lose)
+    monkeypatch.setattr("portalocker.lock", lock_and_lose)
     with pytest.raises(CacheBusyError, match="another process is writing to this cache"):
         take(tmp_path)
