@@ -1,9 +1,9 @@
 """Text-guided segmentation of medical images from few labels, on cached diffusion features.
 
 Stage one (`extract_features`) runs a frozen diffusion UNet and a frozen text encoder once and writes a cache; stage
-two (`train_head`) trains a light head from the cache; `ablate_timesteps` compares heads on subsets of it; `Segmenter`
-applies a trained head to new images, `explain` says what a text's words did there. Names are imported on first use,
-so `import textdiff` is cheap.
+two (`train_head`) trains a light head from the cache; `Segmenter` applies a trained head to new images. The other
+functions are the commands of the same names (docs/cli.md): each takes its config and returns its result. Names are
+imported on first use, so `import textdiff` is cheap.
 """
 
 from __future__ import annotations
@@ -11,44 +11,120 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import errors
+
 if TYPE_CHECKING:
+    from .cache.reader import FeatureReader
     from .pipeline.ablation.ablate import ablate_timesteps
     from .pipeline.config.ablation import AblateConfig
+    from .pipeline.config.cache import CacheExportConfig, MergeConfig
+    from .pipeline.config.data import DemoConfig
+    from .pipeline.config.evaluation import CompareConfig, EvaluateConfig, SuggestConfig
     from .pipeline.config.extraction import ExtractConfig
-    from .pipeline.config.prediction import ExplainConfig
+    from .pipeline.config.prediction import ExplainConfig, PredictConfig
     from .pipeline.config.training import TrainConfig
+    from .pipeline.config.unets import ConvertConfig, PretrainConfig
+    from .pipeline.data.check import check_data
+    from .pipeline.demo.demo import run_demo
+    from .pipeline.demo.phantom import write_phantom
+    from .pipeline.evaluation.compare import compare
+    from .pipeline.evaluation.evaluate import evaluate
+    from .pipeline.evaluation.suggest import suggest
     from .pipeline.explanation.explain import explain
     from .pipeline.extraction.extract import extract_features
+    from .pipeline.maintenance.export import export_cache
+    from .pipeline.maintenance.info import cache_info
+    from .pipeline.maintenance.merge import merge_caches
+    from .pipeline.maintenance.verify import verify_cache
+    from .pipeline.prediction.predict import predict
     from .pipeline.prediction.segmenter import Segmenter
     from .pipeline.training.train import train_head
+    from .pipeline.training.trainer import Trainer
+    from .pipeline.unets.convert import convert_unet
+    from .pipeline.unets.pretrain import pretrain_unet
+    from .stages.unet import UNetRecorder, load_unet
 
 __version__ = "0.1.0"
 __all__ = [
     "AblateConfig",
+    "CacheExportConfig",
+    "CompareConfig",
+    "ConvertConfig",
+    "DemoConfig",
+    "EvaluateConfig",
     "ExplainConfig",
     "ExtractConfig",
+    "FeatureReader",
+    "MergeConfig",
+    "PredictConfig",
+    "PretrainConfig",
     "Segmenter",
+    "SuggestConfig",
     "TrainConfig",
+    "Trainer",
+    "UNetRecorder",
     "ablate_timesteps",
+    "cache_info",
+    "check_data",
+    "compare",
+    "convert_unet",
+    "errors",
+    "evaluate",
     "explain",
+    "export_cache",
     "extract_features",
+    "load_unet",
+    "merge_caches",
+    "predict",
+    "pretrain_unet",
+    "run_demo",
+    "suggest",
     "train_head",
+    "verify_cache",
+    "write_phantom",
 ]
 
 _HOMES = {
-    "AblateConfig": "config.ablation",
-    "ExplainConfig": "config.prediction",
-    "ExtractConfig": "config.extraction",
-    "Segmenter": "prediction.segmenter",
-    "TrainConfig": "config.training",
-    "ablate_timesteps": "ablation.ablate",
-    "explain": "explanation.explain",
-    "extract_features": "extraction.extract",
-    "train_head": "training.train",
+    "AblateConfig": "pipeline.config.ablation",
+    "CacheExportConfig": "pipeline.config.cache",
+    "CompareConfig": "pipeline.config.evaluation",
+    "ConvertConfig": "pipeline.config.unets",
+    "DemoConfig": "pipeline.config.data",
+    "EvaluateConfig": "pipeline.config.evaluation",
+    "ExplainConfig": "pipeline.config.prediction",
+    "ExtractConfig": "pipeline.config.extraction",
+    "FeatureReader": "cache.reader",
+    "MergeConfig": "pipeline.config.cache",
+    "PredictConfig": "pipeline.config.prediction",
+    "PretrainConfig": "pipeline.config.unets",
+    "Segmenter": "pipeline.prediction.segmenter",
+    "SuggestConfig": "pipeline.config.evaluation",
+    "TrainConfig": "pipeline.config.training",
+    "Trainer": "pipeline.training.trainer",
+    "UNetRecorder": "stages.unet",
+    "ablate_timesteps": "pipeline.ablation.ablate",
+    "cache_info": "pipeline.maintenance.info",
+    "check_data": "pipeline.data.check",
+    "compare": "pipeline.evaluation.compare",
+    "convert_unet": "pipeline.unets.convert",
+    "evaluate": "pipeline.evaluation.evaluate",
+    "explain": "pipeline.explanation.explain",
+    "export_cache": "pipeline.maintenance.export",
+    "extract_features": "pipeline.extraction.extract",
+    "load_unet": "stages.unet",
+    "merge_caches": "pipeline.maintenance.merge",
+    "predict": "pipeline.prediction.predict",
+    "pretrain_unet": "pipeline.unets.pretrain",
+    "run_demo": "pipeline.demo.demo",
+    "suggest": "pipeline.evaluation.suggest",
+    "train_head": "pipeline.training.train",
+    "verify_cache": "pipeline.maintenance.verify",
+    "write_phantom": "pipeline.demo.phantom",
 }
+"""Public name → the module that defines it."""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _HOMES:
         raise AttributeError(f"module 'textdiff' has no attribute {name!r}")
-    return getattr(import_module(f".pipeline.{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

