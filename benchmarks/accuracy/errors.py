@@ -103,12 +103,12 @@ def divided_errors(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def errors_of_sample(fit: Trainer, data: CachedFeatures, sample: SampleRow) -> dict[str, Any]:
     """What the head gets wrong on one image."""
-    tokens, shown = data.texts([sample])
-    logits = fit.head.segment(data.maps(sample), data.size, tokens[0], shown[0], data.window(sample))
-    foreground = 1 - logits.softmax(0)[0].cpu().numpy()
+    (x,) = data.inputs([sample])
+    probabilities = fit.head.segment(x).softmax(1).mean(0)
+    foreground = 1 - probabilities[0].cpu().numpy()
     labels = data.labels(sample).cpu().numpy()
     known = labels != data.ignore
-    truth, predicted = (labels > 0) & known, (logits.argmax(0).cpu().numpy() > 0) & known
+    truth, predicted = (labels > 0) & known, (probabilities.argmax(0).cpu().numpy() > 0) & known
     return {"id": sample.id, **describe_errors(truth, predicted), "threshold": threshold_gain(truth, foreground, known)}
 
 

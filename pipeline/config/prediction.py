@@ -75,7 +75,7 @@ class ExplainConfig:
     out: Path | None = None
     """A folder for the picture (`explanation.png`) and the figures (`explanation.json`); `None`: neither."""
     arrays: bool = False
-    """Also write `effects.npz` there: effects float32 [word, y, x], attention float32 [reading, word, y, x], and
+    """Also write `effects.npz` there: effects float32 [word, y, x], attention float32 [name, word, y, x], and
     more."""
     unet: str | None = None
     """Where the same UNet is to be found, if not where the run says; checked by its digest."""

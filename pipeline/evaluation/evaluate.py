@@ -112,12 +112,7 @@ def _native_labels(reader: FeatureReader, firsts: Sequence[SampleRow]) -> Labels
 
 def _logits(head: Head, data: CachedFeatures, views: Sequence[SampleRow]) -> Float[Tensor, "member n_classes y x"]:
     """Each member's logits of one row, as it is, from all its views."""
-    texts = zip(*data.texts(views), strict=True)
-    of_views = (
-        head.segment_each(data.maps(row), data.size, *text, data.window(row))
-        for row, text in zip(views, texts, strict=True)
-    )
-    return mean_over_views(of_views, [row.view for row in views])
+    return mean_over_views(map(head.segment, data.inputs(views)), [row.view for row in views])
 
 
 def _describe(

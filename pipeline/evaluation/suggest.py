@@ -183,8 +183,8 @@ def _pooled(data: CachedFeatures, rows: Rows) -> Float[Tensor, " channel"]:
 
 
 def _probabilities(head: Head, data: CachedFeatures, row: SampleRow) -> Float[Tensor, "n_classes y x"]:
-    tokens, mask = data.texts([row])
-    return head.segment(data.maps(row), data.size, tokens[0], mask[0], data.window(row)).softmax(0)
+    (x,) = data.inputs([row])
+    return head.segment(x).softmax(1).mean(0)
 
 
 def _suggestion(reader: FeatureReader, rank: int, row: SampleRow, weight: float, distance: float) -> Suggestion:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ...cache.format.samples import IGNORE
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, canonical_json, write_durably
 from ...errors import ConfigError, DataError
+from ...stages.heads.input import HeadInput
 from ...stages.metrics.overlap import confusion, dice
 from ..config.prediction import ExplainConfig
 from ..data.classes import Classes, guess_binary
@@ -64,7 +65,7 @@ class ExplainSummary:
             "inside_is": "mask" if found.has_both_sides else "everything",
             "words": words,
             "attention_elsewhere": float(found.attention_elsewhere.mean()),
-            "readings": list(found.readings),
+            "attention_names": list(found.attention_names),
             "out": self.out,
         }
 
@@ -187,9 +188,10 @@ def explain_image(
     _refuse_too_large(size, sum(question.sizes(head)))
     offsets, seen = live.offsets(image.size), live.maps(live.rows(Request(image, text, sample_id), 1))
     with (progress or Progress()).task("explain", len(offsets) * len(question.tokens), "texts") as task:
-        measured = (
-            measure(head, maps, live.size, question, window=row.region, advance=task.advance) for row, maps in seen
+        inputs = (
+            HeadInput(maps, live.size, question.tokens[0], question.token_mask[0], row.region) for row, maps in seen
         )
+        measured = (measure(head, x, question, advance=task.advance) for x in inputs)
         maps = next(measured) if live.tile is None else _blended(measured, live.tile, offsets, image.size)
     return assemble(question, head, maps, resize_image(image.read(0, 0, *image.size), size))
 
@@ -259,7 +261,7 @@ def _files(summary: ExplainSummary, truth: UInt8[np.ndarray, "y x"] | None, *, a
 def _arrays(found: Explanation) -> bytes:
     arrays: dict[str, Any] = {
         "words": np.array([word.text for word in found.words]),
-        "readings": np.array(found.readings),
+        "attention_names": np.array(found.attention_names),
         "effects": found.effects,
         "attention": found.attention,
         "attention_elsewhere": found.attention_elsewhere,

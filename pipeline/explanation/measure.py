@@ -8,7 +8,7 @@ costs one text to encode and one pass of the head; the UNet's activations are th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from torch import Tensor
 
 from ...cache.format.samples import SampleRow
 from ...errors import ConfigError, DataError
-from ...stages.features.position import Region
-from ...stages.features.sampling import Maps
 from ...stages.heads.base import Head
+from ...stages.heads.input import HeadInput
 from ...stages.metrics.occlusion import log_odds
 from ...stages.text.encoder import TextEncoder
 from ...stages.text.words import Word, split_words, without, words_of_tokens
@@ -41,15 +40,19 @@ class Question:
     words: tuple[Word, ...]
     tokens: Float[Tensor, "text token dim"]
     """Of the text, of the text without each word, then of the other one."""
-    mask: Bool[Tensor, "text token"]
+    token_mask: Bool[Tensor, "text token"]
     """False throughout where nothing was left of a text."""
-    groups: Float[Tensor, "token group"]
+    word_tokens: Float[Tensor, "token word"]
     """1 where a token of the text belongs to a word; last, where it belongs to none."""
 
     def sizes(self, head: Head) -> list[int]:
         """How many maps of each kind `measure` gives: probabilities under each text, effects, attention."""
         n_asked = 1 if self.versus is None else 2
-        return [n_asked * len(self.classes), len(self.words), len(head.readings) * self.groups.shape[1]]
+        return [n_asked * len(self.classes), len(self.words), len(head.attention_names) * self.word_tokens.shape[1]]
+
+    def asked_of(self, x: HeadInput, i: int) -> HeadInput:
+        """A row with the i-th of the texts."""
+        return replace(x, tokens=self.tokens[i], token_mask=self.token_mask[i])
 
 
 def ask(
@@ -80,12 +83,12 @@ def ask(
     if not words:
         raise DataError(f"{text!r} has no words to explain; give a text with letters or digits")
     texts = [text, *(without(text, word) for word in words), *([] if versus is None else [versus])]
-    kept = [place for place, one in enumerate(texts) if one.strip()]
-    encoded = encoder.encode([texts[place] for place in kept], truncate=True)
+    kept = [i for i, one in enumerate(texts) if one.strip()]
+    encoded = encoder.encode([texts[i] for i in kept], truncate=True)
     tokens = torch.zeros(len(texts), *encoded.tokens.shape[1:])
-    mask = torch.zeros(tokens.shape[:2], dtype=torch.bool)
+    token_mask = torch.zeros(tokens.shape[:2], dtype=torch.bool)
     # The cache holds tokens in float16; the head sees the same numbers here.
-    tokens[kept], mask[kept] = encoded.tokens.half().float(), encoded.mask
+    tokens[kept], token_mask[kept] = encoded.tokens.half().float(), encoded.mask
     owners = words_of_tokens(words, encoder.token_spans(text))
     return Question(
         text=text,
@@ -94,8 +97,8 @@ def ask(
         target=of_target,
         words=words,
         tokens=tokens.to(device),
-        mask=mask.to(device),
-        groups=_groups(owners, len(words), tokens.shape[1]).to(device),
+        token_mask=token_mask.to(device),
+        word_tokens=_word_tokens(owners, len(words), tokens.shape[1]).to(device),
     )
 
 
@@ -107,48 +110,39 @@ def _target(classes: tuple[str, ...], name: str | None) -> tuple[int, ...]:
     return (classes.index(name),)
 
 
-def _groups(owners: Sequence[int | None], n_words: int, n_tokens: int) -> Float[Tensor, "token group"]:
-    groups = torch.zeros(n_tokens, n_words + 1)
+def _word_tokens(owners: Sequence[int | None], n_words: int, n_tokens: int) -> Float[Tensor, "token word"]:
+    word_tokens = torch.zeros(n_tokens, n_words + 1)
     for token, owner in enumerate(owners):
-        groups[token, n_words if owner is None else owner] = 1
-    return groups
+        word_tokens[token, n_words if owner is None else owner] = 1
+    return word_tokens
 
 
 @torch.no_grad()
 def measure(
-    head: Head,
-    maps: Maps,
-    size: tuple[int, int],
-    question: Question,
-    *,
-    window: Region,
-    advance: Callable[[], None] = lambda: None,
+    head: Head, x: HeadInput, question: Question, *, advance: Callable[[], None] = lambda: None
 ) -> Float[Tensor, "map y x"]:
-    """Everything that is asked of one picture, at the model's size; all of it may be blended linearly.
+    """Everything that is asked of one row, at the model's size; all of it may be blended linearly.
 
     Args:
         head: in evaluation mode.
-        maps: the picture's activations.
-        size: (y, x) of the result.
-        question: what is asked.
-        window: what the picture shows of the image that the text describes.
+        x: the row; its own text is not used.
+        question: the texts.
         advance: called after each text.
 
     Returns:
-        As many maps of each kind as `Question.sizes` says: probabilities of all classes, effects of the words, and
-        for each reading the attention to each word and to the rest.
+        As many maps of each kind as `Question.sizes` gives: probabilities of all classes, effects of the words, and
+        for each attention the share of each word and of the rest.
     """
-    prepared = head.prepare(maps)
+    prepared = head.prepare(x.features)
     probabilities, odds = [], []
-    for place, text in enumerate(zip(question.tokens, question.mask, strict=True)):
-        logits = torch.stack([one.segment_prepared(prepared, size, *text, window) for one in head.members])
-        if place == 0 or place > len(question.words):
+    for i in range(len(question.tokens)):
+        logits = head.segment_prepared(prepared, question.asked_of(x, i))
+        if i == 0 or i > len(question.words):
             probabilities.append(logits.softmax(1).mean(0))
         odds.append(log_odds(logits, question.target).mean(0))
         advance()
     effects = odds[0] - torch.stack(odds[1 : 1 + len(question.words)])
-    text = question.tokens[0], question.mask[0]
-    attention = head.attend(prepared, size, *text, question.groups, window=window)
+    attention = head.attention_maps_prepared(prepared, question.asked_of(x, 0), question.word_tokens)
     return torch.cat([*probabilities, effects, attention.flatten(0, 1)]).cpu()
 
 
@@ -162,7 +156,7 @@ def assemble(
     versus = None
     if question.versus is not None:
         versus = WhatIf(question.versus, *_of_target(of_classes[n_classes:], question))
-    of_readings = attention.unflatten(0, (len(head.readings), -1)).numpy()
+    by_name = attention.unflatten(0, (len(head.attention_names), -1)).numpy()
     return Explanation(
         text=question.text,
         target_names=tuple(question.classes[place] for place in question.target),
@@ -171,9 +165,9 @@ def assemble(
         probability=probability,
         mask=mask,
         effects=effects.numpy(),
-        attention=of_readings[:, :-1],
-        attention_elsewhere=of_readings[:, -1],
-        readings=head.readings,
+        attention=by_name[:, :-1],
+        attention_elsewhere=by_name[:, -1],
+        attention_names=head.attention_names,
         versus=versus,
     )
 
@@ -214,7 +208,8 @@ def explain_sample(
     refuse_own_condition(data.reader.manifest.features.condition)
     classes = Classes.from_dict(data.reader.manifest.classes)
     question = ask(encoder, text, classes, data.device, versus=versus, target=target)
-    maps = measure(head, data.maps(row), data.size, question, window=data.window(row))
+    (x,) = data.inputs([row])
+    maps = measure(head, x, question)
     return assemble(question, head, maps, data.reader.image(row.row))
 
 

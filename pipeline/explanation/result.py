@@ -62,12 +62,12 @@ class Explanation:
     """Where a class of the target is the likeliest."""
     effects: Float32[np.ndarray, "word y x"]
     """Log odds of the target with the text less those without the word, in nats; mean over an ensemble's members."""
-    attention: Float32[np.ndarray, "reading word y x"]
+    attention: Float32[np.ndarray, "name word y x"]
     """Share of the attention that the word's tokens get, in [0, 1]."""
-    attention_elsewhere: Float32[np.ndarray, "reading y x"]
+    attention_elsewhere: Float32[np.ndarray, "name y x"]
     """The rest: punctuation and the encoder's special tokens."""
-    readings: tuple[str, ...]
-    """What attends: heads of the attention, attentions of each block, or members of an ensemble."""
+    attention_names: tuple[str, ...]
+    """Of the attentions: heads of the attention, attentions of each block, or members of an ensemble."""
     versus: WhatIf | None
 
     @property

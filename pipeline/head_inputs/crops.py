@@ -46,7 +46,7 @@ def draw_crops(
     """Draw a crop with a labelled pixel from each sample, in one of the eight views of it if they are to be turned."""
     stride = _stride(data)
     side = min(data.size[0], -(-max(MIN_SIDE, data.size[0] // SIDE_SHARE) // stride) * stride)
-    features: dict[int, list[Tensor]] = {block: [] for block in data.inputs}
+    features: dict[int, list[Tensor]] = {block: [] for block in data.map_keys}
     labels, windows, turns = [], [], []
     for sample in samples:
         truth = data.labels(sample)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +17,7 @@ from ...errors import ConfigError
 from ...stages.features.position import Region
 from ...stages.features.sampling import FILTERS, Map, Maps, QuantisedMap, gather, sample_pixels
 from ...stages.heads.base import HeadSpec
+from ...stages.heads.input import HeadInput
 from ...stages.seeds import named_generator
 from ..config.training import TextMode
 from ..views.text_rewriting import place_in_view
@@ -40,7 +41,7 @@ class CachedFeatures:
     """Whether the head sees the images' filters beside the blocks."""
 
     @property
-    def inputs(self) -> tuple[int, ...]:
+    def map_keys(self) -> tuple[int, ...]:
         """The keys of `maps`: the blocks, then `FILTERS` if they are seen."""
         return (*self.blocks, FILTERS) if self.filters else self.blocks
 
@@ -73,6 +74,12 @@ class CachedFeatures:
             channels[FILTERS] = N_FILTERS
             fine.append(FILTERS)
         return HeadSpec(channels, self.n_classes, self.tokens.shape[-1], width, n_heads, tuple(fine), place)
+
+    def inputs(self, rows: Iterable[SampleRow]) -> Iterator[HeadInput]:
+        """What a head sees of each row."""
+        for row in rows:
+            (tokens,), (token_mask,) = self.texts([row])
+            yield HeadInput(self.maps(row), self.size, tokens, token_mask, self.window(row))
 
     def maps(self, sample: SampleRow) -> Maps:
         """The sample's activations and filters: views of the cache's files, read when they are touched."""
@@ -120,7 +127,7 @@ def sample_batch(
     data: CachedFeatures, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator
 ) -> PixelBatch:
     """Draw labelled pixels of each sample and gather their activations and labels."""
-    features: dict[int, list[Tensor]] = {block: [] for block in data.inputs}
+    features: dict[int, list[Tensor]] = {block: [] for block in data.map_keys}
     pixels, labels = [], []
     for sample in samples:
         truth = data.labels(sample)
@@ -140,7 +147,7 @@ def sample_everywhere(
     nothing_ignored = torch.zeros(data.size, dtype=torch.uint8)
     drawn = [sample_pixels(nothing_ignored, n_pixels, data.ignore, generator).to(data.device) for _ in samples]
     gathered = [data.gather(sample, pixels) for sample, pixels in zip(samples, drawn, strict=True)]
-    return {block: torch.cat([one[block] for one in gathered]) for block in data.inputs}
+    return {block: torch.cat([one[block] for one in gathered]) for block in data.map_keys}
 
 
 def to_map(stored: StoredMaps, device: str) -> Map:

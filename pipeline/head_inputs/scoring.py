@@ -23,10 +23,8 @@ def score_samples(
 ) -> Int[Tensor, "sample label predicted"]:
     """Confusion counts of whole images at the model's size; `look` sees them pass."""
     counts = []
-    for sample in samples:
-        tokens, mask = data.texts([sample])
-        logits = head.segment_each(data.maps(sample), data.size, tokens[0], mask[0], data.window(sample))
-        members, labels = logits.softmax(1).cpu(), data.labels(sample).cpu()
+    for sample, x in zip(samples, data.inputs(samples), strict=True):
+        members, labels = head.segment(x).softmax(1).cpu(), data.labels(sample).cpu()
         counts.append(confusion(members.mean(0).argmax(0), labels, data.n_classes, data.ignore))
         if look is not None:
             look(sample, members, labels)

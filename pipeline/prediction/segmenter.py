@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...errors import ConfigError, DataError
 from ...stages.heads.base import Head
+from ...stages.heads.input import HeadInput
 from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
 from ...stages.text.encoder import TextEncoder
 from ..config.validation import refuse
@@ -244,7 +245,8 @@ class Segmenter:
 
     def _logits(self, rows: Iterator[RowPixels]) -> Iterator[Float[Tensor, "member n_classes y x"]]:
         for row, maps in self.live.maps(rows):
-            yield self.head.segment_each(maps, self.live.size, *self._tokens(row.text), row.region)
+            tokens, token_mask = self._tokens(row.text)
+            yield self.head.segment(HeadInput(maps, self.live.size, tokens, token_mask, row.region))
 
     def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         if text is None:

@@ -129,7 +129,7 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
     def _prepare(self, train: Sequence[SampleRow]) -> None:
         samples = train[:MAX_CHECKED_IMAGES]
         n_pixels = PIXELS_FOR_STATISTICS // len(samples)
-        for block in self._data.inputs:  # one at a time, since all of them take a gigabyte
+        for block in self._data.map_keys:  # one at a time, since all of them take a gigabyte
             generator = named_generator(self._config.seed, "statistics")
             features = sample_everywhere(self._data.only(block), samples, n_pixels, generator)
             for member in self._members:

@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..features.position import FULL_IMAGE, N_FREQUENCIES, Region, place_signal
+from ..features.position import N_FREQUENCIES, Region, place_signal
 from ..features.sampling import Maps, dense
 from .attention import TextAttention
+from .input import HeadInput
 
 ALL_CHANNELS = slice(None)
 """All channels."""
@@ -64,79 +65,50 @@ class Head(nn.Module, ABC):
         return (self,)
 
     @abstractmethod
-    def prepare(self, maps: Maps) -> Prepared:
-        """What `segment_prepared` takes of an image's activations; the same for all members of an ensemble."""
+    def prepare(self, features: Maps) -> Prepared:
+        """The features as `segment_prepared` takes them; the same for all members of an ensemble."""
 
     @abstractmethod
-    def segment_prepared(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "n_classes y x"]:
-        """As `segment`, from what `prepare` gave."""
+    def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "member n_classes y x"]:
+        """As `segment`, with gradients.
+
+        Args:
+            prepared: what `prepare` gives of the input's features: the same for any text.
+            x: the input.
+        """
 
     @property
     @abstractmethod
-    def readings(self) -> tuple[str, ...]:
-        """Names of the places where pixels read from the text, each of which `attend` gives a map of."""
+    def attention_names(self) -> tuple[str, ...]:
+        """Names of the attentions, each of which `attention_maps` gives a map of."""
 
     @abstractmethod
-    def attend(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        groups: Float[Tensor, "token group"],
-        *,
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "reading group y x"]:
-        """How much attention every pixel pays to groups of tokens, in [0, 1], without gradients.
+    def attention_maps_prepared(
+        self, prepared: Prepared, x: HeadInput, words: Float[Tensor, "token word"]
+    ) -> Float[Tensor, "name word y x"]:
+        """As `attention_maps`, with gradients.
 
         Args:
-            prepared: what `prepare` gave.
-            size: (y, x) of the result.
-            tokens: of the image's text.
-            mask: true on real tokens.
-            groups: 1 where a token belongs to a group.
-            window: what the activations show of the image that the text describes.
+            prepared: as `segment_prepared`.
+            x: the input.
+            words: as `attention_maps`.
         """
 
     @torch.no_grad()
-    def segment(
-        self,
-        maps: Maps,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "n_classes y x"]:
-        """Logits of every pixel of one image, without gradients; the head must be in evaluation mode.
+    def segment(self, x: HeadInput) -> Float[Tensor, "member n_classes y x"]:
+        """Each member's logits of every pixel, without gradients; the head must be in evaluation mode."""
+        return self.segment_prepared(self.prepare(x.features), x)
+
+    # `GuidedHead` holds its layer under the name `attention`, which is in the keys of head.safetensors.
+    @torch.no_grad()
+    def attention_maps(self, x: HeadInput, words: Float[Tensor, "token word"]) -> Float[Tensor, "name word y x"]:
+        """How much attention every pixel pays to words, in [0, 1], without gradients.
 
         Args:
-            maps: the image's activations.
-            size: (y, x) of the result.
-            tokens: of the image's text.
-            mask: true on real tokens; false throughout where there is no text.
-            window: what the maps show of the image that the text describes.
+            x: the input.
+            words: 1 where a token belongs to a word.
         """
-        return self.segment_prepared(self.prepare(maps), size, tokens, mask, window)
-
-    @torch.no_grad()
-    def segment_each(
-        self,
-        maps: Maps,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "member n_classes y x"]:
-        """As `segment`, but each member's own logits."""
-        prepared = self.prepare(maps)
-        return torch.stack([one.segment_prepared(prepared, size, tokens, mask, window) for one in self.members])
+        return self.attention_maps_prepared(self.prepare(x.features), x, words)
 
 
 class GuidedHead(Head):
@@ -175,16 +147,17 @@ class GuidedHead(Head):
         mean, scale = (self.get_buffer(f"{name}_{block}")[channels] for name in ("mean", "scale"))
         return (features.float() - mean).mul_(scale)
 
-    def prepare(self, maps: Maps) -> Prepared:
+    def prepare(self, features: Maps) -> Prepared:
         """The standardised activations."""
         return {
-            block: self.standardised(block, torch.cat([dense(map_) for map_ in of], -1)) for block, of in maps.items()
+            block: self.standardised(block, torch.cat([dense(map_) for map_ in maps], -1))
+            for block, maps in features.items()
         }
 
     @property
-    def readings(self) -> tuple[str, ...]:
+    def attention_names(self) -> tuple[str, ...]:
         """The heads of the one attention: it comes after the blocks are summed, so that there is none of a block."""
-        return tuple(f"head {place}" for place in range(1, self.spec.n_heads + 1))
+        return tuple(f"head {i}" for i in range(1, self.spec.n_heads + 1))
 
     def guide(
         self,

@@ -24,6 +24,7 @@ from ..features.crops import turned
 from ..features.position import FULL_IMAGE, Region
 from ..features.sampling import COLOURS, FILTERS, Maps, dense
 from .base import ALL_CHANNELS, GuidedHead, HeadSpec, Prepared
+from .input import HeadInput
 
 CELL = 2
 """Pixels of a cell along each axis."""
@@ -56,9 +57,9 @@ class ContextHead(GuidedHead):
         """Activations and filters as `seen` gives them, standardised."""
         return {block: self.standardised(block, of, channels_read(block)) for block, of in features.items()}
 
-    def prepare(self, maps: Maps) -> Prepared:
-        """What the head reads, standardised."""
-        return self.inputs({block: torch.cat([dense(map_) for map_ in of], -1) for block, of in seen(maps).items()})
+    def prepare(self, features: Maps) -> Prepared:
+        """The channels that the head reads, standardised."""
+        return self.inputs({block: torch.cat(list(map(dense, maps)), -1) for block, maps in seen(features).items()})
 
     def forward(
         self,
@@ -87,36 +88,21 @@ class ContextHead(GuidedHead):
         logits: Tensor = self.classifier(self.mix(guided.unflatten(1, grid).movedim(-1, 1)))
         return logits
 
-    def segment_prepared(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "n_classes y x"]:
+    def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
         """As `Head.segment`, all pixels at once."""
-        picture = {block: map_[None] for block, map_ in prepared.items()}
-        return self(picture, size, tokens[None], mask[None], windows=[window])[0]
+        logits: Tensor = self(_batch(prepared), x.size, x.tokens[None], x.token_mask[None], windows=[x.region])
+        return logits
 
-    @torch.no_grad()
-    def attend(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        groups: Float[Tensor, "token group"],
-        *,
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "reading group y x"]:
-        """As `Head.attend`; the pixels of a cell read together."""
-        grid = (size[0] // CELL, size[1] // CELL)
-        projected = self._projected({block: map_[None] for block, map_ in prepared.items()}, grid)
+    def attention_maps_prepared(
+        self, prepared: Prepared, x: HeadInput, words: Float[Tensor, "token word"]
+    ) -> Float[Tensor, "name word y x"]:
+        """As `Head.attention_maps`; the pixels of a cell read together."""
+        grid = (x.size[0] // CELL, x.size[1] // CELL)
+        projected = self._projected(_batch(prepared), grid)
         cells = _cells(grid, (0,), projected.device)
-        known = reduce(torch.add, self._known(projected, cells, grid, [window]))
-        shares = self.attention.weights(known, tokens[None], mask[None])[0] @ groups  # [head, cell, group]
-        return shares.mT.unflatten(-1, grid).repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
+        known = reduce(torch.add, self._known(projected, cells, grid, [x.region]))
+        weights = self.attention.weights(known, x.tokens[None], x.token_mask[None])[0] @ words  # [head, cell, word]
+        return weights.mT.unflatten(-1, grid).repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
 
     def _projected(self, inputs: Mapping[int, Tensor], grid: tuple[int, int]) -> Float[Tensor, "image cell width"]:
         """The projections of all blocks, summed."""
@@ -141,6 +127,10 @@ def channels_read(block: int) -> slice:
 def seen(maps: Maps) -> Maps:
     """What the head reads of a picture; nothing is copied."""
     return {block: [dense(map_)[..., COLOURS] for map_ in of] if block == FILTERS else of for block, of in maps.items()}
+
+
+def _batch(prepared: Prepared) -> dict[int, Tensor]:
+    return {block: map_[None] for block, map_ in prepared.items()}
 
 
 class Mixing(nn.Module):

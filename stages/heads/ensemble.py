@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..features.position import FULL_IMAGE, Region
 from ..features.sampling import Maps
 from .base import Head, Prepared
+from .input import HeadInput
 
 
 class Ensemble(Head):
@@ -34,40 +34,25 @@ class Ensemble(Head):
         """The heads."""
         return tuple(head for head in self.heads if isinstance(head, Head))
 
-    def prepare(self, maps: Maps) -> Prepared:
+    def prepare(self, features: Maps) -> Prepared:
         """As any of the members does."""
-        return self.members[0].prepare(maps)
+        return self.members[0].prepare(features)
 
-    def segment_prepared(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "n_classes y x"]:
-        """The logarithm of the members' mean probabilities, whose softmax is that mean."""
-        each = [member.segment_prepared(prepared, size, tokens, mask, window) for member in self.members]
-        return torch.stack(each).softmax(1).mean(0).log()
+    def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "member n_classes y x"]:
+        """Each member's own logits."""
+        return torch.cat([member.segment_prepared(prepared, x) for member in self.members])
 
     @property
-    def readings(self) -> tuple[str, ...]:
-        """The members: what a head of one's attention looks for has nothing to do with the same head of another's."""
-        return tuple(f"member {place}" for place in range(1, len(self.heads) + 1))
+    def attention_names(self) -> tuple[str, ...]:
+        """The members: an attention head of one looks for other things than the same head of another."""
+        return tuple(f"member {i}" for i in range(1, len(self.heads) + 1))
 
-    def attend(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        groups: Float[Tensor, "token group"],
-        *,
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "reading group y x"]:
-        """As `Head.attend`, each member's mean over its own readings."""
-        each = (member.attend(prepared, size, tokens, mask, groups, window=window).mean(0) for member in self.members)
-        return torch.stack(list(each))
+    def attention_maps_prepared(
+        self, prepared: Prepared, x: HeadInput, words: Float[Tensor, "token word"]
+    ) -> Float[Tensor, "name word y x"]:
+        """As `Head.attention_maps`, each member's mean over its own attentions."""
+        each = [member.attention_maps_prepared(prepared, x, words).mean(0) for member in self.members]
+        return torch.stack(each)
 
 
 def ensemble_of(heads: Sequence[Head]) -> Head:

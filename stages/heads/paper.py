@@ -20,10 +20,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ..features.position import FULL_IMAGE, Region
 from ..features.sampling import Maps, dense
 from .attention import attention_weights
 from .base import Head, HeadSpec, Prepared
+from .input import HeadInput
 
 HEAD_CHANNELS = 64
 """Channels of each head of the cross-attention, whatever the width."""
@@ -73,48 +73,33 @@ class PaperHead(Head):
             enlarged.append(F.interpolate(x, size, mode="bilinear"))
         return self.decoder(torch.cat(enlarged, 1))
 
-    def prepare(self, maps: Maps) -> Prepared:
+    def prepare(self, features: Maps) -> Prepared:
         """The activations in float32."""
-        return {block: map_[0] for block, map_ in stack_maps([maps]).items()}
+        return {block: map_[0] for block, map_ in stack_maps([features]).items()}
 
-    def segment_prepared(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "n_classes y x"]:
+    def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
         """As `Head.segment`, all pixels at once: at 256×256 the concatenation alone takes 0.8 GB.
 
-        It knows no place: the window is not looked at.
+        The head has no positional encoding: the region is not used.
         """
-        del window
-        return self({block: map_[None] for block, map_ in prepared.items()}, size, tokens[None], mask[None])[0]
+        features = {block: map_[None] for block, map_ in prepared.items()}
+        logits: Tensor = self(features, x.size, x.tokens[None], x.token_mask[None])
+        return logits
 
     @property
-    def readings(self) -> tuple[str, ...]:
+    def attention_names(self) -> tuple[str, ...]:
         """The two attentions of each block."""
         return tuple(f"block {block}, {which}" for block in sorted(self.spec.channels) for which in ("first", "second"))
 
-    @torch.no_grad()
-    def attend(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        groups: Float[Tensor, "token group"],
-        *,
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "reading group y x"]:
-        """As `Head.attend`, at each block's resolution, then enlarged; the heads of an attention averaged."""
-        del window
+    def attention_maps_prepared(
+        self, prepared: Prepared, x: HeadInput, words: Float[Tensor, "token word"]
+    ) -> Float[Tensor, "name word y x"]:
+        """As `Head.attention_maps`, at each block's resolution, then enlarged; the heads of an attention averaged."""
         enlarged = []
-        for block, of in sorted(prepared.items()):
-            x = self._project(block, of)
-            weights = self.text_block.weights(x.flatten(0, 1)[None], tokens[None], mask[None]) @ groups
-            enlarged.append(F.interpolate(weights.mT.unflatten(-1, x.shape[:2]), size, mode="bilinear"))
+        for block, map_ in sorted(prepared.items()):
+            pixels = self._project(block, map_)
+            weights = self.text_block.weights(pixels.flatten(0, 1)[None], x.tokens[None], x.token_mask[None]) @ words
+            enlarged.append(F.interpolate(weights.mT.unflatten(-1, pixels.shape[:2]), x.size, mode="bilinear"))
         return torch.cat(enlarged)
 
     def _project(self, block: int, features: Tensor) -> Tensor:

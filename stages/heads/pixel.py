@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..features.position import FULL_IMAGE, Region
 from ..features.sampling import interpolate
 from .base import GuidedHead, HeadSpec, Prepared
+from .input import HeadInput
 
 PIXELS_AT_ONCE = 4096
 
@@ -80,38 +81,24 @@ class PixelHead(GuidedHead):
         projected = F.linear(inputs, torch.cat(weights, 1), torch.stack(biases).sum(0))
         return self.classify(projected, pixels, size, tokens, mask, windows=windows)
 
-    def segment_prepared(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "n_classes y x"]:
+    def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
         """As `Head.segment`: each block is projected at its own resolution, then a few thousand pixels go at once."""
         logits = [
-            self.classify(x, pixels, size, tokens[None], mask[None], windows=[window])[0]
-            for x, pixels in self._projected(prepared, size)
+            self.classify(projected, pixels, x.size, x.tokens[None], x.token_mask[None], windows=[x.region])
+            for projected, pixels in self._projected(prepared, x.size)
         ]
-        return torch.cat(logits).T.reshape(self.spec.n_classes, *size)
+        # In one order in memory: what follows (softmax, interpolation) may differ in last bits with other strides.
+        return torch.cat(logits, 1).mT.unflatten(-1, x.size).contiguous()
 
-    @torch.no_grad()
-    def attend(
-        self,
-        prepared: Prepared,
-        size: tuple[int, int],
-        tokens: Float[Tensor, "token dim"],
-        mask: Bool[Tensor, "token"],
-        groups: Float[Tensor, "token group"],
-        *,
-        window: Region = FULL_IMAGE,
-    ) -> Float[Tensor, "reading group y x"]:
-        """As `Head.attend`, a few thousand pixels at once."""
-        shares = []
-        for x, pixels in self._projected(prepared, size):
-            known = reduce(torch.add, self._known(x, pixels, size, [window]))
-            shares.append(self.attention.weights(known, tokens[None], mask[None])[0] @ groups)  # [head, pixel, group]
-        return torch.cat(shares, 1).mT.reshape(self.spec.n_heads, groups.shape[1], *size)
+    def attention_maps_prepared(
+        self, prepared: Prepared, x: HeadInput, words: Float[Tensor, "token word"]
+    ) -> Float[Tensor, "name word y x"]:
+        """As `Head.attention_maps`, a few thousand pixels at once."""
+        weights = []
+        for projected, pixels in self._projected(prepared, x.size):
+            known = reduce(torch.add, self._known(projected, pixels, x.size, [x.region]))
+            weights.append(self.attention.weights(known, x.tokens[None], x.token_mask[None])[0] @ words)
+        return torch.cat(weights, 1).mT.unflatten(-1, x.size)  # [head, pixel, word] → [head, word, y, x]
 
     def _projected(self, prepared: Prepared, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
         """The summed projections [1, pixel, width] of a few thousand pixels at a time, and which pixels they are."""

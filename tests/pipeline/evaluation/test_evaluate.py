@@ -64,12 +64,11 @@ def test_a_tiled_cache_is_scored_by_whole_images_at_their_own_size(tiled, extrac
     window = np.sin(np.pi * (np.arange(16) + 0.5) / 16) ** 2
     for parent, scored in zip(("val0", "val1"), found["per_sample"], strict=True):
         canvas, weights = np.zeros((2, 20, 24)), np.zeros((20, 24))
-        for row in reader.split("val"):
-            if row.parent == parent:
-                (y, x), (tokens, mask) = row.tile, data.texts([row])
-                one = head.segment(data.maps(row), (16, 16), tokens[0], mask[0], data.window(row)).softmax(0).numpy()
-                canvas[:, y : y + 16, x : x + 16] += one * np.outer(window, window)
-                weights[y : y + 16, x : x + 16] += np.outer(window, window)
+        rows = [row for row in reader.split("val") if row.parent == parent]
+        for (y, x), given in zip((row.tile for row in rows), data.inputs(rows), strict=True):
+            (one,) = head.segment(given).softmax(1).numpy()
+            canvas[:, y : y + 16, x : x + 16] += one * np.outer(window, window)
+            weights[y : y + 16, x : x + 16] += np.outer(window, window)
         truth = np.array(Image.open(extraction.data.parent / f"{parent}_mask.png")) > 0
         counts = confusion(torch.from_numpy((canvas / weights).argmax(0)), torch.from_numpy(truth).long(), 2, 255)
         assert scored["dice"] == pytest.approx(float(dice(counts)))

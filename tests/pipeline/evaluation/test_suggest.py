@@ -51,9 +51,8 @@ def test_the_order_is_that_of_entropy_times_distance_worked_out_one_by_one(confi
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")
     head, rows = load_head(config.run, RunConfig.read(config.run), "cpu"), reader.split("train")
     entropy, pooled = {}, []
-    for row in rows:
-        tokens, mask = data.texts([row])
-        p = head.segment(data.maps(row), data.size, tokens[0], mask[0]).softmax(0)
+    for row, x in zip(rows, data.inputs(rows), strict=True):
+        p = head.segment(x)[0].softmax(0)
         entropy[row.id] = float(-(p * p.log()).sum(0).mean())
         maps = [reader.features(block, timestep, row.row) for block in (1, 3) for timestep in (50, 150)]
         pooled.append(np.concatenate([map_.astype(np.float32).mean((0, 1)) for map_ in maps]))

@@ -65,7 +65,7 @@ def test_an_effect_is_the_prediction_less_that_without_the_word_and_the_unet_run
     np.testing.assert_allclose(found.probability, alone[TEXT][1], atol=1e-5)
     np.testing.assert_allclose(found.versus.probability, alone[OTHER][1], atol=1e-5)
     np.testing.assert_allclose(found.attention.sum(1) + found.attention_elsewhere, 1, atol=1e-5)
-    assert found.readings == ("head 1", "head 2")
+    assert found.attention_names == ("head 1", "head 2")
 
 
 def test_a_cached_sample_is_explained_as_its_image_is(asked, run, extraction):

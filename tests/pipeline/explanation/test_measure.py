@@ -10,9 +10,9 @@ import torch
 from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.data.classes import Classes, binary
 from textdiff.pipeline.explanation.measure import ask, assemble, measure
-from textdiff.stages.features.position import FULL_IMAGE
 from textdiff.stages.heads.base import Head, HeadSpec
 from textdiff.stages.heads.ensemble import Ensemble
+from textdiff.stages.heads.input import HeadInput
 from textdiff.stages.text.encoder import CheckedEncoder
 from textdiff.stages.text.words import split_words
 
@@ -48,29 +48,30 @@ class BagOfWords(CheckedEncoder):
 class AddingHead(Head):
     """Foreground's logit: the tissue times what the words come to; attention is even over tokens."""
 
-    readings = ("only",)
+    attention_names = ("only",)
 
     def __init__(self, factor=1.0, spec=SPEC):
         super().__init__(spec)
         self.factor = factor
 
-    def prepare(self, maps):
-        return {0: maps[0][0]}
+    def prepare(self, features):
+        return {0: features[0][0]}
 
-    def segment_prepared(self, prepared, size, tokens, mask, window=FULL_IMAGE):
-        said = tokens[mask].sum(0)[0] if mask.any() else torch.tensor(0.0)
+    def segment_prepared(self, prepared, x):
+        said = x.tokens[x.token_mask].sum(0)[0] if x.token_mask.any() else torch.tensor(0.0)
         ours = self.factor * prepared[0][..., 0] * said
-        return torch.stack([torch.zeros_like(ours), ours, *[ours - math.log(2)] * (self.spec.n_classes - 2)])
+        return torch.stack([torch.zeros_like(ours), ours, *[ours - math.log(2)] * (self.spec.n_classes - 2)])[None]
 
-    def attend(self, prepared, size, tokens, mask, groups, *, window=FULL_IMAGE):
-        shares = (mask / mask.sum()) @ groups
-        return shares[None, :, None, None].expand(1, -1, *size)
+    def attention_maps_prepared(self, prepared, x, words):
+        shares = (x.token_mask / x.token_mask.sum()) @ words
+        return shares[None, :, None, None].expand(1, -1, *x.size)
 
 
 def explained(text, *, head=None, classes=None, **options):
     head = head or AddingHead()
     question = ask(BagOfWords(), text, classes or binary(255), "cpu", **options)
-    maps = measure(head, {0: [TISSUE[..., None]]}, (2, 3), question, window=FULL_IMAGE)
+    x = HeadInput({0: [TISSUE[..., None]]}, (2, 3), torch.zeros(1, 2), torch.zeros(1, dtype=torch.bool))
+    maps = measure(head, x, question)
     return assemble(question, head, maps, IMAGE)
 
 
@@ -100,7 +101,7 @@ def test_attention_to_words_and_to_the_rest_adds_up_to_1_and_pieces_are_merged()
     found = explained("Plump nuclei, thin.")
     np.testing.assert_allclose(found.attention.sum(1) + found.attention_elsewhere, 1, atol=1e-6)
     np.testing.assert_allclose(found.attention[0, :, 0, 0] * 17, [5, 6, 4], atol=1e-5)
-    assert found.readings == ("only",)
+    assert found.attention_names == ("only",)
 
 
 def test_a_word_that_occurs_twice_is_occluded_once_at_a_time_and_numbered():
@@ -128,7 +129,7 @@ def test_effects_of_an_ensemble_are_the_mean_over_its_members():
     np.testing.assert_allclose(found.effects[0], 2 * 2 * TISSUE, atol=4e-3)
     mean = (torch.sigmoid(TISSUE) + torch.sigmoid(3 * TISSUE)) / 2
     np.testing.assert_allclose(found.probability, mean, atol=1e-3)
-    assert found.readings == ("member 1", "member 2")
+    assert found.attention_names == ("member 1", "member 2")
 
 
 def test_of_many_classes_one_may_be_asked_about_or_all_but_the_background():

@@ -47,16 +47,15 @@ def test_live_features_give_the_same_logits_as_cached_ones(run, extraction, monk
     head = load_head(run, config, "cpu")
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")
     segmenter, live = Segmenter.load(run, device="cpu"), []
-    segment = type(head).segment_each
+    segment = type(head).segment
 
-    def recording(self, *args):
-        live.append(segment(self, *args))
+    def recording(self, x):
+        live.append(segment(self, x))
         return live[-1]
 
-    monkeypatch.setattr(type(head), "segment_each", recording)
-    for sample in reader.samples[:3]:
-        tokens, mask = data.texts([sample])
-        cached = segment(head, data.maps(sample), (16, 16), tokens[0], mask[0])
+    monkeypatch.setattr(type(head), "segment", recording)
+    for sample, x in zip(reader.samples[:3], data.inputs(reader.samples[:3]), strict=True):
+        cached = segment(head, x)
         text = None if sample.text is None else reader.table.texts[sample.text]
         segmenter.predict(Path(reader.table.root) / sample.image, text)
         torch.testing.assert_close(live[-1], cached, atol=1e-5, rtol=1e-5)

@@ -81,10 +81,7 @@ def test_tiles_are_predicted_as_they_were_cached(tiled_run, extraction, batches)
     segmenter = Segmenter.load(tiled_run.run, device="cpu")
     for parent in ("train0", "train3"):
         rows = [row for row in reader.samples if row.parent == parent]
-        tokens, mask = data.texts(rows[:1])
-        logits = [
-            head.segment(data.maps(row), (16, 16), tokens[0], mask[0], data.window(row)).softmax(0) for row in rows
-        ]
+        logits = [head.segment(x)[0].softmax(0) for x in data.inputs(rows)]
         [(_, first), (_, second)] = blend(logits, [row.tile for row in rows], (20, 24))
         text = None if rows[0].text is None else reader.table.texts[rows[0].text]
         found = segmenter.predict(extraction.data.parent / f"{parent}.png", text, sample_id=parent)
@@ -102,10 +99,9 @@ def test_views_of_tiles_are_predicted_as_they_were_cached(tiled_run, extraction,
     extract_features(replace(settings, views=4, views_of="all"))
     reader, head = FeatureReader(tiled_run.cache), load_head(tiled_run.run, RunConfig.read(tiled_run.run), "cpu")
     data = open_head_data(reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
-    tokens, mask = data.texts(reader.samples[:1])
     means, rows = [], [row for row in originals(reader.samples) if row.parent == "val0"]
     for views in (group_views(reader.samples, 4)[row.id] for row in rows):
-        logits = [head.segment(data.maps(row), (16, 16), tokens[0], mask[0], data.window(row)) for row in views]
+        logits = [head.segment(x)[0] for x in data.inputs(views)]
         means.append(mean_over_views(logits, range(4)).softmax(0))
     batches.clear()
     found = Segmenter.load(tiled_run.run, device="cpu").predict(

@@ -77,7 +77,8 @@ def test_sampled_and_dense_pixels_of_eight_bits_give_the_same_logits(training):
     pixels, (tokens, mask) = torch.arange(256), data.texts([sample])
     features = {block: found[None] for block, found in gather(data.maps(sample), pixels, (16, 16)).items()}
     sampled = head(head.inputs(features), pixels[None], (16, 16), tokens, mask)[0]
-    whole = head.segment(data.maps(sample), (16, 16), tokens[0], mask[0])
+    (x,) = data.inputs([sample])
+    (whole,) = head.segment(x)
     torch.testing.assert_close(whole.flatten(1).T, sampled, atol=1e-4, rtol=1e-4)
 
 

@@ -71,9 +71,8 @@ def test_a_new_image_gets_what_the_cache_gives(training):
     train_head(training)
     data, reader = open_all(training.cache)
     sample = reader.split("train")[0]
-    tokens, mask = data.texts([sample])
-    head = load_head(training.run, RunConfig.read(training.run), "cpu")
-    expected = head.segment(data.maps(sample), data.size, tokens[0], mask[0])
+    (x,) = data.inputs([sample])
+    (expected,) = load_head(training.run, RunConfig.read(training.run), "cpu").segment(x)
     text = reader.table.texts[sample.text]
     found = Segmenter.load(training.run).predict(np.array(reader.image(sample.row)), text, sample_id=sample.id)
     torch.testing.assert_close(torch.from_numpy(found.probabilities), expected.softmax(0), atol=1e-2, rtol=0)

@@ -80,13 +80,14 @@ def test_scores_count_labelled_pixels_alone(labelled):
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")
     head = load_head(config.run, RunConfig.read(config.run), "cpu")
     hits = sums = 0
-    for row, told in zip(reader.split("val"), found["per_sample"], strict=True):
-        labels, (tokens, mask) = data.labels(row), data.texts([row])
+    rows = reader.split("val")
+    for row, x, scored in zip(rows, data.inputs(rows), found["per_sample"], strict=True):
+        labels = data.labels(row)
         assert 0 < (labels != 255).double().mean() < 1
-        predicted = head.segment(data.maps(row), data.size, tokens[0], mask[0]).argmax(0)[labels != 255] == 1
+        predicted = head.segment(x)[0].argmax(0)[labels != 255] == 1
         truth = labels[labels != 255] == 1
         hit, both = int((predicted & truth).sum()), int(predicted.sum() + truth.sum())
-        assert told["dice"] == pytest.approx(2 * hit / both if both else 1.0)
+        assert scored["dice"] == pytest.approx(2 * hit / both if both else 1.0)
         hits, sums = hits + hit, sums + both
     assert found["micro_dice"] == pytest.approx(2 * hits / sums if sums else 1.0)
 

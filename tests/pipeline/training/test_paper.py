@@ -83,8 +83,8 @@ def test_a_new_image_gets_what_the_cache_gives(training):
     reader, config = FeatureReader(training.cache), RunConfig.read(training.run)
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu", filters=False)
     sample = reader.split("train")[0]
-    tokens, mask = data.texts([sample])
-    expected = load_head(training.run, config, "cpu").segment(data.maps(sample), data.size, tokens[0], mask[0])
+    (x,) = data.inputs([sample])
+    (expected,) = load_head(training.run, config, "cpu").segment(x)
     text = reader.table.texts[sample.text]
     found = Segmenter.load(training.run).predict(np.array(reader.image(sample.row)), text, sample_id=sample.id)
     torch.testing.assert_close(torch.from_numpy(found.probabilities), expected.softmax(0), atol=1e-2, rtol=0)

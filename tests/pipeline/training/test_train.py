@@ -187,9 +187,9 @@ def test_evaluate_agrees_with_masks_worked_out_one_by_one(training):
     reader, config = FeatureReader(training.cache), RunConfig.read(training.run)
     head = load_head(training.run, config, "cpu")
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")
-    for sample, scored in zip(reader.split("val"), found["per_sample"], strict=True):
-        tokens, mask = data.texts([sample])
-        predicted = head.segment(data.maps(sample), (16, 16), tokens[0], mask[0]).argmax(0)
+    samples = reader.split("val")
+    for sample, x, scored in zip(samples, data.inputs(samples), found["per_sample"], strict=True):
+        predicted = head.segment(x)[0].argmax(0)
         truth = torch.from_numpy(np.array(reader.labels(sample.row)))
         assert scored["dice"] == pytest.approx(float(dice(confusion(predicted, truth, 2, 255))))
     assert found["dice"] == pytest.approx(np.mean([scored["dice"] for scored in found["per_sample"]]))

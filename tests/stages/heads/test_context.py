@@ -8,6 +8,7 @@ from textdiff.stages.features.position import FULL_IMAGE
 from textdiff.stages.features.sampling import COLOURS, FILTERS
 from textdiff.stages.heads.base import HeadSpec
 from textdiff.stages.heads.context import ContextHead, seen
+from textdiff.stages.heads.input import HeadInput
 
 SIZE = (192, 192)
 SPEC = HeadSpec(channels={2: 6, 5: 4}, n_classes=3, text_dim=8, width=16, n_heads=4, fine=(5,))
@@ -39,6 +40,11 @@ def text():
     return torch.randn(5, 8, generator=torch.Generator().manual_seed(2)), torch.tensor([1, 1, 1, 0, 0]).bool()
 
 
+def logits_of(head, maps, *text):
+    (logits,) = head.segment(HeadInput(maps, SIZE, *text))
+    return logits
+
+
 def batched(features):
     return {block: map_[None] for block, map_ in features.items()}
 
@@ -57,7 +63,7 @@ def pass_cells_through(head):
 
 @torch.no_grad()
 def test_a_crop_gets_the_logits_of_the_whole_image_where_the_convolutions_end_inside_it(head, maps, text):
-    whole, crop = head.segment(maps, SIZE, *text), Crop(top=16, left=32, height=160, width=160)
+    whole, crop = logits_of(head, maps, *text), Crop(top=16, left=32, height=160, width=160)
     features = batched(head.inputs(cut(maps, crop, SIZE)))
     texts = text[0][None], text[1][None]
     here = head(features, (160, 160), *texts, windows=[crop.window(SIZE, FULL_IMAGE)])[0]
@@ -79,7 +85,7 @@ def test_the_four_pixels_of_a_cell_keep_their_places(text):
     reading[:, 0, 1:3, 1:3] = torch.eye(4).reshape(4, 2, 2)
     head.get_parameter("classifier.0.weight")[4:, :, 0, 0] = torch.eye(4)  # of the second class
     map_ = torch.rand(6, 10, 1)
-    found = head.segment({5: [map_]}, (6, 10), *text)
+    found = head.segment(HeadInput({5: [map_]}, (6, 10), *text))[0]
     torch.testing.assert_close(found[1], map_[..., 0], atol=1e-4, rtol=1e-4)
     assert not found[0].any()
 
@@ -90,11 +96,11 @@ def test_a_cell_reads_standardised_activations(head, maps, text):
     changed = {block: [3 * map_ - 50 for map_ in of] for block, of in maps.items()}
     for block, features in flat.items():
         head.standardise(block, features)
-    own = head.segment(maps, SIZE, *text)
+    own = logits_of(head, maps, *text)
     for block, features in flat.items():
         head.standardise(block, 3 * features - 50)
-    torch.testing.assert_close(head.segment(changed, SIZE, *text), own, atol=1e-2, rtol=1e-3)
-    assert (head.segment(maps, SIZE, *text) - own).abs().max() > 1
+    torch.testing.assert_close(logits_of(head, changed, *text), own, atol=1e-2, rtol=1e-3)
+    assert (logits_of(head, maps, *text) - own).abs().max() > 1
 
 
 def test_of_the_filters_the_colours_are_read():
@@ -140,21 +146,21 @@ def test_pictures_of_a_batch_are_turned_each_in_its_own_way(head, maps, text):
 def test_sides_need_not_divide_by_more_than_a_cell(text):
     torch.manual_seed(0)
     head = ContextHead(HeadSpec({5: 1}, n_classes=2, text_dim=8, width=4, n_heads=2, fine=(5,))).eval()
-    assert head.segment({5: [torch.rand(14, 22, 1)]}, (14, 22), *text).shape == (2, 14, 22)
+    assert head.segment(HeadInput({5: [torch.rand(14, 22, 1)]}, (14, 22), *text)).shape == (1, 2, 14, 22)
 
 
 @torch.no_grad()
 def test_the_text_changes_the_logits_and_its_padding_does_not(head, maps, text):
     tokens, mask = text
-    own = head.segment(maps, SIZE, tokens, mask)
-    assert (head.segment(maps, SIZE, tokens.flip(0), mask) - own).abs().max() > 0.01
-    assert (head.segment(maps, SIZE, tokens, torch.zeros(5, dtype=torch.bool)) - own).abs().max() > 0.01
-    torch.testing.assert_close(head.segment(maps, SIZE, tokens[:3], mask[:3]), own, atol=1e-5, rtol=1e-5)
+    own = logits_of(head, maps, tokens, mask)
+    assert (logits_of(head, maps, tokens.flip(0), mask) - own).abs().max() > 0.01
+    assert (logits_of(head, maps, tokens, torch.zeros(5, dtype=torch.bool)) - own).abs().max() > 0.01
+    torch.testing.assert_close(logits_of(head, maps, tokens[:3], mask[:3]), own, atol=1e-5, rtol=1e-5)
 
 
 def test_attention_of_the_pixels_of_a_cell_is_one_and_adds_up_to_one(head, maps, text):
-    found = head.attend(head.prepare(maps), SIZE, *text, torch.eye(5))
-    assert found.shape == (len(head.readings), 5, *SIZE)
+    found = head.attention_maps(HeadInput(maps, SIZE, *text), torch.eye(5))
+    assert found.shape == (len(head.attention_names), 5, *SIZE)
     torch.testing.assert_close(found.sum(1), torch.ones(4, *SIZE))
     assert torch.equal(found[..., ::2, ::2], found[..., 1::2, 1::2])
     assert found.std() > 0.01

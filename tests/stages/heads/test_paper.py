@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from textdiff.errors import ConfigError
 from textdiff.stages.features.sampling import QuantisedMap
 from textdiff.stages.heads.base import HeadSpec
+from textdiff.stages.heads.input import HeadInput
 from textdiff.stages.heads.paper import PaperHead, stack_maps
 
 SPEC = HeadSpec(channels={7: 6, 2: 4, 5: 6, 9: 8}, n_classes=3, text_dim=5, width=8, n_heads=2)
@@ -37,6 +38,11 @@ def text():
     """Of two images, the first with 3 tokens and the second with 2; the rest is padding."""
     tokens = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(2))
     return tokens, torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]).bool()
+
+
+def logits_of(head, maps, *text):
+    (logits,) = head.segment(HeadInput(maps, SIZE, *text))
+    return logits
 
 
 def written_out(head, features, tokens):
@@ -133,7 +139,7 @@ def test_an_image_from_maps_gets_what_its_channels_joined_get(head, features, te
     maps = {block: list(x[0].half().split(2, -1)) for block, x in features.items()}
     joined = {block: x[:1].half().float() for block, x in features.items()}
     expected = head(joined, SIZE, tokens[:1], mask[:1])[0]
-    torch.testing.assert_close(head.segment(maps, SIZE, tokens[0], mask[0]), expected)
+    torch.testing.assert_close(logits_of(head, maps, tokens[0], mask[0]), expected)
 
 
 def test_maps_of_eight_bits_are_stacked_as_their_activations():
@@ -158,10 +164,10 @@ def test_blocks_that_cannot_share_a_projection_are_named():
 
 def test_attention_is_told_of_both_attentions_of_every_block(head, features, text):
     tokens, mask = text[0][0], text[1][0]
-    prepared = {block: of[0] for block, of in features.items()}
-    shares = head.attend(prepared, SIZE, tokens, mask, torch.eye(4))
-    assert head.readings[:3] == ("block 2, first", "block 2, second", "block 5, first")
-    assert shares.shape == (len(head.readings), 4, *SIZE) == (8, 4, 12, 16)
+    maps = {block: [of[0]] for block, of in features.items()}
+    shares = head.attention_maps(HeadInput(maps, SIZE, tokens, mask), torch.eye(4))
+    assert head.attention_names[:3] == ("block 2, first", "block 2, second", "block 5, first")
+    assert shares.shape == (len(head.attention_names), 4, *SIZE) == (8, 4, 12, 16)
     torch.testing.assert_close(shares.sum(1), torch.ones(8, *SIZE))
     assert not shares[:, 3].any()
     deepest = head.project_deepest(features[2][:1]).flatten(1, 2)

@@ -7,6 +7,7 @@ from textdiff.stages.features.position import FULL_IMAGE, Region
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.heads.attention import TextAttention
 from textdiff.stages.heads.base import HeadSpec
+from textdiff.stages.heads.input import HeadInput
 from textdiff.stages.heads.pixel import PixelHead
 from textdiff.stages.seeds import named_generator, named_seed
 
@@ -37,6 +38,11 @@ def text():
     return torch.randn(5, 8, generator=torch.Generator().manual_seed(2)), torch.tensor([1, 1, 1, 0, 0]).bool()
 
 
+def logits_of(head, maps, *text):
+    (logits,) = head.segment(HeadInput(maps, SIZE, *text))
+    return logits
+
+
 def sampled(head, maps, text, pixels, window=FULL_IMAGE):
     features = {block: x[None] for block, x in gather(maps, pixels, SIZE).items()}
     return head(head.inputs(features), pixels[None], SIZE, text[0][None], text[1][None], windows=[window])[0]
@@ -45,36 +51,36 @@ def sampled(head, maps, text, pixels, window=FULL_IMAGE):
 def test_sampled_pixels_get_the_logits_that_the_whole_image_gets(head, maps, text):
     pixels = torch.tensor([0, 9, 31, 63])
     for window in (FULL_IMAGE, Region(0.5, -0.25, 0.5, 1.5)):
-        whole = head.segment(maps, SIZE, *text, window)
+        whole = logits_of(head, maps, *text, window)
         assert whole.shape == (3, 8, 8)
         here = sampled(head, maps, text, pixels, window)
         torch.testing.assert_close(here, whole.flatten(1).T[pixels], atol=1e-4, rtol=1e-4)
-    assert (head.segment(maps, SIZE, *text) - whole).abs().max() > 0.01
+    assert (logits_of(head, maps, *text) - whole).abs().max() > 0.01
 
 
 def test_padding_of_the_text_has_no_influence(head, maps, text):
     tokens, mask = text
     other = tokens.clone()
     other[~mask] = 100.0
-    torch.testing.assert_close(head.segment(maps, SIZE, other, mask), head.segment(maps, SIZE, tokens, mask))
-    torch.testing.assert_close(head.segment(maps, SIZE, tokens[:3], mask[:3]), head.segment(maps, SIZE, tokens, mask))
+    torch.testing.assert_close(logits_of(head, maps, other, mask), logits_of(head, maps, tokens, mask))
+    torch.testing.assert_close(logits_of(head, maps, tokens[:3], mask[:3]), logits_of(head, maps, tokens, mask))
 
 
 def test_the_text_changes_the_logits(head, maps, text):
     tokens, mask = text
-    change = head.segment(maps, SIZE, tokens.flip(1), mask) - head.segment(maps, SIZE, tokens, mask)
+    change = logits_of(head, maps, tokens.flip(1), mask) - logits_of(head, maps, tokens, mask)
     assert change.abs().max() > 0.01
 
 
 def test_without_text_the_null_token_is_read_and_with_text_it_is_not(head, maps, text):
     tokens, mask = text
     nothing = torch.zeros_like(mask)
-    before, before_without = head.segment(maps, SIZE, tokens, mask), head.segment(maps, SIZE, tokens, nothing)
+    before, before_without = logits_of(head, maps, tokens, mask), logits_of(head, maps, tokens, nothing)
     assert torch.isfinite(before_without).all()
     with torch.no_grad():
         head.attention.null_token.add_(1.0)
-    torch.testing.assert_close(head.segment(maps, SIZE, tokens, mask), before)
-    assert (head.segment(maps, SIZE, tokens, nothing) - before_without).abs().max() > 0.01
+    torch.testing.assert_close(logits_of(head, maps, tokens, mask), before)
+    assert (logits_of(head, maps, tokens, nothing) - before_without).abs().max() > 0.01
 
 
 def test_attention_is_torchs_multi_head_attention():
@@ -128,7 +134,7 @@ def test_a_head_without_places_gives_pixels_alike_the_same_answer(text):
     alike = {2: [torch.ones(4, 4, 6)], 5: [torch.ones(8, 8, 4)]}
     for place in (True, False):
         head = PixelHead(replace(SPEC, place=place)).eval()
-        found = head.segment(alike, SIZE, *text)
+        found = logits_of(head, alike, *text)
         assert bool((found - found[:, :1, :1]).abs().max() < 1e-5) is not place
 
 
@@ -140,11 +146,11 @@ def test_the_text_scales_the_place_by_itself(text):
     with torch.no_grad():
         head.attention.to_out.weight.zero_()
         head.attention.to_out.bias.copy_(torch.cat([torch.zeros(width), -torch.ones(width), torch.ones(width)]))
-    found = head.segment(alike, SIZE, *text)
+    found = logits_of(head, alike, *text)
     torch.testing.assert_close(found, found[:, :1, :1].expand_as(found))
     with torch.no_grad():
         head.attention.to_out.bias.zero_()
-    placed = head.segment(alike, SIZE, *text)
+    placed = logits_of(head, alike, *text)
     assert (placed - placed[:, :1, :1]).abs().max() > 0.01
 
 
@@ -166,14 +172,13 @@ def test_attention_weights_are_those_of_torchs_multi_head_attention():
     assert not found[1].any()
 
 
-def test_attention_to_groups_of_tokens_is_the_sum_over_their_tokens(head, maps, text):
-    prepared, everything = head.prepare(maps), torch.eye(5)
-    groups = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [0, 0]])
-    alone = head.attend(prepared, SIZE, *text, everything)
-    together = head.attend(prepared, SIZE, *text, groups)
-    assert alone.shape == (len(head.readings), 5, *SIZE) == (4, 5, 8, 8)
+def test_attention_to_a_word_is_the_sum_over_its_tokens(head, maps, text):
+    x, everything = HeadInput(maps, SIZE, *text), torch.eye(5)
+    alone = head.attention_maps(x, everything)
+    together = head.attention_maps(x, torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [0, 0]]))
+    assert alone.shape == (len(head.attention_names), 5, *SIZE) == (4, 5, 8, 8)
     torch.testing.assert_close(together, torch.stack([alone[:, 0] + alone[:, 2], alone[:, 1] + alone[:, 3]], 1))
     torch.testing.assert_close(together.sum(1), torch.ones(4, *SIZE))
     assert together.std() > 0.01
-    elsewhere = head.attend(prepared, SIZE, *text, everything, window=Region(0.5, 0, 0.5, 1))
+    elsewhere = head.attention_maps(replace(x, region=Region(0.5, 0, 0.5, 1)), everything)
     assert (elsewhere - alone).abs().max() > 1e-3
