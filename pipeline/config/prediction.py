@@ -27,8 +27,8 @@ class PredictConfig:
     """Also write NAME.npy: float16 [class, y, x]."""
     uncertainty: bool = False
     """Also write NAME_uncertainty.png, 16 bits a pixel: from black, certain, to white, as uncertain as can be. Of an
-    ensemble it is how far the heads disagree (Jensen-Shannon divergence), of a single head the entropy of its
-    prediction; in nats ln(classes) × (grey / 65535)²."""
+    ensemble it is the mutual information of prediction and head, of a single head the predictive entropy; in nats
+    ln(classes) × (grey / 65535)²."""
     tta: int = 1
     """Average over this many flips and rotations of each image, texts rewritten: 1, 2, 4 or 8; as many as the cache
     was made with serve best."""

@@ -185,7 +185,7 @@ def _case(sample_id: str, row: Mapping[str, Any], uncertainty: np.ndarray) -> Ca
     truth, predicted = (row[name].astype(np.uint8) for name in ("truth", "predicted"))
     grey = np.sqrt(np.clip(uncertainty / np.log(2), 0, 1))
     small = Thumbnail(row["image"], truth, predicted, grey, row["text"] or "")
-    return case(row["title"], sample_id, small, ("foreground",), "entropy")
+    return case(row["title"], sample_id, small, ("foreground",), "predictive_entropy")
 
 
 def _overlay(sample: Sample, mask: np.ndarray, name: str) -> dict[str, Any]:

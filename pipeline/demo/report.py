@@ -38,7 +38,9 @@ def write_demo_report(
         figures=_figures(evaluations),
         warnings=("The images are drawn by the program. These figures say nothing about real tissue.",),
         sections=(
-            Section("masks", "Masks follow the text", (legend(evaluations["true"].classes, "entropy"), *cases)),
+            Section(
+                "masks", "Masks follow the text", (legend(evaluations["true"].classes, "predictive_entropy"), *cases)
+            ),
             Section("reports", "Reports", (_links(config.out, evaluations),)),
             cache_section(FeatureReader(config.out / "cache")),
             commands_section(("This demo:", command_line("demo", config))),

@@ -1,4 +1,4 @@
-"""How well a trained head segments the samples of a cache: at the model's size, or at the images' own."""
+"""Scores of a trained head on the labelled samples of a cache, at the model's size or at the images' own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
 from ..scoring.counts import LabelledBand, SampleCounts, count_sample, score_counts
 from ..views.transforms import mean_over_views
-from .report import EvaluationOutcome, write_evaluation_report
+from .report import write_evaluation_report
 from .result import Evaluation, digest_of_cache
 from .truth import LabelsOf, cached_labels
 
@@ -65,13 +65,18 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     firsts = [rows[0] for rows in wholes]
     explainer = _explainer(config, run, reader, text=text, device=device) if config.words else None
     gallery, head = Gallery(data), load_head(config.run, run, device)
-    tallies = _count(config, head, data, wholes, gallery=gallery, progress=progress)
-    found = _describe(config, text, run, reader, firsts=firsts, found=score_counts(tallies, firsts))
+    counts = _count(config, head, data, wholes, gallery=gallery, progress=progress)
+    evaluation = _describe(config, text, run, reader, firsts=firsts, scores=score_counts(counts, firsts))
     words: tuple[WordMap, ...] = ()
     if explainer is not None:
-        words = explainer.maps(head, data, next(row for row in firsts if row.parent == found.worst), progress)
-    _keep(EvaluationOutcome(config, found, run, reader, gallery, words), progress)
-    return found
+        words = explainer.maps(head, data, next(row for row in firsts if row.parent == evaluation.worst), progress)
+    try:
+        write_evaluation_report(evaluation, config, run, gallery, words)
+        evaluation.keep()
+        progress.say(f"kept in {evaluation.path}; look at {evaluation.report}")
+    except OSError as error:  # a run that was handed on may be read-only
+        progress.say(f"not kept: {evaluation.path} cannot be written ({error.strerror or error})")
+    return evaluation
 
 
 def _explainer(
@@ -94,14 +99,14 @@ def _count(
     reader, firsts = data.reader, [rows[0] for rows in wholes]
     labels_of = _native_labels(reader, firsts) if config.at == "native" else partial(cached_labels, reader)
     views = group_views(reader.split(config.split), config.tta)
-    tallies = []
+    counts = []
     with progress.task("evaluate", len(wholes), "samples") as task:
         for rows in wholes:
             logits = (_logits(head, data, views[row.id]) for row in rows)
             bands = gallery.watch(rows[0], _bands(logits, data, config.at, labels_of, rows))
-            tallies.append(count_sample(bands, data.n_classes, surface=config.surface, instances=config.instances))
+            counts.append(count_sample(bands, data.n_classes, surface=config.surface, instances=config.instances))
             task.advance()
-    return tallies
+    return counts
 
 
 def _native_labels(reader: FeatureReader, firsts: Sequence[SampleRow]) -> LabelsOf:
@@ -122,9 +127,8 @@ def _describe(
     reader: FeatureReader,
     *,
     firsts: Sequence[SampleRow],
-    found: dict[str, Any],
+    scores: dict[str, Any],
 ) -> Evaluation:
-    """What came of it, with what was evaluated on what."""
     manifest = reader.manifest
     at_model = config.at == "model" and manifest.features.tile is None
     masks = sorted((sample.parent, sample.mask_digest or "") for sample in firsts)
@@ -139,18 +143,8 @@ def _describe(
         cache_digest=digest_of_cache(manifest.digests),
         truth=digest([manifest.features.image_size if at_model else "native", masks]),
         n_seen={name: len({sample.parent for sample in firsts} & {*ids}) for name, ids in run.samples.items()},
-        scores=found,
+        scores=scores,
     )
-
-
-def _keep(outcome: EvaluationOutcome, progress: Progress) -> None:
-    found = outcome.found
-    try:
-        write_evaluation_report(outcome)
-        found.keep()
-        progress.say(f"kept in {found.path}; look at {found.report}")
-    except OSError as error:  # a run that was handed on may be read-only
-        progress.say(f"not kept: {found.path} cannot be written ({error.strerror or error})")
 
 
 def _labelled(reader: FeatureReader, split: str) -> list[tuple[SampleRow, ...]]:

@@ -1,13 +1,11 @@
-"""What `evaluate` leaves to look at, beside the JSON that the run keeps."""
+"""Report of `evaluate`, beside the JSON that the run keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...cache.reader import FeatureReader
 from ..config.command_line import command_line
 from ..config.evaluation import EvaluateConfig
 from ..reports.cases import cases_section
@@ -19,70 +17,58 @@ from ..runs.run_config import RunConfig
 from .result import LABELS, Evaluation, few_groups
 
 _SHARES = ("dice", "iou", "precision", "recall", "aji", "pq")
-_UNCERTAINTY = {"entropy": "entropy", "divergence": "heads' disagreement"}
 
 
-@dataclass(frozen=True)
-class EvaluationOutcome:
-    """What the report of an evaluation is made of."""
+def write_evaluation_report(
+    evaluation: Evaluation, config: EvaluateConfig, run: RunConfig, gallery: Gallery, words: Sequence[WordMap] = ()
+) -> None:
+    """Write the report beside the evaluation in the run's folder.
 
-    config: EvaluateConfig
-    found: Evaluation
-    run: RunConfig
-    """That was evaluated."""
-    reader: FeatureReader
-    """Of the cache that it was evaluated on."""
-    gallery: Gallery
-    """Has thumbnails of the samples."""
-    words: tuple[WordMap, ...] = ()
-    """Maps of what the words did to the sample with the lowest Dice; empty: not asked for."""
-
-
-def write_evaluation_report(outcome: EvaluationOutcome) -> None:
-    """Write the report beside where the run keeps the evaluation."""
-    write_page(outcome.found.report, _page(outcome))
-
-
-def _page(outcome: EvaluationOutcome) -> Page:
-    config, found, run = outcome.config, outcome.found, outcome.run
-    per_sample = found.scores["per_sample"]
-    return Page(
+    Args:
+        evaluation: the result.
+        config: settings of the evaluation.
+        run: that was evaluated.
+        gallery: thumbnails of the samples.
+        words: effects of the words on the sample with the lowest Dice; empty: not asked for.
+    """
+    page = Page(
         command="evaluate",
-        title=f"{Path(found.run).name} on {found.split}",
-        lead=tuple(_lead(found, run)),
-        figures=tuple(_figures(found.scores)),
-        warnings=tuple(filter(None, _warnings(found))),
+        title=f"{Path(evaluation.run).name} on {evaluation.split}",
+        lead=tuple(_lead(evaluation, run)),
+        figures=tuple(_figures(evaluation.scores)),
+        warnings=tuple(filter(None, _warnings(evaluation))),
         sections=(
-            cases_section(per_sample, outcome.gallery, found.classes, run.train["ensemble"]),
-            words_section(outcome.words, _told_of_words(found)),
-            _charts(found.scores),
-            _samples(found),
-            _classes(found),
-            cache_section(outcome.reader),
+            cases_section(evaluation.scores["per_sample"], gallery, evaluation.classes, run.train["ensemble"]),
+            words_section(words, _words_caption(evaluation)),
+            _charts(evaluation.scores),
+            _samples(evaluation),
+            _classes(evaluation),
+            cache_section(gallery.reader),
             commands_section(
                 ("This evaluation:", command_line("evaluate", config)),
                 ("The training that made the run:", train_command(config.run, run.train)),
             ),
         ),
     )
+    write_page(evaluation.report, page)
 
 
-def _told_of_words(found: Evaluation) -> str:
+def _words_caption(evaluation: Evaluation) -> str:
     return (
-        f"What each word did to the mask of {found.worst}, the sample with the lowest Dice: the log odds of the "
-        "foreground less those when the word is left out. Red speaks for it, blue against it."
+        f"The effect of each word on the mask of {evaluation.worst}, the sample with the lowest Dice: the log odds of "
+        "the foreground less those when the word is left out. Red speaks for it, blue against it."
     )
 
 
-def _lead(found: Evaluation, run: RunConfig) -> Iterator[str]:
-    n, n_groups = found.scores["n"], found.scores["n_groups"]
-    size = "the size that the UNet saw" if found.at == "model" else "the images' own size"
-    yield f"The masks of {n} samples of {found.split}, in {n_groups} groups (patients), compared at {size}."
-    views = f"; the mean over {found.tta} flips and rotations of each" if found.tta > 1 else ""
-    shown = {"true": "each image's own text", "none": "no text", "shuffled": "another image's text"}
-    head, n_heads = run.train["head"], run.train["ensemble"]
-    heads = f"{n_heads} {head} heads were" if n_heads > 1 else f"The {head} head was"
-    yield f"{heads} shown {shown[found.text]}{views}."
+def _lead(evaluation: Evaluation, run: RunConfig) -> Iterator[str]:
+    n, n_groups = evaluation.scores["n"], evaluation.scores["n_groups"]
+    size = "the size that the UNet saw" if evaluation.at == "model" else "the images' own size"
+    yield f"The masks of {n} samples of {evaluation.split}, in {n_groups} groups (patients), compared at {size}."
+    views = f"; the mean over {evaluation.tta} flips and rotations of each" if evaluation.tta > 1 else ""
+    texts = {"true": "each image's own text", "none": "no text", "shuffled": "another image's text"}
+    head, n_members = run.train["head"], run.train["ensemble"]
+    heads = f"{n_members} {head} heads were" if n_members > 1 else f"The {head} head was"
+    yield f"{heads} shown {texts[evaluation.text]}{views}."
 
 
 def _figures(scores: Mapping[str, Any]) -> Iterator[KeyFigure]:
@@ -100,14 +86,14 @@ def _ends(scores: Mapping[str, Any], name: str) -> str:
     return "" if interval is None else "95 % interval {:.1f} to {:.1f}".format(*interval)
 
 
-def _warnings(found: Evaluation) -> Iterator[str]:
-    if told := found.seen():
-        yield f"{told[0].replace('of', 'Of', 1)}: their figures are flattering."
-    yield few(found.scores["n"], "samples")
-    if few_of_them := few_groups(found.scores["n_groups"]):
-        yield f"{few_of_them.capitalize()}."
-    for name, n in found.scores["undefined"].items():
-        yield f"{n} of {found.scores['n']} samples have no {LABELS[name].strip()} and are left out of its mean."
+def _warnings(evaluation: Evaluation) -> Iterator[str]:
+    scores = evaluation.scores
+    yield from (f"{line.replace('of', 'Of', 1)}: their figures are flattering." for line in evaluation.seen())
+    yield few(scores["n"], "samples")
+    if warning := few_groups(scores["n_groups"]):
+        yield f"{warning.capitalize()}."
+    for name, n in scores["undefined"].items():
+        yield f"{n} of {scores['n']} samples have no {LABELS[name].strip()} and are left out of its mean."
 
 
 def _charts(scores: Mapping[str, Any]) -> Section:
@@ -117,42 +103,42 @@ def _charts(scores: Mapping[str, Any]) -> Section:
     charts.append(
         Chart(
             reliability("reliability", scores["calibration"]["bins"]),
-            f"Share of right pixels against the probability that the head gives them; calibration error {ece:.3f}",
+            f"Share of correct pixels against the probability that the head gives them; calibration error {ece:.3f}",
             "Calibration",
-            "On the dashed line, the head is right as often as it says. Large dots are many pixels.",
+            "On the dashed line, the head is as accurate as it is confident. Large dots are many pixels.",
         )
     )
-    curves = {_UNCERTAINTY[kind]: of for kind, of in scores["selective"].items()}
+    curves = {kind.replace("_", " "): of for kind, of in scores["selective"].items()}
     charts.append(
         Chart(selective("selective", curves), _selective_alt(curves), "Without the most uncertain pixels",
-              "Dice of what is left. Where it rises, the head knows where it fails.")
+              "Dice of the other pixels. Where it rises, the head knows where it fails.")
     )  # fmt: skip
-    return Section("charts", "Trust", (Charts(tuple(charts)),))
+    return Section("charts", "Calibration and uncertainty", (Charts(tuple(charts)),))
 
 
 def _selective_alt(curves: Mapping[str, Mapping[str, float | None]]) -> str:
-    told = []
+    sentences = []
     for name, of in curves.items():
         known = sorted((float(kept), value) for kept, value in of.items() if value is not None)
         (least, rest), (_, whole) = known[0], known[-1]
-        told.append(
+        sentences.append(
             f"by {name} Dice goes from {whole:.3f} to {rest:.3f} when {1 - least:.0%} of the pixels are set aside"
         )
-    return "; ".join(told)
+    return "; ".join(sentences)
 
 
-def _samples(found: Evaluation) -> Section:
-    names = [name for name in LABELS if name in found.scores]
-    ranked = sorted(found.scores["per_sample"], key=lambda one: (one["dice"] is None, one["dice"], one["id"]))
+def _samples(evaluation: Evaluation) -> Section:
+    names = evaluation.measures
+    ranked = sorted(evaluation.scores["per_sample"], key=lambda one: (one["dice"] is None, one["dice"], one["id"]))
     rows = tuple((one["id"], one["group"], *(one[name] for name in names)) for one in ranked)
     columns = ("sample", "group", *(LABELS[name].strip() for name in names))
-    return Section("samples", "Every sample", (Table(f"Samples of {found.split}, worst first.", columns, rows, 2),))
-
-
-def _classes(found: Evaluation) -> Section:
-    names = [name for name in LABELS if name in found.scores]
-    rows = tuple(
-        (of, *(found.scores[f"class_{name}"][place] for name in names)) for place, of in enumerate(found.classes)
+    return Section(
+        "samples", "Every sample", (Table(f"Samples of {evaluation.split}, worst first.", columns, rows, 2),)
     )
+
+
+def _classes(evaluation: Evaluation) -> Section:
+    names, scores = evaluation.measures, evaluation.scores
+    rows = tuple((of, *(scores[f"class_{name}"][i] for name in names)) for i, of in enumerate(evaluation.classes))
     table = Table("Means over samples.", ("class", *(LABELS[name].strip() for name in names)), rows)
     return Section("classes", "Classes", (table,) if len(rows) > 1 else ())

@@ -1,4 +1,4 @@
-"""The result of an evaluation: what it says on the terminal, and where its run keeps it."""
+"""Result of an evaluation, on the terminal and in the run's folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ LABELS = {
     "dice": "Dice", "iou": "IoU", "precision": "precision", "recall": "recall", "hd95": "HD95 (pixels)",
     "aji": "AJI", "pq": "PQ", "sq": "  SQ", "rq": "  RQ",
 }  # fmt: skip
-_UNCERTAINTY = {"entropy": "by entropy", "divergence": "by the heads' disagreement"}
 
 
 @dataclass(frozen=True)
@@ -31,35 +30,34 @@ class Evaluation:
     at: str
     text: TextMode
     tta: int
-    """Over how many views of each sample probabilities were averaged."""
+    """Number of views of each sample over which probabilities were averaged."""
     classes: tuple[str, ...]
     """Names of the foreground classes, in the order of the figures of each class."""
     cache_digest: str
-    """Digest of what the cache holds."""
+    """Digest of the cache's digests."""
     truth: str
     """Digest of the mask files, and of the size at which they were compared with."""
     n_seen: Mapping[str, int]
-    """How many of the samples the run was trained on (`train`), and how many chose its epoch (`val`)."""
+    """Number of samples that the run was trained on (`train`) or that chose its epoch (`val`)."""
     scores: Mapping[str, Any]
-    """As `scoring.scores`, with `calibration` and `selective`."""
+    """Result of `score_counts`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For `--json`, and what the run keeps."""
+        """For `--json` and the run's folder."""
         about = asdict(self)
         return about | about.pop("scores")
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        found = self.scores
         views = f", mean over {self.tta} views" if self.tta > 1 else ""
-        worst = next(one for one in found["per_sample"] if one["id"] == self.worst)
+        worst = next(one for one in self.scores["per_sample"] if one["id"] == self.worst)
         return [
-            f"{counted(found)} of {self.split}, at {self.at} size, text: {self.text}{views}",
+            f"{counted(self.scores)} of {self.split}, at {self.at} size, text: {self.text}{views}",
             *self.seen(),
             "",
             *self._table(),
             "[95 % bootstrap intervals over groups]",
-            *([warning] if (warning := few_groups(found["n_groups"])) else []),
+            *([warning] if (warning := few_groups(self.scores["n_groups"])) else []),
             "",
             *self._classes(),
             *self._certainty(),
@@ -68,11 +66,11 @@ class Evaluation:
 
     def seen(self) -> list[str]:
         """A warning for samples that are not new to the run."""
-        told = [
+        uses = [
             f"{n} were {how}" for name, how in (("train", "trained on"), ("val", "used to choose the epoch"))
             if (n := self.n_seen[name])
         ]  # fmt: skip
-        return [f"of these samples {' and '.join(told)} by {self.run}"] if told else []
+        return [f"of these samples {' and '.join(uses)} by {self.run}"] if uses else []
 
     @property
     def worst(self) -> str:
@@ -81,27 +79,29 @@ class Evaluation:
 
     @property
     def path(self) -> Path:
-        """Where the run keeps it: evaluations of other settings or another cache stand beside it."""
+        """The JSON file, one for each setting and cache."""
         return kept_path(Path(self.run), self.cache_digest, split=self.split, at=self.at, text=self.text, tta=self.tta)
 
     @property
     def report(self) -> Path:
-        """Where the page to look at is: beside `path`, under the same name."""
+        """The report, beside `path`."""
         return self.path.with_suffix(".html")
 
     def keep(self) -> None:
-        """Write it into the run's folder; what was kept of the same evaluation is replaced."""
+        """Write the JSON file; an earlier one of the same evaluation is replaced."""
         write_json(self.path, self.to_dict())
 
     def _table(self) -> Iterator[str]:
         yield f"{'':<15}{'mean over samples':<30}all pixels together"
-        for name in self._measures():
+        for name in self.measures:
             micro = self._figure(f"micro_{name}") if f"micro_{name}" in self.scores else ""
             n_without = self.scores["undefined"].get(name)
             without = f"  ({n_without} of {self.scores['n']} samples have none)" if n_without else ""
             yield f"{LABELS[name]:<15}{self._figure(name):<30}{micro}{without}".rstrip()
 
-    def _measures(self) -> list[str]:
+    @property
+    def measures(self) -> list[str]:
+        """Names of the measures that were asked for, in the order of `LABELS`."""
         return [name for name in LABELS if name in self.scores]
 
     def _figure(self, name: str) -> str:
@@ -111,11 +111,11 @@ class Evaluation:
     def _classes(self) -> Iterator[str]:
         """A table of the classes' means over samples, where there are several."""
         if len(self.classes) > 1:
-            names = self._measures()
+            names = self.measures
             width = max(map(len, self.classes)) + 2
             yield " " * width + "".join(f"{LABELS[name].strip():<15}" for name in names)
-            for place, of in enumerate(self.classes):
-                figures = (_number(self.scores[f"class_{name}"][place]) for name in names)
+            for i, of in enumerate(self.classes):
+                figures = (_number(self.scores[f"class_{name}"][i]) for name in names)
                 yield f"{of:<{width}}" + "".join(f"{figure:<15}" for figure in figures)
             yield ""
 
@@ -126,36 +126,36 @@ class Evaluation:
             shown = [
                 f"{_number(value)} ({kept})" for kept, value in sorted(of.items(), reverse=True) if kept[-1] == "0"
             ]
-            yield f"  {_UNCERTAINTY[kind]:<27}{', '.join(shown)}"
+            yield f"  by {kind.replace('_', ' '):<24}{', '.join(shown)}"
 
 
 def kept_path(run: Path, cache_digest: str, *, split: str, at: str, text: str, tta: int) -> Path:
-    """Where a run keeps an evaluation; a digest of `*` gives a pattern for those on any cache."""
+    """File of an evaluation in a run's folder; a digest of `*` gives a pattern for any cache."""
     return run / FOLDER / f"{split}-{at}-{text}-{tta}-{cache_digest[:8]}.json"
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Read what `Evaluation.keep` wrote.
+    """Read a kept evaluation.
 
     Raises:
         RunError: if it is not an evaluation.
     """
     try:
-        found = parse_json(path.read_bytes())
-        about = {name: found.pop(name) for name in Evaluation.__dataclass_fields__ if name != "scores"}
-        return Evaluation(**about | {"classes": tuple(about["classes"])}, scores=found)
+        scores = parse_json(path.read_bytes())
+        about = {name: scores.pop(name) for name in Evaluation.__dataclass_fields__ if name != "scores"}
+        return Evaluation(**about | {"classes": tuple(about["classes"])}, scores=scores)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path}: not an evaluation ({error!r}); remove it and run `textdiff evaluate` again") from error
 
 
 def digest_of_cache(digests: Mapping[str, str]) -> str:
-    """One digest for all that a cache holds."""
+    """Digest of all digests of a cache."""
     return digest(dict(digests))
 
 
-def counted(found: Mapping[str, Any]) -> str:
-    """How many samples, and of how many groups, in words."""
-    return f"{found['n']} samples in {found['n_groups']} groups"
+def counted(scores: Mapping[str, Any]) -> str:
+    """Numbers of samples and groups in words."""
+    return f"{scores['n']} samples in {scores['n_groups']} groups"
 
 
 def few_groups(n_groups: int) -> str:

@@ -21,7 +21,7 @@ from ...errors import DataError
 from ...stages.features.sampling import dense
 from ...stages.heads.base import Head
 from ...stages.metrics.selection import choose_centres, standardised
-from ...stages.metrics.uncertainty import entropy
+from ...stages.metrics.uncertainty import predictive_entropy
 from ..config.evaluation import SuggestConfig
 from ..head_inputs.inputs import CachedFeatures
 from ..head_inputs.splits import has_labels, originals
@@ -136,7 +136,7 @@ def _rank(
     with progress.task("suggest", len(unlabelled) + len(labelled), "samples") as task:
         weights, features = [], []
         for rows in unlabelled:
-            entropies = [float(entropy(_probabilities(head, data, row)).mean()) for row in rows]
+            entropies = [float(predictive_entropy(_probabilities(head, data, row)).mean()) for row in rows]
             weights.append(sum(entropies) / len(rows))
             features.append(_pooled(data, rows))
             task.advance()
@@ -202,12 +202,12 @@ def _suggestion(reader: FeatureReader, rank: int, row: SampleRow, weight: float,
 def _picture(head: Head, data: CachedFeatures, rows: Rows, one: Suggestion) -> dict[str, Any]:
     """What `plot_suggestions` shows; of an image in tiles, the tile that the head is least sure of."""
     looks = ((row, _probabilities(head, data, row)) for row in rows)
-    row, probabilities = max(looks, key=lambda look: float(entropy(look[1]).mean()))
+    row, probabilities = max(looks, key=lambda look: float(predictive_entropy(look[1]).mean()))
     rank, name, _, uncertainty, distance, _ = _cells(one)
     return {
         "image": data.reader.image(row.row),
         "predicted": (probabilities.argmax(0) > 0).cpu().numpy(),
-        "uncertainty": (entropy(probabilities) / math.log(data.n_classes)).cpu().numpy(),
+        "uncertainty": (predictive_entropy(probabilities) / math.log(data.n_classes)).cpu().numpy(),
         "title": f"{rank}. {name}\nuncertainty {uncertainty}, distance {distance}",
     }
 

@@ -148,7 +148,7 @@ def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands:
 def to_grey(uncertainty: Float32[np.ndarray, "*pixel"], n_classes: int) -> UInt16[np.ndarray, "*pixel"]:
     """Uncertainty as a picture: 65535 × √(u / ln n_classes), so that white is as uncertain as can be.
 
-    The root shows the small values that divergences mostly have; of a divergence it is a distance between the members'
+    The root shows the small values that mutual information mostly has; of two members it is a distance between their
     predictions (Endres & Schindelin 2003, A new metric for probability distributions).
 
     Args:

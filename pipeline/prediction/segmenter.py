@@ -50,8 +50,8 @@ class Prediction:
     probabilities: Float32[np.ndarray, "n_classes y x"]
     """Of the classes, background first; they add up to 1. Of an ensemble the mean over its members."""
     uncertainty: Float32[np.ndarray, "y x"]
-    """In nats, in [0, ln n_classes]. Of an ensemble the Jensen-Shannon divergence of its members' probabilities, how
-    far they disagree; of a single head the entropy of its probabilities."""
+    """In nats, in [0, ln n_classes]: of an ensemble the mutual information of prediction and member, of a single head
+    the predictive entropy."""
 
 
 class Segment(NamedTuple):
@@ -161,7 +161,7 @@ class Segmenter:
 
     @property
     def uncertainty_is(self) -> UncertaintyKind:
-        """What the uncertainty of predictions is: `divergence` of an ensemble, `entropy` of a single head."""
+        """Measure of uncertainty: `mutual_information` of an ensemble, `predictive_entropy` of a single head."""
         return kind_of_uncertainty(len(self.head.members))
 
     def segment(self, requests: Iterable[Request], *, tta: int = 1) -> Iterator[tuple[Request, Iterator[Segment]]]:

@@ -1,4 +1,4 @@
-"""Single samples in a report: image, truth, prediction, error and uncertainty, and what their colours mean."""
+"""Cases of a report: image, truth, prediction, error and uncertainty of single samples, and the legend."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ...cache.format.samples import IGNORE
-from ...stages.metrics.uncertainty import UncertaintyKind
+from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty
 from .figures import (
     CLASS_COLOURS,
     CONFUSED_COLOUR,
-    INVENTED_COLOUR,
-    MISSED_COLOUR,
+    FALSE_NEGATIVE_COLOUR,
+    FALSE_POSITIVE_COLOUR,
     PREDICTED_COLOUR,
     TRUE_COLOUR,
     error_map,
@@ -23,9 +23,9 @@ from .figures import (
 from .gallery import Gallery, Thumbnail
 from .page import RAMP, Case, Element, InlineImage, Legend, Section, Swatch, picture
 
-_UNSURE = {
-    "divergence": "dark: the heads agree; bright: they disagree (√ of their Jensen-Shannon divergence)",
-    "entropy": "dark: certain; bright: uncertain (entropy)",
+_SCALES = {
+    "mutual_information": "dark: the heads agree; bright: they disagree (√ of the mutual information)",
+    "predictive_entropy": "dark: certain; bright: uncertain (predictive entropy)",
 }
 
 
@@ -36,11 +36,11 @@ def cases_section(
 
     Args:
         per_sample: `id`, `group` and `dice` of each.
-        gallery: which has thumbnails of them.
+        gallery: with their thumbnails.
         classes: names of the foreground classes.
         n_members: of the head.
     """
-    kind: UncertaintyKind = "divergence" if n_members > 1 else "entropy"
+    kind = kind_of_uncertainty(n_members)
     parts: list[Element] = [legend(classes, kind)]
     for name, one in extremes(per_sample):
         heading = f"{name}: {one['id']}, Dice {one['dice']:.3f}"
@@ -49,28 +49,29 @@ def cases_section(
 
 
 def extremes(per_sample: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The worst, the (lower) median and the best by Dice, each sample once, with what it is."""
+    """The worst, the (lower) median and the best by Dice, each sample once, and its name."""
     ranked = sorted((one for one in per_sample if one["dice"] is not None), key=lambda one: (one["dice"], one["id"]))
-    places = {0: "Worst", (len(ranked) - 1) // 2: "Median", len(ranked) - 1: "Best"} if ranked else {}
+    names = {0: "Worst", (len(ranked) - 1) // 2: "Median", len(ranked) - 1: "Best"} if ranked else {}
     if 0 < len(ranked) < 3:
-        places = {0: "Worst", len(ranked) - 1: "Best"} if len(ranked) == 2 else {0: "The only sample"}
-    return [(name, ranked[place]) for place, name in sorted(places.items())]
+        names = {0: "Worst", len(ranked) - 1: "Best"} if len(ranked) == 2 else {0: "The only sample"}
+    return [(name, ranked[i]) for i, name in sorted(names.items())]
 
 
 def case(heading: str, sample_id: str, small: Thumbnail, classes: Sequence[str], kind: UncertaintyKind) -> Case:
     """A sample's five pictures."""
-    unsure = small.uncertainty if kind == "divergence" else small.uncertainty**2  # divergences are small
+    # The root shows mutual information, which is small; entropy is not.
+    uncertainty = small.uncertainty if kind == "mutual_information" else small.uncertainty**2
     truth, predicted = small.truth, small.predicted
     known = truth != IGNORE
     confused = known & (truth > 0) & (predicted > 0) & (truth != predicted)
-    seen_as = np.where(known, predicted, 0)
+    predicted_as = np.where(known, predicted, 0)
     true_as = np.where(known, truth, 0)
     colours = _colours(classes)
     unlabelled = "" if known.all() else f", {1 - known.mean():.0%} of the pixels are not labelled"
-    error = _veiled(error_map(small.image, true_as > 0, seen_as > 0, confused), known)
-    missed, invented = (true_as > 0) & (seen_as == 0), (true_as == 0) & (seen_as > 0)
-    told = f"{missed.mean():.1%} of the pixels are missed, {invented.mean():.1%} invented"
-    told += f", {confused.mean():.1%} of another class" if len(classes) > 1 else ""
+    error = _veiled(error_map(small.image, true_as > 0, predicted_as > 0, confused), known)
+    false_negative, false_positive = (true_as > 0) & (predicted_as == 0), (true_as == 0) & (predicted_as > 0)
+    shares = f"{false_negative.mean():.1%} of the pixels are false negative, {false_positive.mean():.1%} false positive"
+    shares += f", {confused.mean():.1%} of another class" if len(classes) > 1 else ""
     pictures: tuple[InlineImage, ...] = (
         picture(small.image, "image", f"Image {sample_id}"),
         picture(
@@ -83,30 +84,30 @@ def case(heading: str, sample_id: str, small: Thumbnail, classes: Sequence[str],
             "prediction",
             f"Prediction for {sample_id}: {(predicted > 0).mean():.1%} foreground",
         ),
-        picture(error, "error", f"Errors of {sample_id}: {told}"),
+        picture(error, "error", f"Errors of {sample_id}: {shares}"),
         picture(
-            ramp(unsure),
+            ramp(uncertainty),
             "uncertainty",
-            f"Uncertainty for {sample_id}: mean {unsure.mean():.2f} of at most 1",
+            f"Uncertainty for {sample_id}: mean {uncertainty.mean():.2f} of at most 1",
         ),
     )
     return Case(heading, small.text, pictures)
 
 
 def legend(classes: Sequence[str], kind: UncertaintyKind) -> Legend:
-    """What the colours and patterns of cases mean."""
-    true, seen = _colours(classes)
+    """Meaning of the colours and patterns of cases."""
+    true, predicted = _colours(classes)
     if len(classes) == 1:
-        swatches = [Swatch("outline", "truth", _hex(true[0])), Swatch("outline", "prediction", _hex(seen[0]))]
+        swatches = [Swatch("outline", "truth", _hex(true[0])), Swatch("outline", "prediction", _hex(predicted[0]))]
     else:
         swatches = [Swatch("outline", name, _hex(colour)) for name, colour in zip(classes, true, strict=True)]
     swatches += [
-        Swatch("plain", "missed (plain)", _hex(MISSED_COLOUR)),
-        Swatch("stripes", "invented (striped)", _hex(INVENTED_COLOUR)),
+        Swatch("plain", "false negative (plain)", _hex(FALSE_NEGATIVE_COLOUR)),
+        Swatch("stripes", "false positive (striped)", _hex(FALSE_POSITIVE_COLOUR)),
     ]
     if len(classes) > 1:
         swatches.append(Swatch("dots", "of another class (dotted)", _hex(CONFUSED_COLOUR)))
-    return Legend((*swatches, Swatch("scale", _UNSURE[kind])))
+    return Legend((*swatches, Swatch("scale", _SCALES[kind])))
 
 
 def painted(
@@ -120,16 +121,16 @@ def painted(
 
 def ramp(shares: Float[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x 3"]:
     """Shares in [0, 1] as the colours of `RAMP`."""
-    places = [place for place, _ in RAMP]
+    positions = [position for position, _ in RAMP]
     channels = zip(*(bytes.fromhex(colour[1:]) for _, colour in RAMP), strict=True)
-    return np.stack([np.interp(shares, places, channel) for channel in channels], -1).round().astype(np.uint8)
+    return np.stack([np.interp(shares, positions, channel) for channel in channels], -1).round().astype(np.uint8)
 
 
 def _colours(classes: Sequence[str]) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-    """Of the truth and of the prediction: told apart where there is one class, else classes are."""
+    """Colours of the truth and of the prediction: two for one class; of several, one for each class in both."""
     if len(classes) == 1:
         return [TRUE_COLOUR], [PREDICTED_COLOUR]
-    each = [CLASS_COLOURS[place % len(CLASS_COLOURS)] for place in range(len(classes))]
+    each = [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(classes))]
     return each, each
 
 

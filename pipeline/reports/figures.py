@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 INK, ACCENT, MUTED = "#1f2430", "#2f6f9f", "#8a93a3"
 TRUE_COLOUR, PREDICTED_COLOUR = (44, 160, 44), (31, 119, 220)
-MISSED_COLOUR, INVENTED_COLOUR, CONFUSED_COLOUR = (230, 85, 13), (148, 60, 200), (10, 110, 130)
+FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, CONFUSED_COLOUR = (230, 85, 13), (148, 60, 200), (10, 110, 130)
 CLASS_COLOURS = (
     (0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66),
 )  # fmt: skip
@@ -151,14 +151,14 @@ def outline(
 def error_map(
     image: UInt8[np.ndarray, "y x 3"], truth: np.ndarray, predicted: np.ndarray, confused: np.ndarray | None = None
 ) -> UInt8[np.ndarray, "y x 3"]:
-    """The image in pale grey, with what is wrong in patterns too, for those who see few colours.
+    """The image in pale grey, with errors in colours and patterns, for those who see few colours.
 
-    Missed pixels are plain orange, invented ones striped violet, those of a wrong class (`confused`) dotted teal.
+    False negatives are plain orange, false positives striped violet, pixels of a wrong class (`confused`) dotted teal.
     """
     painted = np.repeat(image.mean(-1, keepdims=True) * 0.4 + 150, 3, axis=-1)
     y, x = np.ogrid[: image.shape[0], : image.shape[1]]
-    painted[truth & ~predicted] = MISSED_COLOUR
-    _pattern(painted, predicted & ~truth, INVENTED_COLOUR, (y + x) % 6 < 2)
+    painted[truth & ~predicted] = FALSE_NEGATIVE_COLOUR
+    _pattern(painted, predicted & ~truth, FALSE_POSITIVE_COLOUR, (y + x) % 6 < 2)
     if confused is not None:
         _pattern(painted, confused, CONFUSED_COLOUR, (y % 6 < 3) & (x % 6 < 3))
     return painted.clip(0, 255).astype(np.uint8)

@@ -39,7 +39,7 @@ class Thumbnail:
     """Class indices; IGNORE where not labelled."""
     predicted: UInt8[np.ndarray, "y x"]
     uncertainty: Float[np.ndarray, "y x"]
-    """√(u / ln classes) in [0, 1], of the divergence of several heads or the entropy of one, as `predict` writes it."""
+    """√(u / ln classes) in [0, 1], as `predict --uncertainty` writes it."""
     text: str
     """What the head was shown; "": nothing."""
 
@@ -52,7 +52,7 @@ class Gallery:
     """
 
     def __init__(self, data: CachedFeatures) -> None:
-        self._data, self._spec = data, data.reader.manifest.features
+        self.reader, self._text_of, self._spec = data.reader, data.text_of, data.reader.manifest.features
         self._kept: dict[str, bytes] = {}
 
     def add(self, row: SampleRow, members: Float[Tensor, "member n_classes y x"], labels: UInt8[Tensor, "y x"]) -> None:
@@ -82,13 +82,17 @@ class Gallery:
 
     def show(self, sample_id: str) -> Thumbnail:
         """The thumbnail of a sample that was taken."""
-        reader = self._data.reader
-        rows = [row for row in originals(reader.samples) if row.parent == sample_id]
+        rows = [row for row in originals(self.reader.samples) if row.parent == sample_id]
         truth, predicted, uncertainty = self._planes(rows[0])
-        place = self._data.text_of[rows[0].id]
-        text = "" if place is None else reader.table.texts[place]
-        image = _small_image(reader, rows, truth.shape)
-        return Thumbnail(image, truth, predicted, uncertainty / np.float32(255), text)
+        text = self._text_of[rows[0].id]
+        image = _small_image(self.reader, rows, truth.shape)
+        return Thumbnail(
+            image,
+            truth,
+            predicted,
+            uncertainty / np.float32(255),
+            "" if text is None else self.reader.table.texts[text],
+        )
 
     def _paint(
         self, row: SampleRow, box: Box, members: Float[Tensor, "member n_classes y x"], labels: UInt8[Tensor, "y x"]

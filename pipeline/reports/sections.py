@@ -39,12 +39,12 @@ def cache_section(reader: FeatureReader) -> Section:
 
 
 def commands_section(*commands: tuple[str, str]) -> Section:
-    """How to make it again, and with what it was made."""
-    return Section("commands", "Do it again", (Commands(commands), Facts(tuple(versions()))))
+    """Commands that reproduce the results, and the versions that computed them."""
+    return Section("commands", "Reproduce", (Commands(commands), Facts(tuple(versions()))))
 
 
 def versions() -> Iterator[tuple[str, str]]:
-    """What computed the figures."""
+    """Versions of the software that computed the figures."""
     yield "textdiff", __version__
     yield "Python", platform.python_version()
     for name in _PACKAGES:

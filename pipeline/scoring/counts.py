@@ -116,9 +116,7 @@ def _selective(counts: Float[Tensor, "sample share label predicted"]) -> dict[st
     rest = (counts.sum(-1) + counts.sum(-2))[..., 1:]  # [sample, share, class]
     set_aside = (rest == 0) & (rest[:, :1] > 0)
     means = dice(counts).masked_fill(set_aside, math.nan).nanmean(-1).nanmean(0).tolist()
-    return {
-        f"{1 - share:.2f}": None if math.isnan(mean) else mean for share, mean in zip(SHARES_ASIDE, means, strict=True)
-    }
+    return {f"{1 - share:.2f}": None if math.isnan(it) else it for share, it in zip(SHARES_ASIDE, means, strict=True)}
 
 
 def _plain_bins(bins: Float[Tensor, "bin 3"]) -> list[dict[str, float | None]]:

@@ -19,7 +19,7 @@ from textdiff.pipeline.demo.report import write_demo_report
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.reports.cases import extremes, ramp
-from textdiff.pipeline.reports.figures import CONFUSED_COLOUR, INVENTED_COLOUR, MISSED_COLOUR, error_map
+from textdiff.pipeline.reports.figures import CONFUSED_COLOUR, FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, error_map
 from textdiff.pipeline.reports.sections import train_command
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import LineProgress
@@ -47,7 +47,7 @@ def headings(page):
 
 def test_a_training_tells_what_was_asked_what_came_out_and_how_to_repeat_it(run, check_page):
     page = read(run.run / "report.html", check_page)
-    assert headings(page) == ["Mind", "Training", "Worst, median and best", "Every sample", "Cache", "Do it again"]
+    assert headings(page) == ["Warnings", "Training", "Worst, median and best", "Every sample", "Cache", "Reproduce"]
     assert "learnt to find foreground from 4 labelled images, with each image's own text" in page
     assert "the epoch was chosen on these same images. Go by the test figures." in page
     assert "Only 2 samples chose the epoch" in page
@@ -64,7 +64,14 @@ def test_an_evaluation_has_a_page_beside_its_json(run, check_page):
     assert found.report == found.path.with_suffix(".html")
     assert found.path.exists()
     page = read(found.report, check_page)
-    assert headings(page) == ["Mind", "Worst, median and best", "Trust", "Every sample", "Cache", "Do it again"]
+    assert headings(page) == [
+        "Warnings",
+        "Worst, median and best",
+        "Calibration and uncertainty",
+        "Every sample",
+        "Cache",
+        "Reproduce",
+    ]
     assert "Of these samples 4 were trained on by" in page
     ranked = sorted(found.scores["per_sample"], key=lambda one: (one["dice"], one["id"]))
     assert re.findall(r'<th scope="row">([^<]*)<', page) == [one["id"] for one in ranked]
@@ -80,7 +87,7 @@ def test_what_words_did_to_the_worst_mask_is_shown_on_request(run, check_page):
     found = evaluate(EvaluateConfig(run.run, run.cache, split="train", words=True, device="cpu"))
     page = read(found.report, check_page)
     assert "Words" in headings(page)
-    assert f"What each word did to the mask of {found.worst}, the sample with the lowest Dice" in page
+    assert f"The effect of each word on the mask of {found.worst}, the sample with the lowest Dice" in page
     reader = FeatureReader(run.cache)
     row = next(row for row in reader.samples if row.id == found.worst)
     for word in re.findall(r"[\w-]+", reader.table.texts[row.text]):
@@ -216,8 +223,8 @@ def test_errors_differ_in_pattern_and_not_in_colour_alone():
     truth, predicted, confused = (np.zeros((12, 12), bool) for _ in range(3))
     truth[:4], predicted[4:8], confused[8:] = True, True, True
     painted = error_map(image, truth, predicted, confused)
-    assert (painted[:4] == MISSED_COLOUR).all()
-    for rows, colour in ((painted[4:8], INVENTED_COLOUR), (painted[8:], CONFUSED_COLOUR)):
+    assert (painted[:4] == FALSE_NEGATIVE_COLOUR).all()
+    for rows, colour in ((painted[4:8], FALSE_POSITIVE_COLOUR), (painted[8:], CONFUSED_COLOUR)):
         share = (rows == colour).all(-1).mean()
         assert 0.4 < share < 0.9  # the rest is pale
         assert rows[~(rows == colour).all(-1)].min() > 150

@@ -34,7 +34,7 @@ def test_bands_add_up_to_the_whole(sample):
     assert torch.equal(in_bands.counts, whole.counts)
     assert torch.equal(in_bands.counts, confusion(probabilities[0].argmax(0), labels, 3, IGNORE))
     assert torch.allclose(in_bands.reliability, whole.reliability)
-    assert torch.equal(in_bands.without_uncertain["entropy"], whole.without_uncertain["entropy"])
+    assert torch.equal(in_bands.without_uncertain["predictive_entropy"], whole.without_uncertain["predictive_entropy"])
     for name, values in whole.more.items():
         assert torch.equal(in_bands.more[name].nan_to_num(-1), values.nan_to_num(-1)), name
 
@@ -63,11 +63,11 @@ def test_dice_without_uncertain_pixels_is_the_mean_over_samples_and_starts_from_
         count_sample([one], 3, surface=False, instances=False) for one in (sample, (probabilities.flip(-2), labels))
     ]
     figures = score_counts(counts, [row_of("a"), row_of("b")])
-    assert [*figures["selective"]["entropy"]] == [f"{percent / 100:.2f}" for percent in range(100, 49, -5)]
-    assert figures["selective"]["entropy"]["1.00"] == pytest.approx(figures["dice"])
-    half = torch.stack([one.without_uncertain["entropy"][SHARES_ASIDE.index(0.5)] for one in counts])
+    assert [*figures["selective"]["predictive_entropy"]] == [f"{percent / 100:.2f}" for percent in range(100, 49, -5)]
+    assert figures["selective"]["predictive_entropy"]["1.00"] == pytest.approx(figures["dice"])
+    half = torch.stack([one.without_uncertain["predictive_entropy"][SHARES_ASIDE.index(0.5)] for one in counts])
     assert half.sum().item() == pytest.approx(0.5 * sum(int(one.counts.sum()) for one in counts))
-    assert figures["selective"]["entropy"]["0.50"] == pytest.approx(float(dice(half).mean()))
+    assert figures["selective"]["predictive_entropy"]["0.50"] == pytest.approx(float(dice(half).mean()))
     assert float(dice(half[0]).mean()) > float(dice(counts[0].counts).mean())  # here the uncertain are the wrong ones
 
 
@@ -78,9 +78,9 @@ def test_a_class_that_was_set_aside_has_no_dice_and_one_that_never_was_there_is_
         count_sample([(probabilities[..., :n], foreground[None, :n])], 2, surface=False, instances=False)
         for n in (4, 3)
     )
-    figures = score_counts([with_it], [row_of("a")])["selective"]["entropy"]
+    figures = score_counts([with_it], [row_of("a")])["selective"]["predictive_entropy"]
     assert (figures["1.00"], figures["0.75"], figures["0.50"]) == (1.0, None, None)
-    assert score_counts([without_it], [row_of("a")])["selective"]["entropy"]["0.50"] == 1.0
+    assert score_counts([without_it], [row_of("a")])["selective"]["predictive_entropy"]["0.50"] == 1.0
 
 
 def test_calibration_is_over_the_pixels_of_all_samples(sample):

@@ -28,7 +28,7 @@ from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.heads.loss import segmentation_loss
-from textdiff.stages.metrics.uncertainty import divergence
+from textdiff.stages.metrics.uncertainty import mutual_information
 from textdiff.stages.seeds import named_generator
 
 
@@ -127,19 +127,21 @@ def test_an_ensemble_is_evaluated_by_its_mean_and_compared_with_a_single_head(tr
     assert summary.lines()[0].startswith(f"{training.run}: 3 heads, together ")
     found = evaluate(EvaluateConfig(training.run, training.cache, device="cpu"))
     assert found.scores["dice"] == pytest.approx(summary.summary["test"]["dice"])
-    by_entropy, by_divergence = (found.scores["selective"][kind] for kind in ("entropy", "divergence"))
-    assert by_entropy["1.00"] == by_divergence["1.00"] == pytest.approx(found.scores["dice"])
+    by_entropy, by_mutual_information = (
+        found.scores["selective"][kind] for kind in ("predictive_entropy", "mutual_information")
+    )
+    assert by_entropy["1.00"] == by_mutual_information["1.00"] == pytest.approx(found.scores["dice"])
     text = "\n".join(found.lines())
-    assert "\n  by entropy " in text
-    assert "\n  by the heads' disagreement " in text
+    assert "\n  by predictive entropy " in text
+    assert "\n  by mutual information " in text
     difference = compare(CompareConfig(training.run, single.run, split="test", device="cpu")).paired.difference
     alone = evaluate(EvaluateConfig(single.run, training.cache, device="cpu")).scores
-    assert [*alone["selective"]] == ["entropy"]
+    assert [*alone["selective"]] == ["predictive_entropy"]
     assert difference == pytest.approx(found.scores["dice"] - alone["dice"])
 
 
 @pytest.mark.parametrize("tile", [None, 16])
-def test_uncertainty_is_the_members_divergence_after_views_and_tiles(extraction, training, tile, tmp_path):
+def test_uncertainty_is_the_members_mutual_information_after_views_and_tiles(extraction, training, tile, tmp_path):
     cache = tmp_path / "other"
     extract_features(replace(extraction, cache=cache, tile=tile, tile_overlap=6 if tile else 0))
     training = replace(training, cache=cache, epochs=1)
@@ -152,12 +154,12 @@ def test_uncertainty_is_the_members_divergence_after_views_and_tiles(extraction,
         alone.append(torch.from_numpy(segmenter.predict(image, tta=4).probabilities))
     members = torch.stack(alone)
     np.testing.assert_allclose(found.probabilities, members.mean(0), atol=1e-5)
-    np.testing.assert_allclose(found.uncertainty, divergence(members), atol=1e-5)
+    np.testing.assert_allclose(found.uncertainty, mutual_information(members), atol=1e-5)
     assert found.uncertainty.max() > 1e-3
     np.testing.assert_array_equal(found.mask > 0, found.probabilities[1] > found.probabilities[0])
 
 
-@pytest.mark.parametrize(("ensemble", "kind"), [(1, "entropy"), (2, "divergence")])
+@pytest.mark.parametrize(("ensemble", "kind"), [(1, "predictive_entropy"), (2, "mutual_information")])
 def test_maps_of_uncertainty_are_written_read_back_and_removed(training, extraction, ensemble, kind):
     training = replace(training, ensemble=ensemble, epochs=1)
     train_head(training)

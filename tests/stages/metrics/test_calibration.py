@@ -12,7 +12,7 @@ from textdiff.stages.metrics.calibration import (
     without_uncertain,
 )
 from textdiff.stages.metrics.overlap import confusion
-from textdiff.stages.metrics.uncertainty import entropy
+from textdiff.stages.metrics.uncertainty import predictive_entropy
 
 IGNORE = 255
 
@@ -23,7 +23,7 @@ def binary(*foreground):
 
 
 def by_entropy(p, truth, ignore):
-    return confusion_by_uncertainty(p, entropy(p), truth, ignore)
+    return confusion_by_uncertainty(p, predictive_entropy(p), truth, ignore)
 
 
 def labels(*values):

@@ -1,4 +1,4 @@
-"""Entropy and Jensen-Shannon divergence: by hand, at their bounds, and as SciPy has them."""
+"""Entropy and mutual information (Jensen-Shannon divergence): by hand, at their bounds, and as SciPy has them."""
 
 import math
 
@@ -7,11 +7,11 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from textdiff.stages.metrics.uncertainty import (
-    divergence,
-    entropy,
     kind_of_uncertainty,
     mean_and_uncertainty,
     measures,
+    mutual_information,
+    predictive_entropy,
 )
 
 
@@ -21,41 +21,41 @@ def members():
     return torch.randn(4, 3, 5, 6, generator=torch.Generator().manual_seed(0)).mul(2).softmax(1)
 
 
-def test_divergence_by_hand():
+def test_mutual_information_by_hand():
     # The mean is (0.5, 0.5), whose entropy is ln 2; each member's is 0.325083.
     members = torch.tensor([[0.9, 0.1], [0.1, 0.9]])[..., None]
-    assert float(divergence(members)) == pytest.approx(math.log(2) - 0.325083, abs=1e-6)
+    assert float(mutual_information(members)) == pytest.approx(math.log(2) - 0.325083, abs=1e-6)
 
 
-def test_divergence_of_two_is_the_square_of_scipys_distance(members):
+def test_mutual_information_of_two_is_the_square_of_scipys_distance(members):
     p, q = members[0].double(), members[1].double()
     expected = torch.from_numpy(jensenshannon(p.numpy(), q.numpy()) ** 2)
-    torch.testing.assert_close(divergence(torch.stack([p, q])), expected)
+    torch.testing.assert_close(mutual_information(torch.stack([p, q])), expected)
 
 
 def test_members_that_agree_diverge_by_nothing_however_unsure_they_are():
     alike = torch.full((8, 3, 4, 4), 1 / 3)
-    assert divergence(alike).abs().max() < 1e-6
-    torch.testing.assert_close(entropy(alike[0]), torch.full((4, 4), math.log(3)))
+    assert mutual_information(alike).abs().max() < 1e-6
+    torch.testing.assert_close(predictive_entropy(alike[0]), torch.full((4, 4), math.log(3)))
 
 
 def test_certain_members_that_contradict_each_other_diverge_as_far_as_can_be():
-    assert float(divergence(torch.eye(3)[..., None])) == pytest.approx(math.log(3))
-    assert float(divergence(torch.eye(3)[:2, :, None])) == pytest.approx(math.log(2))
+    assert float(mutual_information(torch.eye(3)[..., None])) == pytest.approx(math.log(3))
+    assert float(mutual_information(torch.eye(3)[:2, :, None])) == pytest.approx(math.log(2))
 
 
-def test_rounding_never_makes_a_divergence_negative(members):
-    assert divergence(members[:1].expand(7, -1, -1, -1)).min() >= 0
+def test_rounding_never_makes_a_mutual_information_negative(members):
+    assert mutual_information(members[:1].expand(7, -1, -1, -1)).min() >= 0
 
 
-def test_a_single_head_has_the_entropy_and_several_their_divergence(members):
+def test_a_single_head_has_the_entropy_and_several_their_mutual_information(members):
     mean, uncertainty = mean_and_uncertainty(members)
     torch.testing.assert_close(mean, members.mean(0))
-    assert torch.equal(uncertainty, divergence(members))
+    assert torch.equal(uncertainty, mutual_information(members))
     alone, uncertainty = mean_and_uncertainty(members[:1])
     assert torch.equal(alone, members[0])
-    assert torch.equal(uncertainty, entropy(members[0]))
-    assert (kind_of_uncertainty(1), kind_of_uncertainty(4)) == ("entropy", "divergence")
-    assert [*measures(members[:1])] == ["entropy"]
-    assert [*measures(members)] == ["entropy", "divergence"]
-    assert torch.equal(measures(members)["entropy"], entropy(mean))
+    assert torch.equal(uncertainty, predictive_entropy(members[0]))
+    assert (kind_of_uncertainty(1), kind_of_uncertainty(4)) == ("predictive_entropy", "mutual_information")
+    assert [*measures(members[:1])] == ["predictive_entropy"]
+    assert [*measures(members)] == ["predictive_entropy", "mutual_information"]
+    assert torch.equal(measures(members)["predictive_entropy"], predictive_entropy(mean))
