@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from forked_commands import WORKS, Work, begin, contents, count_syncs, run
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """OpenMP's threads do not live on in a fork: a second one would end it with a crash."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, tiny_unet, tiny_encoder, write_tiny_data) -> Path:
+def world(one_thread, tmp_path_factory, tiny_unet, tiny_encoder, write_tiny_data) -> Path:
     """Data, models, a cache and a run; here `out` comes to be."""
     root = tmp_path_factory.mktemp("world")
     (root / "data").mkdir()
