@@ -16,11 +16,10 @@ from .archives.hdf5_writer import HdfWriter
 from .archives.zip import ZipWriter
 from .format.manifest import COPY, MANIFEST, Manifest
 from .format.samples import TABLE
-from .format.zarr_metadata import METADATA
 from .storage.atomic import TEMPORARY_SUFFIX, remove_folder, sync_folder, write_durably
 from .storage.location import Location
 from .storage.locks import LOCK, hold_lock
-from .storage.paths import Place, names_below
+from .storage.paths import Place
 from .storage.remote import Remote
 
 WRITERS, REMOTE_WRITERS = 4, 16
@@ -69,8 +68,7 @@ class FolderWriter:
 
 def tables_of(files: Place, manifest: Manifest) -> tuple[list[str], list[str]]:
     """The files of a cache that are no shards: those that come before the shards, and those that come after them."""
-    metadata = sorted(manifest.metadata) or [name for name in names_below(files) if name.endswith(METADATA)]
-    return [*metadata, TABLE], [name for name in (MANIFEST, COPY) if (files / name).exists()]
+    return [*sorted(manifest.metadata), TABLE], [name for name in (MANIFEST, COPY) if (files / name).exists()]
 
 
 @contextmanager

@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import CacheError
 from .format.layout import TEXTS_PER_SHARD
 from .format.manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
 from .format.samples import TABLE
 from .format.shard import ShardRecord, check_shard
-from .format.zarr_metadata import METADATA
 from .storage.atomic import TEMPORARY_SUFFIX
 from .storage.locks import LOCK, PART_LOCKS
 from .storage.paths import Place, names_below
@@ -95,8 +94,7 @@ def check_tables(root: Place, manifest: Manifest) -> list[Damage]:
     """
     digests = {**manifest.metadata, TABLE: manifest.digests["samples"]}
     found = [damage for path, digest in digests.items() if (damage := _check_digest(root, path, digest))]
-    if manifest.metadata:  # older formats have no copy
-        found += _check_manifests(root)
+    found += _check_manifests(root)
     if isinstance(root, Path) and (root / LOCK).exists() and (root / LOCK).stat().st_size:
         found.append(Damage(LOCK, "is not empty"))
     return found
@@ -109,9 +107,7 @@ def foreign_files(root: Place, manifest: Manifest) -> list[str]:
     return [
         path
         for path in names_below(root)
-        if path.removesuffix(TEMPORARY_SUFFIX) not in known
-        and not path.startswith(under_way)
-        and (manifest.metadata or PurePosixPath(path).name != METADATA)  # older formats do not name them
+        if path.removesuffix(TEMPORARY_SUFFIX) not in known and not path.startswith(under_way)
     ]
 
 

@@ -38,6 +38,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: reade
 from fuzz_seeds import write_seeds
 
 from textdiff.cache.building.plan import read_state
+from textdiff.cache.format.sealed_json import seal
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import TextdiffError
 from textdiff.pipeline.data.classes import read_classes
@@ -92,6 +93,13 @@ def _images(path: Path) -> None:
 
 
 def _cache(path: Path) -> None:
+    _look_at_cache(path)
+    if path.suffix == ".json":
+        path.write_bytes(seal(path.read_bytes()))  # so that what stands behind the checksum is read
+        _look_at_cache(path)
+
+
+def _look_at_cache(path: Path) -> None:
     root = next(folder for folder in path.parents if (folder / ".lock").exists())
     for look in (_read_cache, verify_cache, lambda root: read_state(root, resume=True)):
         try:
@@ -128,7 +136,7 @@ def make_targets(seeds: Path) -> list[Target]:
         Target("manifest", files("data/manifest.*"), scan_dataset),
         Target("texts", files("texts/*"), lambda path: texts_by_image([Path("a.png")], path)),
         Target("classes", files("data/classes.json"), lambda path: read_classes(path.parent)),
-        Target("cache", files("cache/**/*") + files("old_cache/*.json"), _cache),
+        Target("cache", files("cache/**/*"), _cache),
         Target("run", files("run/*.json") + files("run/*.safetensors"), _run),
         Target("checkpoint", files("checkpoint/*"), lambda path: convert_checkpoint(str(path), path, None)),
         Target(

@@ -6,17 +6,17 @@ where nothing can be appended. Publishing moves what is recorded into the manife
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...errors import CacheCorruptError
+from ..format.decoding import decode_json
 from ..format.manifest import PLAN, LightShard, Manifest, Unit, write_manifest
-from ..format.sealed_json import CHECKSUM, seal_holds, sealed_json
+from ..format.sealed_json import seal_holds, sealed_json
 from ..format.spec import digest
-from ..storage.atomic import parse_json, read_lines, remove_folder, write_durably
+from ..storage.atomic import remove_folder, write_durably
 from ..storage.location import Location
 from ..storage.locks import PART_LOCKS
 from ..storage.paths import Place, names_below
@@ -27,8 +27,6 @@ PARTS = FOLDER / "parts.json"
 """What parts share (`shares.py`)."""
 TABLE_OF_PARTS = FOLDER / "samples.json"
 """The sample table, from the part that makes the texts."""
-LINES = FOLDER / "units.jsonl"
-"""Where older versions kept units, a line each; read, never written."""
 DIGITS = 12
 """Of the digest in a record's name."""
 READERS = 8
@@ -62,12 +60,8 @@ def read_journal(root: Place) -> tuple[Unit, ...]:
     """The units that were finished but not published, by rows, timesteps and blocks.
 
     A record that is damaged counts as a unit that is not finished.
-
-    Raises:
-        CacheCorruptError: if a line that an older version wrote whole cannot be read.
     """
-    units = {unit_path(unit): unit for unit in (*_read_lines(root), *_read_records(root / UNITS, Unit.from_dict))}
-    return tuple(sorted(units.values(), key=lambda unit: (unit.rows, unit.timesteps, unit.blocks)))
+    return tuple(sorted(_read_records(root / UNITS, Unit), key=lambda unit: (unit.rows, unit.timesteps, unit.blocks)))
 
 
 def record_light(root: Location, light: LightShard) -> None:
@@ -88,7 +82,7 @@ def light_path(shard_path: str) -> Path:
 
 def read_light(root: Place) -> tuple[LightShard, ...]:
     """The light shards that were finished but not published, by path; one with a damaged record is not finished."""
-    found = _read_records(root / LIGHT, LightShard.from_dict)
+    found = _read_records(root / LIGHT, LightShard)
     return tuple(sorted(found, key=lambda light: light.shard.path))
 
 
@@ -98,7 +92,7 @@ def remove_journal(root: Location) -> None:
     What parts share goes first, so that what they read while it is there is whole; the plan goes last, since it says
     what the rest is.
     """
-    for path in (PARTS, TABLE_OF_PARTS, LINES):
+    for path in (PARTS, TABLE_OF_PARTS):
         (root / path).unlink(missing_ok=True)
     for folder in (UNITS, LIGHT, PART_LOCKS):
         remove_folder(root / folder)
@@ -106,30 +100,17 @@ def remove_journal(root: Location) -> None:
     remove_folder(root / FOLDER)
 
 
-def _read_records(folder: Place, parse: Callable[[Mapping[str, Any]], Record]) -> list[Record]:
+def _read_records(folder: Place, kind: type[Record]) -> list[Record]:
     names = [name for name in names_below(folder) if name.endswith(".json")]
     with ThreadPoolExecutor(READERS) as pool:  # across a network each takes its time
-        found = pool.map(lambda name: _read_record(folder / name, parse), names)
-        return [record for record in found if record is not None]
+        records = pool.map(lambda name: _read_record(folder / name, kind), names)
+        return [record for record in records if record is not None]
 
 
-def _read_record(path: Place, parse: Callable[[Mapping[str, Any]], Record]) -> Record | None:
-    """`None`: damaged, or gone since another process published it."""
+def _read_record(path: Place, kind: type[Record]) -> Record | None:
+    """`None`: damaged, or absent since another process published it."""
     try:
         content = path.read_bytes()
-        values = parse_json(content)
-        if not seal_holds(content, values):
-            return None
-        return parse({name: values[name] for name in values if name != CHECKSUM})
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return decode_json(content, kind, str(path), what="a record", repair="") if seal_holds(content) else None
+    except (FileNotFoundError, CacheCorruptError):
         return None
-
-
-def _read_lines(root: Place) -> list[Unit]:
-    try:
-        return [Unit.from_dict(line) for line in read_lines(root / LINES)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CacheCorruptError(
-            f"{root / LINES}: not a journal of finished units ({error}); remove {(root / LINES).parent} to go on "
-            "from what was published before"
-        ) from error

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import CacheCorruptError, CacheError, CacheMismatchError
+from ...errors import CacheMismatchError
 from ..format.manifest import Unit, read_manifest
-from ..format.sealed_json import seal_holds, sealed_json
+from ..format.sealed_json import read_sealed, sealed_json
 from ..format.spec import FORMAT
-from ..storage.atomic import parse_json, write_durably
+from ..storage.atomic import write_durably
 from ..storage.location import Location
 from ..storage.locks import Share
 from ..storage.paths import Place
@@ -51,25 +51,11 @@ def read_shared_plan(root: Place) -> SharedPlan | None:
     """The plan, or `None` where no part began yet.
 
     Raises:
-        CacheError: if a newer version of textdiff wrote it.
+        CacheError: if another version of textdiff wrote it.
         CacheCorruptError: if it is not as it was written.
     """
-    path = root / PARTS
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        values = parse_json(content)
-        plan, newer = SharedPlan(values["request"], tuple(map(_pending, values["units"]))), values["format"] > FORMAT
-        sound = seal_holds(content, values)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        newer, sound = False, False
-    if newer:
-        raise CacheError(f"{path}: a newer version of textdiff wrote it than this one: upgrade textdiff")
-    if not sound:
-        raise CacheCorruptError(f"{path}: not as it was written; remove this file: the next part makes it anew")
-    return plan
+    repair = "remove this file: the next part makes it anew"
+    return read_sealed(root / PARTS, SharedPlan, what="a plan of parts", repair=repair)
 
 
 def refuse_other_request(root: Place, begun: Request, asked: Request) -> None:
@@ -124,7 +110,3 @@ def _flat(request: Request, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
-def _pending(values: Mapping[str, Any]) -> PendingUnit:
-    return PendingUnit(*(tuple(values[name]) for name in ("rows", "timesteps", "blocks")))

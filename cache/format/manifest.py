@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CacheCorruptError, CacheError
-from ..storage.atomic import parse_json, write_durably
+from ..storage.atomic import write_durably
 from ..storage.location import Location
 from ..storage.paths import Place
 from .layout import FILTERS_ARRAY, TEXTS_PER_SHARD
-from .sealed_json import CHECKSUM, seal_holds, sealed_json
+from .sealed_json import read_sealed, sealed_json
 from .shard import ShardRecord
 from .spec import FORMAT, FeatureSpec, TextSpec
 from .zarr_metadata import METADATA
@@ -28,11 +28,7 @@ COPY = "manifest.copy.json"
 """The same bytes again: a damaged manifest is restored from it."""
 PLAN = Path("journal") / "plan.json"
 _METADATA_PATH = re.compile(rf"([a-z]+/)?(\w+/){{0,2}}{re.escape(METADATA)}", re.ASCII)
-
-
-_FIRST_SEALED = 4
-"""The first format whose manifests have a checksum of themselves."""
-_ADVICE: dict[str | Path, str] = {
+_REPAIR: dict[str | Path, str] = {
     MANIFEST: f"repeat the `textdiff extract-features` command with --resume, which restores it from {COPY}",
     COPY: "repeat the `textdiff extract-features` command with --resume, which writes it again",
     PLAN: f"remove {PLAN.parent} to go on from what was published before",
@@ -63,17 +59,6 @@ class Unit:
     shards: tuple[ShardRecord, ...]
     """One for each block and timestep, and for int8 one of its scales."""
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Unit:
-        """The inverse of `dataclasses.asdict`, from JSON."""
-        return cls(
-            rows=tuple(values["rows"]),
-            timesteps=tuple(values["timesteps"]),
-            blocks=tuple(values["blocks"]),
-            conditions=dict(values["conditions"]),
-            shards=tuple(ShardRecord.from_dict(shard) for shard in values["shards"]),
-        )
-
 
 @dataclass(frozen=True)
 class ProjectionRecord:
@@ -92,12 +77,6 @@ class ProjectionRecord:
         """(block, timestep)."""
         return self.block, self.timestep
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ProjectionRecord:
-        """The inverse of `dataclasses.asdict`, from JSON."""
-        n_rows, n_channels = values["shape"]
-        return cls(**{**values, "shape": (n_rows, n_channels), "shard": ShardRecord.from_dict(values["shard"])})
-
 
 @dataclass(frozen=True)
 class LightShard:
@@ -106,11 +85,6 @@ class LightShard:
     shard: ShardRecord
     made_from: str
     """Digest of the rows with their files' digests (and the classes), or of the encoder and the texts."""
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LightShard:
-        """The inverse of `dataclasses.asdict`, from JSON."""
-        return cls(ShardRecord.from_dict(values["shard"]), values["made_from"])
 
 
 @dataclass(frozen=True)
@@ -131,11 +105,17 @@ class Manifest:
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of `features`, `texts`, `labels` and the file of `samples`."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """Each `zarr.json` → SHA-256 of the file; none in what formats before 4 wrote."""
+    """Each `zarr.json` → SHA-256 of the file."""
     projections: tuple[ProjectionRecord, ...] = ()
     """By block and timestep; a pair without one has the UNet's own channels."""
     complete: bool = False
     """Whether everything that the sample table names is there."""
+
+    def __post_init__(self) -> None:
+        """Refuse metadata outside of the cache's folder: these files are read, written and exported by their paths."""
+        strange = [name for name in self.metadata if not _METADATA_PATH.fullmatch(name)]
+        if strange:
+            raise ValueError(f"{strange[0]!r} is no {METADATA} of a cache")
 
     def coverage(self) -> dict[tuple[int, int], frozenset[int]]:
         """(block, timestep) → the rows whose activations are there."""
@@ -176,33 +156,21 @@ def read_manifest(root: Place, name: str | Path = MANIFEST) -> Manifest | None:
     """Read the manifest, or `None` where there is none.
 
     Raises:
-        CacheError: if a newer version of textdiff wrote it.
-        CacheCorruptError: if it is not a manifest, was changed, or is gone while its copy is there.
+        CacheError: if another version of textdiff wrote it.
+        CacheCorruptError: if it is not a manifest, was changed, or is absent while its copy exists.
     """
     path = root / name
-    if not path.exists():
-        if name == MANIFEST and (root / COPY).exists():
-            raise CacheCorruptError(f"{path}: gone; {_ADVICE[name]}")
-        return None
-    try:
-        content = path.read_bytes()
-        values = parse_json(content)
-        if values["format"] > FORMAT:
-            raise CacheError(f"{path}: format {values['format']}; this textdiff reads up to {FORMAT}: upgrade textdiff")
-        if (values["format"] >= _FIRST_SEALED or CHECKSUM in values) and not seal_holds(content, values):
-            raise CacheCorruptError(f"{path}: changed since it was written: its checksum differs; {_ADVICE[name]}")
-        return _manifest(values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, CacheError):
-            raise
-        raise CacheCorruptError(f"{path}: not a manifest of a feature cache ({error}); {_ADVICE[name]}") from error
+    manifest = read_sealed(path, Manifest, what="a manifest of a feature cache", repair=_REPAIR[name])
+    if manifest is None and name == MANIFEST and (root / COPY).exists():
+        raise CacheCorruptError(f"{path}: absent; {_REPAIR[name]}")
+    return manifest
 
 
 def recover_manifest(root: Place) -> Manifest | None:
     """The manifest, or its copy where the manifest is damaged or gone; `None` where there is neither.
 
     Raises:
-        CacheError: if a newer version of textdiff wrote them.
+        CacheError: if another version of textdiff wrote them.
         CacheCorruptError: if neither can be read.
     """
     try:
@@ -220,27 +188,3 @@ def recover_manifest(root: Place) -> Manifest | None:
             f"{root}: {MANIFEST} is damaged or gone, and so is {COPY}; nothing else says what the cache holds: restore "
             "one of the two from a backup, or extract into a new cache"
         ) from error
-
-
-def _metadata(digests: Mapping[str, str]) -> Mapping[str, str]:
-    """As they are, if all are files of groups and arrays below the cache's folder."""
-    strange = [name for name in digests if not _METADATA_PATH.fullmatch(name)]
-    if strange:
-        raise ValueError(f"{strange[0]!r} is no {METADATA} of a cache")
-    return digests
-
-
-def _manifest(values: Mapping[str, Any]) -> Manifest:
-    return Manifest(
-        features=FeatureSpec.from_dict(values["features"]),
-        rows=tuple(None if row is None else RowKey(**row) for row in values["rows"]),
-        block_shapes={int(block): (y, x, c) for block, (y, x, c) in values["block_shapes"].items()},
-        units=tuple(Unit.from_dict(unit) for unit in values["units"]),
-        texts=None if values["texts"] is None else TextSpec(**values["texts"]),
-        classes=values["classes"],
-        light_shards=tuple(LightShard.from_dict(light) for light in values["light_shards"]),
-        digests=values["digests"],
-        metadata=_metadata(values.get("metadata", {})),
-        complete=values["complete"],
-        projections=tuple(ProjectionRecord.from_dict(record) for record in values.get("projections", ())),
-    )

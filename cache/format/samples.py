@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...errors import CacheCorruptError
-from ..storage.atomic import parse_json, write_json
+from ..storage.atomic import write_json
 from ..storage.location import Location
 from ..storage.paths import Place, repair_of
+from .decoding import decode_json
 
 TABLE = "samples.json"
 IGNORE = 255
@@ -84,26 +84,14 @@ def read_table(root: Place, digest: str | None = None, name: str | Path = TABLE)
     Raises:
         CacheCorruptError: if it is absent, changed, or not a table.
     """
+    what, repair = "a sample table", repair_of(root)
     try:
         content = (root / name).read_bytes()
-        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-            raise CacheCorruptError(f"{root / name}: changed since it was written; {repair_of(root)}")
-        values = parse_json(content)
-        samples = tuple(_sample(sample) for sample in values["samples"])
-        return SampleTable(values["root"], tuple(values["texts"]), samples, values["ignore"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, CacheCorruptError):
-            raise
-        raise CacheCorruptError(f"{root / name}: not a sample table ({error}); {repair_of(root)}") from error
-
-
-def _sample(values: Mapping[str, Any]) -> SampleRow:
-    y, x = values["size"]
-    top, left = values["tile"]
-    parent = values.get(
-        "parent", values["id"]
-    )  # format 1 had neither tiles nor views, 1 and 2 neither strata nor weights
-    return SampleRow(**{**values, "parent": parent, "size": (y, x), "tile": (top, left)})
+    except OSError as error:
+        raise CacheCorruptError(f"{root / name}: not {what} ({error}); {repair}") from error
+    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+        raise CacheCorruptError(f"{root / name}: changed since it was written; {repair}")
+    return decode_json(content, SampleTable, str(root / name), what=what, repair=repair)
 
 
 def parents(rows: Sequence[SampleRow]) -> tuple[str, ...]:

@@ -41,16 +41,10 @@ class ShardRecord:
     Not of the whole file: data followed by its own CRC has a CRC that does not depend on the data.
     """
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ShardRecord:
-        """The inverse of `dataclasses.asdict`, from JSON that may come from anybody: files are removed by such paths.
-
-        Raises:
-            ValueError: if the path is none of a shard below the cache's folder.
-        """
-        if not _SHARD_PATH.fullmatch(values["path"]):
-            raise ValueError(f"{values['path']!r} is no shard's path")
-        return cls(**values)
+    def __post_init__(self) -> None:
+        """Refuse a path outside of the cache's folder: records may come from anybody, and files are removed by them."""
+        if not _SHARD_PATH.fullmatch(self.path):
+            raise ValueError(f"{self.path!r} is no shard's path")
 
 
 def write_shard(root: Location, path: str, rows: Mapping[int, npt.NDArray[Any]], rows_per_shard: int) -> ShardRecord:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..storage.atomic import canonical_json
 
-FORMAT = 4
+FORMAT = 1
 """Version of the layout that FORMAT.md describes."""
 
 LOCATION_FIELDS = ("unet", "unet_config", "tile_overlap")

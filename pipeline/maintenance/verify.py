@@ -22,10 +22,6 @@ from .recipe import extraction_of
 
 NAMED = 8
 """Samples that a line names."""
-OLD_FORMAT = (
-    "note: an older textdiff wrote this cache, whose manifest and zarr.json files have no checksums; the "
-    "`extract-features` command that made it, repeated, adds them without running the UNet"
-)
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,6 @@ class VerifySummary:
     repair: str
     """The command that repairs the cache, where what the cache does not know of it stands in capital letters; of a
     cache in one file, what to do."""
-    notes: tuple[str, ...]
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -79,12 +74,12 @@ class VerifySummary:
         """For the terminal."""
         read = f"{self.n_shards} shards, {self.size_bytes / 1e9:.3f} GB, read in {self.seconds:.1f} s"
         if not self.problems:
-            return [f"{self.cache}: every byte is as it was written ({read})", *self.notes]
+            return [f"{self.cache}: every byte is as it was written ({read})"]
         lines = [f"{self.cache}: {len(self.problems)} files are not as they should be ({read})"]
         lines += [f"  - {problem}" for problem in self.problems]
         if self.damaged:
             lines.append(f"repair exactly these: {self.repair}")
-        return lines + list(self.notes)
+        return lines
 
 
 def verify_cache(root: Location, progress: Progress | None = None) -> VerifySummary:
@@ -115,7 +110,6 @@ def verify_cache(root: Location, progress: Progress | None = None) -> VerifySumm
         foreign=tuple(foreign_files(files, manifest)),
         samples=tuple(sorted({sample for one in damaged for sample in one.samples})),
         repair=_repair(root),
-        notes=() if manifest.metadata else (OLD_FORMAT,),
     )
 
 

@@ -124,13 +124,13 @@ TABLES = {
         cache(lambda s: s.edit_json("cache/manifest.json", format="new")),
         "not a manifest of a feature cache",
     ),
-    "a newer format": (cache(newer), "format 99; this textdiff reads up to"),
-    "a newer format to extend": (cache(newer, extend()), "upgrade textdiff"),
+    "a newer format": (cache(newer), "format 99, this textdiff reads format 1: use the textdiff"),
+    "a newer format to extend": (cache(newer, extend()), "or extract into a new cache"),
     "a newer format to verify": (
         cache(spoilt(newer, remove("cache/manifest.copy.json")), verify),
-        "upgrade textdiff",
+        "or extract into a new cache",
     ),
-    "no manifest but its copy": (cache(remove("cache/manifest.json")), "manifest.json: gone; repeat the"),
+    "no manifest but its copy": (cache(remove("cache/manifest.json")), "manifest.json: absent; repeat the"),
     "neither manifest nor copy": (
         cache(remove("cache/manifest.json", "cache/manifest.copy.json"), extend("--resume")),
         "exists and is not a feature cache",

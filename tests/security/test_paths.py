@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from textdiff.cache.building.journal import LINES
+from textdiff.cache.building.journal import UNITS, read_journal
 from textdiff.cache.format.manifest import COPY, MANIFEST
 from textdiff.cache.format.sealed_json import sealed_json
 from textdiff.cache.format.shard import ShardRecord
@@ -42,7 +42,7 @@ HOSTILE_PATHS = [
 @pytest.mark.parametrize("path", HOSTILE_PATHS)
 def test_no_shard_has_a_path_out_of_the_cache(path):
     with pytest.raises(ValueError, match="is no shard's path"):
-        ShardRecord.from_dict({"path": path, "size_bytes": 1, "crc32c": "0" * 8})
+        ShardRecord(path, 1, "0" * 8)
 
 
 @pytest.fixture
@@ -86,14 +86,13 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(tiny_cache, extraction
         verify_cache(tiny_cache)
 
 
-def test_a_journal_that_names_files_elsewhere_is_refused(tiny_cache, extraction, victim):
-    values = json.loads((tiny_cache / MANIFEST).read_bytes())
-    (tiny_cache / LINES).parent.mkdir()
-    unit = values["units"][0]
-    unit["shards"][0]["path"] = "../victim"
-    (tiny_cache / LINES).write_text(json.dumps(unit) + "\n")
-    with pytest.raises(CacheError, match=r"not a journal of finished units \('\.\./victim' is no shard's path\)"):
-        extract_features(replace(extraction, resume=True))
+def test_a_record_of_a_unit_that_names_files_elsewhere_is_none(tiny_cache, extraction, victim):
+    unit = json.loads((tiny_cache / MANIFEST).read_bytes())["units"][0]
+    (tiny_cache / UNITS).mkdir(parents=True)
+    for name, path in {"0-0.json": "../victim", "0-1.json": unit["shards"][0]["path"]}.items():
+        unit["shards"][0]["path"] = path
+        (tiny_cache / UNITS / name).write_bytes(sealed_json(unit))
+    assert [found.shards[0].path for found in read_journal(tiny_cache)] == [path]
 
 
 @pytest.mark.parametrize("name", [".lock", "manifest.json.tmp", "samples.json", "features", "images/c/0/0/0/0"])

@@ -1,16 +1,14 @@
-"""The journal: a file a unit, whole or absent, in any order and from several writers; older journals are read."""
+"""The journal: a file a unit, whole or absent, in any order and from several writers."""
 
 from dataclasses import replace
 
 import pytest
 
-from textdiff.cache.building.journal import LINES, read_journal, record_unit, remove_journal, unit_path, write_plan
+from textdiff.cache.building.journal import read_journal, record_unit, remove_journal, unit_path, write_plan
 from textdiff.cache.building.plan import read_state
 from textdiff.cache.format.manifest import Manifest, Unit
 from textdiff.cache.format.shard import ShardRecord
 from textdiff.cache.format.spec import FeatureSpec
-from textdiff.cache.storage.atomic import canonical_json
-from textdiff.errors import CacheCorruptError
 
 SPEC = FeatureSpec(
     unet="diffusers:a", unet_digest="d", prediction_type="epsilon", noise="shared", noise_draws=1, seed=40,
@@ -60,19 +58,8 @@ def test_a_record_under_a_temporary_name_is_not_read(root):
     assert read_journal(root) == ()
 
 
-def test_lines_of_an_older_version_are_read_but_for_one_that_was_cut_short(root):
-    lines = [canonical_json(unit) for unit in UNITS[:3]]
-    (root / LINES).write_bytes(lines[0] + b"\n" + lines[1] + b"\n" + lines[2][:20])
-    record_unit(root, UNITS[4])
-    assert read_journal(root) == (*UNITS[:2], UNITS[4])
-    assert read_state(root, resume=True).units == (*UNITS[:2], UNITS[4])
-    write_plan(root, Manifest(SPEC, (), {}))
-    assert len(read_journal(root)) == 3
+def test_a_journal_that_is_removed_leaves_nothing(root):
+    record_unit(root, UNITS[0])
+    assert read_state(root, resume=True).units == UNITS[:1]
     remove_journal(root)
     assert list(root.iterdir()) == []
-
-
-def test_a_damaged_journal_of_an_older_version_is_named(root):
-    (root / LINES).write_text('{"rows": [0]}\n')
-    with pytest.raises(CacheCorruptError, match=r"units\.jsonl: not a journal of finished units"):
-        read_journal(root)

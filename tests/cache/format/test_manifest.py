@@ -1,29 +1,28 @@
-"""Manifests of other versions."""
+"""Manifests of other versions, and manifests with other fields."""
 
-import hashlib
 import json
-from dataclasses import replace
 
 import pytest
 
-from textdiff.cache.building.plan import plan_work, read_state
 from textdiff.cache.format.manifest import read_manifest
+from textdiff.cache.format.sealed_json import sealed_json
 from textdiff.cache.format.spec import FORMAT
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheCorruptError, CacheError
 
 
-def test_a_newer_format_is_refused(tiny_cache):
-    path = tiny_cache / "manifest.json"
-    newer = f'"format": {FORMAT + 1}'
-    path.write_bytes(path.read_bytes().replace(f'"format": {FORMAT}'.encode(), newer.encode()))
-    with pytest.raises(CacheError, match=rf"format {FORMAT + 1}; this textdiff reads up to {FORMAT}: upgrade"):
+def reseal(path, change):
+    """Change a manifest as somebody would who knows the format."""
+    values = json.loads(path.read_bytes())
+    change(values)
+    path.write_bytes(sealed_json(values))
+
+
+@pytest.mark.parametrize("version", [FORMAT - 1, FORMAT + 1])
+def test_another_format_is_refused(tiny_cache, version):
+    reseal(tiny_cache / "manifest.json", lambda values: values.update(format=version))
+    with pytest.raises(CacheError, match=rf"format {version}, this textdiff reads format {FORMAT}: use the textdiff"):
         read_manifest(tiny_cache)
-
-
-def write_unsealed(path, values):
-    """As formats before 4 wrote manifests: without checksums."""
-    path.write_text(json.dumps({name: values[name] for name in values if name not in ("checksum", "metadata")}))
 
 
 def test_a_changed_sample_table_is_refused(tiny_cache):
@@ -33,35 +32,29 @@ def test_a_changed_sample_table_is_refused(tiny_cache):
         FeatureReader(tiny_cache)
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_older_formats_are_read_with_what_they_lack_filled_in(tiny_cache, version):
-    """What the first versions wrote, made by taking away the fields that came later."""
-    path, reader = tiny_cache / "manifest.json", FeatureReader(tiny_cache)
-    manifest, table = (json.loads(file.read_bytes()) for file in (path, tiny_cache / "samples.json"))
-    for sample in table["samples"]:
-        del sample["stratum"], sample["weight"]
-    if version == 1:
-        for name in ("unet_config", "precision", "class_label", "condition", "pca", "tile", "tile_overlap"):
-            del manifest["features"][name]
-        for key in manifest["rows"]:
-            key and key.pop("text_digest")
-        del manifest["projections"]
-        for sample in table["samples"]:
-            del sample["parent"]
-    content = json.dumps(table).encode()
-    (tiny_cache / "samples.json").write_bytes(content)
-    manifest["digests"]["samples"] = hashlib.sha256(content).hexdigest()
-    write_unsealed(path, {**manifest, "format": version})
-    old = FeatureReader(tiny_cache)
-    as_old = replace(reader.manifest, metadata={}, digests=manifest["digests"])
-    assert (old.manifest, old.table) == (as_old, reader.table)
-    state = read_state(tiny_cache, resume=False)
-    again = plan_work(state, state.features, [key for key in state.rows if key], state.block_shapes, (50, 150))
-    assert again.pending == ()
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("block_shapes", [], r"Expected `object`, got `array` - at `\$\.block_shapes`"),
+        ("block_shapes", {"3": [4, 4]}, r"Expected `array` of length 3"),
+        (
+            "rows",
+            [{"id": 1, "image_digest": "", "text_digest": None}],
+            r"Expected `str`, got `int` - at `\$\.rows\[0\]",
+        ),
+        ("units", [{}], "Object missing required field `rows`"),
+    ],
+)
+def test_a_field_of_another_kind_is_named_with_what_was_expected(tiny_cache, field, value, message):
+    reseal(tiny_cache / "manifest.json", lambda values: values.update({field: value}))
+    with pytest.raises(
+        CacheCorruptError, match=rf"json: not a manifest of a feature cache \({message}.*--resume"
+    ):
+        read_manifest(tiny_cache)
 
 
-def test_a_manifest_with_a_field_of_another_kind_is_named(tiny_cache):
-    path = tiny_cache / "manifest.json"
-    write_unsealed(path, {**json.loads(path.read_bytes()), "block_shapes": [], "format": 3})
-    with pytest.raises(CacheCorruptError, match=r"manifest\.json: not a manifest"):
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b'{"format": 1}', b"[" * 100_000, b'{"a":' * 100_000])
+def test_what_is_no_manifest_is_one_error(tiny_cache, content):
+    (tiny_cache / "manifest.json").write_bytes(content)
+    with pytest.raises(CacheCorruptError, match=r"manifest\.json: (not a manifest|changed since it was written)"):
         read_manifest(tiny_cache)

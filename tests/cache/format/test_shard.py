@@ -73,19 +73,19 @@ def test_writing_to_a_row_in_memory_leaves_the_file(root, rows):
 
 
 def test_an_all_zero_row_is_stored_and_not_left_to_the_fill_value(tmp_path):
-    record = write_shard(tmp_path, "s", {0: np.zeros((5, 7, 3), np.float16)}, 4)
+    record = write_shard(tmp_path, "s/c/0/0", {0: np.zeros((5, 7, 3), np.float16)}, 4)
     assert record.size_bytes == 210 + 4 + 64 + 4
-    shard = ShardFile(tmp_path / "s", LAYOUT.row_shape, LAYOUT.dtype, 4)
+    shard = ShardFile(tmp_path / "s/c/0/0", LAYOUT.row_shape, LAYOUT.dtype, 4)
     assert shard.row(0).sum() == 0
 
 
 def test_the_record_names_the_size_and_a_checksum_that_depends_on_the_content(tmp_path, rows):
-    record = write_shard(tmp_path, "a/s", dict(enumerate(rows[:4])), 4)
-    content = (tmp_path / "a" / "s").read_bytes()
-    assert (record.path, record.size_bytes) == ("a/s", len(content))
+    record = write_shard(tmp_path, "a/s/c/0/0", dict(enumerate(rows[:4])), 4)
+    content = (tmp_path / "a/s/c/0/0").read_bytes()
+    assert (record.path, record.size_bytes) == ("a/s/c/0/0", len(content))
     of_rows = b"".join(google_crc32c.value(row.tobytes()).to_bytes(4, "little") for row in rows[:4])
     assert record.crc32c == f"{google_crc32c.value(of_rows + content[4 * 214 : -4]):08x}"
-    assert write_shard(tmp_path, "a/s", dict(enumerate(rows[1:5])), 4).crc32c != record.crc32c
+    assert write_shard(tmp_path, "a/s/c/0/0", dict(enumerate(rows[1:5])), 4).crc32c != record.crc32c
 
 
 def test_a_row_that_is_not_there_is_an_error_and_not_zeros(root):
