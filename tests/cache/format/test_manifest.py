@@ -47,9 +47,7 @@ def test_a_changed_sample_table_is_refused(tiny_cache):
 )
 def test_a_field_of_another_kind_is_named_with_what_was_expected(tiny_cache, field, value, message):
     reseal(tiny_cache / "manifest.json", lambda values: values.update({field: value}))
-    with pytest.raises(
-        CacheCorruptError, match=rf"json: not a manifest of a feature cache \({message}.*--resume"
-    ):
+    with pytest.raises(CacheCorruptError, match=rf"json: not a manifest of a feature cache \({message}.*--resume"):
         read_manifest(tiny_cache)
 
 

@@ -1,6 +1,5 @@
 """Every changed byte is found and named, and a resumed extraction mends exactly that."""
 
-import json
 import random
 from dataclasses import replace
 
