@@ -23,6 +23,7 @@ from .errors import TextdiffError
 from .pipeline import config as configs
 from .pipeline.runtime import error_messages, interrupts
 from .pipeline.runtime import progress as progresses
+from .pipeline.runtime.process import prepare_process
 
 if TYPE_CHECKING:
     from .pipeline.runtime.progress import Progress
@@ -52,6 +53,7 @@ class Summary(Protocol):
 
 def main() -> None:
     """Run the command line: 0 done, 1 a problem that was explained, 2 wrong usage, 130 interrupted, 143 terminated."""
+    prepare_process()
     app()
 
 

@@ -14,6 +14,7 @@ from ...cache.reader import FeatureReader
 from ...cache.storage.location import absolute
 from ...errors import RunError, TextdiffError
 from ..config.ablation import AblateConfig
+from ..runtime.process import prepare_process
 from ..runtime.ray_session import n_workers_for, ray_session
 from .jobs import JobFactory, Outcome, TrainingJob
 from .variants import Variant
@@ -66,6 +67,7 @@ def train_in_ray(
 def train_cell(told: tuple[AblateConfig, Variant, str], cell: TrainingJob) -> Outcome:
     """What a task does: one head, alone."""
     config, everything, device = told
+    prepare_process()
     torch.set_num_threads(1)
     cells = JobFactory(config, FeatureReader(config.cache), everything, device)
     (outcome,) = (event for event in cells.train([cell]) if isinstance(event, Outcome))

@@ -23,7 +23,6 @@ from ...errors import ConfigError
 from ...stages.features.compression import Projection, quantise
 from ...stages.unet.noise import NoiseKind, draw_noise
 from ...stages.unet.recorder import FrozenUNet, UNetRecorder
-from ..runtime.allocator import keep_freed_memory
 
 Pair = tuple[int, int]
 """A block and a timestep."""
@@ -39,11 +38,6 @@ class FeatureExtractor:
     device: str
     projections: Mapping[Pair, Projection] = field(default_factory=dict)
     """(block, timestep) → what brings its channels down to the spec's `pca`; absent: the channels stay."""
-
-    def __post_init__(self) -> None:
-        """Prepare the process for large activations on the CPU."""
-        if self.device == "cpu":
-            keep_freed_memory()
 
     def projected(self, projections: Mapping[Pair, Projection]) -> FeatureExtractor:
         """The same with these projections, on its device."""

@@ -26,6 +26,7 @@ from ...errors import CacheError, SourceError, TextdiffError
 from ...stages.features.compression import Projection
 from ..config.extraction import ExtractConfig
 from ..data.classes import Classes
+from ..runtime.process import prepare_process
 from ..runtime.progress import Progress, Task
 from ..runtime.ray_session import n_workers_for, ray_session, threads_per_worker
 from .dataset_rows import DatasetRow, read_batch
@@ -60,6 +61,7 @@ class UnitWorker:
     """
 
     def __init__(self, order: WorkerOrder) -> None:
+        prepare_process()
         self._order, self._model = order, threading.Lock()
         self._held = ExitStack()
         self._held.enter_context(hold_worker(order.config.cache))  # until the process ends

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
@@ -31,7 +32,8 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
             "train again with `textdiff train-head`"
         )
     head_class = HEADS[config.train["head"]]
-    head = ensemble_of([head_class(config.head) for _ in range(config.train["ensemble"])])
+    with torch.random.fork_rng(devices=[]):  # initial weights, to be replaced, draw from the caller's generator
+        head = ensemble_of([head_class(config.head) for _ in range(config.train["ensemble"])])
     try:
         head.load_state_dict(load((run / HEAD).read_bytes()))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
-NICENESS = 10
+from .process import give_way
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -23,7 +20,7 @@ def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item], depth: int) 
     No more than `depth` results wait to be taken. What `load` raises is raised when its turn comes; when the iterator
     is closed, work that was not begun is dropped.
     """
-    with ThreadPoolExecutor(depth, thread_name_prefix="ahead", initializer=_give_way) as pool:
+    with ThreadPoolExecutor(depth, thread_name_prefix="ahead", initializer=give_way) as pool:
         waiting: deque[Future[Loaded]] = deque()
         try:
             for item in items:
@@ -46,7 +43,7 @@ class BackgroundWriter:
 
     def __enter__(self) -> Self:
         """Start the thread."""
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="behind", initializer=_give_way)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="behind", initializer=give_way)
         self._waiting: deque[Future[None]] = deque()
         self._failed = False
         return self
@@ -77,9 +74,3 @@ class BackgroundWriter:
         except BaseException:
             self._failed = True
             raise
-
-
-def _give_way() -> None:
-    """Let the model's threads go first where they want the same cores (on Linux, where niceness is a thread's own)."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

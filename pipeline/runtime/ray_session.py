@@ -1,7 +1,8 @@
 """Ray, where it is installed: a session on this machine or on the cluster that RAY_ADDRESS names.
 
-Workers are started with `memory.KEEPING`: a call runs in a thread of its own, whose heap `keep_freed_memory` would come
-too late for. Without it Ray's workers took a third longer for a unit than processes of their own (measured).
+Workers are started with `process.WORKER_ENVIRONMENT`: a call runs in a thread of its own, whose heap
+`keep_freed_memory` would come too late for. Without it Ray's workers took a third longer for a unit than processes of
+their own (measured).
 
 Imported lazily: Ray is an extra. On this machine it opens no dashboard, sends no usage statistics and stays quiet.
 """
@@ -17,7 +18,7 @@ from types import ModuleType
 import torch
 
 from ...errors import ConfigError
-from .allocator import KEEPING
+from .process import WORKER_ENVIRONMENT
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -51,9 +52,9 @@ def ray_session(n_workers: int) -> Iterator[ModuleType]:
     address = os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address:
-        ray.init(address, runtime_env={"env_vars": KEEPING}, **quiet)
+        ray.init(address, runtime_env={"env_vars": WORKER_ENVIRONMENT}, **quiet)
     else:
-        os.environ.update(KEEPING)  # inherited by the workers; a `runtime_env` takes 3 s more to begin
+        os.environ.update(WORKER_ENVIRONMENT)  # inherited by the workers; a `runtime_env` takes 3 s more to begin
         here = {"num_cpus": n_workers, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
         ray.init("local", **here, **quiet)
     try:

@@ -24,7 +24,6 @@ from ...stages.seeds import named_generator
 from ..config.training import TrainConfig
 from ..head_inputs.inputs import CachedFeatures
 from ..head_inputs.scoring import PredictionObserver, score_samples
-from ..runtime.allocator import keep_freed_memory
 from ..scoring.summary import counts_by_parent
 from .objectives import OBJECTIVES, TrainingObjective
 
@@ -59,8 +58,6 @@ class Trainer:
     def __init__(
         self, data: CachedFeatures, train: Sequence[SampleRow], val: Sequence[SampleRow], config: TrainConfig
     ) -> None:
-        if data.device == "cpu":
-            keep_freed_memory()
         self._data, self._train, self._val = data, list(train), list(val)
         self._seed, self._settings = config.seed, config.settings
         self.learner: TrainingObjective[Any] = OBJECTIVES[config.head](data, self._train, self._val, config)

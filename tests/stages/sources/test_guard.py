@@ -204,5 +204,8 @@ def test_unets_of_the_hub_are_refused_offline_and_found_once_they_were_fetched(
 
 
 def test_the_hub_is_told_nothing_of_what_is_done():
-    code = "import textdiff.stages, huggingface_hub.constants as hub; print(hub.HF_HUB_DISABLE_TELEMETRY)"
+    code = (
+        "from textdiff.pipeline.runtime.process import prepare_process; prepare_process()\n"
+        "import huggingface_hub.constants as hub; print(hub.HF_HUB_DISABLE_TELEMETRY)"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"

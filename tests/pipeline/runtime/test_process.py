@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from textdiff.pipeline.runtime.allocator import KEEPING
+from textdiff.pipeline.runtime.process import WORKER_ENVIRONMENT
 
 PAGE_FAULTS = """
 import resource, threading, torch
-from textdiff.pipeline.runtime.allocator import keep_freed_memory
+from textdiff.pipeline.runtime.process import keep_freed_memory
 
 def fill():
     for _ in range(10):
@@ -46,4 +46,4 @@ def faults(*lines: str, environment: dict[str, str] | None = None) -> int:
 def test_large_tensors_are_mapped_anew_unless_freed_memory_is_kept(measure):
     assert faults(measure) > 10 * OF_A_TENSOR
     assert faults("keep_freed_memory()", measure) < OF_A_TENSOR
-    assert faults(measure, environment=KEEPING) < OF_A_TENSOR
+    assert faults(measure, environment=WORKER_ENVIRONMENT) < OF_A_TENSOR
