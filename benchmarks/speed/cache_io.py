@@ -38,6 +38,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from textdiff.cache.building.derived import row_loader
 from textdiff.cache.building.plan import WorkPlan, plan_work
 from textdiff.cache.building.writer import CacheWriter
 from textdiff.cache.format.layout import ArrayLayout, features_layout
@@ -107,7 +108,7 @@ class TextdiffWay:
     def write(self, unit: Unit, n_units: int) -> None:
         """As `Way`."""
         plan = plan_for(unit, n_units)
-        self._writer = CacheWriter(self._folder, plan)
+        self._writer = CacheWriter(self._folder, plan.manifest)
         for pending in plan.pending:
             self._writer.write_unit(pending, {pair: StoredMaps(array) for pair, array in unit.items()}, {})
         self._n_rows = len(plan.rows)
@@ -119,7 +120,8 @@ class TextdiffWay:
             for row in range(self._n_rows)
         )
         image, labels = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
-        self._writer.publish(SampleTable("", (), samples), {}, None, lambda _: image, lambda _: labels)
+        load = row_loader(images=lambda _: image, labels=lambda _: labels)
+        self._writer.publish(SampleTable("", (), samples), {}, None, filters=False, load=load)
 
     def read(self, n_units: int) -> None:
         """As `Way`."""

@@ -14,7 +14,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from textdiff.cache.building.derived import Loaders, divide_among_parts, image_shards
+from textdiff.cache.building.derived import divide_among_parts, wanted_shards
 from textdiff.cache.building.journal import read_journal, record_unit, write_plan
 from textdiff.cache.building.plan import PendingUnit, WorkPlan, plan_work, read_state
 from textdiff.cache.building.shared_plan import SharedPlan, missing_units, units_left, write_shared_plan
@@ -85,7 +85,8 @@ def measure_tables(root: Path, n_images: int, batch_size: int, n_parts: int) -> 
     plan = clock.of("plan", lambda: plan_from(None))
     shared = SharedPlan({}, plan.pending)
     clock.of("write_plan", lambda: (write_plan(root, plan.manifest), write_shared_plan(root, shared)))
-    pictures = clock.of("share_of_pictures", lambda: divide_among_parts(wanted(spec, samples), set(), n_parts))
+    wanted = wanted_shards(spec, samples, CLASSES, filters=True)
+    derived = clock.of("share_of_derived", lambda: divide_among_parts(wanted, set(), n_parts))
     units = [unit_of(pending) for pending in plan.pending]
     started = time.monotonic()
     for unit in units[:1000]:
@@ -100,7 +101,7 @@ def measure_tables(root: Path, n_images: int, batch_size: int, n_parts: int) -> 
     resumed = clock.of("plan_of_a_part", lambda: plan_from(state))
     clock.of("missing_units", lambda: missing_units(shared.of(Share(0, n_parts)), resumed.manifest.units))
     light = tuple(
-        LightShard(ShardRecord(one.path, 10**7, "0" * 8), one.made_from) for share in pictures for one in share
+        LightShard(ShardRecord(one.path, 10**7, "0" * 8), one.made_from) for share in derived for one in share
     )
     publish(root, replace(resumed.manifest, light_shards=light), samples, clock)
     reader = clock.of("open_for_reading", lambda: FeatureReader(root))
@@ -155,15 +156,6 @@ def make_samples(n_images: int) -> tuple[SampleRow, ...]:
         )
         for n, name in enumerate(names)
     )  # fmt: skip
-
-
-def wanted(spec: FeatureSpec, samples: tuple[SampleRow, ...]) -> Iterator[Any]:
-    """The shards of images, labels and filters."""
-
-    def never(_: SampleRow) -> Any:  # noqa: ANN401
-        raise AssertionError("nothing is loaded here")
-
-    return image_shards(spec, samples, CLASSES, **Loaders(load_image=never, load_labels=never, load_filters=never))
 
 
 def unit_of(pending: PendingUnit) -> Unit:

@@ -10,18 +10,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 from ...errors import CacheCorruptError, CacheError, CacheMismatchError
 from ..format.manifest import PLAN, LightShard, Manifest, Unit, read_manifest
-from ..format.samples import SampleRow, SampleTable, read_table
+from ..format.samples import SampleTable, read_table
 from ..format.shard import check_shard
 from ..storage.atomic import write_durably
 from ..storage.locks import LOCK, refuse_if_locked
 from ..verify import ShardPlace, shard_places
-from .derived import Loaders, image_shards
+from .derived import wanted_shards
 from .journal import TABLE_OF_PARTS, read_journal, read_light
-from .plan import PendingUnit, WorkPlan
+from .plan import PendingUnit
 from .shared_plan import SharedPlan, differences, missing_units, read_shared_plan
 from .writer import CacheWriter
 
@@ -111,12 +110,11 @@ def merge_parts(out: Path, merge: MergePlan, copied: Callable[[ShardPlace], None
     Raises:
         CacheCorruptError: if a shard is not as it was written.
     """
-    writer = CacheWriter(out, WorkPlan(merge.manifest, (), (), (), (), 0))
+    writer = CacheWriter(out, merge.manifest)
     with ThreadPoolExecutor(COPIERS) as pool:
         for place in pool.map(lambda place: _copy(merge.root_of[place.record.path], out, place), merge.places):
             copied(place)
-    classes, loaders = merge.manifest.classes, _loaders(has_filters=merge.has_filters)
-    return writer.publish(merge.table, classes, None, **loaders)
+    return writer.publish(merge.table, merge.manifest.classes, None, filters=merge.has_filters)
 
 
 def refuse_other_folder(out: Path, merge: MergePlan) -> None:
@@ -170,10 +168,9 @@ def _roots_of(parts: Sequence[PartFolder], first: PartFolder) -> Iterator[tuple[
 
 def _refuse_missing(roots: Sequence[Path], merge: MergePlan, units: Sequence[PendingUnit]) -> None:
     missing = [f"rows {unit.rows[0]} to {unit.rows[-1]}" for unit in missing_units(units, merge.manifest.units)]
-    samples, loaders = merge.table.samples, _loaders(has_filters=merge.has_filters)
-    wanted = image_shards(merge.manifest.features, samples, merge.manifest.classes, **loaders)
-    there = {light.shard.path: light.made_from for light in merge.manifest.light_shards}
-    missing += [light.path for light in wanted if there.get(light.path) != light.made_from]
+    manifest, made_from = merge.manifest, {light.shard.path: light.made_from for light in merge.manifest.light_shards}
+    wanted = wanted_shards(manifest.features, merge.table.samples, manifest.classes, filters=merge.has_filters)
+    missing += [shard.path for shard in wanted if made_from.get(shard.path) != shard.made_from]
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         raise CacheError(
@@ -198,14 +195,6 @@ def _copy(source: Path, out: Path, place: ShardPlace) -> ShardPlace:
 
 
 _AGAIN = "repeat the command that made this part with --resume, which makes it again, and merge again"
-
-
-def _loaders(*, has_filters: bool) -> Loaders:
-    return Loaders(load_image=_never, load_labels=_never, load_filters=_never if has_filters else None)
-
-
-def _never(sample: SampleRow) -> NoReturn:
-    raise AssertionError(f"row {sample.row} is in no part")
 
 
 def _names(roots: Sequence[Path]) -> str:

@@ -23,7 +23,7 @@ from ..format.layout import (
     scales_layout,
     texts_layouts,
 )
-from ..format.manifest import COPY, MANIFEST, LightShard, Manifest, Unit, write_manifest
+from ..format.manifest import COPY, MANIFEST, LightShard, Manifest, ProjectionRecord, Unit, write_manifest
 from ..format.maps import QUANTISED, StoredMaps
 from ..format.projections import Projections, projection_digest, write_projection
 from ..format.samples import TABLE, SampleTable, write_table
@@ -32,34 +32,44 @@ from ..format.spec import TextSpec
 from ..format.zarr_metadata import METADATA, write_array_metadata, write_group_metadata
 from ..storage.atomic import remove_folder, write_json
 from ..storage.location import Location
-from .derived import DerivedShard, LoadFilters, LoadRow, TextArrays, image_shards, text_shards
+from .derived import DerivedShard, LoadShard, TextArrays, text_shards, wanted_shards
 from .journal import TABLE_OF_PARTS, forget_light, record_light, record_unit, remove_journal, write_plan
-from .plan import PendingUnit, WorkPlan
+from .plan import PendingUnit
 
 WRITERS = 4
 """Shards of a unit that are written at once: one is checked while others wait for the disk (measured)."""
 
 
 class CacheWriter:
-    """Carries out a plan. Use it while `hold_lock` is held.
+    """Writes a cache's units and derived shards. Use it while `hold_lock` is held.
 
     Args:
         root: the cache's folder.
-        plan: what is left to do.
-        begins: whether to record the plan; otherwise it stands in the journal, and others carry it out too.
+        manifest: of the cache to be, with the units that are finished (`WorkPlan.manifest`).
+        unfitted: (block, timestep) whose projection is to be written before units that need it.
+        lost: damaged projections among these, which must come out the same.
+        begins: whether to record the manifest as the journal's plan; otherwise it stands there already, and others
+            carry it out too.
     """
 
-    def __init__(self, root: Location, plan: WorkPlan, *, begins: bool = True) -> None:
-        self._root = root
-        self._manifest = plan.manifest
-        self._units = list(plan.manifest.units)
-        self._unfitted = set(plan.unfitted)
-        self._lost = {record.pair: record for record in plan.lost}
+    def __init__(
+        self,
+        root: Location,
+        manifest: Manifest,
+        unfitted: Iterable[tuple[int, int]] = (),
+        lost: Iterable[ProjectionRecord] = (),
+        *,
+        begins: bool = True,
+    ) -> None:
+        self._root, self._manifest = root, manifest
+        self._units = list(manifest.units)
+        self._unfitted = set(unfitted)
+        self._lost = {record.pair: record for record in lost}
         if begins:
-            write_plan(root, plan.manifest)
+            write_plan(root, manifest)
 
     def write_projections(self, projections: Projections) -> None:
-        """Write the projections of the plan's `unfitted` pairs, or some of them, before any unit that needs them.
+        """Write the projections of the `unfitted` pairs, or some of them, before any unit that needs them.
 
         Args:
             projections: (block, timestep) → float32 [1 + component, channel of the UNet], the mean first.
@@ -111,12 +121,12 @@ class CacheWriter:
         record_unit(self._root, unit)
         self._units.append(unit)
 
-    def write_light(self, wanted: Iterable[DerivedShard]) -> None:
+    def write_derived(self, wanted: Iterable[DerivedShard], load: LoadShard) -> None:
         """Write and record shards that no published manifest names, before all of them are published."""
-        known = {light.shard.path: light for light in self._manifest.light_shards}
-        for light in wanted:
-            if not _is_known(light, known):
-                self._write_light(light)
+        known = self._known_derived()
+        for shard in wanted:
+            if not _is_known(shard, known):
+                self._write_shard(shard, load)
 
     def write_texts(self, table: SampleTable, classes: Mapping[str, Any], texts: TextArrays | None) -> None:
         """Write the texts of a cache that was never published, and the table, before all of it is published.
@@ -127,7 +137,8 @@ class CacheWriter:
             texts: embeddings of `table.texts`; `None`: there are none, or they are there.
         """
         spec = self._text_spec(table, texts)
-        self.write_light(text_shards(table, spec, texts))
+        if texts:
+            self.write_derived(text_shards(table, spec), texts.load)
         write_json(self._root / TABLE_OF_PARTS, table)
         self._manifest = replace(self._manifest, texts=spec, classes=classes)
         write_plan(self._root, self._manifest)
@@ -137,51 +148,57 @@ class CacheWriter:
         table: SampleTable,
         classes: Mapping[str, Any],
         texts: TextArrays | None,
-        load_image: LoadRow,
-        load_labels: LoadRow,
         *,
-        load_filters: LoadFilters | None = None,
+        filters: bool,
+        load: LoadShard | None = None,
     ) -> Manifest:
         """Bring images, filters, labels and texts up to date, and then the manifest, which makes the cache whole.
 
         Args:
             table: all samples of the request.
             classes: the classes' table, as JSON values.
-            texts: embeddings of `table.texts`; `None`: keep those that are there.
-            load_image: gives a sample's image at the model's size [y, x, 3]; called only where images changed.
-            load_labels: gives a sample's class indices at the model's size [y, x]; called only where they changed.
-            load_filters: gives the filters of a sample's image [y, x, filter], likewise; `None`: the cache is to have
-                none, and those that are there go.
+            texts: embeddings of `table.texts`; `None`: keep those of the cache.
+            filters: whether the cache is to have filters; otherwise those that it has are removed.
+            load: gives the rows of shards of images, labels and filters that changed; `None`: none changed.
         """
         self._manifest = replace(self._manifest, units=tuple(self._units))
         text_spec = self._text_spec(table, texts)
-        spec, samples = self._manifest.features, table.samples
-        pictures = image_shards(spec, samples, classes, load_image, load_labels, load_filters=load_filters)
-        wanted = [*pictures, *text_shards(table, text_spec, texts)]
-        known = {light.shard.path: light for light in self._manifest.light_shards}
-        kept = [known[light.path] for light in wanted if _is_known(light, known)]
+        of_files = list(wanted_shards(self._manifest.features, table.samples, classes, filters=filters))
+        of_texts = list(text_shards(table, text_spec))
+        wanted, known = [*of_files, *of_texts], self._known_derived()
+        kept = [known[shard.path] for shard in wanted if _is_known(shard, known)]
         if (self._root / MANIFEST).exists():
             # What is about to be written anew is forgotten first: a crash must not leave it recorded as it was.
             unfinished = replace(self._manifest, light_shards=tuple(kept), digests={}, complete=False)
             write_manifest(self._root, unfinished)
-        written = [self._write_light(light) for light in wanted if not _is_known(light, known)]
+        written = [
+            self._write_shard(shard, load_rows)
+            for shards, load_rows in ((of_files, load), (of_texts, texts.load if texts else None))
+            for shard in shards
+            if not _is_known(shard, known)
+        ]
         shards = tuple(sorted([*kept, *written], key=lambda light: light.shard.path))
         self._manifest = replace(self._manifest, classes=classes, texts=text_spec, light_shards=shards)
         self._manifest = replace(self._manifest, metadata=self._write_metadata(len(table.texts)))
         self._finish(table)
-        self._remove(known.keys() - {light.path for light in wanted})
+        self._remove(known.keys() - {shard.path for shard in wanted})
         return self._manifest
 
     def _remove(self, paths: Iterable[str]) -> None:
-        """Remove light shards that the manifest no longer has, and the array of filters where none are left."""
+        """Remove derived shards that the manifest no longer has, and the array of filters where none are left."""
         for path in paths:
             (self._root / path).unlink(missing_ok=True)
         if not self._manifest.has_filters:
             remove_folder(self._root / FILTERS_ARRAY)
 
-    def _write_light(self, light: DerivedShard) -> LightShard:
-        forget_light(self._root, light.path)
-        written = LightShard(self._write_rows(light.layout, light.load()), light.made_from)
+    def _known_derived(self) -> dict[str, LightShard]:
+        return {light.shard.path: light for light in self._manifest.light_shards}
+
+    def _write_shard(self, shard: DerivedShard, load: LoadShard | None) -> LightShard:
+        if load is None:
+            raise AssertionError(f"{shard.path} is to be written, and nothing loads its rows")
+        forget_light(self._root, shard.path)
+        written = LightShard(self._write_rows(shard.layout, load(shard)), shard.made_from)
         record_light(self._root, written)
         return written
 
@@ -288,8 +305,8 @@ class CacheWriter:
             )
 
 
-def _is_known(light: DerivedShard, known: Mapping[str, LightShard]) -> bool:
-    return light.path in known and known[light.path].made_from == light.made_from
+def _is_known(shard: DerivedShard, known: Mapping[str, LightShard]) -> bool:
+    return shard.path in known and known[shard.path].made_from == shard.made_from
 
 
 def _groups_above(name: str) -> Iterator[str]:

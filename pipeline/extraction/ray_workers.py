@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ...cache.building.plan import PendingUnit, WorkPlan
+from ...cache.building.plan import PendingUnit
 from ...cache.building.writer import CacheWriter
 from ...cache.format.manifest import Manifest, Unit
 from ...cache.format.spec import FeatureSpec
@@ -66,7 +66,7 @@ class UnitWorker:
         self._held = ExitStack()
         self._held.enter_context(hold_worker(order.config.cache))  # until the process ends
         self._reader = row_reader(order.spec, order.classes)
-        self._writer = CacheWriter(order.config.cache, WorkPlan(order.manifest, (), (), (), (), 0), begins=False)
+        self._writer = CacheWriter(order.config.cache, order.manifest, begins=False)
 
     @cached_property
     def _stage_one(self) -> FeatureExtractor:

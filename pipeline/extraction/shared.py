@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ...cache.building.derived import DerivedShard, Loaders, divide_among_parts, image_shards
+from ...cache.building.derived import DerivedShard, divide_among_parts, wanted_shards
 from ...cache.building.journal import forget_unit
 from ...cache.building.plan import PendingUnit, part_of, read_state
 from ...cache.building.shared_plan import (
@@ -46,11 +46,11 @@ from .steps import (
     announce,
     carry_out,
     fit,
-    loaders,
     open_extraction,
     plan_job,
     projected,
     run_units,
+    shard_loader,
     summarise,
     try_largest_batch,
 )
@@ -141,8 +141,7 @@ def _share(config: ExtractConfig, inputs: Inputs, part: Share) -> _Share:
     _refuse_unfitted(job, part)
     mine = missing_units(shared.of(part), job.plan.manifest.units)
     share = _Share(part, job, shared, begins, table, read_manifest(config.cache))
-    with loaders(job, Progress()) as load:
-        with_filters = {row for light in _pictures(share, load) for row in _filtered_rows(light, job)}
+    with_filters = {row for shard in _derived(share) if shard.layout.name == FILTERS_ARRAY for row in shard.rows}
     return replace(share, job=replace(job, plan=part_of(job.plan, mine, with_filters)))
 
 
@@ -185,17 +184,13 @@ def _forget_damaged(config: ExtractConfig, part: Share, progress: Progress) -> N
             forget_unit(config.cache, unit)
 
 
-def _pictures(share: _Share, load: Loaders) -> list[DerivedShard]:
+def _derived(share: _Share) -> list[DerivedShard]:
     """This part's share of the shards of images, labels and filters that are new."""
     published = {light.shard.path for light in share.published.light_shards} if share.published else set()
     classes = share.job.dataset.classes.to_dict()
-    wanted = image_shards(share.job.stage_one.spec, share.table.samples, classes, **load)
+    spec, filters = share.job.stage_one.spec, share.job.config.filters
+    wanted = wanted_shards(spec, share.table.samples, classes, filters=filters)
     return divide_among_parts(wanted, published, share.part.n_parts)[share.part.id]
-
-
-def _filtered_rows(light: DerivedShard, job: Job) -> Iterable[int]:
-    size = job.stage_one.spec.rows_per_shard
-    return range(light.group * size, (light.group + 1) * size) if light.layout.name == FILTERS_ARRAY else ()
 
 
 def _summarise(share: _Share) -> ExtractSummary:
@@ -211,7 +206,8 @@ def _begin(share: _Share, progress: Progress) -> tuple[CacheWriter, dict[Pair, P
     arrays = encode_texts(job.config, job.rows, job.plan.manifest, progress) if share.makes_texts else None
     try_largest_batch(job)
     fitted = fit(job, progress)
-    writer = CacheWriter(job.config.cache, job.plan, begins=share.begins)
+    plan = job.plan
+    writer = CacheWriter(job.config.cache, plan.manifest, plan.unfitted, plan.lost, begins=share.begins)
     if fitted:
         writer.write_projections({pair: projection.to_rows().numpy() for pair, projection in fitted.items()})
     if share.makes_texts:
@@ -223,8 +219,8 @@ def _begin(share: _Share, progress: Progress) -> tuple[CacheWriter, dict[Pair, P
 
 def _make(share: _Share, writer: CacheWriter, fitted: dict[Pair, Projection], progress: Progress) -> None:
     run_units(writer, share.job, projected(share.job, fitted), progress)
-    with loaders(share.job, progress) as load:
-        writer.write_light(_pictures(share, load))
+    with shard_loader(share.job, progress) as load:
+        writer.write_derived(_derived(share), load)
 
 
 def _publish_if_last(config: ExtractConfig, inputs: Inputs, progress: Progress) -> tuple[bool, int]:

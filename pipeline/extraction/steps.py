@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from jaxtyping import Float16
 
-from ...cache.building.derived import Loaders, TextArrays
+from ...cache.building.derived import LoadShard, TextArrays, row_loader
 from ...cache.building.plan import PendingUnit, WorkPlan, plan_work, read_state
 from ...cache.building.writer import CacheWriter
 from ...cache.format.manifest import Manifest
 from ...cache.format.maps import StoredMaps
 from ...cache.format.projections import read_projections
-from ...cache.format.samples import SampleRow
 from ...cache.storage.location import free_bytes
 from ...cache.storage.locks import refuse_if_locked
 from ...errors import CacheError, ConfigError
@@ -71,7 +70,7 @@ def carry_out(job: Job, progress: Progress) -> None:
     texts = encode_texts(job.config, job.rows, job.plan.manifest, progress)
     try_largest_batch(job)
     fitted = fit(job, progress)
-    writer = CacheWriter(job.config.cache, job.plan)
+    writer = CacheWriter(job.config.cache, job.plan.manifest, job.plan.unfitted, job.plan.lost)
     writer.write_projections({pair: projection.to_rows().numpy() for pair, projection in fitted.items()})
     run_units(writer, job, projected(job, fitted), progress)
     _publish(writer, job, texts, progress)
@@ -225,23 +224,24 @@ def _write_unit(
 
 
 def _publish(writer: CacheWriter, job: Job, texts: TextArrays | None, progress: Progress) -> None:
-    with loaders(job, progress) as load:
-        writer.publish(sample_table(job.dataset, job.rows, job.plan.rows), job.dataset.classes.to_dict(), texts, **load)
+    table, classes = sample_table(job.dataset, job.rows, job.plan.rows), job.dataset.classes.to_dict()
+    with shard_loader(job, progress) as load:
+        writer.publish(table, classes, texts, filters=job.config.filters, load=load)
 
 
 @contextmanager
-def loaders(job: Job, progress: Progress) -> Iterator[Loaders]:
-    """What gives rows of images, labels and filters from the files; filters are counted as they are made."""
+def shard_loader(job: Job, progress: Progress) -> Iterator[LoadShard]:
+    """Loader of shards of images, labels and filters from the files; filters are counted as they are made."""
     with progress.task("filter", len(job.plan.unfiltered), "images") if job.plan.unfiltered else nullcontext() as task:
 
-        def load_filters(sample: SampleRow) -> Float16[np.ndarray, "y x filter"]:
-            filters = image_filters(job.reader.image(job.row_at[sample.row]))
+        def load_filters(row: int) -> Float16[np.ndarray, "y x filter"]:
+            filters = image_filters(job.reader.image(job.row_at[row]))
             if task:
                 task.advance()
             return filters
 
-        yield Loaders(
-            load_image=lambda sample: job.reader.image(job.row_at[sample.row]),
-            load_labels=lambda sample: job.reader.labels(job.row_at[sample.row]),
-            load_filters=load_filters if job.config.filters else None,
+        yield row_loader(
+            images=lambda row: job.reader.image(job.row_at[row]),
+            labels=lambda row: job.reader.labels(job.row_at[row]),
+            filters=load_filters,
         )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from textdiff.cache import reader as reading
+from textdiff.cache.building.derived import row_loader
 from textdiff.cache.building.plan import plan_work
 from textdiff.cache.building.writer import CacheWriter
 from textdiff.cache.format.manifest import RowKey
@@ -42,7 +43,7 @@ def stored(block, timestep, rows, dtype):
 
 def make_cache(root, dtype):
     plan = plan_work(None, replace(SPEC, dtype=dtype), [RowKey(name, name) for name in NAMES], SHAPES, TIMESTEPS)
-    writer = CacheWriter(root, plan)
+    writer = CacheWriter(root, plan.manifest)
     for unit in plan.pending:
         pairs = [(block, timestep) for block in unit.blocks for timestep in unit.timesteps]
         writer.write_unit(unit, {pair: stored(*pair, unit.rows, dtype) for pair in pairs}, {})
@@ -51,7 +52,8 @@ def make_cache(root, dtype):
         for row, name in enumerate(NAMES)
     )
     image, labels = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
-    writer.publish(SampleTable("", (), samples), {}, None, lambda _: image, lambda _: labels)
+    load = row_loader(images=lambda _: image, labels=lambda _: labels)
+    writer.publish(SampleTable("", (), samples), {}, None, filters=False, load=load)
     return root
 
 

@@ -31,6 +31,10 @@ def plan_for(root, resume=True, timesteps=(50,), **settings):
     return plan_work(read_state(root, resume=resume), replace(SPEC, **settings), KEYS, UNET_SHAPES, timesteps)
 
 
+def writer_of(root, plan):
+    return CacheWriter(root, plan.manifest, plan.unfitted, plan.lost)
+
+
 @pytest.fixture
 def floats():
     return np.random.default_rng(0).standard_normal((2, 4, 5, 6)).astype(np.float32)
@@ -49,7 +53,7 @@ def projection():
 
 def test_values_and_scales_are_one_unit(tmp_path, quantised):
     plan = plan_for(tmp_path, dtype="int8")
-    CacheWriter(tmp_path, plan).write_unit(plan.pending[0], {(3, 50): quantised}, {})
+    CacheWriter(tmp_path, plan.manifest).write_unit(plan.pending[0], {(3, 50): quantised}, {})
     (unit,) = read_journal(tmp_path)
     assert [shard.path for shard in unit.shards] == ["features/3/50/c/0/0/0/0", "scales/3/50/c/0/0"]
     assert sum((tmp_path / shard.path).stat().st_size for shard in unit.shards) == sum(
@@ -71,7 +75,7 @@ def test_what_float16_cannot_hold_is_reported_and_nothing_is_stored(tmp_path, fl
         stored = StoredMaps(floats.astype(np.float16))
     plan = plan_for(tmp_path)
     with pytest.raises(CacheError, match=rf"NaN or infinite in float16:\n  - block 3, timestep 50, sample b: {told}"):
-        CacheWriter(tmp_path, plan).write_unit(plan.pending[0], {(3, 50): stored}, {})
+        CacheWriter(tmp_path, plan.manifest).write_unit(plan.pending[0], {(3, 50): stored}, {})
     assert not (tmp_path / "features").exists()
     assert read_journal(tmp_path) == ()
 
@@ -80,19 +84,19 @@ def test_what_was_not_finite_before_it_was_quantised_is_reported(tmp_path, quant
     quantised.scales[0, 2] = np.inf
     plan = plan_for(tmp_path, dtype="int8")
     with pytest.raises(CacheError, match="timestep 50, sample a: NaN or infinite before it was quantised"):
-        CacheWriter(tmp_path, plan).write_unit(plan.pending[0], {(3, 50): quantised}, {})
+        CacheWriter(tmp_path, plan.manifest).write_unit(plan.pending[0], {(3, 50): quantised}, {})
 
 
 def test_arrays_of_another_shape_or_dtype_are_a_bug(tmp_path, floats):
     plan = plan_for(tmp_path)
     with pytest.raises(AssertionError, match=r"features/3/50: got float32 \(2, 4, 5, 6\) for 2 rows"):
-        CacheWriter(tmp_path, plan).write_unit(plan.pending[0], {(3, 50): StoredMaps(floats)}, {})
+        CacheWriter(tmp_path, plan.manifest).write_unit(plan.pending[0], {(3, 50): StoredMaps(floats)}, {})
 
 
 def test_a_unit_waits_for_its_projections(tmp_path, floats, projection):
     plan = plan_for(tmp_path, pca=2)
     assert (plan.unfitted, plan.manifest.block_shapes) == (((3, 50),), {3: (4, 5, 2)})
-    writer, stored = CacheWriter(tmp_path, plan), StoredMaps(floats[..., :2].astype(np.float16))
+    writer, stored = writer_of(tmp_path, plan), StoredMaps(floats[..., :2].astype(np.float16))
     with pytest.raises(CacheError, match="no projection was written yet for block 3 at timestep 50"):
         writer.write_unit(plan.pending[0], {(3, 50): stored}, {})
     writer.write_projections({(3, 50): projection})
@@ -102,7 +106,7 @@ def test_a_unit_waits_for_its_projections(tmp_path, floats, projection):
 
 def test_a_projection_of_another_size_is_a_bug(tmp_path, projection):
     with pytest.raises(AssertionError, match="block 3 at timestep 50 needs no projection of 3 rows"):
-        CacheWriter(tmp_path, plan_for(tmp_path, pca=3)).write_projections({(3, 50): projection})
+        writer_of(tmp_path, plan_for(tmp_path, pca=3)).write_projections({(3, 50): projection})
 
 
 def test_a_block_with_few_channels_has_no_projection(tmp_path):
@@ -111,10 +115,10 @@ def test_a_block_with_few_channels_has_no_projection(tmp_path):
 
 
 def test_projections_that_are_there_are_used_as_they_are(tmp_path, projection):
-    CacheWriter(tmp_path, plan_for(tmp_path, pca=2)).write_projections({(3, 50): projection})
+    writer_of(tmp_path, plan_for(tmp_path, pca=2)).write_projections({(3, 50): projection})
     resumed = plan_for(tmp_path, pca=2, timesteps=(50, 150))
     assert resumed.unfitted == ((3, 150),)
-    CacheWriter(tmp_path, resumed).write_projections({(3, 150): projection + 1})
+    writer_of(tmp_path, resumed).write_projections({(3, 150): projection + 1})
     assert plan_for(tmp_path, pca=2, timesteps=(50, 150)).unfitted == ()
     records = read_state(tmp_path, resume=True).projections
     assert [(record.pair, record.shape) for record in records] == [((3, 50), (3, 6)), ((3, 150), (3, 6))]
@@ -125,7 +129,7 @@ def test_projections_that_are_there_are_used_as_they_are(tmp_path, projection):
 
 
 def test_a_projection_is_on_the_disk_before_it_is_recorded(tmp_path, projection, monkeypatch):
-    writer = CacheWriter(tmp_path, plan_for(tmp_path, pca=2))
+    writer = writer_of(tmp_path, plan_for(tmp_path, pca=2))
     monkeypatch.setattr(
         "textdiff.cache.building.writer.write_plan", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     )
@@ -137,7 +141,7 @@ def test_a_projection_is_on_the_disk_before_it_is_recorded(tmp_path, projection,
 
 
 def test_a_damaged_projection_is_found(tmp_path, projection):
-    CacheWriter(tmp_path, plan_for(tmp_path, pca=2)).write_projections({(3, 50): projection})
+    writer_of(tmp_path, plan_for(tmp_path, pca=2)).write_projections({(3, 50): projection})
     path = tmp_path / "projections/3/50/c/0/0"
     path.write_bytes(path.read_bytes().replace(projection[1].tobytes(), projection[2].tobytes()))
     with pytest.raises(CacheCorruptError, match="bytes of row 1 are not those"):
@@ -160,6 +164,8 @@ def test_shards_of_a_unit_are_recorded_in_order_whatever_thread_ends_first(tmp_p
     monkeypatch.setattr(shards, "write_durably", slow_first)
     plan = plan_for(tmp_path, timesteps=(50, 150, 250))
     stored = StoredMaps(floats.astype(np.float16))
-    CacheWriter(tmp_path, plan).write_unit(plan.pending[0], dict.fromkeys([(3, 250), (3, 50), (3, 150)], stored), {})
+    CacheWriter(tmp_path, plan.manifest).write_unit(
+        plan.pending[0], dict.fromkeys([(3, 250), (3, 50), (3, 150)], stored), {}
+    )
     (unit,) = read_journal(tmp_path)
     assert [shard.path.split("/")[2] for shard in unit.shards] == ["50", "150", "250"]

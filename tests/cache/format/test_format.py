@@ -14,7 +14,7 @@ import zarr
 
 from textdiff.cache import reader
 from textdiff.cache.archives import hdf5
-from textdiff.cache.building.derived import TextArrays
+from textdiff.cache.building.derived import TextArrays, row_loader
 from textdiff.cache.building.plan import plan_work
 from textdiff.cache.building.shared_plan import SharedPlan
 from textdiff.cache.building.writer import CacheWriter
@@ -129,7 +129,7 @@ def compressed_cache(tiny_cache, tmp_path):
     spec = replace(source.manifest.features, dtype="int8", pca=N_COMPONENTS)
     shapes = {1: source.manifest.block_shapes[1], 3: (*source.manifest.block_shapes[3][:2], N_COMPONENTS)}
     plan = plan_work(None, spec, source.manifest.rows, shapes, source.timesteps)
-    writer = CacheWriter(root, plan)
+    writer = CacheWriter(root, plan.manifest, plan.unfitted)
     assert plan.unfitted == ((1, 50), (1, 150))
     rows = np.eye(N_COMPONENTS + 1, shapes[1][2], -1, np.float32)
     writer.write_projections(dict.fromkeys(plan.unfitted, rows))
@@ -138,14 +138,8 @@ def compressed_cache(tiny_cache, tmp_path):
         writer.write_unit(unit, {pair: quantised(found.values) for pair, found in maps.items()}, {})
     texts = TextArrays(source.manifest.texts, *source.texts())
     classes = source.manifest.classes
-    writer.publish(
-        source.table,
-        classes,
-        texts,
-        lambda s: source.image(s.row),
-        lambda s: source.labels(s.row),
-        load_filters=lambda s: source.filters(s.row),
-    )
+    load = row_loader(images=source.image, labels=source.labels, filters=source.filters)
+    writer.publish(source.table, classes, texts, filters=True, load=load)
     return root
 
 

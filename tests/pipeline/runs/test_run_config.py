@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from textdiff.cache.building.derived import TextArrays
+from textdiff.cache.building.derived import TextArrays, row_loader
 from textdiff.cache.building.plan import plan_work
 from textdiff.cache.building.writer import CacheWriter
 from textdiff.cache.format.maps import StoredMaps
@@ -30,7 +30,7 @@ def compress(source, root, n_pixels=200):
     """A float16 cache once more: 6 components of its channels, fitted on some pixels, in eight bits."""
     spec = replace(source.manifest.features, dtype="int8", pca=N_COMPONENTS)
     plan = plan_work(None, spec, source.manifest.rows, source.manifest.block_shapes, source.timesteps)
-    writer, projections = CacheWriter(root, plan), {}
+    writer, projections = CacheWriter(root, plan.manifest, plan.unfitted), {}
     for block, timestep in plan.unfitted:
         every = source.read((block,), (timestep,), range(4))[block, timestep].values
         flat = torch.from_numpy(every.reshape(-1, every.shape[-1])).float()
@@ -40,7 +40,8 @@ def compress(source, root, n_pixels=200):
         found = source.read(unit.blocks, unit.timesteps, unit.rows)
         writer.write_unit(unit, {pair: small(maps, projections.get(pair)) for pair, maps in found.items()}, {})
     texts, classes = TextArrays(source.manifest.texts, *source.texts()), source.manifest.classes
-    writer.publish(source.table, classes, texts, lambda s: source.image(s.row), lambda s: source.labels(s.row))
+    load = row_loader(images=source.image, labels=source.labels)
+    writer.publish(source.table, classes, texts, filters=False, load=load)
     return root
 
 
