@@ -65,7 +65,7 @@ class ExtractConfig:
     blocks: tuple[int, ...] = (6, 8, 12, 16)
     """Decoder blocks to record, numbered from the deepest as guided-diffusion's `output_blocks`."""
     unet_config: Path | None = None
-    """JSON with guided-diffusion's own flags, for what a `guided-diffusion:` checkpoint does not tell."""
+    """JSON file of guided-diffusion's flags, for a `guided-diffusion:` checkpoint that is no published model."""
     class_label: int | None = None
     """What a class-conditional UNet is told; `None`: nothing."""
     condition: Literal["empty", "own"] = "empty"

@@ -80,4 +80,4 @@ class ConvertConfig:
     out: Path
     """The diffusers folder to write (UNet and scheduler)."""
     config: Path | None = None
-    """A JSON file of guided-diffusion's flags, for what the tensors do not tell; published models need none."""
+    """A JSON file of guided-diffusion's flags; published models need none."""

@@ -12,7 +12,9 @@ from typing import Any
 
 from ...cache.storage.atomic import sync_folder, write_json
 from ...errors import RunError
+from ...stages.unet.guided.config import ADMConfig
 from ...stages.unet.guided.convert import Converted, convert_checkpoint
+from ...stages.unet.guided.published import published_name
 from ..config.unets import ConvertConfig
 from ..runtime.progress import Progress
 
@@ -21,17 +23,17 @@ RECORD = "conversion.json"
 
 @dataclass(frozen=True)
 class DecoderBlock:
-    """A decoder block as features come out of it."""
+    """Features of a decoder block."""
 
     channels: int
     """Channels of its activation."""
     shrinkage: int
-    """By how much its sides are smaller than the image's."""
+    """Ratio of the image's side to the activation's."""
 
 
 @dataclass(frozen=True)
 class ConvertSummary:
-    """What `convert_unet` found and wrote."""
+    """Result of `convert_unet`."""
 
     out: str
     """The diffusers folder."""
@@ -41,8 +43,8 @@ class ConvertSummary:
     """`UNet2DModel`, which diffusers itself loads, or `ADMUNet2DModel`, which only textdiff does."""
     n_parameters: int
     """Weights of the UNet."""
-    image_size: int | None
-    """Side in pixels that it was trained at; None where nothing says so."""
+    image_size: int
+    """Side in pixels of the images that it was trained on."""
     blocks: tuple[DecoderBlock, ...]
     """Decoder blocks by number, from the deepest."""
     heads: str
@@ -63,12 +65,13 @@ class ConvertSummary:
     def lines(self) -> list[str]:
         """For the terminal."""
         classes = "unconditional" if self.n_classes is None else f"conditioned on {self.n_classes} classes"
+        sides = [(block, self.image_size // block.shrinkage) for block in self.blocks]
         sigma = "learned" if self.learns_sigma else "fixed"
         return [
             f"{self.out}: {self.recognised}, {self.n_parameters / 1e6:.2f} M parameters, {classes}",
             f"{self.heads}; {self.noise_schedule} schedule of {self.diffusion_steps} steps, {sigma} variance",
             "decoder blocks (channels at resolution):",
-            *(f"  {number:>2}  {self._block(block)}" for number, block in enumerate(self.blocks)),
+            *(f"  {number:>2}  {block.channels} at {side}x{side}" for number, (block, side) in enumerate(sides)),
             *(
                 []
                 if self.model_class == "UNet2DModel"
@@ -77,22 +80,17 @@ class ConvertSummary:
             f"use it as --unet diffusers:{self.out}",
         ]
 
-    def _block(self, block: DecoderBlock) -> str:
-        if self.image_size is None:
-            return f"{block.channels} at 1/{block.shrinkage}"
-        side = self.image_size // block.shrinkage
-        return f"{block.channels} at {side}x{side}"
-
 
 def convert_unet(config: ConvertConfig, progress: Progress | None = None) -> ConvertSummary:
     """Convert the checkpoint at `config.checkpoint` and save it at `config.out` for diffusers and `load_unet`.
 
-    The folder appears whole or not at all. Beside the model it has `conversion.json`: what it was made from, and how.
+    The folder appears whole or not at all. Beside the model it has `conversion.json`: the checkpoint's name and digest,
+    and its flags.
 
     Raises:
-        SourceError: the file is no such checkpoint, is incomplete, or more has to be said about it.
-        ConfigError: the file of flags cannot be used, or contradicts the checkpoint.
-        RunError: something stands at `config.out`.
+        SourceError: the file is no such checkpoint, is incomplete, or needs its flags.
+        ConfigError: the file of flags cannot be used.
+        RunError: `config.out` is a file, or a folder that is not empty.
     """
     progress = progress or Progress()
     if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
@@ -126,32 +124,31 @@ def _record(converted: Converted, checkpoint: Path) -> dict[str, Any]:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "checkpoint": {"name": checkpoint.name, "sha256": sha256},
-        "architecture": asdict(converted.architecture),
-        "settings": asdict(converted.settings),
+        "flags": asdict(converted.config),
     }
 
 
 def _summary(converted: Converted, out: Path) -> ConvertSummary:
-    architecture, settings = converted.architecture, converted.settings
+    config = converted.config
     return ConvertSummary(
         out=str(out),
-        recognised=settings.name,
+        recognised=published_name(config),
         model_class=type(converted.model).__name__,
         n_parameters=sum(parameter.numel() for parameter in converted.model.parameters()),
-        image_size=settings.image_size,
-        blocks=tuple(DecoderBlock(*architecture.decoder_block(number)) for number in range(architecture.n_blocks)),
-        heads=_heads(converted),
-        n_classes=architecture.n_classes,
-        noise_schedule=settings.noise_schedule,
-        diffusion_steps=settings.diffusion_steps,
-        learns_sigma=architecture.learns_sigma,
+        image_size=config.image_size,
+        blocks=tuple(DecoderBlock(*config.decoder_block(number)) for number in range(config.n_blocks)),
+        heads=_heads(config),
+        n_classes=config.n_classes if config.class_cond else None,
+        noise_schedule=config.noise_schedule,
+        diffusion_steps=config.diffusion_steps,
+        learns_sigma=config.learn_sigma,
     )
 
 
-def _heads(converted: Converted) -> str:
-    settings = converted.settings
-    order = "new attention order" if settings.new_attention_order else "legacy attention order"
-    if settings.head_channels is not None:
-        return f"attention heads of {settings.head_channels} channels, {order}"
-    decoder = "" if settings.n_heads_up == settings.n_heads else f" ({settings.n_heads_up} in the decoder)"
-    return f"{settings.n_heads} heads an attention{decoder}, {order}"
+def _heads(config: ADMConfig) -> str:
+    order = "new attention order" if config.use_new_attention_order else "legacy attention order"
+    if config.num_head_channels != -1:
+        return f"attention heads of {config.num_head_channels} channels, {order}"
+    upsample = config.num_heads_upsample
+    decoder = "" if upsample in (-1, config.num_heads) else f" ({upsample} in the decoder)"
+    return f"{config.num_heads} heads an attention{decoder}, {order}"

@@ -238,7 +238,7 @@ def load_unet(
             `guided-diffusion:FILE`, a checkpoint of OpenAI's guided-diffusion;
             `stable-diffusion:FOLDER_OR_HUB_ID`, a Stable Diffusion pipeline (version 1 or 2).
         device: where to put the weights.
-        config: for `guided-diffusion` alone: JSON with its flags, where the checkpoint's shapes do not tell them.
+        config: for `guided-diffusion` alone: JSON file of its flags, which published models do not need.
         class_label: for a class-conditional UNet: the label that it is always told; `None`: none.
         offline: whether the network is forbidden: hub ids then stand for what was fetched before.
 

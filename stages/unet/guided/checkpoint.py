@@ -94,10 +94,10 @@ def _refuse_long_names(path: Path, is_archive: bool) -> None:
 
 
 def _refuse_odd(source: str, state: Mapping[Any, Any]) -> None:
-    strangers = [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
-    if strangers:
+    unmatched = [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    if unmatched:
         raise SourceError(
-            f"{source}: expected tensors alone in the state dict, by name, which also holds {_some(strangers)}"
+            f"{source}: expected tensors alone in the state dict, by name, which also holds {_some(unmatched)}"
         )
     odd = [name for name, tensor in state.items() if not tensor.is_floating_point() or tensor.layout != torch.strided]
     if odd:

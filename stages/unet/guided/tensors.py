@@ -1,4 +1,4 @@
-"""Where the tensors of a guided-diffusion UNet go in one of diffusers' parts.
+"""Tensors of a guided-diffusion UNet, and the same of a model of diffusers' parts.
 
 Both have the same residual blocks, attentions and resamplings under other names, so the way is a table of names; only
 an attention's `qkv` is more than renamed: it is cut into three.
@@ -6,6 +6,7 @@ an attention's `qkv` is more than renamed: it is cut into three.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -13,11 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ....errors import SourceError
-from .architecture import Architecture, Shapes
+from .config import ADMConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 N_LISTED = 12
-"""Differences of one kind that an error lists before it counts the rest."""
+"""Tensors of one kind that an error lists before it counts the rest."""
 
 _SINGLE = {
     "time_embed.0": "time_embedding.linear_1",
@@ -39,47 +41,38 @@ _ATTENTION = {"norm": "group_norm", "qkv": "to_q", "proj_out": "to_out.0"}
 """`qkv` becomes `to_k` and `to_v` as well."""
 
 
-def convert_state(
-    source: str, state: Mapping[str, Tensor], model: nn.Module, architecture: Architecture, *, new_order: bool
-) -> dict[str, Float[Tensor, "..."]]:
+def convert_state(state: Mapping[str, Tensor], model: nn.Module, config: ADMConfig) -> dict[str, Float[Tensor, "..."]]:
     """The model's state dict from a guided-diffusion one.
 
     Args:
-        source: what the user gave, for messages.
-        state: guided-diffusion's tensors by name, of any float dtype.
-        model: a UNet of diffusers' parts and this architecture; its tensors give names and shapes alone.
-        architecture: of both.
-        new_order: whether `qkv` is laid out q, k, v first.
+        state: guided-diffusion's tensors by name, of any float dtype, with the `expected_shapes`.
+        model: the empty model of `config`; its tensors give names and shapes alone.
+        config: of the checkpoint.
 
     Returns:
         Every tensor of the model in float32, in memory of its own.
-
-    Raises:
-        SourceError: tensors are missing, left over or of other shapes; all of them in one error.
     """
-    places = _places(model, architecture)
-    _refuse_differences(source, state, expected_shapes(model, architecture))
     converted: dict[str, Tensor] = {}
-    for name, place in places.items():
+    for name, target in _targets(model, config).items():
         tensor = state[name].squeeze(-1) if _is_pointwise(name) else state[name]
         if ".qkv." in name:
-            attention, _, kind = place.rpartition(".to_q.")
+            attention, _, kind = target.rpartition(".to_q.")
             n_heads = cast("Any", model.get_submodule(attention)).heads
-            parts = _split_qkv(tensor, n_heads, new_order=new_order)
+            parts = _split_qkv(tensor, n_heads, new_order=config.use_new_attention_order)
             converted |= {f"{attention}.to_{part}.{kind}": rows for part, rows in zip("qkv", parts, strict=True)}
         else:
-            converted[place] = tensor
+            converted[target] = tensor
     return {name: _owned(tensor) for name, tensor in converted.items()}
 
 
-def expected_shapes(model: nn.Module, architecture: Architecture) -> Shapes:
-    """Names and shapes that guided-diffusion gives to the tensors of a model of diffusers' parts."""
-    there = model.state_dict()
+def expected_shapes(model: nn.Module, config: ADMConfig) -> Shapes:
+    """Names and shapes that guided-diffusion gives to the tensors of an empty model."""
+    tensors = model.state_dict()
     shapes = {}
-    for name, place in _places(model, architecture).items():
-        first, *rest = there[place].shape
-        thrice, last = 3 if ".qkv." in name else 1, (1,) if _is_pointwise(name) else ()
-        shapes[name] = (thrice * first, *rest, *last)
+    for name, target in _targets(model, config).items():
+        first, *rest = tensors[target].shape
+        n_parts, last = 3 if ".qkv." in name else 1, (1,) if _is_pointwise(name) else ()
+        shapes[name] = (n_parts * first, *rest, *last)
     return shapes
 
 
@@ -102,61 +95,53 @@ def _is_pointwise(name: str) -> bool:
     return name.endswith((".qkv.weight", ".proj_out.weight"))
 
 
-def _places(model: nn.Module, architecture: Architecture) -> dict[str, str]:
-    """guided-diffusion's name -> the model's name, for every tensor that the model has."""
-    there = model.state_dict()
-    pairs = {**_SINGLE, **dict(_modules(architecture))}
+def _targets(model: nn.Module, config: ADMConfig) -> dict[str, str]:
+    """guided-diffusion's name -> the model's name, for every tensor of the model."""
+    tensors = model.state_dict()
+    pairs = {**_SINGLE, **dict(_modules(config))}
     named = {f"{old}.{kind}": f"{new}.{kind}" for old, new in pairs.items() for kind in ("weight", "bias")}
-    return {old: new for old, new in named.items() if new in there}
+    return {old: new for old, new in named.items() if new in tensors}
 
 
-def _modules(architecture: Architecture) -> Iterator[tuple[str, str]]:
-    """Pairs of modules that may have tensors; those of an attention or resampling that is not there have none."""
-    n_levels, per_level = len(architecture.widths), architecture.n_res_blocks + 1
-    for level, place in ((level, place) for level in range(n_levels) for place in range(per_level)):
+def _modules(config: ADMConfig) -> Iterator[tuple[str, str]]:
+    """Pairs of modules that may have tensors; an attention or resampling that the model lacks has none."""
+    n_levels, per_level = len(config.widths), config.num_res_blocks + 1
+    for level, i in itertools.product(range(n_levels), range(per_level)):
         down, up = f"down_blocks.{level}", f"up_blocks.{level}"
-        encoder, decoder = (f"{part}_blocks.{level * per_level + place}" for part in ("input", "output"))
-        if place:
-            yield from _join(encoder, 0, f"{down}.resnets.{place - 1}", _RESNET)
-            yield from _join(encoder, 1, f"{down}.attentions.{place - 1}", _ATTENTION)
+        encoder, decoder = (f"{part}_blocks.{level * per_level + i}" for part in ("input", "output"))
+        if i:
+            yield from _join(encoder, 0, f"{down}.resnets.{i - 1}", _RESNET)
+            yield from _join(encoder, 1, f"{down}.attentions.{i - 1}", _ATTENTION)
         elif level:
-            yield from _resampling(encoder, 0, f"down_blocks.{level - 1}.downsamplers.0", "op")
-        yield from _join(decoder, 0, f"{up}.resnets.{place}", _RESNET)
-        yield from _join(decoder, 1, f"{up}.attentions.{place}", _ATTENTION)
-        if place == per_level - 1:
-            has_attention = architecture.attention[n_levels - 1 - level]
-            yield from _resampling(decoder, 1 + has_attention, f"{up}.upsamplers.0", "conv")
+            yield from _join(encoder, 0, f"down_blocks.{level - 1}.downsamplers.0", _RESNET | {"op": "conv"})
+        yield from _join(decoder, 0, f"{up}.resnets.{i}", _RESNET)
+        yield from _join(decoder, 1, f"{up}.attentions.{i}", _ATTENTION)
+        if i == per_level - 1:
+            has_attention = config.attention[n_levels - 1 - level]
+            yield from _join(decoder, 1 + has_attention, f"{up}.upsamplers.0", _RESNET | {"conv": "conv"})
     yield from _join("middle_block", 0, "mid_block.resnets.0", _RESNET)
     yield from _join("middle_block", 1, "mid_block.attentions.0", _ATTENTION)
     yield from _join("middle_block", 2, "mid_block.resnets.1", _RESNET)
-
-
-def _resampling(block: str, index: int, module: str, convolution: str) -> Iterator[tuple[str, str]]:
-    yield from _join(block, index, module, _RESNET)
-    yield from _join(block, index, module, {convolution: "conv"})
 
 
 def _join(block: str, index: int, module: str, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     return ((f"{block}.{index}.{old}", f"{module}.{new}") for old, new in names.items())
 
 
-def _refuse_differences(source: str, state: Mapping[str, Tensor], expected: Shapes) -> None:
-    got = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    missing = [f"{name} {list(shape)}" for name, shape in expected.items() if name not in got]
-    over = [f"{name} {list(shape)}" for name, shape in got.items() if name not in expected]
-    wrong = [
-        f"{name} got {list(got[name])}, expected {list(shape)}"
-        for name, shape in expected.items()
-        if name in got and got[name] != shape
-    ]
-    kinds = {"missing": missing, "left over": over, "of another shape": wrong}
-    lines = [line for kind, found in kinds.items() for line in _listed(kind, found)]
-    if lines:
-        summary = f"{source}: its tensors do not make the UNet that most of them tell of ({len(expected)} tensors):"
-        raise SourceError("\n  - ".join([summary, *lines]))
-
-
-def _listed(kind: str, found: list[str]) -> Iterator[str]:
-    yield from (f"{kind}: {line}" for line in found[:N_LISTED])
-    if len(found) > N_LISTED:
-        yield f"{kind}: {len(found) - N_LISTED} more ({len(found)} in all)"
+def differences(got: Shapes, expected: Shapes) -> list[str]:
+    """Lines for tensors that are missing, left over or of other shapes: the first `N_LISTED` of each, and a count."""
+    of_kind = {
+        "missing": [f"{name} {list(shape)}" for name, shape in expected.items() if name not in got],
+        "left over": [f"{name} {list(shape)}" for name, shape in got.items() if name not in expected],
+        "of another shape": [
+            f"{name} got {list(got[name])}, expected {list(shape)}"
+            for name, shape in expected.items()
+            if got.get(name, shape) != shape
+        ],
+    }
+    lines = []
+    for kind, tensors in of_kind.items():
+        lines += [f"{kind}: {tensor}" for tensor in tensors[:N_LISTED]]
+        if len(tensors) > N_LISTED:
+            lines.append(f"{kind}: {len(tensors) - N_LISTED} more ({len(tensors)} in all)")
+    return lines

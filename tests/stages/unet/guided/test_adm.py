@@ -111,18 +111,7 @@ def levels(resampling):
     }
 
 
-def test_resampling_without_weights_pools_and_repeats():
-    model = make(**levels("none"))
-    assert not [name for name in model.state_dict() if "samplers" in name]
-    image = torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, 32, 4, 4)
-    pooled = model.down_blocks[0].downsamplers[0](image)
-    assert pooled[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
-    repeated = model.up_blocks[0].upsamplers[0](torch.tensor([1.0, 2.0]).reshape(1, 1, 1, 2).expand(1, 64, 1, 2))
-    assert repeated[0, 0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
-    assert model.down_blocks[-1].downsamplers is None
-
-
-@pytest.mark.parametrize("resampling", ["resnet", "conv", "none"])
+@pytest.mark.parametrize("resampling", ["resnet", "conv"])
 def test_its_decoder_can_be_truncated(noisy, resampling):
     model = make(**levels(resampling))
     t = torch.tensor([10, 20])

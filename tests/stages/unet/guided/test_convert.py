@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from textdiff.stages.unet.guided.adm import ADMUNet2DModel
-from textdiff.stages.unet.guided.architecture import Architecture, infer_architecture
-from textdiff.stages.unet.guided.convert import convert_checkpoint, empty_model, noise_schedule
-from textdiff.stages.unet.guided.settings import Settings, settle
+from textdiff.stages.unet.guided.adm import ADMUNet2DModel, empty_model
+from textdiff.stages.unet.guided.config import ADMConfig
+from textdiff.stages.unet.guided.convert import convert_checkpoint, noise_schedule
+from textdiff.stages.unet.guided.published import find_config, published_name
 from textdiff.stages.unet.guided.tensors import convert_state
 from textdiff.stages.unet.noise import add_noise
 from textdiff.stages.unet.recorder import FrozenUNet, UNetRecorder
@@ -29,6 +29,7 @@ needs_fixtures = pytest.mark.skipif(
     not FIXTURES.is_dir(), reason="the reference activations are not beside the repository"
 )
 TIMESTEPS = (50, 150, 250)
+N_CLASSES = 3
 
 
 class Residual(nn.Module):
@@ -66,14 +67,14 @@ class Attention(nn.Module):
     def forward(self, x, embedding):
         flat = self.norm(x).flatten(2)
         rows = self.qkv(flat).unflatten(1, (3, self.n_heads, -1) if self.new_order else (self.n_heads, 3, -1))
-        q, k, v = rows.unbind(1 if self.new_order else 2)  # each [batch, heads, width, place]
+        q, k, v = rows.unbind(1 if self.new_order else 2)  # each [batch, heads, width, position]
         weights = torch.softmax(torch.einsum("bhct,bhcs->bhts", q, k) / math.sqrt(q.shape[2]), dim=-1)
         mixed = torch.einsum("bhts,bhcs->bhct", weights, v).flatten(1, 2)
         return x + self.proj_out(mixed).view_as(x)
 
 
 class Resampling(nn.Module):
-    """Without residual blocks: a strided convolution `op`, a `conv` after doubling, or no tensors."""
+    """Without residual blocks: a strided convolution `op`, or a `conv` after doubling."""
 
     def __init__(self, function, **convolution):
         super().__init__()
@@ -95,56 +96,55 @@ def doubled(x):
     return x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
 
+def strided(width):
+    return Resampling(nn.Identity(), op=nn.Conv2d(width, width, 3, stride=2, padding=1))
+
+
+def doubling(width):
+    return Resampling(doubled, conv=nn.Conv2d(width, width, 3, padding=1))
+
+
 class Reference(nn.Module):
     """guided-diffusion's UNet; its forward gives the output of every decoder block, and the whole's."""
 
-    def __init__(self, a: Architecture, flags):
+    def __init__(self, flags):
         super().__init__()
-        self.width, embedding = a.model_channels, 4 * a.model_channels
+        a = ADMConfig(**flags)
+        self.width, embedding = a.num_channels, 4 * a.num_channels
         self.time_embed = nn.Sequential(nn.Linear(self.width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        if a.n_classes is not None:
-            self.label_emb = nn.Embedding(a.n_classes, embedding)
+        self.label_emb = nn.Embedding(N_CLASSES, embedding) if a.class_cond else None
 
         def residual(channels, out, resample=None):
-            return Residual(channels, out, embedding, a.scale_shift, resample)
+            return Residual(channels, out, embedding, a.use_scale_shift_norm, resample)
 
         def attention(channels, decoder=False):
             return Attention(channels, head_width(flags, channels, decoder), flags["use_new_attention_order"])
 
         channels, skips, last = a.widths[0], [a.widths[0]], len(a.widths) - 1
-        blocks = [[Entry(a.in_channels, channels)]]
+        blocks = [[Entry(3, channels)]]
         for level, width in enumerate(a.widths):
-            for _ in range(a.n_res_blocks):
+            for _ in range(a.num_res_blocks):
                 blocks.append([residual(channels, width), *([attention(width)] if a.attention[level] else [])])
                 channels = width
                 skips.append(width)
             if level < last:
-                down = {
-                    "resnet": lambda c: residual(c, c, halved),
-                    "conv": lambda c: Resampling(nn.Identity(), op=nn.Conv2d(c, c, 3, stride=2, padding=1)),
-                    "none": lambda c: Resampling(halved),
-                }
-                blocks.append([down[a.resampling](width)])
+                blocks.append([residual(width, width, halved) if a.resblock_updown else strided(width)])
                 skips.append(width)
         self.input_blocks = nn.ModuleList(map(nn.ModuleList, blocks))
         middle = [residual(channels, channels), attention(channels), residual(channels, channels)]
         self.middle_block, blocks = nn.ModuleList(middle), []
-        up = {
-            "resnet": lambda c: residual(c, c, doubled),
-            "conv": lambda c: Resampling(doubled, conv=nn.Conv2d(c, c, 3, padding=1)),
-            "none": lambda c: Resampling(doubled),
-        }
         for level in range(last, -1, -1):
             width = a.widths[level]
-            for place in range(a.n_res_blocks + 1):
+            for i in range(a.num_res_blocks + 1):
                 parts = [residual(channels + skips.pop(), width)]
                 parts += [attention(width, decoder=True)] if a.attention[level] else []
-                parts += [up[a.resampling](width)] if level and place == a.n_res_blocks else []
+                if level and i == a.num_res_blocks:
+                    parts.append(residual(width, width, doubled) if a.resblock_updown else doubling(width))
                 blocks.append(parts)
                 channels = width
         self.output_blocks = nn.ModuleList(map(nn.ModuleList, blocks))
         self.out = nn.Sequential(
-            nn.GroupNorm(32, channels), nn.SiLU(), nn.Conv2d(channels, a.out_channels, 3, padding=1)
+            nn.GroupNorm(32, channels), nn.SiLU(), nn.Conv2d(channels, 6 if a.learn_sigma else 3, 3, padding=1)
         )
 
     def forward(self, x, t, label=None):
@@ -203,23 +203,9 @@ def record_all(model, x, t, label):
 
 
 @st.composite
-def architectures(draw):
+def all_flags(draw):
     n_levels = draw(st.integers(1, 3))
-    in_channels = draw(st.sampled_from([1, 3]))
-    return Architecture(
-        in_channels=in_channels,
-        out_channels=in_channels * draw(st.integers(1, 2)),
-        model_channels=draw(st.sampled_from([32, 64])),
-        widths=tuple(draw(st.sampled_from([32, 64])) for _ in range(n_levels)),
-        n_res_blocks=draw(st.integers(1, 2)),
-        attention=tuple(draw(st.booleans()) for _ in range(n_levels)),
-        scale_shift=draw(st.booleans()),
-        resampling=draw(st.sampled_from(["resnet", "conv", "none"])) if n_levels > 1 else "conv",
-        n_classes=draw(st.sampled_from([None, 3])),
-    )
-
-
-def draw_flags(draw):
+    size = 2**n_levels
     heads = draw(
         st.sampled_from(
             [
@@ -231,7 +217,18 @@ def draw_flags(draw):
             ]
         )
     )
+    num_channels = draw(st.sampled_from([32, 64]))
+    factors = ["1", "2"] if num_channels == 32 else ["0.5", "1"]
     return heads | {
+        "image_size": size,
+        "num_channels": num_channels,
+        "num_res_blocks": draw(st.integers(1, 2)),
+        "channel_mult": ",".join(draw(st.sampled_from(factors)) for _ in range(n_levels)),
+        "attention_resolutions": ",".join(str(size >> level) for level in range(n_levels) if draw(st.booleans())),
+        "class_cond": draw(st.booleans()),
+        "use_scale_shift_norm": draw(st.booleans()),
+        "resblock_updown": draw(st.booleans()),
+        "learn_sigma": draw(st.booleans()),
         "use_new_attention_order": draw(st.booleans()),
         "noise_schedule": draw(st.sampled_from(["linear", "cosine"])),
         "diffusion_steps": 1000,
@@ -243,41 +240,38 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("random")
 
 
-@given(data=st.data())
+@given(flags=all_flags())
 @property_settings(max_examples=25, deadline=None, derandomize=True, database=None)
-def test_random_architectures_convert_to_the_same_function_with_nothing_left_over(folder, data):
-    architecture = data.draw(architectures())
-    flags = draw_flags(data.draw)
+def test_random_architectures_convert_to_the_same_function_with_nothing_left_over(folder, flags):
     (folder / "config.json").write_text(json.dumps(flags))
     torch.manual_seed(0)
-    reference = Reference(architecture, flags).eval()
+    reference = Reference(flags).eval()
     for parameter in reference.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # norms are not the identity, biases are not zero
     save_file(reference.state_dict(), folder / "model.safetensors")
 
     converted = convert_checkpoint("x", folder / "model.safetensors", folder / "config.json")
 
-    assert converted.architecture == architecture
+    config = converted.config
     assert sum(p.numel() for p in converted.model.parameters()) == sum(p.numel() for p in reference.parameters())
-    side = 2 ** len(architecture.widths)
-    x, t = torch.randn(2, architecture.in_channels, side, side), torch.tensor([3, 700])
-    label = None if architecture.n_classes is None else torch.tensor([2, 0])
+    side = 2 ** len(config.widths)
+    x, t = torch.randn(2, 3, side, side), torch.tensor([3, 700])
+    label = torch.tensor([2, 0]) if config.class_cond else None
     with torch.no_grad():
         expected, expected_output = reference(x, t, label)
         got, output = record_all(converted.model, x, t, label)
-    assert len(got) == architecture.n_blocks
+    assert len(got) == config.n_blocks
     assert max(relative(*pair) for pair in zip(got, expected, strict=True)) < 2e-5
     assert relative(output, expected_output) < 2e-5
     for number, activation in enumerate(got):
-        channels, shrinkage = architecture.decoder_block(number)
+        channels, shrinkage = config.decoder_block(number)
         assert activation.shape == (2, channels, side // shrinkage, side // shrinkage)
 
 
 @needs_fixtures
 def test_the_reference_is_guided_diffusion():
     golden, weights = (load_file(FIXTURES / "adm_tiny" / f"{name}.safetensors") for name in ("golden", "weights"))
-    architecture = infer_architecture("x", {name: tuple(tensor.shape) for name, tensor in weights.items()})
-    reference = Reference(architecture, json.loads((FIXTURES / "adm_tiny" / "config.json").read_text())).eval()
+    reference = Reference(json.loads((FIXTURES / "adm_tiny" / "config.json").read_text())).eval()
     reference.load_state_dict(weights)
     with torch.no_grad():
         blocks, output = reference(golden["t150/noisy"], torch.tensor([150, 150]))
@@ -306,19 +300,18 @@ def test_every_decoder_block_and_the_output_are_those_of_guided_diffusion():
 
 
 @needs_fixtures
-def test_every_tensor_of_the_256_model_finds_its_place():
+def test_every_tensor_of_the_256_model_has_a_counterpart():
     shapes = {name: tuple(s) for name, s in json.loads((FIXTURES / "adm256_shapes.json").read_text()).items()}
-    architecture = infer_architecture("x", shapes)
-    settings = settle("x", architecture, None)
-    model = empty_model(architecture, settings)
+    config = find_config("x", shapes, None)
+    model = empty_model(config)
     state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
-    converted = convert_state("x", state, model, architecture, new_order=settings.new_attention_order)
+    converted = convert_state(state, model, config)
 
     assert len(state) == 566
     assert {name: t.shape for name, t in converted.items()} == {name: t.shape for name, t in model.state_dict().items()}
     assert sum(t.numel() for t in converted.values()) == sum(t.numel() for t in state.values()) == 552_814_086
-    assert settings.name == "256x256_diffusion_uncond or an LSUN model"
+    assert published_name(config) == "256x256_diffusion_uncond or an LSUN model"
     assert not isinstance(model, ADMUNet2DModel)
     assert model.config.down_block_types == ("ResnetDownsampleBlock2D",) * 3 + ("AttnDownBlock2D",) * 3
     assert model.config.attention_head_dim == 64
@@ -333,13 +326,17 @@ def test_betas_are_guided_diffusions(schedule, n_steps):
     else:
         alpha_bar = [math.cos((step / n_steps + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(n_steps + 1)]
         expected = [min(1 - alpha_bar[step + 1] / alpha_bar[step], 0.999) for step in range(n_steps)]
-    settings = Settings("x", 16, 0, 0, False, schedule, n_steps, False, None)
-    scheduler = noise_schedule(SMALL, settings)
+    config = ADMConfig(
+        image_size=64,
+        learn_sigma=True,
+        num_head_channels=16,
+        use_new_attention_order=False,
+        noise_schedule=schedule,
+        diffusion_steps=n_steps,
+    )
+    scheduler = noise_schedule(config)
     assert scheduler.config.num_train_timesteps == n_steps
     assert torch.allclose(scheduler.betas.double(), torch.tensor(expected, dtype=torch.double), rtol=0, atol=1e-7)
     assert scheduler.config.variance_type == "learned_range"
     assert scheduler.config.prediction_type == "epsilon"
-    assert noise_schedule(SMALL, replace(settings, predicts_image=True)).config.prediction_type == "sample"
-
-
-SMALL = Architecture(3, 6, 32, (32, 64), 1, (False, True), True, "resnet", None)
+    assert noise_schedule(replace(config, predict_xstart=True)).config.prediction_type == "sample"
