@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import errors
 
 if TYPE_CHECKING:
+    from .cache.building.arrays import write_features
     from .cache.reader import FeatureReader
     from .pipeline.ablation.ablate import ablate_timesteps
     from .pipeline.config.ablation import AblateConfig
@@ -81,6 +82,7 @@ __all__ = [
     "suggest",
     "train_head",
     "verify_cache",
+    "write_features",
     "write_phantom",
 ]
 
@@ -119,6 +121,7 @@ _HOMES = {
     "suggest": "pipeline.evaluation.suggest",
     "train_head": "pipeline.training.train",
     "verify_cache": "pipeline.maintenance.verify",
+    "write_features": "cache.building.arrays",
     "write_phantom": "pipeline.demo.phantom",
 }
 """Public name → the module that defines it."""

@@ -1,21 +1,30 @@
-"""How fast a cache is written and read, divided by how fast NumPy writes and reads the same bytes on the same disk.
+"""Writing and reading of a cache beside NumPy and other Zarr libraries, with the same number of threads.
 
-    python benchmarks/speed/cache_io.py [--mb 768] [--chunk-mb 1] [--repeats 5] [--folder DIR]
-        [--dtype float16] [--json]
+    python benchmarks/speed/cache_io.py [--mb 768] [--chunk-mb 1] [--side 32] [--threads 4] [--repeats 5]
+        [--dtype float16] [--folder DIR] [--json]
 
-Each repetition writes and reads the same activations in several ways, in turns, since a disk's speed drifts; a ratio
-compares the two of one repetition, and the median over the repetitions counts. All of them make the same files: one a
-block, timestep and unit of 8 rows, with 4 blocks and 3 timesteps as in the paper; a row is one chunk of --chunk-mb.
+Every way writes and reads the same activations: 4 blocks × 3 timesteps, a row of --chunk-mb one chunk, 8 rows one shard
+(one file). All Zarr ways store a CRC32C for each chunk and check it. Arrays are opened once, outside the clock. The
+ways take turns in each repetition, since a disk's speed drifts; ratios are to one-threaded NumPy in the same
+repetition, and their median counts.
 
-    numpy     `tofile` for each file of a unit, then `fsync` for each; `fromfile`
-    textdiff  `CacheWriter.write_unit` (activations checked for NaN, a CRC32C for each chunk, files written under
-              temporary names, `fsync`, renamed, recorded in the journal); `FeatureReader.read`, which checks each CRC
-    zarr      zarr-python's default pipeline on arrays with the cache's metadata, then `fsync`; the same arrays read
-    zarrs     as zarr, with the pipeline of the package `zarrs`, where that is installed
+    numpy        `tofile`, then `fsync`; `fromfile`; gathers from `memmap`. One thread: the reference
+    numpy xN     the same with --threads threads
+    textdiff     `write_features` (activations checked for NaN, files written under temporary names, `fsync`, renamed,
+                 recorded in a journal; the cache published); `FeatureReader.read`; `FeatureReader.features`
+    zarr         zarr-python, arrays in --threads threads; files synced after they are written
+    zarrs        zarr-python with the pipeline of the package `zarrs`, likewise
+    tensorstore  its own threads, all arrays asked for at once; it syncs its files itself
 
-Reads are timed twice: cold, after the kernel was asked to drop the files from its cache (the result says whether it
-did), and warm, again at once. Files go to a temporary folder below --folder (TMPDIR by default), which needs twice
---mb, and each way's files are removed before it writes again.
+    write   all of it, until it is on the disk
+    cold    all of it into memory, after the kernel was asked to drop the files (the result says whether it did)
+    warm    the same again
+    gather  what training does: 512 random pixels of 32 rows of each array, warm, a row at a time; the second time, as
+            in every epoch but the first. Of a Zarr library the faster of two ways counts: whole rows that are indexed
+            in memory, or its own vectorised indexing
+
+`zarrs` and `tensorstore` come with the extra `bench`; without them their lines are left out. Files go to a temporary
+folder below --folder (TMPDIR by default), which needs --mb.
 """
 
 from __future__ import annotations
@@ -28,217 +37,327 @@ import mmap
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.codecs import Crc32cCodec
 
-from textdiff.cache.building.derived import row_loader
-from textdiff.cache.building.plan import WorkPlan, plan_work
-from textdiff.cache.building.writer import CacheWriter
-from textdiff.cache.format.layout import ArrayLayout, features_layout
-from textdiff.cache.format.manifest import RowKey
-from textdiff.cache.format.maps import StoredMaps
-from textdiff.cache.format.samples import SampleRow, SampleTable
-from textdiff.cache.format.spec import FeatureSpec
-from textdiff.cache.format.zarr_metadata import write_array_metadata
-from textdiff.cache.reader import FeatureReader
+from textdiff import FeatureReader, write_features
 
-BLOCKS, TIMESTEPS, ROWS_PER_SHARD, SIDE = (6, 8, 12, 16), (50, 150, 250), 8, 32
+BLOCKS, TIMESTEPS, ROWS_PER_SHARD = (6, 8, 12, 16), (50, 150, 250), 8
 PAIRS = [(block, timestep) for block in BLOCKS for timestep in TIMESTEPS]
+GATHERED_ROWS, GATHERED_PIXELS = 32, 512
+STEPS = ("write", "cold", "warm", "gather")
 
-Unit = dict[tuple[int, int], npt.NDArray[Any]]
-"""(block, timestep) → activations [row, y, x, channel] of one unit."""
+Pair = tuple[int, int]
+Array = npt.NDArray[Any]
+Unit = dict[Pair, Array]
+"""(block, timestep) → activations [row, y, x, channel] of one shard."""
+Gather = Callable[[Pair, int, Array], Array]
+"""(array, row, pixels of the flattened map) → activations [pixel, channel]."""
 
 
 class Way(Protocol):
-    """One way to write units to a folder and to read them back."""
+    """One way to write shards to a folder and to read them back."""
 
     def write(self, unit: Unit, n_units: int) -> None:
-        """Write `unit` again and again, each time to files of its own, all of them on the disk at the end."""
+        """Write `unit` again and again, each time to shards of its own, all of them on the disk at the end."""
 
-    def finish(self) -> None:
-        """What is left to do before reading and is no part of what is timed."""
+    def open(self) -> None:
+        """Open what was written."""
 
-    def read(self, n_units: int) -> None:
-        """Read all of it, a unit at a time, into memory."""
+    def read(self) -> None:
+        """Read all of it into memory."""
+
+    def gathers(self) -> list[Gather]:
+        """How pixels of one row can be had."""
 
 
-class NumpyWay:
-    """`tofile` and `fromfile`."""
+class Numpy:
+    """`tofile`, `fromfile` and `memmap`."""
 
-    def __init__(self, folder: Path, unit: Unit) -> None:
-        self._folder, self._dtype = folder, unit[PAIRS[0]].dtype
+    def __init__(self, folder: Path, n_threads: int) -> None:
+        self._folder, self._threads = folder, ThreadPoolExecutor(n_threads)
 
     def write(self, unit: Unit, n_units: int) -> None:
         """As `Way`."""
+        self._shape, self._dtype = unit[PAIRS[0]].shape, unit[PAIRS[0]].dtype
+        self._paths = [(self._path(index, pair), pair) for index in range(n_units) for pair in PAIRS]
         for index in range(n_units):
-            for pair, array in unit.items():
-                array.tofile(self._path(index, pair))
-            for pair in unit:  # all at once: one by one, each waits for the disk alone
-                sync(self._path(index, pair))
+            self._each(lambda pair, index=index: unit[pair].tofile(self._path(index, pair)), PAIRS)
+            # All at once: one by one, each would wait for the disk alone.
+            self._each(lambda pair, index=index: sync(self._path(index, pair)), PAIRS)
 
-    def finish(self) -> None:
-        """Nothing."""
-
-    def read(self, n_units: int) -> None:
+    def open(self) -> None:
         """As `Way`."""
-        for index in range(n_units):
-            self._read_unit(index)
+        self._maps = {path: np.memmap(path, self._dtype, "r", shape=self._shape) for path, _ in self._paths}
 
-    def _read_unit(self, index: int) -> list[npt.NDArray[Any]]:
-        return [np.fromfile(self._path(index, pair), self._dtype) for pair in PAIRS]
+    def read(self) -> None:
+        """As `Way`."""
+        for index in range(len(self._paths) // len(PAIRS)):
+            self._each(lambda pair, index=index: np.fromfile(self._path(index, pair), self._dtype), PAIRS)
 
-    def _path(self, index: int, pair: tuple[int, int]) -> Path:
+    def gathers(self) -> list[Gather]:
+        """As `Way`."""
+        return [self._gather]
+
+    def _gather(self, pair: Pair, row: int, pixels: Array) -> Array:
+        mapped = self._maps[self._path(row // ROWS_PER_SHARD, pair)][row % ROWS_PER_SHARD]
+        return np.take(mapped.reshape(-1, mapped.shape[-1]), pixels, axis=0)
+
+    def _each(self, work: Callable[[Pair], Any], pairs: Iterable[Pair]) -> None:
+        list(self._threads.map(work, pairs))
+
+    def _path(self, index: int, pair: Pair) -> Path:
         return self._folder / f"{index}-{pair[0]}-{pair[1]}"
 
 
-class TextdiffWay:
+class Textdiff:
     """The cache."""
 
-    def __init__(self, folder: Path, unit: Unit) -> None:
-        del unit
-        self._folder = folder
+    def __init__(self, folder: Path, n_threads: int) -> None:
+        self._folder, self._n_threads = folder / "cache", n_threads
 
     def write(self, unit: Unit, n_units: int) -> None:
         """As `Way`."""
-        plan = plan_for(unit, n_units)
-        self._writer = CacheWriter(self._folder, plan.manifest)
-        for pending in plan.pending:
-            self._writer.write_unit(pending, {pair: StoredMaps(array) for pair, array in unit.items()}, {})
-        self._n_rows = len(plan.rows)
+        batches = (unit for _ in range(n_units))
+        write_features(self._folder, batches, n_units * ROWS_PER_SHARD, workers=self._n_threads)
 
-    def finish(self) -> None:
-        """Publish the cache with images and labels of nothing."""
-        samples = tuple(
-            SampleRow(str(row), str(row), str(row), "train", row, None, (8, 8), "", "", None, None)
-            for row in range(self._n_rows)
-        )
-        image, labels = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
-        load = row_loader(images=lambda _: image, labels=lambda _: labels)
-        self._writer.publish(SampleTable("", (), samples), {}, None, filters=False, load=load)
-
-    def read(self, n_units: int) -> None:
+    def open(self) -> None:
         """As `Way`."""
-        reader = FeatureReader(self._folder)
-        for index in range(n_units):
-            reader.read(BLOCKS, TIMESTEPS, range(index * ROWS_PER_SHARD, (index + 1) * ROWS_PER_SHARD))
+        self._reader = FeatureReader(self._folder)
+
+    def read(self) -> None:
+        """As `Way`."""
+        for start in range(0, len(self._reader.samples), ROWS_PER_SHARD):
+            rows = range(start, start + ROWS_PER_SHARD)
+            self._reader.read(BLOCKS, TIMESTEPS, rows, workers=self._n_threads)
+
+    def gathers(self) -> list[Gather]:
+        """As `Way`."""
+        return [self._gather]
+
+    def _gather(self, pair: Pair, row: int, pixels: Array) -> Array:
+        mapped = self._reader.features(*pair, row)
+        return np.take(mapped.reshape(-1, mapped.shape[-1]), pixels, axis=0)
 
 
-class ZarrWay:
+class Zarr:
     """zarr-python with its default pipeline."""
 
     pipeline = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 
-    def __init__(self, folder: Path, unit: Unit) -> None:
-        self._folder, self._unit = folder, unit
+    def __init__(self, folder: Path, n_threads: int) -> None:
+        self._folder, self._threads = folder, ThreadPoolExecutor(n_threads)
+        zarr.config.set({"codec_pipeline.path": self.pipeline, "threading.max_workers": n_threads})
 
     def write(self, unit: Unit, n_units: int) -> None:
         """As `Way`."""
-        layouts = {pair: layout_of(pair, unit) for pair in PAIRS}
-        for layout in layouts.values():
-            write_array_metadata(self._folder, layout, n_units * ROWS_PER_SHARD)
-        with zarr.config.set({"codec_pipeline.path": self.pipeline}):
-            for index in range(n_units):
-                for pair, layout in layouts.items():
-                    array = zarr.open_array(self._folder / layout.name, mode="r+", config={"write_empty_chunks": True})
-                    array[_rows(index)] = unit[pair]
-                    sync(self._folder / layout.shard_path(index))
+        self._n_units = n_units
+        arrays = {pair: create_array(self._folder, pair, unit[pair], n_units) for pair in PAIRS}
 
-    def finish(self) -> None:
-        """Nothing."""
+        def write_shard(pair: Pair, index: int) -> None:
+            arrays[pair][_rows(index)] = unit[pair]
+            sync(self._folder / name_of(pair) / "c" / f"{index}/0/0/0")
 
-    def read(self, n_units: int) -> None:
+        for index in range(n_units):
+            list(self._threads.map(partial(write_shard, index=index), PAIRS))
+
+    def open(self) -> None:
         """As `Way`."""
-        with zarr.config.set({"codec_pipeline.path": self.pipeline}):
-            for index in range(n_units):
-                self._read_unit(index)
+        zarr.config.set({"codec_pipeline.path": self.pipeline})
+        self._arrays = {pair: zarr.open_array(self._folder / name_of(pair), mode="r") for pair in PAIRS}
 
-    def _read_unit(self, index: int) -> list[Any]:
-        names = [layout_of(pair, self._unit).name for pair in PAIRS]
-        return [zarr.open_array(self._folder / name, mode="r")[_rows(index)] for name in names]
+    def read(self) -> None:
+        """As `Way`."""
+        for index in range(self._n_units):
+            list(self._threads.map(lambda pair, index=index: self._arrays[pair][_rows(index)], PAIRS))
+
+    def gathers(self) -> list[Gather]:
+        """As `Way`."""
+        return [self._whole_row, self._vectorised]
+
+    def _whole_row(self, pair: Pair, row: int, pixels: Array) -> Array:
+        values = np.asarray(self._arrays[pair][row])
+        return values.reshape(-1, values.shape[-1])[pixels]
+
+    def _vectorised(self, pair: Pair, row: int, pixels: Array) -> Array:
+        array = self._arrays[pair]
+        _, _, width, n_channels = array.shape
+        y, x = np.divmod(pixels, width)
+        return np.asarray(array.vindex[row, y[:, None], x[:, None], np.arange(n_channels)])
 
 
-class ZarrsWay(ZarrWay):
+class Zarrs(Zarr):
     """zarr-python with the pipeline of `zarrs`."""
 
     pipeline = "zarrs.ZarrsCodecPipeline"
+
+
+class Tensorstore:
+    """tensorstore on arrays with zarr-python's metadata."""
+
+    def __init__(self, folder: Path, n_threads: int) -> None:
+        self._folder, limit = folder, {"limit": n_threads}
+        self._context = {"data_copy_concurrency": limit, "file_io_concurrency": limit, "cache_pool": {}}
+
+    def write(self, unit: Unit, n_units: int) -> None:
+        """As `Way`."""
+        self._n_units = n_units
+        for pair in PAIRS:
+            create_array(self._folder, pair, unit[pair], n_units)
+        self.open()
+        for index in range(n_units):
+            self._all(lambda pair, index=index: self._arrays[pair][_rows(index)].write(unit[pair]))
+
+    def open(self) -> None:
+        """As `Way`."""
+        import tensorstore
+
+        context = tensorstore.Context(self._context)
+        self._arrays = {pair: self._open(pair, context) for pair in PAIRS}
+
+    def _open(self, pair: Pair, context: Any) -> Any:  # noqa: ANN401
+        import tensorstore
+
+        store = {"driver": "file", "path": f"{self._folder / name_of(pair)}/"}
+        spec = {"driver": "zarr3", "kvstore": store, "store_data_equal_to_fill_value": True}
+        return tensorstore.open(spec, context=context).result()
+
+    def read(self) -> None:
+        """As `Way`."""
+        for index in range(self._n_units):
+            self._all(lambda pair, index=index: self._arrays[pair][_rows(index)].read())
+
+    def gathers(self) -> list[Gather]:
+        """As `Way`."""
+        return [self._whole_row, self._vectorised]
+
+    def _whole_row(self, pair: Pair, row: int, pixels: Array) -> Array:
+        values = self._arrays[pair][row].read().result()
+        return values.reshape(-1, values.shape[-1])[pixels]
+
+    def _vectorised(self, pair: Pair, row: int, pixels: Array) -> Array:
+        array = self._arrays[pair]
+        y, x = np.divmod(pixels, array.shape[2])
+        return array[row].vindex[y, x].read().result()
+
+    def _all(self, begin: Callable[[Pair], Any]) -> None:
+        for future in [begin(pair) for pair in PAIRS]:
+            future.result()
 
 
 def main() -> None:
     """Measure and print the ratios."""
     args = parse_arguments()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        found = measure(args, Path(folder))
-    print(json.dumps(found) if args.json else "\n".join(lines(found)))
+        result = measure(args, Path(folder))
+    print(json.dumps(result) if args.json else "\n".join(lines(result)))
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mb", type=int, default=768, help="what each way writes and reads")
+    parser.add_argument("--mb", type=int, default=768, help="size of what each way writes and reads")
     parser.add_argument("--chunk-mb", type=float, default=1, help="size of a row, which is one chunk")
+    parser.add_argument("--side", type=int, default=32, help="height and width of a row's map")
+    parser.add_argument("--threads", type=int, default=4, help="of every way but the reference")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--folder", type=Path, default=None, help="on which disk; TMPDIR's by default")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    parser.add_argument("--folder", type=Path, default=None, help="on which disk; TMPDIR's by default")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
 
+def ways_of(n_threads: int) -> dict[str, Callable[[Path], Way]]:
+    """Name → what makes the way in a folder; packages that are not installed are named and left out."""
+    threaded = {f"numpy x{n_threads}": Numpy, "textdiff": Textdiff, "zarr": Zarr}
+    optional = {"zarrs": Zarrs, "tensorstore": Tensorstore}
+    for name, way in optional.items():
+        if importlib.util.find_spec(name):
+            threaded[name] = way
+        else:
+            print(f"{name} is not installed and left out: pip install '.[bench]'", file=sys.stderr)
+    ways: dict[str, Callable[[Path], Way]] = {"numpy": partial(Numpy, n_threads=1)}
+    return ways | {name: partial(way, n_threads=n_threads) for name, way in threaded.items()}
+
+
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Time every way, in turns."""
-    unit = make_unit(args.chunk_mb, args.dtype)
+    unit = make_unit(args.chunk_mb, args.side, args.dtype)
     n_bytes = sum(array.nbytes for array in unit.values())
     n_units = max(1, round(args.mb * 2**20 / n_bytes))
-    ways: dict[str, type[Way]] = {"numpy": NumpyWay, "textdiff": TextdiffWay, "zarr": ZarrWay}
-    if importlib.util.find_spec("zarrs"):
-        ways["zarrs"] = ZarrsWay
-    seconds: dict[str, dict[str, list[float]]] = {
-        step: {name: [] for name in ways} for step in ("write", "cold", "warm")
-    }
+    ways = ways_of(args.threads)
+    seconds: dict[str, dict[str, list[float]]] = {step: {name: [] for name in ways} for step in STEPS}
     dropped = True
     for repetition in range(args.repeats):
         # The order changes, lest one way always find the disk as another left it.
         order = sorted(ways, key=lambda name: (list(ways).index(name) + repetition) % len(ways))
         for name in order:
-            dropped &= time_way(
-                ways[name], folder / name, unit, n_units, {step: seconds[step][name] for step in seconds}
-            )
+            taken, cold = time_way(ways[name], folder / name, unit, n_units, args.threads if name != "numpy" else 1)
+            dropped &= cold
+            for step in STEPS:
+                seconds[step][name].append(taken[step])
+    mb = n_units * n_bytes / 2**20
     return {
-        "mb": n_units * n_bytes / 2**20,
+        "mb": mb,
         "chunk_mb": unit[PAIRS[0]][0].nbytes / 2**20,
         "shard_mb": unit[PAIRS[0]].nbytes / 2**20,
+        "side": args.side,
         "dtype": args.dtype,
+        "threads": args.threads,
         "repeats": args.repeats,
         "cold_is_cold": dropped,
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[0],
-        "mb_per_s": {
-            step: {name: n_units * n_bytes / 2**20 / statistics.median(taken) for name, taken in by_way.items()}
-            for step, by_way in seconds.items()
-        },
-        "ratios": {step: ratios_to_numpy(by_way) for step, by_way in seconds.items()},
+        "median_s": {step: {n: statistics.median(each) for n, each in of.items()} for step, of in seconds.items()},
+        "ratios": {step: ratios_to_numpy(of) for step, of in seconds.items()},
     }
 
 
-def time_way(way: type[Way], folder: Path, unit: Unit, n_units: int, seconds: dict[str, list[float]]) -> bool:
-    """Write, read cold and read warm once; whether the kernel did drop the files."""
-    shutil.rmtree(folder, ignore_errors=True)
+def time_way(
+    make: Callable[[Path], Way], folder: Path, unit: Unit, n_units: int, n_threads: int
+) -> tuple[dict[str, float], bool]:
+    """Seconds of each step, once; and whether the kernel did drop the files."""
     folder.mkdir()
     os.sync()
-    instance = way(folder, unit)
-    seconds["write"].append(clock(lambda: instance.write(unit, n_units)))
-    instance.finish()
+    way, taken = make(folder), {}
+    taken["write"] = clock(lambda: way.write(unit, n_units))
     dropped = drop_from_cache(folder)
-    seconds["cold"].append(clock(lambda: instance.read(n_units)))
-    seconds["warm"].append(clock(lambda: instance.read(n_units)))
+    way.open()
+    taken["cold"] = clock(way.read)
+    taken["warm"] = clock(way.read)
+    taken["gather"] = min(time_gather(gather, unit[PAIRS[0]].shape[1], n_units, n_threads) for gather in way.gathers())
+    del way
     shutil.rmtree(folder)
-    return dropped
+    return taken, dropped
+
+
+def time_gather(gather: Gather, side: int, n_units: int, n_threads: int) -> float:
+    """Seconds of one gather of every array, after one that is not timed."""
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(n_units * ROWS_PER_SHARD)[:GATHERED_ROWS].tolist()
+    tasks = [
+        (pair, row, rng.choice(side * side, min(GATHERED_PIXELS, side * side), replace=False))
+        for row in rows
+        for pair in PAIRS
+    ]
+    with ThreadPoolExecutor(n_threads) as threads:
+
+        def run() -> None:
+            list(threads.map(lambda task: gather(*task), tasks))
+
+        run()
+        return clock(run)
 
 
 def ratios_to_numpy(seconds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
@@ -251,44 +370,38 @@ def ratios_to_numpy(seconds: dict[str, list[float]]) -> dict[str, dict[str, Any]
     return {name: {"median": statistics.median(each), "each": each} for name, each in ratios.items()}
 
 
-def clock(work: Callable[[], None]) -> float:
+def clock(work: Callable[[], object]) -> float:
     """Seconds that `work` takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
-def make_unit(chunk_mb: float, dtype: str) -> Unit:
-    """Random activations of 8 rows, 32×32 points, and as many channels as a row's size needs."""
-    n_channels = max(1, round(chunk_mb * 2**20 / (SIDE * SIDE * np.dtype(dtype).itemsize)))
+def make_unit(chunk_mb: float, side: int, dtype: str) -> Unit:
+    """Random activations of 8 rows, with as many channels as a row's size needs."""
+    n_channels = max(1, round(chunk_mb * 2**20 / (side * side * np.dtype(dtype).itemsize)))
     rng = np.random.default_rng(0)
-    shape = (ROWS_PER_SHARD, SIDE, SIDE, n_channels)
+    shape = (ROWS_PER_SHARD, side, side, n_channels)
     return {pair: rng.standard_normal(shape, np.float32).astype(dtype) for pair in PAIRS}
 
 
-def layout_of(pair: tuple[int, int], unit: Unit) -> ArrayLayout:
-    """The cache's layout of one array."""
-    _, y, x, channel = unit[pair].shape
-    return features_layout(*pair, (y, x, channel), str(unit[pair].dtype), ROWS_PER_SHARD)
-
-
-def plan_for(unit: Unit, n_units: int) -> WorkPlan:
-    """The plan of an extraction of as many images as the units hold."""
-    spec = FeatureSpec(
-        unet="random",
-        unet_digest="",
-        prediction_type="epsilon",
-        noise="shared",
-        noise_draws=1,
-        seed=0,
-        image_size=8,
-        window=None,
-        dtype=str(unit[PAIRS[0]].dtype),
-        rows_per_shard=ROWS_PER_SHARD,
+def create_array(folder: Path, pair: Pair, values: Array, n_units: int) -> zarr.Array[Any]:
+    """A Zarr array laid out as the cache's are: a chunk a row, a shard a unit, each chunk with its CRC32C."""
+    return zarr.create_array(
+        folder / name_of(pair),
+        shape=(n_units * ROWS_PER_SHARD, *values.shape[1:]),
+        chunks=(1, *values.shape[1:]),
+        shards=values.shape,
+        dtype=values.dtype,
+        filters=None,
+        compressors=[Crc32cCodec()],
+        config={"write_empty_chunks": True},
     )
-    _, y, x, channel = unit[PAIRS[0]].shape
-    keys = [RowKey(str(row), "") for row in range(n_units * ROWS_PER_SHARD)]
-    return plan_work(None, spec, keys, dict.fromkeys(BLOCKS, (y, x, channel)), TIMESTEPS)
+
+
+def name_of(pair: Pair) -> str:
+    """The array's folder."""
+    return f"{pair[0]}-{pair[1]}"
 
 
 def drop_from_cache(folder: Path) -> bool:
@@ -324,18 +437,26 @@ def _rows(index: int) -> slice:
     return slice(index * ROWS_PER_SHARD, (index + 1) * ROWS_PER_SHARD)
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
-    """The result for people."""
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """The result for people: a Markdown table, and the ratios of every repetition."""
     yield (
-        f"{found['mb']:.0f} MB of {found['dtype']}, chunks of {found['chunk_mb']:g} MB, shards of "
-        f"{found['shard_mb']:g} MB; {found['cores']} cores, load average {found['load_average']:.1f}; cold reads "
-        f"{'came from the disk' if found['cold_is_cold'] else 'may have come from memory'}"
+        f"{result['mb']:.0f} MB of {result['dtype']}, chunks of {result['chunk_mb']:g} MB ({result['side']}×"
+        f"{result['side']} pixels), shards of {result['shard_mb']:g} MB, {result['threads']} threads, "
+        f"{result['cores']} cores, load average {result['load_average']:.1f}; cold reads "
+        f"{'came from the disk' if result['cold_is_cold'] else 'may have come from memory'}"
     )
-    for step, rates in found["mb_per_s"].items():
-        yield f"{step:5} MB/s: {', '.join(f'{name} {rate:.0f}' for name, rate in rates.items())}"
-        for name, ratio in found["ratios"][step].items():
-            each = ", ".join(f"{one:.2f}" for one in ratio["each"])
-            yield f"      {name} / numpy: {ratio['median']:.2f} (median of {each})"
+    median_s, ratios = result["median_s"], result["ratios"]
+    yield ""
+    yield "| × one-threaded NumPy | " + " | ".join(STEPS) + " |"
+    yield "|---" * (len(STEPS) + 1) + "|"
+    for name in ratios["write"]:
+        yield f"| {name} | " + " | ".join(f"{ratios[step][name]['median']:.2f}" for step in STEPS) + " |"
+    rates = [f"{result['mb'] / median_s[step]['numpy']:.0f} MB/s" for step in STEPS[:-1]]
+    yield "| numpy itself | " + " | ".join([*rates, f"{median_s['gather']['numpy'] * 1000:.0f} ms"]) + " |"
+    yield ""
+    for step in STEPS:
+        for name, ratio in ratios[step].items():
+            yield f"{step:6} {name}: " + ", ".join(f"{one:.2f}" for one in ratio["each"])
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ class CacheWriter:
         lost: damaged projections among these, which must come out the same.
         begins: whether to record the manifest as the journal's plan; otherwise it stands there already, and others
             carry it out too.
+        workers: shards of a unit that are written at once.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class CacheWriter:
         lost: Iterable[ProjectionRecord] = (),
         *,
         begins: bool = True,
+        workers: int = WRITERS,
     ) -> None:
-        self._root, self._manifest = root, manifest
+        self._root, self._manifest, self._workers = root, manifest, workers
         self._units = list(manifest.units)
         self._unfitted = set(unfitted)
         self._lost = {record.pair: record for record in lost}
@@ -112,7 +114,7 @@ class CacheWriter:
         self._refuse_unprojected(features)
         self._refuse_not_finite(pending, features)
         arrays = [array for pair, maps in sorted(features.items()) for array in self._arrays(pair, maps)]
-        with ThreadPoolExecutor(WRITERS) as pool:
+        with ThreadPoolExecutor(self._workers) as pool:
             shards = pool.map(lambda array: self._write_array(pending, *array), arrays)
         return Unit(pending.rows, pending.timesteps, pending.blocks, dict(conditions), tuple(shards))
 

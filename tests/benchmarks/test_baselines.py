@@ -1,6 +1,5 @@
 """The baselines of `benchmarks/accuracy/few_shot.py` learn what can be learnt, from labelled pixels alone."""
 
-import importlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,23 +16,21 @@ from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.metrics.overlap import dice
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy"
 
-
-@pytest.fixture(autouse=True)
-def benchmarks_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+@pytest.fixture
+def methods(benchmark_module):
+    return benchmark_module("accuracy", "few_shot_methods")
 
 
 @pytest.fixture
-def methods():
-    return importlib.import_module("few_shot_methods")
+def baselines(benchmark_module):
+    return benchmark_module("accuracy", "pixel_baselines")
 
 
 @pytest.fixture
-def unet_baseline():
+def unet_baseline(benchmark_module):
     pytest.importorskip("segmentation_models_pytorch", reason="needs the extra baselines")
-    return importlib.import_module("unet_baseline")
+    return benchmark_module("accuracy", "unet_baseline")
 
 
 @pytest.fixture
@@ -76,8 +73,7 @@ def test_settings_say_what_results_depend_on(methods):
     assert [name for name, method in methods.methods().items() if method.random_features] == ["random-unet"]
 
 
-def test_the_probe_sees_every_cached_channel_at_the_pixel(task):
-    baselines = importlib.import_module("pixel_baselines")
+def test_the_probe_sees_every_cached_channel_at_the_pixel(baselines, task):
     data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu", filters=False)
     pixels = torch.tensor([0, 100, 255])
     seen = baselines.cached_features(data, task.train[0])(pixels)
@@ -86,8 +82,7 @@ def test_the_probe_sees_every_cached_channel_at_the_pixel(task):
     np.testing.assert_array_equal(seen, torch.cat([expected[1].float(), expected[3].float()], -1).numpy())
 
 
-def test_filters_do_not_see_how_bright_an_image_is(task, monkeypatch):
-    baselines = importlib.import_module("pixel_baselines")
+def test_filters_do_not_see_how_bright_an_image_is(baselines, task, monkeypatch):
     data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
     image, pixels = task.reader.image(task.train[0].row), torch.arange(256)
     before = baselines.rgb_filters(data, task.train[0])(pixels)

@@ -1,19 +1,14 @@
 """`benchmarks/accuracy/errors.py`: which kind of mistake a wrong pixel is, worked by hand."""
 
-import importlib
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy"
-
 
 @pytest.fixture
-def errors(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("errors")
+def errors(benchmark_module):
+    return benchmark_module("accuracy", "errors")
 
 
 def square(top, left, side, size=40):

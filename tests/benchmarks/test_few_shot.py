@@ -1,10 +1,8 @@
 """`benchmarks/accuracy/few_shot.py`: who learns from what, what is kept, and what is said of it."""
 
-import importlib
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,27 +10,20 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.ablation.finished import Journal
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy"
 
-
-@pytest.fixture(autouse=True)
-def benchmarks_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+@pytest.fixture
+def few_shot(benchmark_module):
+    return benchmark_module("accuracy", "few_shot")
 
 
 @pytest.fixture
-def few_shot():
-    return importlib.import_module("few_shot")
+def ladder(benchmark_module):
+    return benchmark_module("accuracy", "few_shot_ladder")
 
 
 @pytest.fixture
-def ladder():
-    return importlib.import_module("few_shot_ladder")
-
-
-@pytest.fixture
-def shown():
-    return importlib.import_module("few_shot_report")
+def shown(benchmark_module):
+    return benchmark_module("accuracy", "few_shot_report")
 
 
 def groups(samples):
