@@ -1,4 +1,4 @@
-"""Why an image is segmented as it is: the `explain` command and its Python API."""
+"""Explanation of an image's segmentation: the `explain` command and its Python API."""
 
 from __future__ import annotations
 
@@ -30,74 +30,74 @@ from ..prediction.live_features import Request
 from ..prediction.segmenter import Segmenter
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
-from .measure import ask, assemble, measure, refuse_own_condition
+from .measure import Question, ask, assemble, measure, refuse_own_condition
 from .plots import plot_explanation
 from .result import Explanation
 
-PICTURE, FIGURES, ARRAYS = "explanation.png", "explanation.json", "effects.npz"
+PLOT, FIGURES, ARRAYS = "explanation.png", "explanation.json", "effects.npz"
 MAX_BYTES = 4 * 10**9
 """Of all maps of one image together: 1000×1000 pixels and 25 words take 1 with 8 attention heads."""
 
 
 @dataclass(frozen=True)
 class ExplainSummary:
-    """What the words did."""
+    """Result of `explain`."""
 
     run: str
     image: str
-    found: Explanation
+    explanation: Explanation
     dice: Mapping[str, float]
-    """Of each two of the masks that there are: `text_truth`, `versus_truth`, `text_versus`."""
+    """Of each pair of masks: `text_truth`, `versus_truth`, `text_versus`."""
     out: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json` and `explanation.json`."""
-        found, versus = self.found, self.found.versus
-        words = [asdict(one) | {"span": found.words[one.place].span} for one in found.ranked()]
+        explanation, versus = self.explanation, self.explanation.versus
+        words = [asdict(one) | {"span": explanation.words[one.index].span} for one in explanation.ranked()]
         return {
             "run": self.run,
             "image": self.image,
-            "text": found.text,
-            "target": found.target,
-            "mask_share": float(found.mask.mean()),
+            "text": explanation.text,
+            "target": explanation.target,
+            "mask_share": float(explanation.mask.mean()),
             "versus": None if versus is None else {"text": versus.text, "mask_share": float(versus.mask.mean())},
             "dice": dict(self.dice),
-            "inside_is": "mask" if found.has_both_sides else "everything",
+            "inside_is": "mask" if explanation.has_both_sides else "everything",
             "words": words,
-            "attention_elsewhere": float(found.attention_elsewhere.mean()),
-            "attention_names": list(found.attention_names),
+            "attention_elsewhere": float(explanation.attention_elsewhere.mean()),
+            "attention_names": list(explanation.attention_names),
             "out": self.out,
         }
 
     def lines(self) -> list[str]:
         """For the terminal."""
+        explanation, whole = self.explanation, ["the mask is empty or full: all figures are of the whole image"]
         return [
-            f"{self.image}: {self.found.mask.mean():.1%} of it is {self.found.target}",
+            f"{self.image}: {explanation.mask.mean():.1%} of it is {explanation.target}",
             "",
-            *_table(self.found),
+            *_table(explanation),
             "",
-            f"effect: log odds of {self.found.target} with the word less those without it (nats), mean inside and "
-            "outside",
-            "of the mask; size: mean of |effect| inside, by which words are ranked; ratio: that over the same outside",
-            *([] if self.found.has_both_sides else ["the mask has no two sides: all figures are of the whole image"]),
-            *self._what_if(),
-            *([f"{self.out}: {PICTURE}, {FIGURES}"] if self.out else []),
+            f"effect: log odds of {explanation.target} with the word less those without it, in nats: mean inside and",
+            "outside the mask; size: mean of |effect| inside, which ranks words; ratio: that over the same outside",
+            *([] if explanation.has_both_sides else whole),
+            *self._versus(),
+            *([f"{self.out}: {PLOT}, {FIGURES}"] if self.out else []),
         ]
 
-    def _what_if(self) -> Iterator[str]:
+    def _versus(self) -> Iterator[str]:
         names = {
             "text_versus": "between the two masks",
             "text_truth": "with the true mask",
             "versus_truth": "of the other text with it",
         }
-        if versus := self.found.versus:
-            yield f"with {versus.text!r}: {versus.mask.mean():.1%} of it is {self.found.target}"
+        if versus := self.explanation.versus:
+            yield f"with {versus.text!r}: {versus.mask.mean():.1%} of it is {self.explanation.target}"
         yield from (f"Dice {names[pair]}: {value:.4f}" for pair, value in self.dice.items())
 
 
-def _table(found: Explanation) -> list[str]:
+def _table(explanation: Explanation) -> list[str]:
     rows = [("word", "inside", "outside", "size", "ratio", "attention")]
-    for one in found.ranked():
+    for one in explanation.ranked():
         ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
         effects = f"{one.effect_inside:+.3f}", f"{one.effect_outside:+.3f}", f"{one.change_inside:.3f}"
         rows.append((one.label, *effects, ratio, f"{one.attention:.1%}"))
@@ -106,7 +106,7 @@ def _table(found: Explanation) -> list[str]:
 
 
 def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainSummary:
-    """Explain the segmentation of an image, and show and keep it on request.
+    """Explain the segmentation of an image, and write the explanation on request.
 
     Args:
         config: settings.
@@ -118,21 +118,14 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
         DataError: if the image, its mask, a text or the folder cannot be used.
         ConfigError: if the head was trained without texts, or there is no such class.
     """
-    segmenter = Segmenter.load(
-        config.run,
-        unet=config.unet,
-        unet_config=config.unet_config,
-        text_encoder=config.text_encoder,
-        device=config.device,
-        offline=config.offline,
-    )
+    overrides = {name: getattr(config, name) for name in ("unet", "unet_config", "text_encoder", "device", "offline")}
+    segmenter = Segmenter.load(config.run, **overrides)
     if config.out is not None:
         _refuse_others(config.out)
     path = _only_image(config.image)
-    size = segmenter.size_of(path)
-    classes = Classes.from_dict(segmenter.config.classes)
+    size, classes = segmenter.size_of(path), Classes.from_dict(segmenter.config.classes)
     labels = None if config.mask is None else _read_labels(config.mask, classes, size)
-    found = explain_image(
+    explanation = explain_image(
         segmenter,
         segmenter.open(path),
         config.text,
@@ -141,9 +134,9 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
         sample_id=stem_of(path),
         progress=progress,
     )
-    truth = None if labels is None else _truth(labels, found, classes)
+    truth = None if labels is None else _truth(labels, explanation, classes)
     out = None if config.out is None else str(config.out)
-    summary = ExplainSummary(str(config.run), str(config.image), found, _dices(found, truth), out)
+    summary = ExplainSummary(str(config.run), str(config.image), explanation, _dices(explanation, truth), out)
     if config.out is not None:
         _write(config.out, _files(summary, truth, arrays=config.arrays))
     return summary
@@ -164,9 +157,9 @@ def explain_image(
     Args:
         segmenter: the head with its frozen models.
         image: as `Segmenter.source` gives it.
-        text: whose words are asked about.
-        versus: another text, to see what the mask would be.
-        target: name of the class that is asked about; `None`: all but the background together.
+        text: to explain.
+        versus: another text for the same image.
+        target: name of the class to explain; `None`: all but the background together.
         sample_id: names the noise, where the head was trained with one noise for each sample.
         progress: where to report; `None`: nowhere.
 
@@ -175,15 +168,8 @@ def explain_image(
         DataError: if the image or a text cannot be used, or the maps would not fit in memory.
         ConfigError: if the head was trained without texts, or there is no such class.
     """
-    head, live, classes = segmenter.head, segmenter.live, Classes.from_dict(segmenter.config.classes)
-    refuse_own_condition(segmenter.config.features.condition)
-    if segmenter.config.texts is None or segmenter.config.train["text"] == "none":
-        raise ConfigError(
-            "the head was trained without texts, so that no word changes its masks; explain a run that was trained "
-            "with texts"
-        )
-    segmenter.check_texts([text] if versus is None else [text, versus])
-    question = ask(segmenter.encoder, text, classes, segmenter.device, versus=versus, target=target)
+    head, live = segmenter.head, segmenter.live
+    question = _ask(segmenter, text, versus, target)
     size = live.size if live.tile is None else image.size
     _refuse_too_large(size, sum(question.sizes(head)))
     offsets, seen = live.offsets(image.size), live.maps(live.rows(Request(image, text, sample_id), 1))
@@ -191,9 +177,22 @@ def explain_image(
         inputs = (
             HeadInput(maps, live.size, question.tokens[0], question.token_mask[0], row.region) for row, maps in seen
         )
-        measured = (measure(head, x, question, advance=task.advance) for x in inputs)
-        maps = next(measured) if live.tile is None else _blended(measured, live.tile, offsets, image.size)
+        of_rows = (measure(head, x, question, advance=task.advance) for x in inputs)
+        maps = next(of_rows) if live.tile is None else _blended(of_rows, live.tile, offsets, image.size)
     return assemble(question, head, maps, resize_image(image.read(0, 0, *image.size), size))
+
+
+def _ask(segmenter: Segmenter, text: str, versus: str | None, target: str | None) -> Question:
+    config = segmenter.config
+    refuse_own_condition(config.features.condition)
+    if config.texts is None or config.train["text"] == "none":
+        raise ConfigError(
+            "the head was trained without texts, so that no word changes its masks; explain a run that was trained "
+            "with texts"
+        )
+    segmenter.check_texts([text] if versus is None else [text, versus])
+    classes = Classes.from_dict(config.classes)
+    return ask(segmenter.encoder, text, classes, segmenter.device, versus=versus, target=target)
 
 
 def _blended(
@@ -233,17 +232,21 @@ def _read_labels(path: Path, classes: Classes, size: tuple[int, int]) -> UInt8[n
         raise DataError(f"{path}: {error}") from error
 
 
-def _truth(labels: UInt8[np.ndarray, "y x"], found: Explanation, classes: Classes) -> UInt8[np.ndarray, "y x"]:
-    """1 where the target is, at the size of the explanation; IGNORE where nothing is known."""
-    resized = resize_labels(labels, found.mask.shape)
-    target = [place for place in range(len(classes.names)) if classes.names[place] in found.target_names]
+def _truth(labels: UInt8[np.ndarray, "y x"], explanation: Explanation, classes: Classes) -> UInt8[np.ndarray, "y x"]:
+    """1 where the target is, at the size of the explanation; IGNORE where not labelled."""
+    resized = resize_labels(labels, explanation.mask.shape)
+    target = [i for i, name in enumerate(classes.names) if name in explanation.target_names]
     return np.where(resized == IGNORE, IGNORE, np.isin(resized, target)).astype(np.uint8)
 
 
-def _dices(found: Explanation, truth: UInt8[np.ndarray, "y x"] | None) -> dict[str, float]:
-    masks = {"text": found.mask} | ({} if found.versus is None else {"versus": found.versus.mask})
+def _dices(explanation: Explanation, truth: UInt8[np.ndarray, "y x"] | None) -> dict[str, float]:
+    masks = {"text": explanation.mask} | ({} if explanation.versus is None else {"versus": explanation.versus.mask})
     dices = {} if truth is None else {f"{name}_truth": _dice(mask, truth) for name, mask in masks.items()}
-    return dices if found.versus is None else {"text_versus": _dice(found.mask, found.versus.mask)} | dices
+    return (
+        dices
+        if explanation.versus is None
+        else {"text_versus": _dice(explanation.mask, explanation.versus.mask)} | dices
+    )
 
 
 def _dice(predicted: Bool[np.ndarray, "y x"], truth: np.ndarray) -> float:
@@ -252,24 +255,24 @@ def _dice(predicted: Bool[np.ndarray, "y x"], truth: np.ndarray) -> float:
 
 
 def _files(summary: ExplainSummary, truth: UInt8[np.ndarray, "y x"] | None, *, arrays: bool) -> dict[str, bytes]:
-    files = {PICTURE: plot_explanation(summary.found, None if truth is None else truth == 1)}
+    files = {PLOT: plot_explanation(summary.explanation, None if truth is None else truth == 1)}
     if arrays:
-        files[ARRAYS] = _arrays(summary.found)
+        files[ARRAYS] = _arrays(summary.explanation)
     return files | {FIGURES: canonical_json(summary.to_dict(), indent=1)}
 
 
-def _arrays(found: Explanation) -> bytes:
+def _arrays(explanation: Explanation) -> bytes:
     arrays: dict[str, Any] = {
-        "words": np.array([word.text for word in found.words]),
-        "attention_names": np.array(found.attention_names),
-        "effects": found.effects,
-        "attention": found.attention,
-        "attention_elsewhere": found.attention_elsewhere,
-        "probability": found.probability,
-        "mask": found.mask,
+        "words": np.array([word.text for word in explanation.words]),
+        "attention_names": np.array(explanation.attention_names),
+        "effects": explanation.effects,
+        "attention": explanation.attention,
+        "attention_elsewhere": explanation.attention_elsewhere,
+        "probability": explanation.probability,
+        "mask": explanation.mask,
     }
-    if found.versus:
-        arrays |= {"versus_probability": found.versus.probability, "versus_mask": found.versus.mask}
+    if explanation.versus:
+        arrays |= {"versus_probability": explanation.versus.probability, "versus_mask": explanation.versus.mask}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
@@ -278,25 +281,25 @@ def _arrays(found: Explanation) -> bytes:
 def _refuse_others(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(f"--out {out} is a file; give a folder")
-    there = [out / name for name in (PICTURE, ARRAYS) if (out / name).exists()]
-    if there and not (out / FIGURES).exists():
-        raise DataError(f"--out {out} holds {there[0].name} of something else; give another folder")
+    others = [out / name for name in (PLOT, ARRAYS) if (out / name).exists()]
+    if others and not (out / FIGURES).exists():
+        raise DataError(f"--out {out} holds {others[0].name} of something else; give another folder")
 
 
 def _write(out: Path, files: Mapping[str, bytes]) -> None:
     """Write all files or none; those of an earlier explanation are replaced or removed."""
     is_new = not out.exists()
-    waiting = {out / name: out / (name + TEMPORARY_SUFFIX) for name in files}
+    temporaries = {out / name: out / (name + TEMPORARY_SUFFIX) for name in files}
     try:
-        for path, temporary in waiting.items():
+        for path, temporary in temporaries.items():
             write_durably(temporary, [files[path.name]])
         with interrupts_held():
-            for path, temporary in waiting.items():
+            for path, temporary in temporaries.items():
                 temporary.replace(path)
             if ARRAYS not in files:
                 (out / ARRAYS).unlink(missing_ok=True)
     except BaseException:
-        for temporary in waiting.values():
+        for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
         if is_new and out.is_dir() and not any(out.iterdir()):
             out.rmdir()

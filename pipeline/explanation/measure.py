@@ -1,8 +1,8 @@
-"""What each word of a text did to a segmentation, measured by leaving it out, and the attention beside it.
+"""Effect of each word of a text on a segmentation, measured by leaving the word out, and the attention beside it.
 
-A word's effect on a pixel is the target's log odds with the text less those with the text without that word, which is
-encoded anew: tokens of a word know of the others, so that hiding its own tokens would leave much of it there. A word
-costs one text to encode and one pass of the head; the UNet's activations are the same for all.
+The effect on a pixel is the target's log odds with the text less those with the text without the word, which is encoded
+anew: a contextual encoder puts a word into the tokens of others too, so that hiding its own tokens would leave much of
+it. A word costs one text to encode and one pass of the head; the UNet's activations are the same for all.
 """
 
 from __future__ import annotations
@@ -23,35 +23,36 @@ from ...stages.metrics.occlusion import log_odds
 from ...stages.text.encoder import TextEncoder
 from ...stages.text.words import Word, split_words, without, words_of_tokens
 from ..data.classes import Classes
+from ..extraction.text_features import as_stored
 from ..head_inputs.inputs import CachedFeatures
 from .result import Explanation, WhatIf
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A text, the same without each of its words, and perhaps another one, encoded together."""
+    """A text, the same text without each of its words, and perhaps another text, encoded together."""
 
     text: str
     versus: str | None
     classes: tuple[str, ...]
     """Names of all classes."""
     target: tuple[int, ...]
-    """Indices of those that are asked about."""
+    """Indices of the classes to explain."""
     words: tuple[Word, ...]
     tokens: Float[Tensor, "text token dim"]
-    """Of the text, of the text without each word, then of the other one."""
+    """Of the text, of the text without each word, then of the other text."""
     token_mask: Bool[Tensor, "text token"]
-    """False throughout where nothing was left of a text."""
+    """False throughout for an empty text."""
     word_tokens: Float[Tensor, "token word"]
     """1 where a token of the text belongs to a word; last, where it belongs to none."""
 
     def sizes(self, head: Head) -> list[int]:
-        """How many maps of each kind `measure` gives: probabilities under each text, effects, attention."""
-        n_asked = 1 if self.versus is None else 2
-        return [n_asked * len(self.classes), len(self.words), len(head.attention_names) * self.word_tokens.shape[1]]
+        """Numbers of the maps of `measure`: probabilities under each text, effects, attention."""
+        n_texts = 1 if self.versus is None else 2
+        return [n_texts * len(self.classes), len(self.words), len(head.attention_names) * self.word_tokens.shape[1]]
 
-    def asked_of(self, x: HeadInput, i: int) -> HeadInput:
-        """A row with the i-th of the texts."""
+    def with_text(self, x: HeadInput, i: int) -> HeadInput:
+        """The input with the i-th of the texts."""
         return replace(x, tokens=self.tokens[i], token_mask=self.token_mask[i])
 
 
@@ -64,31 +65,26 @@ def ask(
     versus: str | None = None,
     target: str | None = None,
 ) -> Question:
-    """Encode what has to be encoded.
+    """Encode the texts.
 
     Args:
         encoder: that of the head's training.
-        text: whose words are asked about; what is over the encoder's limit is cut.
-        classes: what the head tells apart.
-        device: where the head is.
-        versus: another text, to see what the mask would be.
-        target: name of the class that is asked about; `None`: all but the background together.
+        text: to explain; cut at the encoder's limit.
+        classes: of the head.
+        device: of the head.
+        versus: another text for the same image.
+        target: name of the class to explain; `None`: all but the background together.
 
     Raises:
         ConfigError: if there is no such class.
-        DataError: if the text has no words, or the tokenizer cannot tell whose tokens are whose.
+        DataError: if the text has no words, or the tokenizer does not give the words of its tokens.
     """
     of_target = _target(classes.names, target)
     words = split_words(text)
     if not words:
-        raise DataError(f"{text!r} has no words to explain; give a text with letters or digits")
+        raise DataError(f"the text {text!r} has no words to explain; give a text with letters or digits")
     texts = [text, *(without(text, word) for word in words), *([] if versus is None else [versus])]
-    kept = [i for i, one in enumerate(texts) if one.strip()]
-    encoded = encoder.encode([texts[i] for i in kept], truncate=True)
-    tokens = torch.zeros(len(texts), *encoded.tokens.shape[1:])
-    token_mask = torch.zeros(tokens.shape[:2], dtype=torch.bool)
-    # The cache holds tokens in float16; the head sees the same numbers here.
-    tokens[kept], token_mask[kept] = encoded.tokens.half().float(), encoded.mask
+    tokens, token_mask = _encode(encoder, texts)
     owners = words_of_tokens(words, encoder.token_spans(text))
     return Question(
         text=text,
@@ -100,6 +96,20 @@ def ask(
         token_mask=token_mask.to(device),
         word_tokens=_word_tokens(owners, len(words), tokens.shape[1]).to(device),
     )
+
+
+def _encode(
+    encoder: TextEncoder, texts: Sequence[str]
+) -> tuple[Float[Tensor, "text token dim"], Bool[Tensor, "text token"]]:
+    """Tokens in the cache's precision, and their mask; of an empty text the mask is false throughout."""
+    i_of_texts = [i for i, text in enumerate(texts) if text.strip()]
+    not_empty = [texts[i] for i in i_of_texts]
+    encoded = encoder.encode(not_empty, truncate=True)
+    tokens = torch.zeros(len(texts), *encoded.tokens.shape[1:])
+    token_mask = torch.zeros(tokens.shape[:2], dtype=torch.bool)
+    tokens[i_of_texts] = as_stored(encoder.source, not_empty, encoded).float()
+    token_mask[i_of_texts] = encoded.mask
+    return tokens, token_mask
 
 
 def _target(classes: tuple[str, ...], name: str | None) -> tuple[int, ...]:
@@ -121,7 +131,7 @@ def _word_tokens(owners: Sequence[int | None], n_words: int, n_tokens: int) -> F
 def measure(
     head: Head, x: HeadInput, question: Question, *, advance: Callable[[], None] = lambda: None
 ) -> Float[Tensor, "map y x"]:
-    """Everything that is asked of one row, at the model's size; all of it may be blended linearly.
+    """Maps of one row that answer the question, at the model's size; they may be blended linearly.
 
     Args:
         head: in evaluation mode.
@@ -136,20 +146,20 @@ def measure(
     prepared = head.prepare(x.features)
     probabilities, odds = [], []
     for i in range(len(question.tokens)):
-        logits = head.segment_prepared(prepared, question.asked_of(x, i))
+        logits = head.segment_prepared(prepared, question.with_text(x, i))
         if i == 0 or i > len(question.words):
             probabilities.append(logits.softmax(1).mean(0))
         odds.append(log_odds(logits, question.target).mean(0))
         advance()
     effects = odds[0] - torch.stack(odds[1 : 1 + len(question.words)])
-    attention = head.attention_maps_prepared(prepared, question.asked_of(x, 0), question.word_tokens)
+    attention = head.attention_maps_prepared(prepared, question.with_text(x, 0), question.word_tokens)
     return torch.cat([*probabilities, effects, attention.flatten(0, 1)]).cpu()
 
 
 def assemble(
     question: Question, head: Head, maps: Float[Tensor, "map y x"], image: UInt8[np.ndarray, "y x 3"]
 ) -> Explanation:
-    """The maps that `measure` gave, with their names; the image is of their size."""
+    """Explanation from the maps of `measure` and the image at their size."""
     n_classes = len(question.classes)
     of_classes, effects, attention = maps.split(question.sizes(head))
     probability, mask = _of_target(of_classes[:n_classes], question)
@@ -159,7 +169,7 @@ def assemble(
     by_name = attention.unflatten(0, (len(head.attention_names), -1)).numpy()
     return Explanation(
         text=question.text,
-        target_names=tuple(question.classes[place] for place in question.target),
+        target_names=tuple(question.classes[i] for i in question.target),
         words=question.words,
         image=image,
         probability=probability,
@@ -175,7 +185,7 @@ def assemble(
 def _of_target(
     probabilities: Float[Tensor, "n_classes y x"], question: Question
 ) -> tuple[Float32[np.ndarray, "y x"], Bool[np.ndarray, "y x"]]:
-    """The target's probability, and where one of its classes is the likeliest."""
+    """Probability of the target, and the pixels where one of its classes is the likeliest."""
     classes = torch.tensor(question.target)
     return probabilities[classes].sum(0).numpy(), torch.isin(probabilities.argmax(0), classes).numpy()
 
@@ -190,19 +200,19 @@ def explain_sample(
     versus: str | None = None,
     target: str | None = None,
 ) -> Explanation:
-    """Explain the segmentation of a cached picture, without the UNet.
+    """Explain the segmentation of a row of a cache, without the UNet.
 
     Args:
         head: in evaluation mode.
         data: the cache as the head sees it.
-        row: of the picture: a whole image, one of its tiles, or a view.
+        row: a whole image, one of its tiles, or a view.
         encoder: that of the head's training.
-        text: whose words are asked about, as it reads for the picture.
+        text: to explain, as it reads for the row.
         versus: as `ask`.
         target: as `ask`.
 
     Raises:
-        ConfigError: as `ask`; or if the cached activations were made with the texts themselves.
+        ConfigError: as `ask`; or if the cached activations depend on the texts.
         DataError: as `ask`.
     """
     refuse_own_condition(data.reader.manifest.features.condition)
@@ -214,13 +224,13 @@ def explain_sample(
 
 
 def refuse_own_condition(condition: str) -> None:
-    """Refuse activations that know the texts.
+    """Refuse activations that depend on the texts.
 
     Raises:
-        ConfigError: as said.
+        ConfigError: if the UNet was conditioned on each image's own text.
     """
     if condition == "own":
         raise ConfigError(
-            "the run's UNet was told each image's own text (--condition own), so that words change the activations "
-            "too; explain a run on a cache that was made with --condition empty"
+            "the run's UNet was conditioned on each image's own text (--condition own), so that words change the "
+            "activations too; explain a run on a cache that was made with --condition empty"
         )

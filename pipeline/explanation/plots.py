@@ -1,4 +1,4 @@
-"""The picture of an explanation: what was predicted, and for every word its effect and the attention beside it."""
+"""Figure of an explanation: the prediction, and for every word its effect and the attention beside it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ WIDTH, MARGIN, GAP = 10.6, 0.25, 0.1
 TITLE, LEGEND = 0.24, 0.85
 EFFECT_COLOURS, ATTENTION_COLOURS = "RdBu_r", "YlGn"
 ROBUST = 99.5
-"""Percentile of the maps that the ends of the colour bars stand for, so that a few pixels do not pale the rest."""
+"""Percentile of the maps at the ends of the colour bars, so that a few pixels do not pale the rest."""
 
 
-def plot_explanation(found: Explanation, truth: Bool[np.ndarray, "y x"] | None = None) -> bytes:
-    """The whole picture as PNG: the image with its masks above, below each word's two maps, largest effect first.
+def plot_explanation(explanation: Explanation, truth: Bool[np.ndarray, "y x"] | None = None) -> bytes:
+    """The figure as PNG: the image with its masks above, below each word's two maps, largest effect first.
 
     Args:
-        found: what to show.
+        explanation: to show.
         truth: where the target is, at the size of the maps.
     """
-    panels, words = _panels(found, truth), found.ranked()
+    panels, words = _panels(explanation, truth), explanation.ranked()
     n_pairs = 2 if len(words) <= 4 else 3
-    heading = [line for text in _headings(found) for line in textwrap.wrap(text, 125)]
-    tall = found.mask.shape[0] / found.mask.shape[1]
+    heading = [line for text in _headings(explanation) for line in textwrap.wrap(text, 125)]
+    tall = explanation.mask.shape[0] / explanation.mask.shape[1]
     panel = min((WIDTH - 2 * MARGIN - GAP * (max(len(panels), 4) - 1)) / max(len(panels), 4), 4.0 / tall)
     pair = (WIDTH - 2 * MARGIN - 3 * GAP * (n_pairs - 1)) / n_pairs
     side = min((pair - GAP / 2) / 2, 3.0 / tall)
@@ -40,25 +40,25 @@ def plot_explanation(found: Explanation, truth: Bool[np.ndarray, "y x"] | None =
     sheet = _Sheet(words_top + -(-len(words) // n_pairs) * (TITLE + side * tall + GAP) + MARGIN / 2)
     for line, text in enumerate(heading):
         sheet.write(MARGIN, MARGIN + 0.2 * line, text)
-    for place, (name, picture, options) in enumerate(panels):
-        axes = sheet.axes(MARGIN + place * (panel + GAP), top + TITLE, panel, panel * tall)
-        axes.imshow(picture, interpolation="nearest", **options)
+    for i, (name, pixels, options) in enumerate(panels):
+        axes = sheet.axes(MARGIN + i * (panel + GAP), top + TITLE, panel, panel * tall)
+        axes.imshow(pixels, interpolation="nearest", **options)
         axes.set_title(name, fontsize=8, color=MUTED, loc="left", pad=3, parse_math=False)
-    scales = _scales(found)
-    _legend(sheet, found, words_top - LEGEND + 0.2, scales)
-    for place, word in enumerate(words):
-        row, column = divmod(place, n_pairs)
+    scales = _scales(explanation)
+    _legend(sheet, explanation, words_top - LEGEND + 0.2, scales)
+    for i, word in enumerate(words):
+        row, column = divmod(i, n_pairs)
         x, y = MARGIN + column * (pair + 3 * GAP), words_top + row * (TITLE + side * tall + GAP) + TITLE
         for number, shown in enumerate(("effect", "attention")):
             axes = sheet.axes(x + number * (side + GAP / 2), y, side, side * tall)
-            _word_map(axes, found, word.place, shown, scales)
-        sheet.write(x, y - 0.18, f"{place + 1}  {_short(word)}", weight="bold")
-        sheet.write(x + 2 * side + GAP / 2, y - 0.18, _told(word), colour=MUTED, align="right")
+            _word_map(axes, explanation, word.index, shown, scales)
+        sheet.write(x, y - 0.18, f"{i + 1}  {_short(word)}", weight="bold")
+        sheet.write(x + 2 * side + GAP / 2, y - 0.18, _figures(word), colour=MUTED, align="right")
     return to_png(sheet.figure)
 
 
 class _Sheet:
-    """A figure on which things lie at inches from its upper left corner."""
+    """A figure with positions in inches from its upper left corner."""
 
     def __init__(self, height: float) -> None:
         from matplotlib.figure import Figure
@@ -87,67 +87,69 @@ class _Sheet:
         self.figure.text(x / WIDTH, 1 - y / self._height, text, fontdict=None, **look)
 
 
-def _headings(found: Explanation) -> list[str]:
-    return [f"“{found.text}”"] + ([f"versus “{found.versus.text}”"] if found.versus else [])
+def _headings(explanation: Explanation) -> list[str]:
+    return [f"“{explanation.text}”"] + ([f"versus “{explanation.versus.text}”"] if explanation.versus else [])
 
 
-def _panels(found: Explanation, truth: Bool[np.ndarray, "y x"] | None) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
-    """Name, picture and its colours of what stands above."""
+def _panels(
+    explanation: Explanation, truth: Bool[np.ndarray, "y x"] | None
+) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
+    """Name, pixels and `imshow` options of the panels above the words."""
     grey: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": "gray"}
-    panels: list[tuple[str, np.ndarray, dict[str, Any]]] = [("image", found.image, {})]
+    panels: list[tuple[str, np.ndarray, dict[str, Any]]] = [("image", explanation.image, {})]
     if truth is not None:
-        panels.append(("truth", outline(found.image, truth, TRUE_COLOUR), {}))
+        panels.append(("truth", outline(explanation.image, truth, TRUE_COLOUR), {}))
     panels += [
-        ("prediction", outline(found.image, found.mask, PREDICTED_COLOUR), {}),
-        ("probability, 0 to 1", found.probability, grey),
+        ("prediction", outline(explanation.image, explanation.mask, PREDICTED_COLOUR), {}),
+        ("probability, 0 to 1", explanation.probability, grey),
     ]
-    if found.versus:
-        difference = found.versus.probability - found.probability
+    if explanation.versus:
+        difference = explanation.versus.probability - explanation.probability
         panels += [
-            ("prediction, other text", outline(found.image, found.versus.mask, PREDICTED_COLOUR), {}),
+            ("prediction, other text", outline(explanation.image, explanation.versus.mask, PREDICTED_COLOUR), {}),
             ("change of probability (±1)", difference, {"vmin": -1, "vmax": 1, "cmap": EFFECT_COLOURS}),
         ]
     return panels
 
 
-def scale_of_effects(found: Explanation) -> float:
-    """The effect in nats, for or against, that the strongest colours stand for, the same for all words."""
-    return float(np.percentile(np.abs(found.effects), ROBUST)) or 1.0
+def scale_of_effects(explanation: Explanation) -> float:
+    """Effect in nats at the ends of the colour bar, the same for all words."""
+    return float(np.percentile(np.abs(explanation.effects), ROBUST)) or 1.0
 
 
-def _scales(found: Explanation) -> dict[str, tuple[float, float]]:
-    """What the ends of the colour bars mean, the same for all words."""
-    effect = scale_of_effects(found)
-    attention = float(np.percentile(found.attention.mean(0), ROBUST)) or 1.0
+def _scales(explanation: Explanation) -> dict[str, tuple[float, float]]:
+    """Values at the ends of the colour bars, the same for all words."""
+    effect = scale_of_effects(explanation)
+    attention = float(np.percentile(explanation.attention.mean(0), ROBUST)) or 1.0
     return {"effect": (-effect, effect), "attention": (0.0, 100 * attention)}
 
 
 def _word_map(
     axes: Any,  # noqa: ANN401
-    found: Explanation,
-    place: int,
+    explanation: Explanation,
+    i: int,
     shown: str,
     scales: dict[str, tuple[float, float]],
 ) -> None:
     map_: Float32[np.ndarray, "y x"] = (
-        found.effects[place] if shown == "effect" else 100 * found.attention[:, place].mean(0)
+        explanation.effects[i] if shown == "effect" else 100 * explanation.attention[:, i].mean(0)
     )
     (low, high), colours = scales[shown], EFFECT_COLOURS if shown == "effect" else ATTENTION_COLOURS
     axes.imshow(map_, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
-    if found.has_both_sides:
-        axes.contour(found.mask, levels=[0.5], colors=[INK], linewidths=0.4)
+    if explanation.has_both_sides:
+        axes.contour(explanation.mask, levels=[0.5], colors=[INK], linewidths=0.4)
 
 
-def _legend(sheet: _Sheet, found: Explanation, y: float, scales: dict[str, tuple[float, float]]) -> None:
-    """Two colour bars with their units; the line around the mask is explained beside them."""
+def _legend(sheet: _Sheet, explanation: Explanation, y: float, scales: dict[str, tuple[float, float]]) -> None:
+    """Two colour bars with their units, and the meaning of the line around the mask."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    told = {
-        "effect": (f"left: effect on the log odds of {found.target} (nats)", EFFECT_COLOURS, "both"),
+    bars = {
+        "effect": (f"left: effect on the log odds of {explanation.target} (nats)", EFFECT_COLOURS, "both"),
         "attention": ("right: share of the attention (%)", ATTENTION_COLOURS, "max"),
     }
-    for number, (shown, (label, colours, extend)) in enumerate(told.items()):
+    for number, (shown, (label, colours, extend)) in enumerate(bars.items()):
         axes = sheet.axes(MARGIN + 3.5 * number, y + 0.2, 3.1, 0.1)
         axes.set_axis_on()
         mapped = ScalarMappable(Normalize(*scales[shown]), colours)
@@ -159,7 +161,7 @@ def _legend(sheet: _Sheet, found: Explanation, y: float, scales: dict[str, tuple
     sheet.write(MARGIN + 7.0, y + 0.18, "numbers: mean effect inside | outside of it", colour=MUTED)
 
 
-def _told(word: WordEffect) -> str:
+def _figures(word: WordEffect) -> str:
     inside, outside = (round(value, 2) + 0.0 for value in (word.effect_inside, word.effect_outside))  # no −0.00
     return f"{inside:+.2f} | {outside:+.2f}".replace("-", "−")
 

@@ -23,36 +23,36 @@ class WhatIf:
 
 @dataclass(frozen=True)
 class WordEffect:
-    """What one word did, in figures; inside and outside mean the predicted mask."""
+    """Figures of one word, inside and outside the predicted mask."""
 
-    place: int
+    index: int
     """In `words` and in the maps."""
     label: str
-    """The word; of one that occurs again, with its number: `nuclei (2)`."""
+    """The word, with its number where it occurs again: `nuclei (2)`."""
     effect_inside: float
     """Mean effect inside in nats of log odds: positive where the word speaks for the target."""
     effect_outside: float
     """The same outside."""
     change_inside: float
-    """Mean size of the effect inside, whatever its sign: what words are ranked by."""
+    """Mean magnitude of the effect inside, by which words are ranked."""
     change_outside: float
     """The same outside."""
     ratio: float | None
-    """How many times as much changed inside as outside; `None` where nothing changed outside."""
+    """`change_inside` / `change_outside`; `None` where nothing changed outside."""
     attention: float
     """The word's share of the attention, mean over the pixels inside."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What the words of a text did to an image's segmentation.
+    """Effects of the words of a text on an image's segmentation.
 
     Maps are at the size that the head works at; those of an image that was cut into tiles at the image's own.
     """
 
     text: str
     target_names: tuple[str, ...]
-    """What is explained: a class, or all but the background together."""
+    """A class, or all but the background together."""
     words: tuple[Word, ...]
     """In the text's order, as are the maps."""
     image: UInt8[np.ndarray, "y x 3"]
@@ -83,24 +83,24 @@ class Explanation:
     def ranked(self) -> list[WordEffect]:
         """Each word's figures, the largest change inside first."""
         inside, outside = (self.mask, ~self.mask) if self.has_both_sides else [np.ones_like(self.mask)] * 2
-        found = [self._figures(place, inside, outside) for place in range(len(self.words))]
-        return sorted(found, key=lambda one: -one.change_inside)
+        effects = [self._figures(i, inside, outside) for i in range(len(self.words))]
+        return sorted(effects, key=lambda one: -one.change_inside)
 
-    def _figures(self, place: int, inside: np.ndarray, outside: np.ndarray) -> WordEffect:
-        within, beyond = self.effects[place][inside], self.effects[place][outside]
+    def _figures(self, i: int, inside: np.ndarray, outside: np.ndarray) -> WordEffect:
+        within, beyond = self.effects[i][inside], self.effects[i][outside]
         change_inside, change_outside = float(np.abs(within).mean()), float(np.abs(beyond).mean())
         return WordEffect(
-            place=place,
-            label=self._label(place),
+            index=i,
+            label=self._label(i),
             effect_inside=float(within.mean()),
             effect_outside=float(beyond.mean()),
             change_inside=change_inside,
             change_outside=change_outside,
             ratio=change_inside / change_outside if change_outside > 0 else None,
-            attention=float(self.attention[:, place].mean(0)[inside].mean()),
+            attention=float(self.attention[:, i].mean(0)[inside].mean()),
         )
 
-    def _label(self, place: int) -> str:
-        word = self.words[place].text
-        number = [one.text.lower() for one in self.words[: place + 1]].count(word.lower())
+    def _label(self, i: int) -> str:
+        word = self.words[i].text
+        number = [one.text.lower() for one in self.words[: i + 1]].count(word.lower())
         return f"{word} ({number})" if number > 1 else word

@@ -21,7 +21,7 @@ from .figures import (
     outline,
 )
 from .gallery import Gallery, Thumbnail
-from .page import RAMP, Case, Element, InlineImage, Legend, Section, Swatch, picture
+from .page import RAMP, Case, Element, InlineImage, Legend, Section, Swatch, inline_image
 
 _SCALES = {
     "mutual_information": "dark: the heads agree; bright: they disagree (√ of the mutual information)",
@@ -73,19 +73,19 @@ def case(heading: str, sample_id: str, small: Thumbnail, classes: Sequence[str],
     shares = f"{false_negative.mean():.1%} of the pixels are false negative, {false_positive.mean():.1%} false positive"
     shares += f", {confused.mean():.1%} of another class" if len(classes) > 1 else ""
     pictures: tuple[InlineImage, ...] = (
-        picture(small.image, "image", f"Image {sample_id}"),
-        picture(
+        inline_image(small.image, "image", f"Image {sample_id}"),
+        inline_image(
             _veiled(painted(small.image, true_as, colours[0]), known),
             "truth",
             f"Truth of {sample_id}: {(true_as > 0).mean():.1%} foreground{unlabelled}",
         ),
-        picture(
+        inline_image(
             painted(small.image, predicted, colours[1]),
             "prediction",
             f"Prediction for {sample_id}: {(predicted > 0).mean():.1%} foreground",
         ),
-        picture(error, "error", f"Errors of {sample_id}: {shares}"),
-        picture(
+        inline_image(error, "error", f"Errors of {sample_id}: {shares}"),
+        inline_image(
             ramp(uncertainty),
             "uncertainty",
             f"Uncertainty for {sample_id}: mean {uncertainty.mean():.2f} of at most 1",

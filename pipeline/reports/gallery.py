@@ -21,13 +21,11 @@ from ...cache.reader import FeatureReader
 from ...stages.metrics.uncertainty import mean_and_uncertainty
 from ..head_inputs.inputs import CachedFeatures
 from ..head_inputs.splits import originals
+from ..images.source import Box
 from ..scoring.counts import LabelledBand
 
 SIDE = 320
 """Pixels of the longer side, at most."""
-
-Box = tuple[int, int, int, int]
-"""Top, left, height and width in native pixels."""
 
 
 @dataclass(frozen=True)

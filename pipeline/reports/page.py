@@ -214,7 +214,7 @@ def write_page(path: Path, page: Page) -> None:
     write_durably(path, [render(page).encode()])
 
 
-def picture(pixels: UInt8[np.ndarray, "y x 3"], caption: str, alt: str) -> InlineImage:
+def inline_image(pixels: UInt8[np.ndarray, "y x 3"], caption: str, alt: str) -> InlineImage:
     """Inline an image as JPEG, with its colours at full resolution: thin lines are to be seen."""
     from PIL import Image
 

@@ -56,16 +56,16 @@ def test_an_effect_is_the_prediction_less_that_without_the_word_and_the_unet_run
         "features",
         lambda stage, images, *rest: forwards.append(len(images)) or features(stage, images, *rest),
     )
-    found = explaining.explain_image(segmenter, segmenter.source(image), TEXT, versus=OTHER)
+    explanation = explaining.explain_image(segmenter, segmenter.source(image), TEXT, versus=OTHER)
     assert forwards == [1]
-    for word, effect in zip(found.words, found.effects, strict=True):
+    for word, effect in zip(explanation.words, explanation.effects, strict=True):
         expected = log_odds(alone[TEXT]) - log_odds(alone[LEFT[word.text]])
         np.testing.assert_allclose(effect, expected, atol=1e-4)
-    assert max(np.abs(effect).max() for effect in found.effects) > 0.01
-    np.testing.assert_allclose(found.probability, alone[TEXT][1], atol=1e-5)
-    np.testing.assert_allclose(found.versus.probability, alone[OTHER][1], atol=1e-5)
-    np.testing.assert_allclose(found.attention.sum(1) + found.attention_elsewhere, 1, atol=1e-5)
-    assert found.attention_names == ("head 1", "head 2")
+    assert max(np.abs(effect).max() for effect in explanation.effects) > 0.01
+    np.testing.assert_allclose(explanation.probability, alone[TEXT][1], atol=1e-5)
+    np.testing.assert_allclose(explanation.versus.probability, alone[OTHER][1], atol=1e-5)
+    np.testing.assert_allclose(explanation.attention.sum(1) + explanation.attention_elsewhere, 1, atol=1e-5)
+    assert explanation.attention_names == ("head 1", "head 2")
 
 
 def test_a_cached_sample_is_explained_as_its_image_is(asked, run, extraction):
@@ -83,58 +83,58 @@ def test_a_cached_sample_is_explained_as_its_image_is(asked, run, extraction):
 def test_tiles_are_blended_as_predictions_are(extraction, tmp_path):
     run = train(extraction, tmp_path, tile=16, tile_overlap=6)
     segmenter, image = Segmenter.load(run, device="cpu"), extraction.data.parent / "test0.png"
-    found = explaining.explain_image(segmenter, segmenter.open(image), TEXT)
-    assert found.effects.shape == (4, 20, 24)
-    np.testing.assert_array_equal(found.image, np.array(Image.open(image)))
+    explanation = explaining.explain_image(segmenter, segmenter.open(image), TEXT)
+    assert explanation.effects.shape == (4, 20, 24)
+    np.testing.assert_array_equal(explanation.image, np.array(Image.open(image)))
     predicted = segmenter.predict(image, TEXT)
-    np.testing.assert_allclose(found.probability, predicted.probabilities[1], atol=1e-5)
-    np.testing.assert_array_equal(found.mask, predicted.mask > 0)
-    np.testing.assert_allclose(found.attention.sum(1) + found.attention_elsewhere, 1, atol=1e-5)
+    np.testing.assert_allclose(explanation.probability, predicted.probabilities[1], atol=1e-5)
+    np.testing.assert_array_equal(explanation.mask, predicted.mask > 0)
+    np.testing.assert_allclose(explanation.attention.sum(1) + explanation.attention_elsewhere, 1, atol=1e-5)
 
 
 def test_files_and_figures_say_the_same_and_an_explanation_replaces_the_last(asked, extraction):
     mask = extraction.data.parent / "test0_mask.png"
     summary = explain(replace(asked, versus=OTHER, mask=mask, arrays=True))
-    told = json.loads((asked.out / "explanation.json").read_bytes())
-    assert told == json.loads(json.dumps(summary.to_dict()))
-    assert [one["label"] for one in told["words"]] == [one.label for one in summary.found.ranked()]
-    assert set(told["dice"]) == {"text_truth", "versus_truth", "text_versus"}
+    written = json.loads((asked.out / "explanation.json").read_bytes())
+    assert written == json.loads(json.dumps(summary.to_dict()))
+    assert [one["label"] for one in written["words"]] == [one.label for one in summary.explanation.ranked()]
+    assert set(written["dice"]) == {"text_truth", "versus_truth", "text_versus"}
     with np.load(asked.out / "effects.npz") as file:
         arrays = dict(file)
-    place = told["words"][0]["place"]
-    assert arrays["words"][place] == told["words"][0]["label"]
-    changed = np.abs(arrays["effects"][place])
-    inside = changed[arrays["mask"]].mean() if told["inside_is"] == "mask" else changed.mean()
-    assert told["words"][0]["change_inside"] == pytest.approx(inside, rel=1e-5)
+    i = written["words"][0]["index"]
+    assert arrays["words"][i] == written["words"][0]["label"]
+    changed = np.abs(arrays["effects"][i])
+    inside = changed[arrays["mask"]].mean() if written["inside_is"] == "mask" else changed.mean()
+    assert written["words"][0]["change_inside"] == pytest.approx(inside, rel=1e-5)
     with Image.open(asked.out / "explanation.png") as picture:
         assert picture.size[0] > 1000
     lines = summary.lines()
-    assert f"Dice with the true mask: {told['dice']['text_truth']:.4f}" in lines
+    assert f"Dice with the true mask: {written['dice']['text_truth']:.4f}" in lines
     explain(asked)
     assert sorted(path.name for path in asked.out.iterdir()) == ["explanation.json", "explanation.png"]
 
 
 def test_a_mask_is_compared_with_the_truth_at_the_size_of_the_head(asked, run, tmp_path):
     segmenter = Segmenter.load(run, device="cpu")
-    found = explaining.explain_image(segmenter, segmenter.open(asked.image), TEXT, sample_id="test0")
+    explanation = explaining.explain_image(segmenter, segmenter.open(asked.image), TEXT, sample_id="test0")
     rows, columns = (2 * np.arange(20) + 1) * 16 // 40, (2 * np.arange(24) + 1) * 16 // 48
-    Image.fromarray(found.mask[np.ix_(rows, columns)].astype(np.uint8)).save(tmp_path / "truth.png")  # 0 and 1
+    Image.fromarray(explanation.mask[np.ix_(rows, columns)].astype(np.uint8)).save(tmp_path / "truth.png")  # 0 and 1
     assert explain(replace(asked, mask=tmp_path / "truth.png", out=None)).dice == {"text_truth": 1.0}
 
 
 def test_nothing_is_left_of_an_explanation_that_was_interrupted(asked, monkeypatch):
-    written, write = [], explaining.write_durably
+    files, write = [], explaining.write_durably
 
     def interrupted(path, pieces):
-        if written:
+        if files:
             raise KeyboardInterrupt
-        written.append(path)
+        files.append(path)
         write(path, pieces)
 
     monkeypatch.setattr(explaining, "write_durably", interrupted)
     with pytest.raises(KeyboardInterrupt):
         explain(asked)
-    assert written
+    assert files
     assert not asked.out.exists()
 
 

@@ -46,7 +46,7 @@ class BagOfWords(CheckedEncoder):
 
 
 class AddingHead(Head):
-    """Foreground's logit: the tissue times what the words come to; attention is even over tokens."""
+    """Foreground's logit: the tissue times the sum of the words' values; attention is even over tokens."""
 
     attention_names = ("only",)
 
@@ -76,12 +76,12 @@ def explained(text, *, head=None, classes=None, **options):
 
 
 def test_a_words_effect_is_what_it_adds_to_the_targets_log_odds():
-    found = explained("Plump nuclei, thin.")
-    for place, name in enumerate(("plump", "nuclei", "thin")):
-        np.testing.assert_allclose(found.effects[place], VALUES[name] * TISSUE, atol=2e-3)
-    np.testing.assert_allclose(found.probability, torch.sigmoid(TISSUE), atol=1e-3)
-    np.testing.assert_array_equal(found.mask, TISSUE > 0)
-    assert (found.effects.dtype, found.attention.dtype) == (np.float32, np.float32)
+    explanation = explained("Plump nuclei, thin.")
+    for i, name in enumerate(("plump", "nuclei", "thin")):
+        np.testing.assert_allclose(explanation.effects[i], VALUES[name] * TISSUE, atol=2e-3)
+    np.testing.assert_allclose(explanation.probability, torch.sigmoid(TISSUE), atol=1e-3)
+    np.testing.assert_array_equal(explanation.mask, TISSUE > 0)
+    assert (explanation.effects.dtype, explanation.attention.dtype) == (np.float32, np.float32)
 
 
 def test_words_are_ranked_by_how_much_they_change_inside_the_mask():
@@ -98,17 +98,17 @@ def test_words_are_ranked_by_how_much_they_change_inside_the_mask():
 
 
 def test_attention_to_words_and_to_the_rest_adds_up_to_1_and_pieces_are_merged():
-    found = explained("Plump nuclei, thin.")
-    np.testing.assert_allclose(found.attention.sum(1) + found.attention_elsewhere, 1, atol=1e-6)
-    np.testing.assert_allclose(found.attention[0, :, 0, 0] * 17, [5, 6, 4], atol=1e-5)
-    assert found.attention_names == ("only",)
+    explanation = explained("Plump nuclei, thin.")
+    np.testing.assert_allclose(explanation.attention.sum(1) + explanation.attention_elsewhere, 1, atol=1e-6)
+    np.testing.assert_allclose(explanation.attention[0, :, 0, 0] * 17, [5, 6, 4], atol=1e-5)
+    assert explanation.attention_names == ("only",)
 
 
 def test_a_word_that_occurs_twice_is_occluded_once_at_a_time_and_numbered():
-    found = explained("Thin not thin")
-    np.testing.assert_allclose(found.effects[0], -TISSUE, atol=2e-3)
-    np.testing.assert_allclose(found.effects[2], -TISSUE, atol=2e-3)
-    assert {one.label for one in found.ranked()} == {"Thin", "not", "thin (2)"}
+    explanation = explained("Thin not thin")
+    np.testing.assert_allclose(explanation.effects[0], -TISSUE, atol=2e-3)
+    np.testing.assert_allclose(explanation.effects[2], -TISSUE, atol=2e-3)
+    assert {one.label for one in explanation.ranked()} == {"Thin", "not", "thin (2)"}
 
 
 def test_without_its_only_word_a_text_is_no_text():
@@ -117,19 +117,19 @@ def test_without_its_only_word_a_text_is_no_text():
 
 
 def test_another_text_gives_another_mask():
-    found = explained("plump", versus="not plump")
-    assert found.versus.text == "not plump"
-    np.testing.assert_allclose(found.versus.probability, torch.sigmoid(-2 * TISSUE), atol=1e-3)
-    np.testing.assert_array_equal(found.versus.mask, TISSUE < 0)
+    explanation = explained("plump", versus="not plump")
+    assert explanation.versus.text == "not plump"
+    np.testing.assert_allclose(explanation.versus.probability, torch.sigmoid(-2 * TISSUE), atol=1e-3)
+    np.testing.assert_array_equal(explanation.versus.mask, TISSUE < 0)
     assert explained("plump").versus is None
 
 
 def test_effects_of_an_ensemble_are_the_mean_over_its_members():
-    found = explained("plump thin", head=Ensemble([AddingHead(1.0), AddingHead(3.0)]))
-    np.testing.assert_allclose(found.effects[0], 2 * 2 * TISSUE, atol=4e-3)
+    explanation = explained("plump thin", head=Ensemble([AddingHead(1.0), AddingHead(3.0)]))
+    np.testing.assert_allclose(explanation.effects[0], 2 * 2 * TISSUE, atol=4e-3)
     mean = (torch.sigmoid(TISSUE) + torch.sigmoid(3 * TISSUE)) / 2
-    np.testing.assert_allclose(found.probability, mean, atol=1e-3)
-    assert found.attention_names == ("member 1", "member 2")
+    np.testing.assert_allclose(explanation.probability, mean, atol=1e-3)
+    assert explanation.attention_names == ("member 1", "member 2")
 
 
 def test_of_many_classes_one_may_be_asked_about_or_all_but_the_background():

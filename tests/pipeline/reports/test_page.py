@@ -24,7 +24,7 @@ from textdiff.pipeline.reports.page import (
     Section,
     Table,
     WordMap,
-    picture,
+    inline_image,
     render,
     words_section,
     write_page,
@@ -36,7 +36,7 @@ CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/google-chrome"
 
 @pytest.fixture
 def page():
-    dots = picture(np.full((8, 12, 3), 200, np.uint8), "image", f"Image {EVIL}")
+    dots = inline_image(np.full((8, 12, 3), 200, np.uint8), "image", f"Image {EVIL}")
     table = Table(f"caption {EVIL}", ("sample", "Dice", "p"), ((EVIL, 0.25, None), ("b", 0.5, 3)), 1)
     chart = Chart('<svg viewBox="0 0 4 4"><path d="M 0 0"/></svg>', f"alt {EVIL}", "A chart")
     parts = (Prose(EVIL), Charts((chart,)), table, Case(EVIL, EVIL, (dots,)), Facts(((EVIL, EVIL),)))

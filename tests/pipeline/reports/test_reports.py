@@ -92,7 +92,7 @@ def test_what_words_did_to_the_worst_mask_is_shown_on_request(run, check_page):
     row = next(row for row in reader.samples if row.id == found.worst)
     for word in re.findall(r"[\w-]+", reader.table.texts[row.text]):
         assert f"<b>{word}" in page
-    with pytest.raises(ConfigError, match="--words shows what the words of each sample's own text did"):
+    with pytest.raises(ConfigError, match="--words shows the effect of each sample's own words"):
         evaluate(EvaluateConfig(run.run, run.cache, split="train", words=True, text="none", device="cpu"))
 
 
