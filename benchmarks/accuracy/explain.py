@@ -52,7 +52,7 @@ def roles(report: Report) -> list[str]:
         "bystander": [(OTHER_KIND[report.target], "other"), ("cell", "nothing")],
         "yes": [(report.target_word, "says")],
         "no": [(report.other_word, "says")],
-        "place": [(str(report.place), "says")],
+        "place": [(str(report.side), "says")],
         "opposite": [("opposite", "says")],
     }
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""The whole way on the phantom: draw, pretrain, extract, train, ablate, predict; everything lands in one folder."""
+"""The whole way on the phantom: draw, pretrain, extract, train, ablate, predict, in one folder."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ N_SHOWN = 3
 RUNS: dict[str, TextMode] = {"run": "true", "run-without-text": "none"}
 SUBSETS = ((5,), PRESETS["demo"]["timesteps"])
 EPOCHS = 80
-"""Twice the default: by the validation split, what the words mean takes longer to learn than what nuclei look like."""
+"""Twice the default: by the validation split, the meaning of words takes longer to learn than the looks of nuclei."""
 
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What the demo came to."""
+    """Result of the demo."""
 
     out: str
     dice: Mapping[str, float]
@@ -90,48 +90,44 @@ class _Clock:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def step(self, name: str, what: str) -> Iterator[None]:
-        self.progress.say(f"\n== {what}")
+    def step(self, name: str, title: str) -> Iterator[None]:
+        self.progress.say(f"\n== {title}")
         started = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - started
 
 
 def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummary:
-    """Go the whole way; a demo that was interrupted goes on where it stopped when it is run again.
+    """Go the whole way; an interrupted demo continues where it stopped when it is run again.
 
     Args:
         config: settings.
         progress: where to report; `None`: nowhere.
 
     Raises:
-        DataError: if the folder holds something else.
-        SourceError: if the demo's text encoder is not installed.
+        DataError: the folder holds something else.
+        SourceError: the demo's text encoder is not installed.
     """
     out, clock = config.out, _Clock(progress or Progress())
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "data" / "phantom.json").exists())):
-        raise DataError(f"{out}: holds something that is no demo; give another folder with --out")
+        raise DataError(f"{out}: holds other files than a demo; give another folder with --out")
     with clock.step("phantom", "1/6 draw images of two kinds of nuclei, with reports that say which kind is meant"):
         manifest = write_phantom(out / "data", n_val=16, progress=clock.progress)
     with clock.step("pretrain", "2/6 pretrain a small diffusion UNet on the training images, without labels"):
-        if not (out / "unet" / "model_index.json").exists():
-            pretrain_unet(_pretraining(manifest, out), clock.progress)
+        _pretrain(manifest, out, clock.progress)
     with clock.step("extract", "3/6 extract features once"):
         for data, cache in ((manifest, "cache"), (manifest.with_name("counterfactual.csv"), "counterfactual-cache")):
             extract_features(_extraction(data, out / cache, out), clock.progress)
     with clock.step("train", "4/6 train heads from the cache: one with the reports, one without"):
         for name, text in RUNS.items():
-            training = TrainConfig(
-                out / "cache", out / name, text=text, epochs=EPOCHS, pixels_per_image=256, resume=True
-            )
-            train_head(training, clock.progress)
+            train_head(_training(out, name, text), clock.progress)
     with clock.step("ablate", "5/6 compare timesteps, from the same cache (short trainings)"):
         ablation = ablate_timesteps(
             AblateConfig(out / "cache", out / "ablation", subsets=SUBSETS, seeds=(0, 1), epochs=6), clock.progress
         )
     with clock.step("predict", "6/6 segment test images, with their own report and with the other kind's"):
         evaluations = _score(out)
-        dice = {name: float(found.scores["dice"]) for name, found in evaluations.items()}
+        dice = {name: float(evaluation.scores["dice"]) for name, evaluation in evaluations.items()}
         cases = _show_masks(out, manifest, clock.progress)
     summary = DemoSummary(str(out), dice, ablation, cache_info(out / "cache").size_bytes, clock.seconds)
     write_json(out / "summary.json", summary.to_dict())
@@ -140,26 +136,32 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
     return summary
 
 
-def _pretraining(manifest: Path, out: Path) -> PretrainConfig:
-    """The demo's UNet."""
-    return PretrainConfig(manifest, out / "unet", image_size=PRESETS["demo"]["image_size"], steps=400, resume=True)
+def _pretrain(manifest: Path, out: Path, progress: Progress) -> None:
+    unet = out / "unet"
+    if not (unet / "model_index.json").exists():
+        size = PRESETS["demo"]["image_size"]
+        pretrain_unet(PretrainConfig(manifest, unet, image_size=size, steps=400, resume=True), progress)
 
 
 def _extraction(data: Path, cache: Path, out: Path) -> ExtractConfig:
     return ExtractConfig(data, cache, f"diffusers:{out / 'unet'}", resume=True, **PRESETS["demo"])
 
 
+def _training(out: Path, name: str, text: TextMode) -> TrainConfig:
+    return TrainConfig(out / "cache", out / name, text=text, epochs=EPOCHS, pixels_per_image=256, resume=True)
+
+
 def _score(out: Path) -> dict[str, Evaluation]:
-    judged = {
+    configs = {
         "true": EvaluateConfig(out / "run", out / "cache", words=True),
         "none": EvaluateConfig(out / "run-without-text", out / "cache"),
         "other": EvaluateConfig(out / "run", out / "counterfactual-cache"),
     }
-    return {name: evaluate(config) for name, config in judged.items()}
+    return {name: evaluate(config) for name, config in configs.items()}
 
 
 def _show_masks(out: Path, manifest: Path, progress: Progress) -> list[Case]:
-    """Masks of the test images, and the first few, each with both reports, as a picture and for the report."""
+    """Masks of the test images, and the first few, each with both reports, as a figure and for the report."""
     own, other = (
         [sample for sample in read_dataset(path).samples if sample.split == "test"]
         for path in (manifest, manifest.with_name("counterfactual.csv"))
@@ -168,11 +170,11 @@ def _show_masks(out: Path, manifest: Path, progress: Progress) -> list[Case]:
     rows: list[dict[str, Any]] = []
     cases: list[Case] = []
     with progress.task("predict", 2 * len(own), "masks") as task:
-        for place, samples in enumerate(zip(own, other, strict=True)):
+        for i, samples in enumerate(zip(own, other, strict=True)):
             for name, sample in zip(("own", "other"), samples, strict=True):
                 prediction = segmenter.predict(sample.image, sample.text)
                 write_mask(out / "masks" / f"{sample.id}-{name}.png", prediction.mask)
-                if place < N_SHOWN:
+                if i < N_SHOWN:
                     row = _overlay(sample, prediction.mask, name)
                     rows.append(row)
                     cases.append(_case(sample.id, row, prediction.uncertainty))

@@ -1,7 +1,7 @@
-"""The phantom: a small histology-like data set that is made up on the spot, with reports that the masks depend on.
+"""The phantom: a small synthetic histology-like data set whose masks depend on its reports.
 
 Every image holds two kinds of nuclei in similar amounts, spindle-shaped and round ones, and its report says which of
-them is the target: the mask cannot be known from the image alone. `phantom_tissue` paints, `phantom_reports` words.
+them is the target: the mask cannot be known from the image alone. `tissue` paints, `sentences` words.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ConfigError, DataError
-from ..runtime.progress import Progress
+from ..runtime.progress import Progress, Task
 from .sentences import SPLITS, Report, Split, write_reports
 from .tissue import Tissue, paint_tissue
 
 MANIFEST = "manifest.csv"
 COUNTERFACTUAL = "counterfactual.csv"
 SETTINGS = "phantom.json"
-"""What the phantom was made with; a folder that has this file may be written again."""
+"""Settings of the phantom; a folder that has this file may be written again."""
 
 MIN_IMAGE_SIZE = 64
 
@@ -58,12 +58,12 @@ def write_phantom(
 
     Args:
         out: a folder that does not exist, is empty, or holds a phantom, which is replaced.
-        n_train: the number of training images; at least 1, as the other two.
-        n_val: the number of validation images.
-        n_test: the number of test images, whose reports are worded unlike all others.
+        n_train: training images, at least 1.
+        n_val: validation images, at least 1.
+        n_test: test images, at least 1; their reports have sentences of their own.
         image_size: height and width in pixels, at least 64.
         seed: 0 or more; image k of a split is drawn from the seed (seed, number of the split, k).
-        progress: where to say how far the work is; `None` says nothing.
+        progress: where to report; `None`: nowhere.
 
     Returns:
         The path of the manifest, a CSV with the columns id, image (RGB), mask ({0, 255}), text, split and group.
@@ -75,17 +75,9 @@ def write_phantom(
     settings = {"n_train": n_train, "n_val": n_val, "n_test": n_test, "image_size": image_size, "seed": seed}
     _check(settings)
     _claim(out, settings)
-    rows: list[Row] = []
-    counterfactual: list[Row] = []
     with (progress or Progress()).task("phantom", n_train + n_val + n_test, "images") as task:
-        for split, index, report in _plan({"train": n_train, "val": n_val, "test": n_test}, seed):
-            tissue = paint_tissue(np.random.default_rng([seed, SPLITS.index(split), index]), image_size)
-            sample = _Sample(out, f"{split}-{index:03d}", split, tissue)
-            sample.save_image()
-            rows.append(sample.save_mask(report))
-            if split == "test":
-                counterfactual.append(sample.save_mask(report.counterfactual(), suffix="-other"))
-            task.advance()
+        samples = _draw({"train": n_train, "val": n_val, "test": n_test}, image_size, seed)
+        rows, counterfactual = _save_all(out, samples, task)
     _write_table(out / COUNTERFACTUAL, counterfactual)
     return _write_table(out / MANIFEST, rows)
 
@@ -100,9 +92,9 @@ def _check(settings: dict[str, int]) -> None:
 
 
 def _claim(out: Path, settings: dict[str, int]) -> None:
-    """Make the folder ours: refuse a foreign one, and take away what an earlier phantom left, manifests first."""
+    """Make the folder ours: refuse a foreign one, and remove an earlier phantom, manifests first."""
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file, expected a folder for the phantom. Choose another place.")
+        raise DataError(f"{out} is a file, expected a folder for the phantom. Choose another path.")
     if out.is_dir() and any(out.iterdir()) and not (out / SETTINGS).is_file():
         raise DataError(
             f"{out} is not empty and holds no phantom ({SETTINGS} is missing), so nothing was written. "
@@ -119,28 +111,41 @@ def _claim(out: Path, settings: dict[str, int]) -> None:
             old.unlink()
 
 
-def _plan(counts: dict[Split, int], seed: int) -> Iterator[tuple[Split, int, Report]]:
-    for split, n in counts.items():
-        for index, report in enumerate(write_reports(split, n, seed)):
-            yield split, index, report
-
-
 @dataclass(frozen=True)
 class _Sample:
-    out: Path
     id: str
     split: Split
     tissue: Tissue
+    report: Report
 
-    def save_image(self) -> None:
-        Image.fromarray(self.tissue.image).save(self.out / "images" / f"{self.id}.png")
+    def save_image(self, out: Path) -> None:
+        Image.fromarray(self.tissue.image).save(out / "images" / f"{self.id}.png")
 
-    def save_mask(self, report: Report, suffix: str = "") -> Row:
+    def save_mask(self, out: Path, report: Report, suffix: str = "") -> Row:
         """Write the mask that the report describes; returns the sample's line with both."""
         name = f"masks/{self.id}{suffix}.png"
-        mask = self.tissue.mask(report.target, report.place)
-        Image.fromarray(mask.astype(np.uint8) * 255).save(self.out / name)
+        mask = self.tissue.mask(report.target, report.side)
+        Image.fromarray(mask.astype(np.uint8) * 255).save(out / name)
         return Row(self.id, f"images/{self.id}.png", name, report.text, self.split, group=self.id)
+
+
+def _draw(counts: dict[Split, int], image_size: int, seed: int) -> Iterator[_Sample]:
+    for split, n in counts.items():
+        for index, report in enumerate(write_reports(split, n, seed)):
+            tissue = paint_tissue(np.random.default_rng([seed, SPLITS.index(split), index]), image_size)
+            yield _Sample(f"{split}-{index:03d}", split, tissue, report)
+
+
+def _save_all(out: Path, samples: Iterator[_Sample], task: Task) -> tuple[list[Row], list[Row]]:
+    """Write images and masks; returns the lines of all samples, and of the test samples as counterfactuals."""
+    rows, counterfactual = [], []
+    for sample in samples:
+        sample.save_image(out)
+        rows.append(sample.save_mask(out, sample.report))
+        if sample.split == "test":
+            counterfactual.append(sample.save_mask(out, sample.report.counterfactual(), suffix="-other"))
+        task.advance()
+    return rows, counterfactual
 
 
 def _write_table(path: Path, rows: Sequence[Row]) -> Path:
@@ -152,7 +157,7 @@ def _write_table(path: Path, rows: Sequence[Row]) -> Path:
 
 
 def _replace(path: Path, text: str) -> Path:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file whole or not at all."""
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_text(text, encoding="utf-8", newline="\n")
     return unfinished.replace(path)

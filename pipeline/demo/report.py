@@ -1,4 +1,4 @@
-"""The demo's index: what came out, the masks that follow the text, and the way to the other reports."""
+"""Report of the demo: its figures, masks that follow the text, and links to the other reports."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def write_demo_report(
 
 
 def _figures(evaluations: Mapping[str, Evaluation]) -> tuple[KeyFigure, ...]:
-    told = {
+    captions = {
         "true": ("Dice with the own report", "test images that nothing has seen before"),
         "none": ("Dice without reports", "by a head that was never shown one"),
         "other": ("Dice with the other report", "against the other kind's masks"),
     }
-    scores = {name: evaluations[name].scores for name in told}
+    scores = {name: evaluations[name].scores for name in captions}
     return tuple(
         figure(label, scores[name]["dice"], scores[name]["intervals"]["dice"], note)
-        for name, (label, note) in told.items()
+        for name, (label, note) in captions.items()
     )
 
 
 def _links(out: Path, evaluations: Mapping[str, Evaluation]) -> Links:
-    """To the reports that are there: a run that an older textdiff trained has none."""
+    """To the existing reports."""
     figures = "figures with intervals, best and worst cases"
     links = (
         (out / "run" / REPORT, "Training with reports", "curves, samples, settings"),

@@ -34,8 +34,8 @@ KIND_WORDS: dict[Kind, tuple[str, ...]] = {
 TARGET_WORDS = ("malignant", "neoplastic", "cancerous")
 OTHER_WORDS = ("benign", "reactive", "normal")
 
-PAIRS_PER_PLACE = 4
-"""Every fourth pair of reports restricts its target to a place."""
+PAIRS_PER_SIDE = 4
+"""Every fourth pair of reports restricts its target to one half of the image."""
 
 _REPORTS_STREAM = 1
 """Keeps the reports' random numbers apart from those of the images, which are seeded by (seed, split, index)."""
@@ -46,27 +46,22 @@ class Wording:
     """A sentence with gaps.
 
     {target} and {other} take the kinds' adjectives, {cell} and {bystander} the tissue types that go with them
-    ("spindle cell"), {yes} and {no} what is said of the target and of the other kind, {place} and {opposite} halves.
+    ("spindle cell"), {yes} and {no} the adjectives of the target and of the other kind, {side} and {opposite} halves.
     """
 
     sentence: str
     test_only: bool = False
 
     @property
-    def by_place(self) -> bool:
+    def by_side(self) -> bool:
         """Whether the sentence restricts the target to one half of the image."""
-        return "{place}" in self.sentence
+        return "{side}" in self.sentence
 
     @property
     def target_first(self) -> bool:
         """Whether the target kind is named before the other one."""
         kinds_named = re.findall(r"\{(target|cell|other|bystander)\}", self.sentence)
         return kinds_named[0] in ("target", "cell")
-
-    @property
-    def negated(self) -> bool:
-        """Whether the sentence says what one of the kinds is not."""
-        return " not" in self.sentence
 
 
 WORDINGS = (
@@ -82,12 +77,12 @@ WORDINGS = (
     Wording("the {other} nuclei do not belong to the {yes} {cell} tumour, the {target} nuclei do."),
     Wording("{cell} tumour: {target} nuclei are {yes}; {bystander} stroma: {other} nuclei are {no}."),
     Wording("{bystander} stroma: {other} nuclei are {no}; {cell} tumour: {target} nuclei are {yes}."),
-    Wording("{cell} tumour in the {place} half: {target} nuclei there are {yes}, {other} nuclei are {no}."),
-    Wording("{other} nuclei are {no}, {target} nuclei in the {place} half are {yes}, a {cell} tumour."),
+    Wording("{cell} tumour in the {side} half: {target} nuclei there are {yes}, {other} nuclei are {no}."),
+    Wording("{other} nuclei are {no}, {target} nuclei in the {side} half are {yes}, a {cell} tumour."),
     Wording(
-        "{cell} tumour in the {place} half: {yes} {target} nuclei; the {opposite} half and all {other} nuclei are {no}."
+        "{cell} tumour in the {side} half: {yes} {target} nuclei; the {opposite} half and all {other} nuclei are {no}."
     ),
-    Wording("{no} {other} nuclei; {yes} {target} nuclei of a {cell} lesion in the {place} half only."),
+    Wording("{no} {other} nuclei; {yes} {target} nuclei of a {cell} lesion in the {side} half only."),
     Wording("a {cell} tumour: only {target} nuclei are {yes}, whereas {other} nuclei are not.", test_only=True),
     Wording("{other} nuclei are not {yes}, whereas {target} nuclei are: a {cell} tumour.", test_only=True),
     Wording("{target} nuclei form a {yes} {cell} lesion, unlike the {no} {other} nuclei.", test_only=True),
@@ -98,18 +93,18 @@ WORDINGS = (
     Wording(
         "{no} {bystander} stroma with {other} nuclei surrounds a {cell} tumour with {target} nuclei.", test_only=True
     ),
-    Wording("{place} half: {cell} tumour, {target} nuclei are {yes}; {other} nuclei are {no}.", test_only=True),
-    Wording("{other} nuclei are {no}; {place} half: {target} nuclei are {yes}, {cell} tumour.", test_only=True),
+    Wording("{side} half: {cell} tumour, {target} nuclei are {yes}; {other} nuclei are {no}.", test_only=True),
+    Wording("{other} nuclei are {no}; {side} half: {target} nuclei are {yes}, {cell} tumour.", test_only=True),
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """One sample's report, and what it says: the mask is `target`'s pixels, within `place` where that is not `None`."""
+    """One sample's report and its meaning: the mask is `target`'s pixels, within the half `side` unless `None`."""
 
     wording: Wording
     target: Kind
-    place: Side | None
+    side: Side | None
     kind_words: dict[Kind, str]
     target_word: str
     other_word: str
@@ -124,13 +119,13 @@ class Report:
             bystander=f"{OTHER_KIND[self.target]} cell",
             yes=self.target_word,
             no=self.other_word,
-            place=self.place,
-            opposite=OPPOSITE[self.place] if self.place else None,
+            side=self.side,
+            opposite=OPPOSITE[self.side] if self.side else None,
         )
         return sentence[0].upper() + sentence[1:]
 
     def counterfactual(self) -> Report:
-        """The same sentence, words and place with the other kind as the target."""
+        """The same sentence, words and side with the other kind as the target."""
         return replace(self, target=OTHER_KIND[self.target])
 
 
@@ -148,25 +143,25 @@ def write_reports(split: Split, n: int, seed: int) -> list[Report]:
         seed: one list of reports a seed and split.
 
     Returns:
-        Reports of which every fourth pair is by place; wordings and places recur equally often.
+        Reports of which every fourth pair is by side; wordings and sides recur equally often.
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), 0, _REPORTS_STREAM])
-    anywhere = _in_both_orders(rng, [wording for wording in wordings(split) if not wording.by_place], "target")
-    by_place = _in_both_orders(rng, [wording for wording in wordings(split) if wording.by_place], "other")
-    places = _shuffled_forever(rng, list(OPPOSITE))
+    anywhere = _in_both_orders(rng, [wording for wording in wordings(split) if not wording.by_side], "target")
+    by_side = _in_both_orders(rng, [wording for wording in wordings(split) if wording.by_side], "other")
+    sides = _shuffled_forever(rng, list(OPPOSITE))
     reports: list[Report] = []
     for pair in range((n + 1) // 2):
-        placed = pair % PAIRS_PER_PLACE == PAIRS_PER_PLACE - 1
-        report = _fill(rng, next(by_place if placed else anywhere), next(places) if placed else None)
+        names_side = pair % PAIRS_PER_SIDE == PAIRS_PER_SIDE - 1
+        report = _fill(rng, next(by_side if names_side else anywhere), next(sides) if names_side else None)
         reports += [report, report.counterfactual()]
     return reports[:n]
 
 
-def _fill(rng: np.random.Generator, wording: Wording, place: Side | None) -> Report:
+def _fill(rng: np.random.Generator, wording: Wording, side: Side | None) -> Report:
     spindle, round_, target, other = (
         str(rng.choice(words)) for words in (KIND_WORDS["spindle"], KIND_WORDS["round"], TARGET_WORDS, OTHER_WORDS)
     )
-    return Report(wording, "spindle", place, {"spindle": spindle, "round": round_}, target, other)
+    return Report(wording, "spindle", side, {"spindle": spindle, "round": round_}, target, other)
 
 
 def _in_both_orders(

@@ -1,4 +1,4 @@
-"""Histology-like tissue, painted: stroma, gaps, red blood cells and two kinds of nuclei, and whose pixel is whose.
+"""Histology-like tissue, painted: stroma, gaps, red blood cells and two kinds of nuclei, and the kind of each pixel.
 
 A slide is painted in stain concentrations (haematoxylin for nuclei, eosin for the rest) and becomes RGB by Beer and
 Lambert's law, white * exp(-optical density). Lengths are in pixels of an image of `REFERENCE_SIZE` and scale with it.
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageFilter
 
-from .sentences import Kind, Side
+from .sentences import OPPOSITE, Kind, Side
 
 Plane = Float[np.ndarray, "y x"]
 Pixels = Bool[np.ndarray, "y x"]
@@ -21,13 +21,13 @@ Point = Float[np.ndarray, "2"]
 REFERENCE_SIZE = 128
 
 KIND_VALUES: dict[Kind, int] = {"spindle": 1, "round": 2}
-"""How a kind map names its pixels; 0 is everything that is no nucleus."""
+"""Values of a kind map; 0 is everything but nuclei."""
 
 SHARE_OF_IMAGE = (0.105, 0.145)
-"""How much of an image each kind covers: every image draws from this range, once for each kind."""
+"""Range of the share of an image that each kind covers: drawn for every image and kind."""
 
 MIN_SHARE_OF_HALF = 0.03
-"""Each kind covers at least this share of every half of an image, so that no mask by place is empty."""
+"""Each kind covers at least this share of every half of an image, so that no mask by side is empty."""
 
 HAEMATOXYLIN = (0.5626, 0.7201, 0.4062)
 EOSIN = (0.2159, 0.8012, 0.5581)
@@ -36,7 +36,7 @@ EOSIN = (0.2159, 0.8012, 0.5581)
 
 @dataclass(frozen=True)
 class Appearance:
-    """What the nuclei of one kind look like; a pair is the range that each nucleus draws from."""
+    """Appearance of the nuclei of one kind; a pair is the range that each nucleus draws from."""
 
     half_length_px: tuple[float, float]
     """Half the long axis."""
@@ -77,17 +77,17 @@ class Tissue:
     kinds: UInt8[np.ndarray, "y x"]
     """`KIND_VALUES`; where nuclei overlap, the one painted last owns the pixel."""
 
-    def mask(self, kind: Kind, place: Side | None = None) -> Pixels:
-        """The pixels of a kind, within a half of the image where `place` names one.
+    def mask(self, kind: Kind, side: Side | None = None) -> Pixels:
+        """The pixels of a kind, within a half of the image where `side` names one.
 
         The border between two halves cuts through nuclei: a pixel belongs to the half that its centre lies in.
         """
         pixels: Pixels = self.kinds == KIND_VALUES[kind]
-        return pixels & half(place, len(self.kinds)) if place else pixels
+        return pixels & half(side, len(self.kinds)) if side else pixels
 
 
-def half(place: Side, size: int) -> Pixels:
-    """The pixels of a square image whose centres lie in its `place` half."""
+def half(side: Side, size: int) -> Pixels:
+    """The pixels of a square image whose centres lie in its `side` half."""
     y, x = np.indices((size, size)) + 0.5
     halves: dict[Side, Pixels] = {
         "upper": y < size / 2,
@@ -95,7 +95,7 @@ def half(place: Side, size: int) -> Pixels:
         "left": x < size / 2,
         "right": x > size / 2,
     }
-    return halves[place]
+    return halves[side]
 
 
 def paint_tissue(rng: np.random.Generator, size: int) -> Tissue:
@@ -117,12 +117,11 @@ def paint_tissue(rng: np.random.Generator, size: int) -> Tissue:
 
 def _both_kinds_in_every_half(tissue: Tissue) -> bool:
     needed = MIN_SHARE_OF_HALF * tissue.kinds.size / 2
-    places: tuple[Side, ...] = ("upper", "lower", "left", "right")
-    return all(tissue.mask(kind, place).sum() >= needed for kind in KIND_VALUES for place in places)
+    return all(tissue.mask(kind, side).sum() >= needed for kind in KIND_VALUES for side in OPPOSITE)
 
 
 class _Slide:
-    """A square of tissue while it is being painted: how much of each stain a pixel holds, and whose it is."""
+    """A square of tissue while it is painted: the amount of each stain, and the kind, of every pixel."""
 
     def __init__(self, rng: np.random.Generator, size: int) -> None:
         self.rng, self.size, self.scale = rng, size, size / REFERENCE_SIZE
@@ -182,7 +181,7 @@ class _Slide:
             self.blocked[cell.window] |= cell.inside
 
     def add_nuclei(self) -> None:
-        """Nuclei, each of the kind that is further from its goal, until both kinds are there."""
+        """Nuclei, each of the kind that is further from its goal, until both have reached it."""
         goals = {kind: self.rng.uniform(*SHARE_OF_IMAGE) * self.size**2 for kind in KIND_VALUES}
         while True:
             missing = {kind: 1 - np.sum(self.kinds == KIND_VALUES[kind]) / goal for kind, goal in goals.items()}
@@ -283,5 +282,5 @@ class _Outline:
         return np.clip(0.5 + (1 - self.radius) * self._half_width / softness_px, 0, 1)
 
     def spot(self, along: float, across: float) -> Plane:
-        """A soft round spot of height 1 at a place given in half axes."""
+        """A soft round spot of height 1 at a position given in half axes."""
         return np.exp(-((self.along - along) ** 2 + (self.across - across) ** 2) / 0.035)

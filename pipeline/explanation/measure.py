@@ -19,7 +19,7 @@ from ...cache.format.samples import SampleRow
 from ...errors import ConfigError, DataError
 from ...stages.heads.base import Head
 from ...stages.heads.input import HeadInput
-from ...stages.metrics.occlusion import log_odds
+from ...stages.metrics.uncertainty import log_odds
 from ...stages.text.encoder import TextEncoder
 from ...stages.text.words import Word, split_words, without, words_of_tokens
 from ..data.classes import Classes

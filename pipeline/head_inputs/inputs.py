@@ -20,7 +20,7 @@ from ...stages.heads.base import HeadSpec
 from ...stages.heads.input import HeadInput
 from ...stages.seeds import named_generator
 from ..config.training import TextMode
-from ..views.text_rewriting import place_in_view
+from ..views.text_rewriting import index_in_view
 from .splits import originals
 from .windows import window_of
 
@@ -215,7 +215,7 @@ def _assign_texts(table: SampleTable, text: TextMode, seed: int) -> dict[str, in
     if text == "true":
         return {row.id: row.text for row in table.samples}
     shuffled = _shuffle_texts(originals(table.samples), seed)
-    return {row.id: place_in_view(table.texts, shuffled[row.parent], row.view) for row in table.samples}
+    return {row.id: index_in_view(table.texts, shuffled[row.parent], row.view) for row in table.samples}
 
 
 def _shuffle_texts(samples: Sequence[SampleRow], seed: int) -> dict[str, int | None]:

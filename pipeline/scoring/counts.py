@@ -25,8 +25,7 @@ from ...stages.metrics.calibration import (
     without_uncertain,
 )
 from ...stages.metrics.instances import aggregated_jaccard, panoptic_quality, split_objects
-from ...stages.metrics.overlap import confusion, dice
-from ...stages.metrics.surfaces import hausdorff_95
+from ...stages.metrics.overlap import confusion, dice, hausdorff_95
 from ...stages.metrics.uncertainty import UncertaintyKind, measures
 from .summary import scores
 

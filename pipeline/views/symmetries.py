@@ -1,4 +1,4 @@
-"""The eight ways to flip and turn a square picture (the dihedral group D4), as numbers.
+"""The eight flips and rotations of a square image (the dihedral group D4), as numbers.
 
 A view's number is three bits, done in this order: 1 exchanges left and right, 2 exchanges top and bottom, 4 exchanges
 the two axes (a mirror along the falling diagonal). So the first 1, 2, 4 or 8 views are groups, each within the next:
@@ -18,7 +18,7 @@ View = int
 Side = Literal["up", "down", "left", "right"]
 
 VIEW_COUNTS = (1, 2, 4, 8)
-"""How many views may be asked for: the sizes of the groups."""
+"""Sizes of the groups: permitted numbers of views."""
 
 MIRROR, FLIP, TRANSPOSE = 1, 2, 4
 
@@ -27,18 +27,8 @@ _FLIPPED: dict[Side, Side] = {"up": "down", "down": "up"}
 _TRANSPOSED: dict[Side, Side] = {"up": "left", "left": "up", "down": "right", "right": "down"}
 
 
-def compose(first: View, then: View) -> View:
-    """The view that does both, one after the other."""
-    return first ^ (_other_axes(then) if first & TRANSPOSE else then)
-
-
-def inverse(view: View) -> View:
-    """The view that undoes it."""
-    return _other_axes(view) if view & TRANSPOSE else view
-
-
 def side_in(view: View, side: Side) -> Side:
-    """Where a side of the picture lies in the view."""
+    """The side of the view on which a side of the image lies."""
     if view & MIRROR:
         side = _MIRRORED.get(side, side)
     if view & FLIP:
@@ -47,15 +37,10 @@ def side_in(view: View, side: Side) -> Side:
 
 
 def is_reflection(view: View) -> bool:
-    """Whether the view shows things as a mirror does, whatever way up: no turning brings it back."""
+    """Whether the view mirrors the image: no rotation undoes it."""
     return view.bit_count() % 2 == 1
 
 
 def bad_view_count(flag: str, n_views: int) -> str | None:
     """A problem unless so many views are a group."""
     return None if n_views in VIEW_COUNTS else f"{flag} got {n_views}; expected 1, 2, 4 or 8"
-
-
-def _other_axes(view: View) -> View:
-    """What the view's flips are called when the axes have changed places before them."""
-    return view & TRANSPOSE | (FLIP if view & MIRROR else 0) | (MIRROR if view & FLIP else 0)

@@ -1,9 +1,9 @@
-"""A text rewritten for a view of its picture: "upper right" of the picture is "upper left" of its mirror image.
+"""A text rewritten for a view of its image: "upper right" of the image is "upper left" of its mirror image.
 
-Words that name sides of the picture go where the view takes them. Words that name sides of a body stay with the body:
-a turned left lung is the left lung, and a mirrored one looks like a right lung. What cannot be told apart, or cannot
-be put into a word, makes some views unsafe, and for these there is no rewritten text. Safe views are always a group,
-so that rewriting for one view and then another is rewriting for both together. docs/views.md has the rules in a table.
+Words that name sides of the image go where the view takes them. Words that name sides of a body stay with the body:
+a turned left lung is the left lung, and a mirrored one looks like a right lung. Ambiguous words, and sides that no word
+names, make some views unsafe, for which the text is not rewritten. Safe views are always a group, so that rewriting for
+one view and then another is rewriting for both together. docs/views.md has the rules in a table.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ class Mention:
     start: int
     end: int
     write: Callable[[View], str]
-    """View → what stands there instead."""
+    """View → the words that replace them."""
     safe: Views
-    """For which views that is right."""
-    names: Literal["picture", "body", "nothing"] = "picture"
-    """What the sides are of; `nothing`: it only looks like the name of a side."""
+    """Views for which that is right."""
+    names: Literal["image", "body", "nothing"] = "image"
+    """Owner of the side; `nothing`: the words only look like the name of a side."""
     n_sides: int = 1
     """2 for a corner ("upper left")."""
 
     def limited(self, views: Views) -> Mention:
-        """The same, safe for no more than these."""
+        """The same mention, safe for these views at most."""
         return replace(self, safe=self.safe & views)
 
 
 def rewrite_sides(text: str, view: View) -> str | None:
-    """The text for a view of its picture; `None` where no rewriting is safe. View 0 gives the text as it is."""
+    """The text for a view of its image; `None` where no rewriting is safe. View 0 leaves the text unchanged."""
     if view == 0:
         return text
     mentions = _read(text)
@@ -84,34 +84,34 @@ def rewrite_sides(text: str, view: View) -> str | None:
 
 
 def safe_views(text: str | None, n_views: int) -> tuple[View, ...]:
-    """The views among the first `n_views` for which the text can be rewritten; all of them where there is none."""
+    """The views among the first `n_views` for which the text can be rewritten; all of them without a text."""
     return tuple(view for view in range(n_views) if text is None or rewrite_sides(text, view) is not None)
 
 
-def place_in_view(texts: Sequence[str], place: int | None, view: View) -> int | None:
-    """Where a cache's text stands as it is rewritten for a view; `None`: there is no text, or it cannot be rewritten.
+def index_in_view(texts: Sequence[str], index: int | None, view: View) -> int | None:
+    """Index of a cache's text as rewritten for a view; `None`: there is no text, or it cannot be rewritten.
 
     Args:
         texts: of a sample table.
-        place: of the text among them; `None`: no text.
+        index: of the text among them; `None`: no text.
         view: one that samples of the text's own split have, so that the rewritten text is in the table.
     """
-    rewritten = None if place is None else rewrite_sides(texts[place], view)
+    rewritten = None if index is None else rewrite_sides(texts[index], view)
     return None if rewritten is None else texts.index(rewritten)
 
 
 def unsafe_words(text: str, view: View) -> tuple[str, ...]:
-    """The words for which the text cannot be rewritten; none where it can."""
+    """The words that prevent rewriting the text for the view."""
     return tuple(text[mention.start : mention.end] for mention in _read(text) if view not in mention.safe)
 
 
 @lru_cache(4096)
 def _read(text: str) -> tuple[Mention, ...]:
-    """What the text says of sides, from its beginning to its end."""
+    """The mentions of sides, from the text's beginning to its end."""
     mentions = [*_sides(text), *_unplaced(text)]
     if SHOWS_A_BODY.search(text) or any(mention.names == "body" for mention in mentions):
         # A loose "left" may be the patient's: the mirror exchanges both kinds alike, no other view does.
-        mentions = [mention.limited(MIRRORED) if mention.names == "picture" else mention for mention in mentions]
+        mentions = [mention.limited(MIRRORED) if mention.names == "image" else mention for mention in mentions]
     return tuple(_limit_neighbours(text, sorted(mentions, key=lambda mention: mention.start)))
 
 
@@ -166,7 +166,7 @@ def _is_corner(text: str, first: re.Match[str], second: re.Match[str]) -> bool:
 
 
 def _corner(text: str, first: re.Match[str], second: re.Match[str]) -> Mention:
-    """Turned a quarter, the side above comes from the side beside: each goes to its own place in the phrase."""
+    """Turned a quarter, the side above comes from the side beside: each goes to its own position in the phrase."""
     named = [_meaning(first), _meaning(second)]
     between = text[first.end() : second.start()]
 
@@ -182,7 +182,7 @@ def _corner(text: str, first: re.Match[str], second: re.Match[str]) -> Mention:
 
 
 def _side(text: str, word: re.Match[str]) -> Mention:
-    """A word that names a side of the picture, or looks like one."""
+    """A word that names a side of the image, or looks like one."""
     family, side = _meaning(word)
     if side is None or _names_no_side(text, word):
         return Mention(*word.span(), _constant(word[0]), EVERY_VIEW, "nothing")
@@ -202,20 +202,20 @@ def _names_no_side(text: str, word: re.Match[str]) -> bool:
 
 
 def _is_evident(text: str, word: re.Match[str]) -> bool:
-    """Whether an adjective in this place names a side, whichever it is."""
+    """Whether an adjective here names a side, whichever it is."""
     if COMPARED_AFTER.match(text, word.end()):
         return False
     return bool(EVIDENT_BEFORE.search(text[: word.start()]) or EVIDENT_AFTER.match(text, word.end()))
 
 
 def _idiom_words(text: str, start: int, end: int) -> frozenset[str] | None:
-    """The words that would name no side in this place; `None` in a place like any other."""
-    found = (words for words, before, after in IDIOMS if before.search(text[:start]) and after.match(text, end))
-    return next(found, None)
+    """The words that would name no side here; `None` outside an idiom."""
+    idioms = (words for words, before, after in IDIOMS if before.search(text[:start]) and after.match(text, end))
+    return next(idioms, None)
 
 
 def _safe_by_context(text: str, word: re.Match[str], family: Family, side: Side) -> Views:
-    """The views in which the family's words are understood in this place."""
+    """The views in which the family's words are understood here."""
     unclear = MIRRORED if side in VERTICAL else UNTURNED
     if family is RELATIONS:
         return EVERY_VIEW if NOUN_AFTER.match(text, word.end()) else unclear
@@ -230,14 +230,14 @@ def _limit_neighbours(text: str, mentions: Sequence[Mention]) -> Iterator[Mentio
     Nor is it clear which words go together where several follow one another, or where one of them names no side.
     """
     limits = [EVERY_VIEW] * len(mentions)
-    for place, (one, next_) in enumerate(itertools.pairwise(mentions)):
+    for i, (one, next_) in enumerate(itertools.pairwise(mentions)):
         between = text[one.end : next_.start]
         touching, kinds = not between.strip(" -"), {one.names, next_.names}
         if touching or (one.n_sides != next_.n_sides and JOINS.fullmatch(between)):
-            limit = UNCHANGED if touching and kinds == {"picture", "nothing"} else UNTURNED
-            limits[place : place + 2] = [limits[place] & limit, limit]
+            limit = UNCHANGED if touching and kinds == {"image", "nothing"} else UNTURNED
+            limits[i : i + 2] = [limits[i] & limit, limit]
     for mention, limit in zip(mentions, limits, strict=True):
-        yield mention.limited(limit) if mention.names == "picture" else mention
+        yield mention.limited(limit) if mention.names == "image" else mention
 
 
 def _constant(word: str) -> Callable[[View], str]:

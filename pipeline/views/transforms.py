@@ -1,4 +1,4 @@
-"""Views of arrays: pictures and labels turned on their way into the UNet, and what a head says of them turned back."""
+"""Views of arrays: images and labels turned on their way into the UNet, and a head's predictions turned back."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from .symmetries import FLIP, MIRROR, TRANSPOSE, View
 
 
-def turn(picture: UInt8[np.ndarray, "side side *c"], view: View) -> UInt8[np.ndarray, "side side *c"]:
+def turn(image: UInt8[np.ndarray, "side side *c"], view: View) -> UInt8[np.ndarray, "side side *c"]:
     """A square image or label map as the view shows it: every pixel moves, none changes."""
     y, x = (-1 if view & FLIP else 1), (-1 if view & MIRROR else 1)
-    flipped = picture[::y, ::x]
+    flipped = image[::y, ::x]
     return np.ascontiguousarray(flipped.swapaxes(0, 1) if view & TRANSPOSE else flipped)
 
 
 def turn_back(maps: Float[Tensor, "*n side side"], view: View) -> Float[Tensor, "*n side side"]:
-    """Maps of a view as maps of the picture that it is a view of."""
+    """Maps of a view, turned back to the original image."""
     upright = maps.mT if view & TRANSPOSE else maps
     return upright.flip([axis for axis, bit in ((-2, FLIP), (-1, MIRROR)) if view & bit])
 
@@ -29,10 +29,10 @@ def turn_back(maps: Float[Tensor, "*n side side"], view: View) -> Float[Tensor, 
 def mean_over_views(
     logits: Iterable[Float[Tensor, "*member n_classes side side"]], views: Sequence[View]
 ) -> Float[Tensor, "*member n_classes side side"]:
-    """The logarithm of the mean probabilities, whose softmax is that mean; of the picture alone, its own logits.
+    """Logarithm of the mean probabilities, whose softmax is that mean; of view 0 alone, its own logits.
 
     Args:
-        logits: of the views, each as the head gives it, taken one by one.
+        logits: of the views, in their own orientation, consumed one by one.
         views: at least one.
     """
     if tuple(views) == (0,):

@@ -1,4 +1,4 @@
-"""The English words that name a side, and the words around them that tell what is meant. docs/views.md has the rules.
+"""The English words that name a side, and the context that decides their meaning. docs/views.md has the rules.
 
 Each family has one word for each side, and no word is in two families: so a word goes to one word, and comes back.
 """
@@ -37,7 +37,7 @@ AXES = {
     "horizontally": "vertically",
     "vertically": "horizontally",
 }
-"""Word → what it becomes when the axes change places."""
+"""Word → its replacement when the axes are exchanged."""
 
 
 def _any(*words: str) -> str:
@@ -84,7 +84,7 @@ SHOWS_A_BODY = re.compile(
     + r")(?!\w)",
     re.IGNORECASE,
 )
-"""Where one of these stands, loose words of side may be the patient's or the picture's."""
+"""In a text with one of these, loose words of side may be the patient's or the image's."""
 
 UNPLACED = re.compile(
     r"(?i:(?<!\w)(?:o\s?['’]\s?clock|(?:anti|counter)?[\s-]?clockwise|upside[\s-]down"
@@ -135,7 +135,7 @@ NOUN_AFTER = re.compile(
     r"\s+(?:" + _any("the a an this that these those it its their them each both all any another other") + r")(?!\w)",
     re.IGNORECASE,
 )
-"""After "above" or "below": they say where something is."""
+"""After "above" or "below": they name a position."""
 
 JOINS = re.compile(r"\s*(?:,|/|&|(?:,\s*)?(?:and|or|to)\s)\s*", re.IGNORECASE)
 """Between members of a list."""
@@ -155,4 +155,4 @@ IDIOMS = (
     _idiom("above below", "", r"[\s-]+(?:average|normal|mentioned|described)"),
     _idiom("", "", r"-most"),
 )
-"""Words, what stands before and what after: there these words name no side, and another in their place is odd."""
+"""Words, the context before and after: there these words name no side, and another in their stead is odd."""

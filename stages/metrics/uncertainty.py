@@ -8,6 +8,7 @@ it is the entropy of its prediction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -62,3 +63,17 @@ def measures(members: Float[Tensor, "member n_classes *pixel"]) -> dict[Uncertai
 def kind_of_uncertainty(n_members: int) -> UncertaintyKind:
     """The measure that `mean_and_uncertainty` gives."""
     return "mutual_information" if n_members > 1 else "predictive_entropy"
+
+
+def log_odds(logits: Float[Tensor, "*member n_classes y x"], target: Sequence[int]) -> Float[Tensor, "*member y x"]:
+    """Log odds of a target of one class or several, ln p / (1 - p) in nats, p being its softmax probability.
+
+    They are the difference of the log-sum-exps of the target's logits and all others; of two classes, of their logits.
+
+    Args:
+        logits: any range.
+        target: class indices; at least one, and not all.
+    """
+    others = [i for i in range(logits.shape[-3]) if i not in target]
+    of_target, of_others = (logits[..., list(classes), :, :].logsumexp(-3) for classes in (target, others))
+    return of_target - of_others

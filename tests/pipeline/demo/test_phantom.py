@@ -16,7 +16,7 @@ from textdiff.pipeline.runtime.progress import Progress
 
 SIZES = {"n_train": 8, "n_val": 2, "n_test": 8}
 DEFAULT_SIZES = {"train": 96, "val": 24, "test": 24}
-PLACES = ("upper", "lower", "left", "right")
+SIDES = ("upper", "lower", "left", "right")
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +76,14 @@ def test_images_are_rgb_and_masks_are_binary_and_not_empty(written):
         assert set(np.unique(mask)) == {0, 255}
 
 
-def test_mask_is_the_target_kind_within_the_place_of_the_report(written):
+def test_mask_is_the_target_kind_within_the_half_of_the_report(written):
     reports = write_reports("test", 8, seed=3)
-    assert {report.place for report in reports} > {None}
+    assert {report.side for report in reports} > {None}
     for index, report in enumerate(reports):
         tissue = paint_tissue(np.random.default_rng([3, SPLITS.index("test"), index]), 128)
         expected = tissue.kinds == {"spindle": 1, "round": 2}[report.target]
-        if report.place:
-            expected &= half(report.place, 128)
+        if report.side:
+            expected &= half(report.side, 128)
         name = f"test-{index:03d}.png"
         assert np.array_equal(read_png(written.parent / "masks" / name) == 255, expected)
         assert np.array_equal(read_png(written.parent / "images" / name), tissue.image)
@@ -174,7 +174,7 @@ def test_both_kinds_are_in_every_half_of_every_image_in_similar_amounts(tissues)
     for tissue in tissues:
         for kind in KIND_VALUES:
             assert 0.10 < tissue.mask(kind).mean() < 0.17
-            assert min(tissue.mask(kind, place).mean() for place in PLACES) >= MIN_SHARE_OF_HALF / 2
+            assert min(tissue.mask(kind, side).mean() for side in SIDES) >= MIN_SHARE_OF_HALF / 2
     shares = [np.mean([tissue.mask(kind).mean() for tissue in tissues]) for kind in KIND_VALUES]
     assert 0.8 < shares[0] / shares[1] < 1.25
 
@@ -233,26 +233,27 @@ def test_targets_and_orders_of_mention_are_balanced(split, reports):
     half_of_all = len(reports) // 2
     assert Counter(report.target for report in reports) == {"spindle": half_of_all, "round": half_of_all}
     assert sum(report.wording.target_first for report in reports) == half_of_all
-    assert sum(report.place is not None for report in reports) == len(reports) // 4
-    assert any(report.wording.negated for report in reports)
-    assert not all(report.wording.negated for report in reports)
+    assert sum(report.side is not None for report in reports) == len(reports) // 4
+    negated = [" not" in report.wording.sentence for report in reports]
+    assert any(negated)
+    assert not all(negated)
 
 
-def test_training_reports_use_every_place_and_wording_equally_often():
+def test_training_reports_use_every_side_and_wording_equally_often():
     reports = write_reports("train", 96, seed=0)
-    assert Counter(report.place for report in reports if report.place) == dict.fromkeys(PLACES, 6)
+    assert Counter(report.side for report in reports if report.side) == dict.fromkeys(SIDES, 6)
     assert set(Counter(report.wording for report in reports).values()) == {6}
 
 
 @pytest.mark.parametrize(("split", "reports"), reports_of_default_size())
-def test_every_text_names_both_kinds_and_its_place(split, reports):
+def test_every_text_names_both_kinds_and_its_side(split, reports):
     del split
     for report in reports:
         for words in KIND_WORDS.values():
             assert any(re.search(rf"\b{re.escape(word)} (nuclei|ones)\b", report.text.lower()) for word in words), (
                 report.text
             )
-        assert (report.place is None) or re.search(rf"\b{report.place} half\b", report.text.lower())
+        assert (report.side is None) or re.search(rf"\b{report.side} half\b", report.text.lower())
         assert "{" not in report.text
         assert report.text[0].isupper()
 
@@ -260,7 +261,7 @@ def test_every_text_names_both_kinds_and_its_place(split, reports):
 def test_neighbours_and_counterfactuals_differ_in_the_target_alone():
     first, second = write_reports("val", 2, seed=5)
     assert second == first.counterfactual()
-    assert (second.target, second.place, second.wording) == (OTHER_KIND[first.target], first.place, first.wording)
+    assert (second.target, second.side, second.wording) == (OTHER_KIND[first.target], first.side, first.wording)
     assert second.text != first.text
     assert second.counterfactual() == first
 

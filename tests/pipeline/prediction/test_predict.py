@@ -21,9 +21,8 @@ from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.training.train import train_head
-from textdiff.pipeline.views.symmetries import inverse
 from textdiff.pipeline.views.text_rewriting import rewrite_sides
-from textdiff.pipeline.views.transforms import turn
+from textdiff.pipeline.views.transforms import turn, turn_back
 
 
 @pytest.fixture
@@ -168,7 +167,7 @@ def test_views_are_averaged_in_the_images_own_place_each_with_its_text(predictio
     text = "spindle nuclei in the upper half"
     segmenter = Segmenter.load(run, device="cpu")
     alone = [segmenter.predict(turn(image, view), rewrite_sides(text, view)).probabilities for view in range(8)]
-    upright = [turn(one.transpose(1, 2, 0), inverse(view)).transpose(2, 0, 1) for view, one in enumerate(alone)]
+    upright = [turn_back(torch.from_numpy(one), view).numpy() for view, one in enumerate(alone)]
     together = segmenter.predict(image, text, tta=8)
     np.testing.assert_allclose(together.probabilities, np.mean(upright, 0), atol=1e-5)
     assert np.abs(together.probabilities - alone[0]).max() > 1e-3

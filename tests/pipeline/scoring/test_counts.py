@@ -7,8 +7,7 @@ import torch
 from textdiff.cache.format.samples import IGNORE, SampleRow
 from textdiff.pipeline.scoring.counts import SHARES_ASIDE, count_sample, score_counts
 from textdiff.stages.metrics.instances import aggregated_jaccard, panoptic_quality, split_objects
-from textdiff.stages.metrics.overlap import confusion, dice
-from textdiff.stages.metrics.surfaces import hausdorff_95
+from textdiff.stages.metrics.overlap import confusion, dice, hausdorff_95
 
 
 @pytest.fixture

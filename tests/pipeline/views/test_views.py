@@ -19,8 +19,8 @@ from textdiff.pipeline.extraction.dataset_rows import Augmentation, RowReader, d
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.splits import choose_split, group_views, originals
 from textdiff.pipeline.images.reading import open_image
-from textdiff.pipeline.views.symmetries import compose, inverse, is_reflection, side_in
-from textdiff.pipeline.views.text_rewriting import place_in_view
+from textdiff.pipeline.views.symmetries import is_reflection, side_in
+from textdiff.pipeline.views.text_rewriting import index_in_view
 from textdiff.pipeline.views.transforms import mean_over_views, turn, turn_back
 
 SPEC = FeatureSpec("diffusers:u", "d", "epsilon", "shared", 1, 40, 16, None, "float16", 2)
@@ -57,11 +57,8 @@ def test_the_numbers_mean_what_the_documents_say(picture):
 
 def test_views_make_groups_of_one_two_four_and_eight(picture):
     for n in (1, 2, 4, 8):
-        assert {compose(one, other) for one in range(n) for other in range(n)} == set(range(n))
-        assert {compose(view, inverse(view)) for view in range(n)} == {0}
-    for one in range(8):
-        for other in range(8):
-            np.testing.assert_array_equal(turn(turn(picture, one), other), turn(picture, compose(one, other)))
+        turned = {turn(turn(picture, one), other).tobytes() for one in range(n) for other in range(n)}
+        assert turned == {turn(picture, view).tobytes() for view in range(n)}
 
 
 @pytest.mark.parametrize("side", EDGES)
@@ -229,8 +226,8 @@ def test_rows_are_grouped_by_what_they_show():
 
 def test_another_samples_text_is_found_as_it_is_rewritten_for_a_view():
     texts = ("in the left half", "in the right half", "left ventricle", "round")
-    assert [place_in_view(texts, 0, view) for view in (0, 1, 2, 3)] == [0, 1, 0, 1]
-    assert [place_in_view(texts, place, 1) for place in (None, 2, 3)] == [None, None, 3]
+    assert [index_in_view(texts, 0, view) for view in (0, 1, 2, 3)] == [0, 1, 0, 1]
+    assert [index_in_view(texts, index, 1) for index in (None, 2, 3)] == [None, None, 3]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from textdiff.stages.metrics.surfaces import hausdorff_95
+from textdiff.stages.metrics.overlap import hausdorff_95
 
 
 def square(top, left, side, size=(40, 40)):
@@ -23,7 +23,7 @@ def test_two_pixels_are_as_far_apart_as_they_are():
 def test_the_larger_direction_counts_whichever_mask_it_starts_from():
     line, longer = np.zeros((1, 40), bool), np.zeros((1, 40), bool)
     line[0, :11], longer[0, :31] = True, True
-    # From the longer line's 31 pixels the distances are 11 times 0, then 1 to 20: place 28.5 from 0 is 18.5.
+    # From the longer line's 31 pixels the distances are 11 times 0, then 1 to 20: index 28.5 is 18.5.
     assert hausdorff_95(line, longer) == hausdorff_95(longer, line) == pytest.approx(18.5)
 
 
