@@ -19,6 +19,7 @@ from ..config.evaluation import EvaluateConfig
 from ..config.training import TextMode
 from ..data.classes import Classes
 from ..head_inputs.inputs import CachedFeatures
+from ..head_inputs.source import segment_tiles
 from ..head_inputs.splits import group_views, has_labels, originals
 from ..images.blending import whole_image
 from ..reports.gallery import Gallery
@@ -29,7 +30,6 @@ from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
 from ..scoring.counts import LabelledBand, SampleCounts, count_sample, score_counts
-from ..views.transforms import mean_over_views
 from .report import write_evaluation_report
 from .result import Evaluation, digest_of_cache
 from .truth import LabelsOf, cached_labels
@@ -102,7 +102,7 @@ def _count(
     counts = []
     with progress.task("evaluate", len(wholes), "samples") as task:
         for rows in wholes:
-            logits = (_logits(head, data, views[row.id]) for row in rows)
+            logits = segment_tiles(head, data, (views[row.id] for row in rows))
             bands = gallery.watch(rows[0], _bands(logits, data, config.at, labels_of, rows))
             counts.append(count_sample(bands, data.n_classes, surface=config.surface, instances=config.instances))
             task.advance()
@@ -113,11 +113,6 @@ def _native_labels(reader: FeatureReader, firsts: Sequence[SampleRow]) -> Labels
     from .mask_files import labels_of_files  # the only need for image readers in stage two
 
     return labels_of_files(reader, firsts)
-
-
-def _logits(head: Head, data: CachedFeatures, views: Sequence[SampleRow]) -> Float[Tensor, "member n_classes y x"]:
-    """Each member's logits of one row, as it is, from all its views."""
-    return mean_over_views(map(head.segment, data.inputs(views)), [row.view for row in views])
 
 
 def _describe(

@@ -17,7 +17,6 @@ from torch import Tensor
 from ...cache.format.samples import IGNORE
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, canonical_json, write_durably
 from ...errors import ConfigError, DataError
-from ...stages.heads.input import HeadInput
 from ...stages.metrics.overlap import confusion, dice
 from ..config.prediction import ExplainConfig
 from ..data.classes import Classes, guess_binary
@@ -26,7 +25,7 @@ from ..images.paths import list_images, stem_of
 from ..images.reading import read_mask
 from ..images.resizing import resize_image, resize_labels
 from ..images.source import ImageReader, Offset
-from ..prediction.live_features import Request
+from ..prediction.request import Request
 from ..prediction.segmenter import Segmenter
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
@@ -172,12 +171,10 @@ def explain_image(
     question = _ask(segmenter, text, versus, target)
     size = live.size if live.tile is None else image.size
     _refuse_too_large(size, sum(question.sizes(head)))
-    offsets, seen = live.offsets(image.size), live.maps(live.rows(Request(image, text, sample_id), 1))
+    offsets, request = live.offsets(image.size), Request(image, text, sample_id)
     with (progress or Progress()).task("explain", len(offsets) * len(question.tokens), "texts") as task:
-        inputs = (
-            HeadInput(maps, live.size, question.tokens[0], question.token_mask[0], row.region) for row, maps in seen
-        )
-        of_rows = (measure(head, x, question, advance=task.advance) for x in inputs)
+        rows = (row for tile in live.tiles(request) for row in tile)
+        of_rows = (measure(head, x, question, advance=task.advance) for x in live.inputs(rows))
         maps = next(of_rows) if live.tile is None else _blended(of_rows, live.tile, offsets, image.size)
     return assemble(question, head, maps, resize_image(image.read(0, 0, *image.size), size))
 
@@ -185,14 +182,14 @@ def explain_image(
 def _ask(segmenter: Segmenter, text: str, versus: str | None, target: str | None) -> Question:
     config = segmenter.config
     refuse_own_condition(config.features.condition)
-    if config.texts is None or config.train["text"] == "none":
+    if not segmenter.texts.are_read:
         raise ConfigError(
             "the head was trained without texts, so that no word changes its masks; explain a run that was trained "
             "with texts"
         )
-    segmenter.check_texts([text] if versus is None else [text, versus])
+    segmenter.texts.check([text] if versus is None else [text, versus])
     classes = Classes.from_dict(config.classes)
-    return ask(segmenter.encoder, text, classes, segmenter.device, versus=versus, target=target)
+    return ask(segmenter.texts.encoder, text, classes, segmenter.device, versus=versus, target=target)
 
 
 def _blended(

@@ -55,7 +55,7 @@ def draw_crops(
         for block, map_ in cut(seen(data.maps(sample)), crop, data.size).items():
             features[block].append(turned(map_, turns[-1]))
         labels.append(turned(crop.of(truth, data.size), turns[-1]))
-        windows.append(crop.window(data.size, data.window(sample)))
+        windows.append(crop.window(data.size, data.region(sample)))
     stacked = {block: torch.stack(maps).float() for block, maps in features.items()}
     return CropBatch(stacked, torch.stack(labels), windows, turns)
 

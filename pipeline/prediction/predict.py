@@ -21,7 +21,7 @@ from ..data.text_tables import texts_by_image
 from ..images.paths import list_images, stem_of
 from ..runtime.progress import Progress, Task
 from ..views.text_rewriting import safe_views
-from .live_features import Request
+from .request import Request
 from .segmenter import Segment, Segmenter
 
 RECORD = "predictions.json"
@@ -88,7 +88,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         texts_by_image(paths, config.texts) if config.texts else dict.fromkeys(paths, config.text)
     )
     n_rows = sum(size[0] for size in _sizes(segmenter, paths))
-    segmenter.check_texts((text for text in text_of.values() if text is not None), tta=config.tta)
+    segmenter.texts.check((text for text in text_of.values() if text is not None), n_views=config.tta)
     _warn_of_fewer_views(config, text_of, progress)
     segmenter.live.load()
     record = _Record.open(config, segmenter, [stem_of(path) for path in paths])

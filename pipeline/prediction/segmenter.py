@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import partial
 from itertools import islice, tee
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt, UInt8
+from jaxtyping import Float, Float32, UInt, UInt8
 from torch import Tensor
 
-from ...errors import ConfigError, DataError
 from ...stages.heads.base import Head
-from ...stages.heads.input import HeadInput
 from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
-from ...stages.text.encoder import TextEncoder
 from ..config.validation import refuse
 from ..data.classes import Classes
 from ..extraction.feature_extractor import FeatureExtractor
 from ..extraction.loading import restore_stage_one
-from ..extraction.text_features import as_stored, load_same_encoder
+from ..head_inputs.source import segment_tiles
 from ..images.blending import whole_image
 from ..images.reading import open_image
 from ..images.source import ImageReader
@@ -32,13 +29,10 @@ from ..runs.heads import load_head
 from ..runs.projections import load_projections
 from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
-from ..views.symmetries import View, bad_view_count
-from ..views.text_rewriting import rewrite_sides, safe_views
-from ..views.transforms import mean_over_views
-from .live_features import LiveFeatures, Pixels, Request, RowPixels
-
-TEXTS_KEPT = 64
-"""Texts whose tokens are kept, since the tiles of an image share one and often all images do."""
+from ..views.symmetries import bad_view_count
+from .live_features import LiveFeatures
+from .live_texts import LiveTexts
+from .request import Pixels, Request
 
 
 @dataclass(frozen=True)
@@ -84,9 +78,9 @@ class Segmenter:
         offline: bool = False,
     ) -> None:
         self.config, self.head = config, head
-        self.live = LiveFeatures(config, load_stage_one, device)
-        self._text_encoder, self.device, self._offline = text_encoder, device, offline
-        self._tokens = lru_cache(TEXTS_KEPT)(self._encode)
+        self.texts = LiveTexts(config, text_encoder, device, offline=offline)
+        self.live = LiveFeatures(config, load_stage_one, self.texts, device)
+        self.device = device
         classes = Classes.from_dict(config.classes)
         self.classes = dict(zip(classes.ids, classes.names, strict=True))
         ids = classes.ids
@@ -129,8 +123,7 @@ class Segmenter:
             unet_config=unet_config,
             offline=offline,
         )
-        encoder = text_encoder or (config.texts.encoder if config.texts else None)
-        return cls(config, head, load_stage_one, encoder, device, offline=offline)
+        return cls(config, head, load_stage_one, text_encoder, device, offline=offline)
 
     def predict(
         self,
@@ -184,13 +177,12 @@ class Segmenter:
         return self._segment(requests, tta)
 
     def _segment(self, requests: Iterable[Request], tta: int) -> Iterator[tuple[Request, Iterator[Segment]]]:
-        ahead, answered = tee(requests)
-        logits = self._logits(row for request in ahead for row in self.live.rows(request, tta))
-        for request in answered:
-            size, views = request.image.size, safe_views(request.text, tta)
-            offsets = self.live.offsets(size)
-            means = _means(logits, views, len(offsets))
-            bands = whole_image(means, size, self.live.tile, offsets)
+        ahead, current = tee(requests)
+        tiles = (tile for request in ahead for tile in self.live.tiles(request, tta))
+        logits = segment_tiles(self.head, self.live, tiles)
+        for request in current:
+            offsets = self.live.offsets(request.image.size)
+            bands = whole_image(islice(logits, len(offsets)), request.image.size, self.live.tile, offsets)
             yield request, (Segment(top, *mean_and_uncertainty(members)) for top, members in bands)
 
     def source(self, image: UInt8[np.ndarray, "y x 3"] | Path | str) -> ImageReader:
@@ -220,60 +212,3 @@ class Segmenter:
         image = open_image(path, self.config.features.window)
         image.read(0, 0, 1, 1)  # of a TIFF, what its values are shows only when some are read
         return image.size
-
-    def check_texts(self, texts: Iterable[str], *, tta: int = 1) -> None:
-        """Load the text encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.
-
-        Raises:
-            SourceError: if the encoder cannot be loaded, or is not that of the training.
-            DataError: with every text that is empty or too long.
-            ConfigError: if the head was trained without texts.
-        """
-        rewritten = (rewrite_sides(text, view) for text in texts for view in safe_views(text, tta))
-        distinct = list(dict.fromkeys(text for text in rewritten if text is not None))
-        if not distinct:
-            return
-        if self.config.texts is None or self.config.train["text"] == "none":
-            raise ConfigError("a text was given, but the head was trained without texts; leave it out")
-        problems = [f"{text!r}: empty; leave the text out instead" for text in distinct if not text.strip()]
-        limit = self.encoder.limit
-        for text, n_tokens in zip(distinct, self.encoder.count_tokens(distinct), strict=True):
-            if n_tokens > limit and not self.config.texts.truncated:
-                problems.append(f"{text[:60]!r}: {n_tokens} tokens; shorten it to {limit}")
-        if problems:
-            raise DataError(f"texts that {self._text_encoder} cannot read:", problems)
-
-    def _logits(self, rows: Iterator[RowPixels]) -> Iterator[Float[Tensor, "member n_classes y x"]]:
-        for row, maps in self.live.maps(rows):
-            tokens, token_mask = self._tokens(row.text)
-            yield self.head.segment(HeadInput(maps, self.live.size, tokens, token_mask, row.region))
-
-    def _encode(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
-        if text is None:
-            nothing = torch.zeros(1, self.config.head.text_dim, device=self.device)
-            return nothing, torch.zeros(1, dtype=torch.bool, device=self.device)
-        self.check_texts([text])
-        encoded = self.encoder.encode([text], truncate=True)
-        # The cache holds tokens in float16; the head sees the same numbers here.
-        tokens = as_stored(self.encoder.source, [text], encoded)
-        return tokens[0].float().to(self.device), encoded.mask[0].to(self.device)
-
-    @cached_property
-    def encoder(self) -> TextEncoder:
-        """The frozen text encoder, checked by its digest; for heads that were trained with texts.
-
-        Raises:
-            SourceError: if it cannot be loaded, or is not that of the training.
-        """
-        texts, source = self.config.texts, self._text_encoder
-        if texts is None or source is None:
-            raise AssertionError("asked for the text encoder of a head that was trained without texts")
-        return load_same_encoder(source, texts, self.device, offline=self._offline)
-
-
-def _means(
-    logits: Iterator[Float[Tensor, "member n_classes y x"]], views: Sequence[View], n: int
-) -> Iterator[Float[Tensor, "member n_classes y x"]]:
-    """What each member of the head says of `n` pictures, whose views follow one another in `logits`."""
-    for _ in range(n):
-        yield mean_over_views(islice(logits, len(views)), views)

@@ -30,7 +30,8 @@ from ...stages.metrics.overlap import confusion, dice
 from ...stages.seeds import named_generator, named_seed
 from ..config.training import HeadKind, TrainConfig
 from ..head_inputs.crops import draw_crops, require_cells
-from ..head_inputs.inputs import CachedFeatures, sample_batch, sample_everywhere
+from ..head_inputs.inputs import CachedFeatures
+from ..head_inputs.pixels import sample_batch, sample_everywhere
 from ..head_inputs.scoring import dice_of_samples
 
 PIXELS_PER_CHECK = 512
@@ -147,7 +148,7 @@ class PixelObjective(GuidedObjective[PixelHead]):
         """Over pixels drawn evenly from the labelled ones of each image; several members learn from half each."""
         batch = sample_batch(self._data, samples, self._config.pixels_per_image, generator)
         inputs = self._members[0].inputs(batch.features)
-        windows = [self._data.window(sample) for sample in samples]
+        windows = [self._data.region(sample) for sample in samples]
         for member in self._members:
             own = self._own(batch.pixels.shape[1], generator)
             given = inputs[:, own], batch.pixels[:, own], self._data.size, *self._texts(samples, generator)
@@ -171,7 +172,7 @@ class PixelObjective(GuidedObjective[PixelHead]):
             batch = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator)
             inputs = self._members[0].inputs(batch.features)
             given = inputs, batch.pixels, self._data.size, *self._data.texts([sample])
-            windows = [self._data.window(sample)]
+            windows = [self._data.region(sample)]
             mean = torch.stack([member(*given, windows=windows).softmax(-1) for member in self._members]).mean(0)
             counts += confusion(mean.argmax(-1).cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
         return float(dice(counts).mean())

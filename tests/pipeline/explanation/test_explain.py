@@ -72,7 +72,7 @@ def test_a_cached_sample_is_explained_as_its_image_is(asked, run, extraction):
     segmenter, reader = Segmenter.load(run, device="cpu"), FeatureReader(extraction.cache)
     (row,) = reader.split("test")
     data = open_as_trained(segmenter.config, reader, "true", "cpu")
-    cached = explain_sample(segmenter.head, data, row, segmenter.encoder, TEXT, versus=OTHER)
+    cached = explain_sample(segmenter.head, data, row, segmenter.texts.encoder, TEXT, versus=OTHER)
     live = explaining.explain_image(segmenter, segmenter.open(asked.image), TEXT, versus=OTHER, sample_id="test0")
     np.testing.assert_allclose(cached.effects, live.effects, atol=1e-4)
     np.testing.assert_allclose(cached.attention, live.attention, atol=1e-5)

@@ -3,11 +3,21 @@
 from dataclasses import replace
 
 import pytest
+from feature_source import FeatureSourceTests
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.runs.compatibility import open_as_trained
+
+
+class TestCachedFeatures(FeatureSourceTests):
+    def open(self, run):
+        return open_as_trained(run.config, run.reader, run.config.train["text"], "cpu")
+
+    def rows_of(self, run, source, rows):
+        return rows
 
 
 @pytest.fixture

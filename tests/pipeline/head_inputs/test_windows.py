@@ -72,7 +72,7 @@ def test_a_head_learns_a_half_of_the_image_from_tiles_that_look_alike(training):
 
 def test_rows_of_a_tiled_cache_have_their_windows(halves):
     data = open_head_data(FeatureReader(halves), blocks=None, timesteps=None, text="none", seed=0, device="cpu")
-    found = {data.window(row) for row in data.reader.samples}
+    found = {data.region(row) for row in data.reader.samples}
     assert found == {Region(top, left, 0.5, 0.5) for top in (0, 0.5) for left in (0, 0.5)}
 
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +9,11 @@ import torch
 from PIL import Image
 
 from textdiff import Segmenter
-from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError, SourceError
 from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.prediction.predict import predict
-from textdiff.pipeline.runs.heads import load_head
-from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.views.text_rewriting import rewrite_sides
@@ -39,25 +34,6 @@ def run(extraction, tmp_path):
 @pytest.fixture
 def prediction(run, extraction, tmp_path):
     return PredictConfig(run, extraction.data.parent / "test0.png", tmp_path / "masks", device="cpu")
-
-
-def test_live_features_give_the_same_logits_as_cached_ones(run, extraction, monkeypatch):
-    reader, config = FeatureReader(extraction.cache), RunConfig.read(run)
-    head = load_head(run, config, "cpu")
-    data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")
-    segmenter, live = Segmenter.load(run, device="cpu"), []
-    segment = type(head).segment
-
-    def recording(self, x):
-        live.append(segment(self, x))
-        return live[-1]
-
-    monkeypatch.setattr(type(head), "segment", recording)
-    for sample, x in zip(reader.samples[:3], data.inputs(reader.samples[:3]), strict=True):
-        cached = segment(head, x)
-        text = None if sample.text is None else reader.table.texts[sample.text]
-        segmenter.predict(Path(reader.table.root) / sample.image, text)
-        torch.testing.assert_close(live[-1], cached, atol=1e-5, rtol=1e-5)
 
 
 def test_masks_have_the_images_size_and_the_masks_values(prediction, extraction):
@@ -118,7 +94,6 @@ def test_a_run_may_be_told_where_its_models_are_and_refuses_others(run, predicti
 
     copytree(tiny_unet, tmp_path / "moved")
     predict(replace(prediction, unet=f"diffusers:{tmp_path / 'moved'}"))
-    import torch
     from diffusers import DDPMPipeline
 
     pipeline = DDPMPipeline.from_pretrained(tmp_path / "moved")

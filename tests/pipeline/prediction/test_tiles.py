@@ -18,8 +18,8 @@ from textdiff.pipeline.extraction.feature_extractor import FeatureExtractor
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import group_views, originals
 from textdiff.pipeline.images.blending import blend
-from textdiff.pipeline.prediction.live_features import Request
 from textdiff.pipeline.prediction.predict import predict
+from textdiff.pipeline.prediction.request import Request
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head

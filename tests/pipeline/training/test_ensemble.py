@@ -20,7 +20,8 @@ from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.compare import compare
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.head_inputs.inputs import open_head_data, sample_batch
+from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.head_inputs.pixels import sample_batch
 from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.runs.heads import load_head

@@ -11,7 +11,8 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.cli import _field_docstrings
 from textdiff.errors import ConfigError
 from textdiff.pipeline.config.training import HEAD_DEFAULTS, HeadSettings, TrainConfig
-from textdiff.pipeline.head_inputs.inputs import open_head_data, sample_batch
+from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.head_inputs.pixels import sample_batch
 from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.training.objectives import schedule

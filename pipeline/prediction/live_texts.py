@@ -1,0 +1,88 @@
+"""Tokens of new texts, as the cache of a head's training holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property, lru_cache
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...errors import ConfigError, DataError
+from ...stages.text.encoder import TextEncoder
+from ..extraction.text_features import as_stored, load_same_encoder
+from ..runs.run_config import RunConfig
+from ..views.text_rewriting import rewrite_sides, safe_views
+
+TEXTS_KEPT = 64
+"""Texts whose tokens are kept, since the tiles of an image share one and often all images do."""
+
+
+class LiveTexts:
+    """The text encoder of a head's training; it is loaded when it is first needed.
+
+    Args:
+        config: of the run.
+        source: where the encoder is; `None`: where the run says.
+        device: of the head.
+        offline: whether the network is forbidden.
+    """
+
+    def __init__(self, config: RunConfig, source: str | None, device: str, *, offline: bool) -> None:
+        self._config, self._device, self._offline = config, device, offline
+        self._source = source or (config.texts.encoder if config.texts else None)
+        self.tokens = lru_cache(TEXTS_KEPT)(self._tokens)
+
+    @property
+    def are_read(self) -> bool:
+        """Whether the head was trained with texts."""
+        return self._config.texts is not None and self._config.train["text"] != "none"
+
+    def check(self, texts: Iterable[str], *, n_views: int = 1) -> None:
+        """Load the encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.
+
+        Args:
+            texts: of images.
+            n_views: 1, 2, 4 or 8: the texts are rewritten for these, where they can be.
+
+        Raises:
+            SourceError: if the encoder cannot be loaded, or is not that of the training.
+            DataError: with every text that is empty or too long.
+            ConfigError: if the head was trained without texts.
+        """
+        rewritten = (rewrite_sides(text, view) for text in texts for view in safe_views(text, n_views))
+        distinct = list(dict.fromkeys(text for text in rewritten if text is not None))
+        if not distinct:
+            return
+        if self._config.texts is None or not self.are_read:
+            raise ConfigError("a text was given, but the head was trained without texts; leave it out")
+        problems = [f"{text!r}: empty; leave the text out instead" for text in distinct if not text.strip()]
+        limit = self.encoder.limit
+        for text, n_tokens in zip(distinct, self.encoder.count_tokens(distinct), strict=True):
+            if n_tokens > limit and not self._config.texts.truncated:
+                problems.append(f"{text[:60]!r}: {n_tokens} tokens; shorten it to {limit}")
+        if problems:
+            raise DataError(f"texts that {self._source} cannot read:", problems)
+
+    def _tokens(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
+        """Tokens and token mask of a text, checked; of no text one token that is masked."""
+        if text is None:
+            nothing = torch.zeros(1, self._config.head.text_dim, device=self._device)
+            return nothing, torch.zeros(1, dtype=torch.bool, device=self._device)
+        self.check([text])
+        encoded = self.encoder.encode([text], truncate=True)
+        # The cache holds tokens in float16; the head sees the same numbers here.
+        tokens = as_stored(self.encoder.source, [text], encoded)
+        return tokens[0].float().to(self._device), encoded.mask[0].to(self._device)
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The frozen text encoder, checked by its digest; for heads that were trained with texts.
+
+        Raises:
+            SourceError: if it cannot be loaded, or is not that of the training.
+        """
+        if self._config.texts is None or self._source is None:
+            raise AssertionError("asked for the text encoder of a head that was trained without texts")
+        return load_same_encoder(self._source, self._config.texts, self._device, offline=self._offline)

@@ -1,0 +1,23 @@
+"""Features of new images: held to those of the cache."""
+
+from feature_source import FeatureSourceTests
+
+from textdiff import Segmenter
+from textdiff.pipeline.prediction.request import Request
+
+
+class TestLiveFeatures(FeatureSourceTests):
+    def open(self, run):
+        return Segmenter.load(run.folder, device="cpu").live
+
+    def rows_of(self, run, source, rows):
+        live, table = {}, run.reader.table
+        for row in rows:
+            if row.id not in live:
+                upright = next(one for one in table.samples if (one.parent, one.view) == (row.parent, 0))
+                text = table.texts[upright.text] if upright.text is not None and run.config.texts else None
+                text = None if run.config.train["text"] == "none" else text
+                image = Segmenter.load(run.folder).open(run.folder.parent / row.image)
+                tiles = source.tiles(Request(image, text, row.parent), 4)
+                live |= {one.row.id: one for tile in tiles for one in tile}
+        return [live[row.id] for row in rows]
