@@ -7,38 +7,27 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import inspect
 import itertools
 import json
+import operator
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, NoReturn, Protocol, get_args, get_type_hints
 
 import typer
 
 from .cache.storage.location import Location, location
 from .errors import TextdiffError
 from .pipeline import config as configs
+from .pipeline.config.validation import flag
 from .pipeline.runtime import error_messages, interrupts
-from .pipeline.runtime import progress as progresses
 from .pipeline.runtime.process import prepare_process
-
-if TYPE_CHECKING:
-    from .pipeline.runtime.progress import Progress
-
-app = typer.Typer(
-    name="textdiff",
-    help="Segment medical images from few labelled examples: extract features once, learn in seconds.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-cache_app = typer.Typer(
-    help="Look at a feature cache, check it, bring it into another form, put it together.", no_args_is_help=True
-)
-app.add_typer(cache_app, name="cache")
+from .pipeline.runtime.progress import Progress, for_stderr
 
 
 class Summary(Protocol):
@@ -51,115 +40,184 @@ class Summary(Protocol):
         """For the terminal."""
 
 
+Call = Callable[[Callable[..., Summary], Any, Progress], Summary]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command."""
+
+    name: str
+    """Its words after `textdiff`."""
+    config: type[Any]
+    """The dataclass of its settings."""
+    target: str
+    """MODULE:FUNCTION below `pipeline`, imported when the command runs: `--help` answers quickly."""
+    help: str
+    call: Call = lambda function, config, progress: function(config, progress)
+    """How the function takes the config."""
+
+
+COMMANDS = (
+    Command("demo", configs.DemoConfig, "demo.demo:run_demo",
+        "Go the whole way in a few minutes, on images that the program draws itself."),
+    Command("check-data", configs.CheckConfig, "data.check:check_data",
+        "List what a data set holds and everything that is wrong with it; exit code 1 if anything is.",
+        lambda function, config, _: function(config.data, config.window)),
+    Command("extract-features", configs.ExtractConfig, "extraction.extract:extract_features",
+        "Stage one: run the frozen models once and write their features to a cache, or bring a cache up to date."),
+    Command("train-head", configs.TrainConfig, "training.train:train_head",
+        "Stage two: train a light head from a cache; the frozen models are not loaded."),
+    Command("ablate-timesteps", configs.AblateConfig, "ablation.ablate:ablate_timesteps",
+        "Compare heads on subsets of the cached timesteps or blocks, or on texts: a table (CSV, JSON) and a plot."),
+    Command("evaluate", configs.EvaluateConfig, "evaluation.evaluate:evaluate",
+        "Score a trained head on labelled samples of a cache: overlap, calibration; boundaries and instances."),
+    Command("compare", configs.CompareConfig, "evaluation.compare:compare",
+        "Test whether one run is better than another on the same samples: paired Dice with interval and p value."),
+    Command("suggest", configs.SuggestConfig, "evaluation.suggest:suggest",
+        "Choose unlabelled samples to label next (active learning): uncertain, unlike the labelled and one another."),
+    Command("predict", configs.PredictConfig, "prediction.predict:predict",
+        "Segment new images with a trained head; runs stage one itself."),
+    Command("explain", configs.ExplainConfig, "explanation.explain:explain",
+        "Show what each word of a text did to an image's mask, and what another text would do."),
+    Command("pretrain-unet", configs.PretrainConfig, "unets.pretrain:pretrain_unet",
+        "Train a small diffusion UNet (DDPM) on unlabelled images, for those who have no checkpoint."),
+    Command("convert-unet", configs.ConvertConfig, "unets.convert:convert_unet",
+        "Turn a checkpoint of OpenAI's guided-diffusion into a diffusers folder, exactly."),
+    Command("cache info", configs.CacheInfoConfig, "maintenance.info:cache_info",
+        "List what a cache holds.",
+        lambda function, config, _: function(config.cache)),
+    Command("cache verify", configs.CacheVerifyConfig, "maintenance.verify:verify_cache",
+        "Compare every byte of a cache with what was written, name the samples concerned; exit code 1 if one differs.",
+        lambda function, config, progress: function(config.cache, progress)),
+    Command("cache export", configs.CacheExportConfig, "maintenance.export:export_cache",
+        "Copy a cache into one file (HDF5 or ZIP), or back into a folder, checking every byte; also from and to URLs."),
+    Command("cache merge", configs.MergeConfig, "maintenance.merge:merge_caches",
+        "Put parts that `extract-features --num-parts` made in folders of their own together to one cache."),
+)  # fmt: skip
+
+PANELS = {
+    "Models": "unet text_encoder unet_config class_label condition offline precision compile noise noise_draws",
+    "Images and texts": "crop window colours tile_overlap views views_of filters truncate_texts",
+    "Storage": "dtype pca hash_ids hash_key",
+    "Several processes": "engine workers num_parts part_id",
+    "Architecture": "channels layers width n_heads place",
+    "Optimisation": "batch_size images_per_step pixels_per_image learning_rate weight_decay text_dropout ema_decay",
+}
+"""Panel of `--help` → fields of any command; fields in none are the everyday ones, which are shown first."""
+_PANEL_OF = {field: panel for panel, names in PANELS.items() for field in names.split()}
+
+_PATHS = tuple[Path, ...]
+_NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
+_METAVARS: dict[Any, str] = {
+    Location: "PATH_OR_URL",
+    _NUMBERS: "N,N,...",
+    _PAIR: "LOW,HIGH",
+    _SUBSETS: "N;N,N;...",
+}
+"""Types that are parsed here → what `--help` shows for a value."""
+# An URL must come as it is written: a Path would make one slash of two.
+_ARGUMENTS: dict[Any, Any] = {Path: Path, _PATHS: list[Path], Location: str}
+"""Types of required fields that are arguments → typer's."""
+
+
 def main() -> None:
     """Run the command line: 0 done, 1 a problem that was explained, 2 wrong usage, 130 interrupted, 143 terminated."""
     prepare_process()
     app()
 
 
-def command(
-    config_class: type[Any], app: typer.Typer = app, name: str | None = None
-) -> Callable[[Callable[[Any, Progress], Summary]], Callable[[Any, Progress], Summary]]:
-    """Make a command of a function that takes a config and a progress and returns a summary."""
-
-    def decorate(function: Callable[[Any, Progress], Summary]) -> Callable[[Any, Progress], Summary]:
-        @functools.wraps(function)
-        def run(**given: Any) -> None:  # noqa: ANN401
-            as_json = given.pop("as_json")
-            try:
-                with interrupts.terminations_raised():
-                    summary = function(_build(config_class, given), progresses.for_stderr())
-            except (Exception, KeyboardInterrupt) as error:
-                told = error_messages.describe(error, config_class)
-                if told is None:
-                    raise
-                _stop(*told)
-            _show(summary, as_json=as_json)
-
-        parameters = [*_parameters(config_class), _JSON]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        app.command(name or function.__name__.replace("_", "-"))(run)
-        return function
-
-    return decorate
+def build_app() -> typer.Typer:
+    """All commands, those of `cache` in a group of their own."""
+    about = "Segment medical images from few labelled examples: extract features once, learn in seconds."
+    whole = typer.Typer(
+        name="textdiff", help=about, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+    )
+    about = "Look at a feature cache, check it, bring it into another form, put it together."
+    group = typer.Typer(help=about, no_args_is_help=True)
+    for command in COMMANDS:
+        name = command.name.removeprefix("cache ")
+        (whole if name == command.name else group).command(name, help=command.help)(_callback(command))
+    whole.add_typer(group, name="cache")
+    return whole
 
 
-_JSON = inspect.Parameter(
-    "as_json",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=False,
-    annotation=Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")],
-)
+def _callback(command: Command) -> Callable[..., None]:
+    def run(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+        try:
+            with interrupts.terminations_raised():
+                config = _build(command.config, given)
+                module, _, function = command.target.partition(":")
+                target = getattr(importlib.import_module(f".pipeline.{module}", __package__), function)
+                summary = command.call(target, config, for_stderr())
+        except (Exception, KeyboardInterrupt) as error:
+            message = error_messages.describe(error, command.config)
+            if message is None:
+                raise
+            _stop(*message)
+        _show(summary, as_json=as_json)
 
-_PRESET = inspect.Parameter(
-    "preset",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=None,
-    annotation=Annotated[
-        Literal[tuple(configs.PRESETS)] | None,
-        typer.Option(help="Named settings, for what is not given.", show_default=False),
-    ],
-)
+    parameters = _parameters(command.config)
+    run.__doc__ = command.help
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def _parameters(config_class: type[Any]) -> list[inspect.Parameter]:
-    hints = get_type_hints(config_class)
-    # Rich takes brackets for markup.
-    told = {name: text.replace("[", r"\[") for name, text in _field_docstrings(config_class).items()}
-    parameters = [_parameter(field, hints[field.name], told[field.name]) for field in fields(config_class)]
+    """The command's arguments and options, as typer reads them from a signature."""
+    kinds, texts = _kinds(config_class), field_docstrings(config_class)
+    parameters = [_parameter(field, kinds[field.name], texts[field.name]) for field in fields(config_class)]
     if config_class is configs.ExtractConfig:
-        parameters.append(_PRESET)
-    return parameters
+        about = typer.Option(help="Named settings, for what is not given.", show_default=False)
+        parameters.append(_keyword("preset", Literal[tuple(configs.PRESETS)] | None, about, None))
+    about = typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")
+    return [*parameters, _keyword("as_json", bool, about, False)]
 
 
-def _parameter(field: Field[Any], hint: Any, told: str) -> inspect.Parameter:  # noqa: ANN401
-    required = field.default is MISSING
-    annotation: Any
-    default: Any
-    if hint is bool:
-        flag = field.name.replace("_", "-")
-        about = typer.Option(f"--{flag}/--no-{flag}" if field.default is True else f"--{flag}", help=told)
-        annotation, default = Annotated[bool, about], field.default
-    elif required and hint in (Path, _PATHS, Location):
-        # An URL must come as it is written: a Path would make one slash of two.
-        kind = {Path: Path, _PATHS: list[Path], Location: str}[hint]
-        annotation, default = Annotated[kind, typer.Argument(help=told)], inspect.Parameter.empty
-    else:
-        # The config's default is shown, but not passed on: so a preset can tell what was not given.
-        shown = _as_flag(field.default) if not required and field.default is not None else False
-        about = typer.Option(help=told, show_default=shown, metavar=_METAVARS.get(hint))
-        parsed = str if hint in _METAVARS else hint
-        annotation = Annotated[parsed if required else parsed | None, about]
-        default = inspect.Parameter.empty if required else None
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+def _parameter(field: Field[Any], kind: Any, text: str) -> inspect.Parameter:  # noqa: ANN401
+    required, absent = field.default is MISSING, inspect.Parameter.empty
+    about: dict[str, Any] = {"rich_help_panel": _PANEL_OF.get(field.name)}
+    about["help"] = text.replace("[", r"\[")  # brackets are rich's markup
+    if required and kind in _ARGUMENTS:
+        return _keyword(field.name, _ARGUMENTS[kind], typer.Argument(**about), absent)
+    if kind is bool:
+        on = flag(field.name)
+        flags = f"{on}/--no{on[1:]}" if field.default else on
+        return _keyword(field.name, bool, typer.Option(flags, **about), field.default)
+    # The config's default is shown, but not passed on: so a preset can tell what was not given.
+    shown = False if required or field.default is None else _as_flag(field.default)
+    option = typer.Option(show_default=shown, metavar=_METAVARS.get(kind), **about)
+    taken = str if kind in _METAVARS else kind
+    return _keyword(field.name, taken if required else taken | None, option, absent if required else None)
 
 
-_PATHS = tuple[Path, ...]
-_NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
-_METAVARS: dict[Any, str] = {
-    Location: "PATH_OR_URL",
-    Location | None: "PATH_OR_URL",
-    _NUMBERS: "N,N,...",
-    _NUMBERS | None: "N,N,...",
-    _PAIR | None: "LOW,HIGH",
-    _SUBSETS | None: "N;N,N;...",
-}
+def _keyword(name: str, kind: Any, about: Any, default: Any) -> inspect.Parameter:  # noqa: ANN401
+    annotation = Annotated[kind, about]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _kinds(config_class: type[Any]) -> dict[str, Any]:
+    """Field → its type, without the rules and without `None`."""
+    kinds = get_type_hints(config_class)
+    for name, hint in kinds.items():
+        if NoneType in get_args(hint):
+            kinds[name] = functools.reduce(operator.or_, (part for part in get_args(hint) if part is not NoneType))
+    return kinds
 
 
 def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN401
-    hints = get_type_hints(config_class)
+    kinds = _kinds(config_class)
     preset = given.pop("preset", None)
-    values = dict(configs.PRESETS[preset]) if preset else {}
-    problems = []
+    values, problems = dict(configs.PRESETS[preset]) if preset else {}, []
     for name, value in given.items():
         try:
             if value is not None:
-                values[name] = _parse(value, hints[name]) if hints[name] in _METAVARS else _frozen(value)
+                values[name] = parse(value, kinds[name]) if kinds[name] in _METAVARS else _frozen(value)
         except TextdiffError:
             raise
         except ValueError:
-            problems.append(f"--{name.replace('_', '-')} got {value!r}; expected {_METAVARS[hints[name]]}")
+            problems.append(f"{flag(name)} got {value!r}; expected {_METAVARS[kinds[name]]}")
     if problems:
         raise typer.BadParameter("; ".join(problems))
     return config_class(**values)
@@ -169,13 +227,22 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401
     return tuple(value) if isinstance(value, list) else value
 
 
-def _parse(text: str, hint: Any) -> Any:  # noqa: ANN401
-    if hint in (Location, Location | None):
+def parse(text: str, kind: Any) -> Any:  # noqa: ANN401
+    """The value that a flag's text stands for.
+
+    Args:
+        text: as written.
+        kind: among `_METAVARS`.
+
+    Raises:
+        ValueError: if it has another form.
+    """
+    if kind == Location:
         return location(text)
-    if hint == _SUBSETS | None:
-        return tuple(_parse(subset, _NUMBERS) for subset in text.split(";"))
+    if kind == _SUBSETS:
+        return tuple(parse(subset, _NUMBERS) for subset in text.split(";"))
     numbers = tuple(int(number) for number in text.split(","))
-    if hint == _PAIR | None and len(numbers) != 2:
+    if kind == _PAIR and len(numbers) != 2:
         raise ValueError(text)
     return numbers
 
@@ -184,25 +251,22 @@ def _as_flag(value: Any) -> str:  # noqa: ANN401
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _field_docstrings(config_class: type[Any]) -> dict[str, str]:
+def field_docstrings(config_class: type[Any]) -> dict[str, str]:
     """Field → the docstring under it, from the source: Python itself forgets them."""
-    definition = ast.parse(inspect.getsource(config_class)).body[0]
-    body = definition.body if isinstance(definition, ast.ClassDef) else []
-    return {
-        field.target.id: inspect.cleandoc(told.value.value)
-        for field, told in itertools.pairwise(body)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(told, ast.Expr)
-        and isinstance(told.value, ast.Constant)
-        and isinstance(told.value.value, str)
-    }
+    texts: dict[str, str] = {}
+    for one in filter(is_dataclass, reversed(config_class.__mro__)):
+        body = ast.parse(inspect.getsource(one)).body[0].body  # type: ignore[attr-defined]
+        for field, text in itertools.pairwise(body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as written)):
+                    texts[name] = inspect.cleandoc(written)
+    return texts
 
 
 def _show(summary: Summary, *, as_json: bool) -> None:
-    found = summary.to_dict()
-    typer.echo(json.dumps(found) if as_json else "\n".join(summary.lines()))
-    if found.get("problems"):
+    values = summary.to_dict()
+    typer.echo(json.dumps(values) if as_json else "\n".join(summary.lines()))
+    if values.get("problems"):
         raise typer.Exit(1)
 
 
@@ -211,131 +275,4 @@ def _stop(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-@command(configs.DemoConfig)
-def demo(config: configs.DemoConfig, progress: Progress) -> Summary:
-    """Go the whole way in a few minutes, on images that the program draws itself."""
-    from .pipeline.demo.demo import run_demo
-
-    return run_demo(config, progress)
-
-
-@command(configs.CheckConfig)
-def check_data(config: configs.CheckConfig, progress: Progress) -> Summary:
-    """Say what was found in a data set and everything that is wrong with it; exit code 1 if anything is."""
-    from .pipeline.data.check import check_data
-
-    del progress
-    return check_data(config.data, config.window)
-
-
-@command(configs.ExtractConfig)
-def extract_features(config: configs.ExtractConfig, progress: Progress) -> Summary:
-    """Stage one: run the frozen models once and write their features to a cache, or bring a cache up to date."""
-    from .pipeline.extraction.extract import extract_features
-
-    return extract_features(config, progress)
-
-
-@command(configs.TrainConfig)
-def train_head(config: configs.TrainConfig, progress: Progress) -> Summary:
-    """Stage two: train a light head from a cache; the frozen models are not loaded."""
-    from .pipeline.training.train import train_head
-
-    return train_head(config, progress)
-
-
-@command(configs.AblateConfig)
-def ablate_timesteps(config: configs.AblateConfig, progress: Progress) -> Summary:
-    """Compare heads on subsets of the cached timesteps or blocks, or on texts: a table (CSV, JSON) and a plot."""
-    from .pipeline.ablation.ablate import ablate_timesteps
-
-    return ablate_timesteps(config, progress)
-
-
-@command(configs.EvaluateConfig)
-def evaluate(config: configs.EvaluateConfig, progress: Progress) -> Summary:
-    """Score a trained head on labelled samples of a cache: overlap, calibration; on request outlines and objects."""
-    from .pipeline.evaluation.evaluate import evaluate
-
-    return evaluate(config, progress)
-
-
-@command(configs.CompareConfig)
-def compare(config: configs.CompareConfig, progress: Progress) -> Summary:
-    """Say whether one run is better than another on the same samples: paired Dice with interval and test."""
-    from .pipeline.evaluation.compare import compare
-
-    return compare(config, progress)
-
-
-@command(configs.SuggestConfig)
-def suggest(config: configs.SuggestConfig, progress: Progress) -> Summary:
-    """Say which unlabelled samples of a cache to label next: uncertain ones, unlike the labelled and one another."""
-    from .pipeline.evaluation.suggest import suggest
-
-    return suggest(config, progress)
-
-
-@command(configs.PredictConfig)
-def predict(config: configs.PredictConfig, progress: Progress) -> Summary:
-    """Segment new images with a trained head; runs stage one itself."""
-    from .pipeline.prediction.predict import predict
-
-    return predict(config, progress)
-
-
-@command(configs.ExplainConfig)
-def explain(config: configs.ExplainConfig, progress: Progress) -> Summary:
-    """Say what each word of a text did to an image's mask, and what another text would make of it."""
-    from .pipeline.explanation.explain import explain
-
-    return explain(config, progress)
-
-
-@command(configs.PretrainConfig)
-def pretrain_unet(config: configs.PretrainConfig, progress: Progress) -> Summary:
-    """Train a small diffusion UNet (DDPM) on unlabelled images, for those who have no checkpoint."""
-    from .pipeline.unets.pretrain import pretrain_unet
-
-    return pretrain_unet(config, progress)
-
-
-@command(configs.ConvertConfig)
-def convert_unet(config: configs.ConvertConfig, progress: Progress) -> Summary:
-    """Turn a checkpoint of OpenAI's guided-diffusion into a diffusers folder, exactly."""
-    from .pipeline.unets.convert import convert_unet
-
-    return convert_unet(config, progress)
-
-
-@command(configs.CacheInfoConfig, app=cache_app, name="info")
-def cache_info(config: configs.CacheInfoConfig, progress: Progress) -> Summary:
-    """Say what a cache holds."""
-    from .pipeline.maintenance.info import cache_info
-
-    del progress
-    return cache_info(config.cache)
-
-
-@command(configs.CacheVerifyConfig, app=cache_app, name="verify")
-def cache_verify(config: configs.CacheVerifyConfig, progress: Progress) -> Summary:
-    """Compare every byte of a cache with what was written, name the samples concerned; exit code 1 if one differs."""
-    from .pipeline.maintenance.verify import verify_cache
-
-    return verify_cache(config.cache, progress)
-
-
-@command(configs.CacheExportConfig, app=cache_app, name="export")
-def cache_export(config: configs.CacheExportConfig, progress: Progress) -> Summary:
-    """Copy a cache into one file (HDF5 or ZIP), or back into a folder, checking every byte; also from and to an URL."""
-    from .pipeline.maintenance.export import export_cache
-
-    return export_cache(config, progress)
-
-
-@command(configs.MergeConfig, app=cache_app, name="merge")
-def cache_merge(config: configs.MergeConfig, progress: Progress) -> Summary:
-    """Put parts that `extract-features --num-parts` made in folders of their own together to one cache."""
-    from .pipeline.maintenance.merge import merge_caches
-
-    return merge_caches(config, progress)
+app = build_app()

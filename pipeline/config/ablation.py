@@ -1,22 +1,22 @@
-"""What `ablate-timesteps` can be told."""
+"""Settings of `ablate-timesteps`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 from ...cache.storage.location import Location
 from .training import TextMode
-from .validation import bad_workers, below, not_among, not_distinct, refuse
+from .validation import CommandConfig, Count, Distinct, at_least, workers_without_ray
 
 Over = Literal["timesteps", "blocks", "text"]
 Grid = Literal["singles", "pairs", "leave-one-out", "forward"]
 
 
 @dataclass(frozen=True)
-class AblateConfig:
+class AblateConfig(CommandConfig):
     """Settings of `ablate-timesteps`."""
 
     cache: Location
@@ -26,28 +26,28 @@ class AblateConfig:
     other settings add to them."""
     over: Over = "timesteps"
     """What the heads differ in: the timesteps they see, or the blocks, or the text (true, none and shuffled)."""
-    subsets: tuple[tuple[int, ...], ...] | None = None
+    subsets: tuple[Distinct, ...] | None = None
     """Sets of timesteps (with `--over blocks`, of blocks) to compare; `None`: what `--grid` says, and without it each
     one alone, and all together."""
     grid: Grid | None = None
     """Which subsets to compare: each one alone; each pair; all but one, and all; or greedy forward selection, which
     begins with the best one, adds what helps most again and again, and shows how far that is worth it."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Distinct = (0, 1, 2)
     """Heads are trained for each subset with each of these seeds."""
-    folds: int | None = None
+    folds: Annotated[int, at_least(2)] | None = None
     """Score the training split by cross-validation over groups in so many folds, of which each head holds one out and
     is scored as it is after its last epoch; the validation split is not opened. `None`: split as `train-head` does."""
-    timesteps: tuple[int, ...] | None = None
+    timesteps: Distinct | None = None
     """Which timesteps to look at; `None`: all that are cached."""
-    blocks: tuple[int, ...] | None = None
+    blocks: Distinct | None = None
     """Which blocks to look at; `None`: all that are cached."""
     text: TextMode | None = None
     """As for `train-head`; `None`: true. `--over text` compares them."""
-    epochs: int | None = None
+    epochs: Count | None = None
     """As for `train-head`."""
     engine: Literal["local", "ray"] = "local"
     """`ray`: train heads in processes that Ray starts, each a head at a time on one thread (extra `ray`)."""
-    workers: int | None = None
+    workers: Count | None = None
     """Ray's processes; `None`: one for each GPU, or as many as torch has threads."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`. On the CPU as many heads are trained at once as torch has threads
@@ -56,39 +56,18 @@ class AblateConfig:
     # What the command line says where it could not finish.
     unfinished: ClassVar[str] = "finished heads are kept: repeat the command to go on"
 
-    def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            ConfigError: with a line for each problem.
-        """
-        refuse(
-            not_among("--over", self.over, get_args(Over)),
-            not_among("--grid", self.grid, get_args(Grid)) if self.grid is not None else None,
-            *(not_distinct("--subsets", subset) for subset in self.subsets or ()),
-            self._subsets_twice(),
-            *self._contradictions(),
-            not_distinct("--timesteps", self.timesteps) if self.timesteps is not None else None,
-            not_distinct("--blocks", self.blocks) if self.blocks is not None else None,
-            not_distinct("--seeds", self.seeds),
-            below("--folds", self.folds, 2) if self.folds is not None else None,
-            below("--epochs", self.epochs, 1) if self.epochs is not None else None,
-            *bad_workers(self.engine, self.workers),
-        )
-
-    def _subsets_twice(self) -> str | None:
-        """A problem if a subset is named twice, in whatever order."""
+    def contradictions(self) -> Iterator[str | None]:
+        """Subsets that are named twice, and settings that exclude each other."""
         named = [tuple(sorted(subset)) for subset in self.subsets or ()]
-        twice = sorted({subset for subset in named if named.count(subset) > 1})
-        shown = ";".join(",".join(map(str, subset)) for subset in twice)
-        return f"--subsets names {shown} more than once; name each subset once" if twice else None
-
-    def _contradictions(self) -> Iterator[str]:
+        if twice := sorted({subset for subset in named if named.count(subset) > 1}):
+            shown = ";".join(",".join(map(str, subset)) for subset in twice)
+            yield f"--subsets names {shown} more than once; name each subset once"
         if self.subsets is not None and self.grid is not None:
             yield "--subsets and --grid were both given, and both say what to compare; give one of them"
         if self.over == "text":
-            for flag in ("subsets", "grid", "text"):
-                if getattr(self, flag) is not None:
-                    yield f"--over text compares true, none and shuffled texts; leave --{flag} out"
-        elif self.subsets is not None and getattr(self, self.over) is not None:
+            for name in ("subsets", "grid", "text"):
+                if getattr(self, name) is not None:
+                    yield f"--over text compares true, none and shuffled texts; leave --{name} out"
+        elif self.subsets is not None and getattr(self, self.over, None) is not None:
             yield f"--subsets says which {self.over} to look at; leave --{self.over} out"
+        yield workers_without_ray(self.engine, self.workers)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from ...cache.storage.location import Location
-from .validation import not_among, one_file, refuse
+from .validation import CommandConfig, one_file
+
+Form = Literal["hdf5", "zip", "zarr"]
+
+SUFFIXES: dict[Form, tuple[str, ...]] = {"hdf5": (".h5", ".hdf5"), "zip": (".zip",)}
+"""What the names of one file end in."""
 
 
 @dataclass(frozen=True)
-class CacheInfoConfig:
+class CacheInfoConfig(CommandConfig):
     """Settings of `cache info`."""
 
     cache: Location
@@ -20,7 +26,7 @@ class CacheInfoConfig:
 
 
 @dataclass(frozen=True)
-class CacheVerifyConfig:
+class CacheVerifyConfig(CommandConfig):
     """Settings of `cache verify`."""
 
     cache: Location
@@ -31,7 +37,7 @@ class CacheVerifyConfig:
 
 
 @dataclass(frozen=True)
-class CacheExportConfig:
+class CacheExportConfig(CommandConfig):
     """Settings of `cache export`."""
 
     cache: Location
@@ -43,25 +49,17 @@ class CacheExportConfig:
 
     unfinished: ClassVar[str] = "nothing was written: repeat the command"
 
-    def __post_init__(self) -> None:
-        """Refuse a name that would tell readers another form.
-
-        Raises:
-            ConfigError: as said.
-        """
-        refuse(not_among("--to", self.to, get_args(Form)), self._bad_name())
-
-    def _bad_name(self) -> str | None:
+    def contradictions(self) -> Iterator[str]:
+        """A name by which readers would take the cache for one of another form."""
         suffix, expected = self.out.suffix.lower(), SUFFIXES.get(self.to)
         if expected and suffix not in expected:
-            return f"{self.out}: expected a name that ends in {' or '.join(expected)} for --to {self.to}"
+            yield f"{self.out}: expected a name that ends in {' or '.join(expected)} for --to {self.to}"
         if expected is None and any(suffix in known for known in SUFFIXES.values()):
-            return f"{self.out}: expected a folder's name for --to {self.to}, not one that ends in {suffix}"
-        return None
+            yield f"{self.out}: expected a folder's name for --to {self.to}, not one that ends in {suffix}"
 
 
 @dataclass(frozen=True)
-class MergeConfig:
+class MergeConfig(CommandConfig):
     """Settings of `cache merge`."""
 
     out: Path
@@ -71,24 +69,11 @@ class MergeConfig:
 
     unfinished: ClassVar[str] = "the parts are as they were: repeat the command, which goes on"
 
-    def __post_init__(self) -> None:
-        """Refuse folders that are named twice.
-
-        Raises:
-            ConfigError: as said.
-        """
+    def contradictions(self) -> Iterator[str | None]:
+        """Folders that are named twice, or are none."""
         folders = [path.resolve() for path in (self.out, *self.parts)]
-        twice = sorted({str(path) for path in folders if folders.count(path) > 1})
-        urls = [str(path) for path in (self.out, *self.parts) if re.match(r"[a-zA-Z][\w+.-]+:/", str(path))]
-        refuse(
-            f"the same folder was given twice: {', '.join(twice)}; give each once" if twice else None,
-            f"got {', '.join(urls)}; `cache merge` works on folders: copy them to a disk" if urls else None,
-            one_file(self.out),
-        )
-
-
-Form = Literal["hdf5", "zip", "zarr"]
-
-
-SUFFIXES: dict[Form, tuple[str, ...]] = {"hdf5": (".h5", ".hdf5"), "zip": (".zip",)}
-"""What the names of one file end in."""
+        if twice := sorted({str(path) for path in folders if folders.count(path) > 1}):
+            yield f"the same folder was given twice: {', '.join(twice)}; give each once"
+        if urls := [str(path) for path in (self.out, *self.parts) if re.match(r"[a-zA-Z][\w+.-]+:/", str(path))]:
+            yield f"got {', '.join(urls)}; `cache merge` works on folders: copy them to a disk"
+        yield one_file(self.out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .validation import bad_window, refuse
+from .validation import CommandConfig, Window
 
 LVIT_FOLDERS = {"Train_Folder": "train", "Val_Folder": "val", "Test_Folder": "test"}
 
@@ -14,25 +14,17 @@ MANIFESTS = ("manifest.csv", "manifest.xlsx")
 
 
 @dataclass(frozen=True)
-class CheckConfig:
+class CheckConfig(CommandConfig):
     """Settings of `check-data`."""
 
     data: Path
     """A folder in LViT's layout, or a manifest (CSV or XLSX)."""
-    window: tuple[int, int] | None = None
+    window: Window | None = None
     """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
-
-    def __post_init__(self) -> None:
-        """Refuse a window that is none.
-
-        Raises:
-            ConfigError: as said.
-        """
-        refuse(bad_window(self.window))
 
 
 @dataclass(frozen=True)
-class DemoConfig:
+class DemoConfig(CommandConfig):
     """Settings of `demo`."""
 
     out: Path = Path("demo")

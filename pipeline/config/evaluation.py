@@ -2,60 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ...cache.storage.location import Location
-from ..views.symmetries import bad_view_count
 from .training import TextMode
-from .validation import below, refuse
+from .validation import CommandConfig, Count, ViewCount
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions(CommandConfig):
+    """Settings that `evaluate` and `compare` share."""
+
+    split: Split = "test"
+    """Which samples to score."""
+    at: Literal["model", "native"] = "model"
+    """Compare at the size that the UNet sees, or bring probabilities to the images' own size and compare with the mask
+    files. Tiles are put together to whole images of their own size either way; `model` needs no mask files for it.
+    Runs whose UNets saw images at different sizes can only be compared at `native`."""
+    tta: ViewCount = 1
+    """Average over this many of the cached flips and rotations of each sample (test-time augmentation): 1, 2, 4 or 8.
+    Other splits than `train` have them where the cache was made with `--views-of all`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(ScoringOptions):
     """Settings of `evaluate`."""
 
     run: Path
     """A finished run."""
     cache: Location
     """Features of the samples to score, made with the settings of the run's own cache."""
-    split: Literal["train", "val", "test"] = "test"
-    """Which samples to score."""
-    at: Literal["model", "native"] = "model"
-    """Compare at the size that the UNet sees, or bring probabilities to the images' own size and compare with the mask
-    files. Tiles are put together to whole images of their own size either way; `model` needs no mask files for it."""
     text: TextMode | None = None
     """Which text the head is shown; `None`: as in training."""
     surface: bool = False
-    """Also measure how far outlines are apart: the 95 % Hausdorff distance of each sample, in pixels of the size that
+    """Also measure the boundary distance: the 95 % Hausdorff distance (HD95) of each sample, in pixels of the size that
     is compared at. Needs more time and whole images in memory."""
     instances: bool = False
-    """Also compare objects: aggregated Jaccard index (AJI) and panoptic quality (PQ). Masks say which class a pixel is
-    and not which object, so that touching objects are split alike in both, by a watershed. Needs more time and whole
-    images in memory."""
-    tta: int = 1
-    """Average over this many of the cached flips and rotations of each sample: 1, 2, 4 or 8. Other splits than `train`
-    have them where the cache was made with `--views-of all`."""
+    """Also compare instances: aggregated Jaccard index (AJI) and panoptic quality (PQ). Masks say which class a pixel
+    has and not which instance, so that a watershed splits touching ones alike in both. Needs more time and whole images
+    in memory."""
     words: bool = False
     """Show in the report what each word of a text did to the mask, for the sample with the lowest Dice. Loads the run's
     text encoder; `textdiff explain` does the same for any image."""
     offline: bool = False
     """With `--words`: load the text encoder from this machine alone, not from the hub."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no number of views.
-
-        Raises:
-            ConfigError: as said.
-        """
-        refuse(bad_view_count("--tta", self.tta))
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(ScoringOptions):
     """Settings of `compare`."""
 
     run_a: Path
@@ -64,46 +64,24 @@ class CompareConfig:
     """Another finished run, evaluated on the same samples."""
     cache: Location | None = None
     """Features of the samples to compare on; `None`: for each run the cache that it was trained on."""
-    split: Literal["train", "val", "test"] = "val"
+    split: Split = field(default="val", kw_only=True)
     """Which samples to compare on."""
-    at: Literal["model", "native"] = "model"
-    """As for `evaluate`; runs whose UNets saw images at different sizes can only be compared at `native`."""
-    tta: int = 1
-    """As for `evaluate`."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no number of views.
-
-        Raises:
-            ConfigError: as said.
-        """
-        refuse(bad_view_count("--tta", self.tta))
 
 
 @dataclass(frozen=True)
-class SuggestConfig:
+class SuggestConfig(CommandConfig):
     """Settings of `suggest`."""
 
     cache: Location
     """Features of samples of which some are not labelled, made with the settings of the run's own cache."""
     run: Path
     """A finished run."""
-    n: int = 10
+    n: Count = 10
     """How many samples to suggest."""
-    split: Literal["train", "val", "test"] = "train"
+    split: Split = "train"
     """Which unlabelled samples to choose from."""
     out: Path | None = None
-    """A folder for the table (`suggestions.csv`) and a picture of the samples with what the head makes of them
+    """A folder for the table (`suggestions.csv`) and a figure of the samples with the head's masks
     (`suggestions.png`); `None`: neither."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
-
-    def __post_init__(self) -> None:
-        """Refuse to suggest nothing.
-
-        Raises:
-            ConfigError: as said.
-        """
-        refuse(below("--n", self.n, 1))

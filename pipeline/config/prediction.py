@@ -1,16 +1,16 @@
-"""What `predict` can be told: as `config.py`."""
+"""Settings of `predict` and `explain`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..views.symmetries import bad_view_count
-from .validation import refuse
+from .validation import CommandConfig, SomeText, ViewCount
 
 
 @dataclass(frozen=True)
-class PredictConfig:
+class PredictConfig(CommandConfig):
     """Settings of `predict`."""
 
     run: Path
@@ -29,7 +29,7 @@ class PredictConfig:
     """Also write NAME_uncertainty.png, 16 bits a pixel: from black, certain, to white, as uncertain as can be. Of an
     ensemble it is the mutual information of prediction and head, of a single head the predictive entropy; in nats
     ln(classes) × (grey / 65535)²."""
-    tta: int = 1
+    tta: ViewCount = 1
     """Average over this many flips and rotations of each image, texts rewritten: 1, 2, 4 or 8; as many as the cache
     was made with serve best."""
     unet: str | None = None
@@ -43,30 +43,23 @@ class PredictConfig:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 
-    def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            ConfigError: if texts are given in two ways, or `tta` is no number of views.
-        """
-        both = self.text is not None and self.texts is not None
-        refuse(
-            "--text and --texts were both given; give one of them" if both else None,
-            bad_view_count("--tta", self.tta),
-        )
+    def contradictions(self) -> Iterator[str]:
+        """Texts that are given in two ways."""
+        if self.text is not None and self.texts is not None:
+            yield "--text and --texts were both given; give one of them"
 
 
 @dataclass(frozen=True)
-class ExplainConfig:
+class ExplainConfig(CommandConfig):
     """Settings of `explain`."""
 
     run: Path
     """A finished run, trained with texts."""
     image: Path
     """The image: whatever `predict` takes for one."""
-    text: str
+    text: SomeText
     """The text whose words are to be explained."""
-    versus: str | None = None
+    versus: SomeText | None = None
     """Another text: what would the mask be then?"""
     target: str | None = None
     """The class that is asked about, by its name; `None`: all but the background together."""
@@ -88,16 +81,7 @@ class ExplainConfig:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 
-    def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            ConfigError: with a line for each problem.
-        """
-        refuse(
-            None if self.text.strip() else "--text got an empty text; give the one whose words are to be explained",
-            "--versus got an empty text; give another one, or leave it out"
-            if self.versus is not None and not self.versus.strip()
-            else None,
-            "--arrays was given without --out; give a folder too" if self.arrays and self.out is None else None,
-        )
+    def contradictions(self) -> Iterator[str]:
+        """Arrays without a folder for them."""
+        if self.arrays and self.out is None:
+            yield "--arrays was given without --out; give a folder too"

@@ -1,14 +1,14 @@
-"""What each command on heads can be told: as `config.py`, for what trains, scores and applies them."""
+"""Settings of `train-head`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ...cache.storage.location import Location
-from .validation import below, not_among, not_distinct, not_divisible, outside, refuse
+from .validation import CommandConfig, Count, Distinct, between, multiple_of
 
 TextMode = Literal["true", "none", "shuffled"]
 HeadKind = Literal["pixel", "context", "paper"]
@@ -43,7 +43,7 @@ HEAD_DEFAULTS: Mapping[HeadKind, HeadSettings] = {
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(CommandConfig):
     """Settings of `train-head`."""
 
     cache: Location
@@ -54,13 +54,13 @@ class TrainConfig:
     """The head's architecture: `pixel` is light and learns from sampled pixels in seconds; `context` looks at each
     pixel's neighbours too, learns from crops in minutes, and is the most accurate; `paper` is TextDiff's own, learns
     from whole images and is by far the slowest."""
-    ensemble: int = 1
+    ensemble: Count = 1
     """Train this many heads (`pixel` or `context`) at once and average their probabilities: better than one, and where
     they disagree they are not to be trusted (`predict --uncertainty`). They differ in their initial weights, and those
     of `pixel` in which half of the sampled pixels they learn from."""
-    timesteps: tuple[int, ...] | None = None
+    timesteps: Distinct | None = None
     """Which cached timesteps to use; `None`: all of them."""
-    blocks: tuple[int, ...] | None = None
+    blocks: Distinct | None = None
     """Which cached blocks to use; `None`: all of them."""
     filters: bool = True
     """Show the head the images' colours, edges and textures beside the UNet's activations, where the cache has
@@ -70,34 +70,34 @@ class TrainConfig:
     (`--no-place`) where images have no upright position, as in histology: few of them are learnt by heart otherwise."""
     text: TextMode = "true"
     """Each sample's own text, no text at all, or another sample's text (a control)."""
-    n_labelled: int | None = None
+    n_labelled: Count | None = None
     """Train on this many labelled groups, drawn with the seed; `None`: on all. One of each stratum comes first: strata
     are what the manifest's column `stratum` says, else the groups' sets of classes, or quarters by foreground share."""
-    val_fraction: float = 0.2
+    val_fraction: Annotated[float, between(0.01, 0.9)] = 0.2
     """Share of the training groups, and of each stratum, held out to choose the epoch, where the cache has no
     validation split."""
     hold_out: bool = False
     """Choose the epoch on held-out training groups even where a validation split exists, so that it stays unseen."""
     seed: int = 0
     """Seed of initial weights, sampled pixels, text dropout and every draw of samples."""
-    epochs: int | None = None
+    epochs: Count | None = None
     """Passes over the training images; `pixel` and `context` make several at once where they are few.
     `None`: 40, and 50 for `paper`."""
-    images_per_step: int | None = None
+    images_per_step: Count | None = None
     """Images in one optimiser step. `None`: 8, and 1 for `paper`."""
-    pixels_per_image: int = 512
+    pixels_per_image: Count = 512
     """Pixels that `pixel` samples from each image in one step; `context` takes a crop of a quarter of the image's side,
     64 pixels at least, and `paper` all of it."""
-    learning_rate: float | None = None
+    learning_rate: Annotated[float, between(1e-8, 1.0)] | None = None
     """Peak learning rate of AdamW, which rises to it and falls to zero along a cosine; `paper` keeps it.
     `None`: 0.002, and 0.0001 for `paper`."""
-    weight_decay: float | None = None
+    weight_decay: Annotated[float, between(0.0, 100.0)] | None = None
     """AdamW's decoupled weight decay. `None`: 2 for `pixel`, 0.05 for `context`, 0 for `paper`."""
-    width: int | None = None
+    width: Count | None = None
     """Channels of the head. `None`: 128 for `pixel`, 48 for `context`, 768 for `paper`."""
     n_heads: int = 8
     """Heads of the cross-attention."""
-    text_dropout: float | None = None
+    text_dropout: Annotated[float, between(0.0, 1.0)] | None = None
     """Chance that a training image is shown without its text, so that prediction without text works.
     `None`: 0.1, and 0 for `paper`."""
     device: str = "auto"
@@ -106,32 +106,6 @@ class TrainConfig:
     """Go on with a training that did not finish."""
     log: LogKind | None = None
     """Where epochs are told beside `metrics.jsonl`: `tensorboard` (an extra of that name), in RUN/tensorboard."""
-
-    def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            ConfigError: with a line for each problem.
-        """
-        refuse(not_among("--head", self.head, tuple(HEAD_DEFAULTS)))
-        settings = self.settings
-        refuse(
-            below("--ensemble", self.ensemble, 1),
-            _not_single(self.head, self.ensemble),
-            not_distinct("--timesteps", self.timesteps) if self.timesteps is not None else None,
-            not_distinct("--blocks", self.blocks) if self.blocks is not None else None,
-            not_among("--text", self.text, ("true", "none", "shuffled")),
-            below("--n-labelled", self.n_labelled, 1) if self.n_labelled is not None else None,
-            outside("--val-fraction", self.val_fraction, 0.01, 0.9),
-            below("--epochs", settings.epochs, 1),
-            below("--images-per-step", settings.images_per_step, 1),
-            below("--pixels-per-image", self.pixels_per_image, 1),
-            outside("--learning-rate", settings.learning_rate, 1e-8, 1.0),
-            outside("--weight-decay", settings.weight_decay, 0.0, 100.0),
-            outside("--text-dropout", settings.text_dropout, 0.0, 1.0),
-            below("--width", settings.width, 1),
-            not_divisible("--width", settings.width, "--n-heads", self.n_heads),
-        )
 
     @property
     def uses_filters(self) -> bool | None:
@@ -145,8 +119,13 @@ class TrainConfig:
         given = {name: getattr(self, name) for name in defaults}
         return HeadSettings(**defaults | {name: value for name, value in given.items() if value is not None})
 
-
-def _not_single(head: HeadKind, n_members: int) -> str | None:
-    if head != "paper" or n_members <= 1:
-        return None
-    return f"--ensemble got {n_members}; --head {head} is trained alone: leave --ensemble out, or take another head"
+    def contradictions(self) -> Iterator[str | None]:
+        """An ensemble of heads that are trained alone, and a width that attention heads cannot share."""
+        if self.head not in HEAD_DEFAULTS:
+            return
+        if self.head == "paper" and self.ensemble > 1:
+            yield (
+                f"--ensemble got {self.ensemble}; --head paper is trained alone: leave --ensemble out, or take another "
+                "head"
+            )
+        yield multiple_of(self.n_heads, "--n-heads").problem("width", self.settings.width)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from .validation import bad_window, below, not_among, not_divisible, outside, refuse
+from .validation import CommandConfig, Count, Rule, Window, between, multiple_of
+
+_Width = Annotated[int, multiple_of(8, "the 8 groups of its normalisation,")]
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(CommandConfig):
     """Settings of `pretrain-unet`."""
 
     images: Path
@@ -21,21 +24,21 @@ class PretrainConfig:
     """Side in pixels to which images are resized before cropping: the size at which features will be extracted."""
     crop: int = 32
     """Side in pixels of the random crops; small ones leave time for a wide UNet, which is worth more (measured)."""
-    steps: int = 500
+    steps: Count = 500
     """Optimiser steps."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Crops in one step."""
-    channels: tuple[int, ...] = (32, 64, 96, 128)
+    channels: Annotated[tuple[_Width, ...], Rule("a number of channels for each level", bool)] = (32, 64, 96, 128)
     """Channels of each level, from full resolution down; each level halves the resolution."""
-    layers: int = 1
+    layers: Count = 1
     """Residual blocks in each level of the encoder (the decoder has one more)."""
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[float, between(1e-8, 1.0)] = 2e-3
     """Peak learning rate of AdamW, after a short warm-up; it falls to zero along a cosine."""
-    ema_decay: float = 0.99
+    ema_decay: Annotated[float, between(0.0, 0.99999)] = 0.99
     """Decay of the averaged weights, which are the ones saved."""
-    save_every: int = 100
+    save_every: Count = 100
     """Steps between two checkpoints."""
-    window: tuple[int, int] | None = None
+    window: Window | None = None
     """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
     colours: Literal["own", "standardised"] = "own"
     """`standardised`: each image's channels are brought to one mean and spread, as `extract-features` can do, which
@@ -47,32 +50,17 @@ class PretrainConfig:
     resume: bool = False
     """Go on with a training that did not finish."""
 
-    def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            ConfigError: with a line for each problem.
-        """
-        scale, levels = 2 ** max(len(self.channels) - 1, 0), f"what {len(self.channels)} levels need,"
-        refuse(
-            "--channels got nothing; expected a number of channels for each level" if not self.channels else None,
-            *(not_divisible("--channels", width, "the 8 groups of its normalisation,", 8) for width in self.channels),
-            below("--layers", self.layers, 1),
-            below("--steps", self.steps, 1),
-            below("--batch-size", self.batch_size, 1),
-            below("--save-every", self.save_every, 1),
-            not_divisible("--image-size", self.image_size, levels, scale),
-            outside("--crop", self.crop, scale, self.image_size),
-            not_divisible("--crop", self.crop, levels, scale),
-            outside("--learning-rate", self.learning_rate, 1e-8, 1.0),
-            outside("--ema-decay", self.ema_decay, 0.0, 0.99999),
-            bad_window(self.window),
-            not_among("--colours", self.colours, ("own", "standardised")),
-        )
+    def contradictions(self) -> Iterator[str | None]:
+        """Sizes that the levels cannot halve."""
+        scale = 2 ** max(len(self.channels) - 1, 0)
+        halved = multiple_of(scale, f"what {len(self.channels)} levels need,")
+        yield halved.problem("image_size", self.image_size)
+        yield halved.problem("crop", self.crop)
+        yield between(scale, self.image_size).problem("crop", self.crop)
 
 
 @dataclass(frozen=True)
-class ConvertConfig:
+class ConvertConfig(CommandConfig):
     """Settings of `convert-unet`."""
 
     checkpoint: Path

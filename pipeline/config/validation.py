@@ -1,47 +1,120 @@
-"""Cheap checks of settings: each gives a problem in words, or `None`."""
+"""Settings checked from their annotations: a field's type says which values it may have.
+
+    epochs: Annotated[int, at_least(1)] = 40
+    at: Literal["model", "native"] = "model"
+    subsets: tuple[Distinct, ...] | None = None
+
+Rules hold for a value that is not `None`, and inside tuples for each element.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ...cache.storage.location import Location
 from ...errors import ConfigError
+from ..views.symmetries import VIEW_COUNTS
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition on a field's value, for use in `Annotated`."""
+
+    expected: str
+    """The condition in words, after "expected"."""
+    allows: Callable[[Any], bool]
+    """Whether a value meets it."""
+
+    def problem(self, field: str, value: Any) -> str | None:  # noqa: ANN401
+        """A line on a field's value that does not meet it."""
+        return None if self.allows(value) else f"{flag(field)} got {_shown(value)}; expected {self.expected}"
+
+
+def at_least(least: int) -> Rule:
+    """The rule for a number without an upper bound."""
+    return Rule(f"at least {least}", lambda value: value >= least)
+
+
+def between(least: float, most: float) -> Rule:
+    """The rule for a number with two bounds, both included."""
+    return Rule(f"a number from {least} to {most}", lambda value: least <= value <= most)
+
+
+def multiple_of(divisor: int, of: str) -> Rule:
+    """The rule for a positive number that `divisor`, which `of` names, divides."""
+    divides = lambda value: divisor >= 1 and value >= 1 and value % divisor == 0  # noqa: E731
+    return Rule(f"a positive multiple of {of} {divisor}", divides)
+
+
+def _is_distinct(values: tuple[int, ...]) -> bool:
+    return bool(values) and len(set(values)) == len(values) and min(values) >= 0
+
+
+Count = Annotated[int, at_least(1)]
+Distinct = Annotated[tuple[int, ...], Rule("distinct numbers of at least 0", _is_distinct)]
+ViewCount = Annotated[int, Rule("1, 2, 4 or 8", lambda n_views: n_views in VIEW_COUNTS)]
+SomeText = Annotated[str, Rule("at least one word", lambda text: bool(text.strip()))]
+Window = Annotated[
+    tuple[int, int],
+    Rule(
+        "LOW,HIGH with -32768 <= LOW < HIGH <= 65535",  # of 16 bits, signed or not
+        lambda window: -32768 <= window[0] < window[1] <= 65535,
+    ),
+]
 
 
 def refuse(*problems: str | None) -> None:
     """Raise one ConfigError of all the problems that are not `None`."""
-    found = [problem for problem in problems if problem]
-    if found:
-        raise ConfigError("\n".join(found))
+    if lines := [problem for problem in problems if problem]:
+        raise ConfigError("\n".join(lines))
 
 
-def not_distinct(flag: str, values: Sequence[int]) -> str | None:
-    """A problem unless the numbers are distinct, at least 0, and at least one."""
-    if values and len(set(values)) == len(values) and min(values) >= 0:
-        return None
-    return f"{flag} got {','.join(map(str, values)) or 'nothing'}; expected distinct numbers of at least 0"
+class CommandConfig:
+    """Base of every command's frozen dataclass: refuses, when it is made, what its annotations do not allow."""
+
+    def __post_init__(self) -> None:
+        """Check the fields one by one, then against each other.
+
+        Raises:
+            ConfigError: with a line for each problem.
+        """
+        hints = annotations_of(type(self))
+        broken = (line for name, hint in hints.items() for line in problems_of(name, getattr(self, name), hint))
+        refuse(*broken, *self.contradictions())
+
+    def contradictions(self) -> Iterable[str | None]:
+        """Problems between fields, which may have values that their annotations do not allow."""
+        return ()
 
 
-def below(flag: str, value: int, least: int) -> str | None:
-    """A problem if the number is below the least."""
-    return f"{flag} got {value}; expected at least {least}" if value < least else None
+def annotations_of(config: type[Any]) -> dict[str, Any]:
+    """Field → its annotation, rules included."""
+    hints = get_type_hints(config, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(config)}
 
 
-def outside(flag: str, value: float, least: float, most: float) -> str | None:
-    """A problem unless the number is from `least` to `most`."""
-    return None if least <= value <= most else f"{flag} got {value}; expected a number from {least} to {most}"
+def problems_of(field: str, value: Any, hint: Any) -> Iterator[str | None]:  # noqa: ANN401
+    """A line for each rule of an annotation that a field's value breaks; `None` for those that it meets."""
+    kind, arguments = get_origin(hint), get_args(hint)
+    if kind is Literal and value not in arguments:
+        yield f"{flag(field)} got {value!r}; expected one of {', '.join(map(str, arguments))}"
+    elif kind in (Union, UnionType) and value is not None:
+        for part in arguments:
+            yield from problems_of(field, value, part)
+    elif kind is tuple:
+        for element in value:
+            yield from problems_of(field, element, arguments[0])
+    elif kind is Annotated:
+        yield from problems_of(field, value, arguments[0])
+        yield from (rule.problem(field, value) for rule in arguments[1:] if isinstance(rule, Rule))
 
 
-def not_among(flag: str, value: str, choices: Sequence[str]) -> str | None:
-    """A problem unless the value is one of the choices."""
-    return None if value in choices else f"{flag} got {value!r}; expected one of {', '.join(choices)}"
-
-
-def not_divisible(flag: str, value: int, of: str, divisor: int) -> str | None:
-    """A problem unless the number is a positive multiple of the divisor, which `of` names."""
-    if divisor >= 1 and value >= 1 and value % divisor == 0:
-        return None
-    return f"{flag} got {value}; expected a positive multiple of {of} {divisor}"
+def workers_without_ray(engine: str, workers: int | None) -> str | None:
+    """A problem if workers are named and the engine has none."""
+    return "--workers was given without --engine ray; give both" if workers is not None and engine == "local" else None
 
 
 def one_file(cache: Location) -> str | None:
@@ -54,31 +127,12 @@ def one_file(cache: Location) -> str | None:
     )
 
 
-def bad_window(window: tuple[int, int] | None) -> str | None:
-    """A problem unless the window is two increasing numbers of 16 bits, signed or not."""
-    if window is None or -32768 <= window[0] < window[1] <= 65535:
-        return None
-    return f"--window got {window[0]},{window[1]}; expected LOW,HIGH with -32768 <= LOW < HIGH <= 65535"
+def flag(field: str) -> str:
+    """The field's flag on the command line."""
+    return "--" + field.replace("_", "-")
 
 
-def bad_parts(num_parts: int | None, part_id: int | None) -> list[str]:
-    """Problems unless both are absent, or they name one part of at least one."""
-    if num_parts is None and part_id is None:
-        return []
-    if num_parts is None or part_id is None:
-        there, absent = ("--num-parts", "--part-id") if part_id is None else ("--part-id", "--num-parts")
-        return [f"{there} was given without {absent}; give both"]
-    if num_parts < 1:
-        return [f"--num-parts got {num_parts}; expected at least 1"]
-    if not 0 <= part_id < num_parts:
-        return [f"--part-id got {part_id}; expected a number from 0 to {num_parts - 1}, as there are {num_parts} parts"]
-    return []
-
-
-def bad_workers(engine: str, workers: int | None) -> list[str | None]:
-    """Problems unless the engine is known, and workers are at least one and Ray's."""
-    return [
-        not_among("--engine", engine, ("local", "ray")),
-        below("--workers", workers, 1) if workers is not None else None,
-        "--workers was given without --engine ray; give both" if workers is not None and engine == "local" else None,
-    ]
+def _shown(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "nothing"
+    return repr(value) if isinstance(value, str) else str(value)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...stages.heads.base import Head
 from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
-from ..config.validation import refuse
+from ..config.validation import ViewCount, problems_of, refuse
 from ..data.classes import Classes
 from ..extraction.feature_extractor import FeatureExtractor
 from ..extraction.loading import restore_stage_one
@@ -29,7 +29,6 @@ from ..runs.heads import load_head
 from ..runs.projections import load_projections
 from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
-from ..views.symmetries import bad_view_count
 from .live_features import LiveFeatures
 from .live_texts import LiveTexts
 from .request import Pixels, Request
@@ -173,7 +172,7 @@ class Segmenter:
             DataError: as `predict`.
             ConfigError: as `predict`; or if `tta` is no number of views.
         """
-        refuse(bad_view_count("tta", tta))
+        refuse(*problems_of("tta", tta, ViewCount))
         return self._segment(requests, tta)
 
     def _segment(self, requests: Iterable[Request], tta: int) -> Iterator[tuple[Request, Iterator[Segment]]]:

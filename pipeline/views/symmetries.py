@@ -39,8 +39,3 @@ def side_in(view: View, side: Side) -> Side:
 def is_reflection(view: View) -> bool:
     """Whether the view mirrors the image: no rotation undoes it."""
     return view.bit_count() % 2 == 1
-
-
-def bad_view_count(flag: str, n_views: int) -> str | None:
-    """A problem unless so many views are a group."""
-    return None if n_views in VIEW_COUNTS else f"{flag} got {n_views}; expected 1, 2, 4 or 8"

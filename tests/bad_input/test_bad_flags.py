@@ -93,7 +93,10 @@ CONTRADICTIONS = {
     ),
     "three turns": ([*PREDICT, "--tta", "3"], "--tta got 3"),
     "nothing to suggest": (["suggest", "cache", "run", "--n", "0"], "--n got 0; expected at least 1"),
-    "an empty text to explain": (["explain", "run", "image", "--text", " "], "--text got an empty text"),
+    "an empty text to explain": (
+        ["explain", "run", "image", "--text", " "],
+        "--text got ' '; expected at least one word",
+    ),
     "arrays without a place": (
         ["explain", "run", "image", "--text", "a", "--arrays"],
         "--arrays was given without --out; give a folder too",

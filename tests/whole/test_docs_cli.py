@@ -30,7 +30,7 @@ def test_flags_values_defaults_and_brackets_are_told(make_cli):
     assert re.search(r"\| `--filters`, `--no-filters` \|  \| `--filters` \|", page)
     assert re.search(r"\| `--split` \| `train`, `val`, `test` \| `test` \|", page)
     assert "## textdiff cache info\n" in page
-    assert "- [`textdiff cache info`](#textdiff-cache-info): Say what a cache holds." in page
+    assert "- [`textdiff cache info`](#textdiff-cache-info): List what a cache holds." in page
 
 
 def test_a_pipe_in_a_help_does_not_end_its_cell(make_cli):

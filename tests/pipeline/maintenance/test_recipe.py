@@ -74,4 +74,4 @@ def test_the_command_of_an_extraction_is_what_made_the_cache(extraction, tiny_da
     assert extraction_of(FeatureReader(made.cache), (1,), (5,)).data == Path("DATA")
     words = shlex.split(command_line("extract-features", found))
     assert words[:4] == ["textdiff", "extract-features", str(tiny_data.parent), str(made.cache)]
-    assert cli._parse(words[words.index("--blocks") + 1], tuple[int, ...]) == (1, 3)
+    assert cli.parse(words[words.index("--blocks") + 1], tuple[int, ...]) == (1, 3)

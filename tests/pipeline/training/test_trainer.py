@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from textdiff.cache.reader import FeatureReader
-from textdiff.cli import _field_docstrings
+from textdiff.cli import field_docstrings
 from textdiff.errors import ConfigError
 from textdiff.pipeline.config.training import HEAD_DEFAULTS, HeadSettings, TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
@@ -192,7 +192,7 @@ def test_what_is_not_given_is_the_heads_own(config):
 @pytest.mark.parametrize("name", [field.name for field in fields(HeadSettings)])
 def test_help_names_the_defaults_of_every_head(name):
     """Numbers stand by the head's name; the number that several heads share stands first, without names."""
-    told = _field_docstrings(TrainConfig)[name].rpartition("`None`: ")[2].rstrip(".")
+    told = field_docstrings(TrainConfig)[name].rpartition("`None`: ")[2].rstrip(".")
     named = re.findall(r"([\d.]+) for `(\w+)`", told)
     others = re.match(r"([\d.]+)(?: |,)(?!for)", told)
     found = {head: float(number) for number, head in named}
