@@ -11,6 +11,8 @@ import os
 import sys
 import threading
 
+from ...stages.sources.guard import install_guard
+
 NICENESS = 10
 """Of threads that read files ahead of the model and write behind it."""
 TRIM_THRESHOLD, TOP_PAD = 2**31 - 1, 2**28
@@ -33,6 +35,7 @@ def prepare_process() -> None:
     for name, value in NO_TELEMETRY.items():  # read when the hub's client is imported: in commands' bodies alone
         os.environ.setdefault(name, value)
     keep_freed_memory()
+    install_guard()
     _prepared.set()
 
 

@@ -1,8 +1,10 @@
-"""What loading a model must never do: run what its files hold, ask on the terminal, or reach a forbidden network.
+"""The second line against models whose files run code, and against connections that are forbidden.
 
-The libraries are told all of it in their own words (`weights_only`, `trust_remote_code`, `local_files_only`). This is
-the second line, for what they call in turn: Python tells an audit hook (PEP 578) of every unpickled name, prompt and
-connection, and what is raised there stops it. The hook acts in the thread that loads, for as long as it does.
+The first line stands without it: the libraries are called so that they read tensors alone (`weights_only`), run no code
+of a model's author (`trust_remote_code`) and fetch nothing (`HF_HUB_OFFLINE`). The second stops the libraries' own
+carelessness: Python reports every unpickled name, prompt and connection to an audit hook (PEP 578), and an error raised
+there prevents it. The hook acts in the thread that loads a model, while it loads. It can never be removed from a
+process, so only the program that owns the process installs it.
 """
 
 from __future__ import annotations
@@ -28,10 +30,15 @@ class OfflineError(ConnectionError):
     """A library was about to use the network, which `offline` forbids."""
 
 
+@cache
+def install_guard() -> None:
+    """Install the audit hook, once and for the rest of the process."""
+    sys.addaudithook(_hook)
+
+
 @contextmanager
 def guarded() -> Iterator[None]:
-    """No pickle is run, and nobody is asked whether to run what a model's author wrote."""
-    _install()
+    """A block in which the hook, where it is installed, prevents unpickling and questions on the terminal."""
     before = _is_loading.set(True)
     try:
         yield
@@ -41,7 +48,7 @@ def guarded() -> Iterator[None]:
 
 @contextmanager
 def network_forbidden(forbidden: bool) -> Iterator[None]:
-    """Hub ids stand for what was fetched before, and no connection to another machine can be made.
+    """A block in which hub ids stand for what was fetched before, and the hook prevents connections to other machines.
 
     Args:
         forbidden: whether so; else nothing changes.
@@ -51,25 +58,18 @@ def network_forbidden(forbidden: bool) -> Iterator[None]:
         return
     from huggingface_hub import constants
 
-    _install()
-    before, told = _is_offline.set(True), constants.HF_HUB_OFFLINE
+    before, previous = _is_offline.set(True), constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = told
+        constants.HF_HUB_OFFLINE = previous
         _is_offline.reset(before)
 
 
 def is_offline() -> bool:
     """Whether the network is forbidden here."""
     return _is_offline.get()
-
-
-@cache
-def _install() -> None:
-    """Once: an audit hook cannot be removed."""
-    sys.addaudithook(_hook)
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:

@@ -35,7 +35,7 @@ def faults():
 
 def state():
     return {
-        "hooks": [name for name in hooks if name.startswith("textdiff") and "guard" not in name],
+        "hooks": [name for name in hooks if name.startswith("textdiff")],
         "memory is given back": faults() > 1000,
         "niceness": os.nice(0),
         "threads": [torch.get_num_threads(), torch.get_num_interop_threads()],
@@ -123,6 +123,7 @@ print(json.dumps([before, state()]))
 """
     before, after = run(code)
     changed = {name for name in before if before[name] != after[name]}
-    expected = {"environment"} | ({"memory is given back"} if platform.libc_ver()[0] == "glibc" else set())
+    expected = {"environment", "hooks"} | ({"memory is given back"} if platform.libc_ver()[0] == "glibc" else set())
     assert changed == expected
+    assert after["hooks"] == ["textdiff.stages.sources.guard"]
     assert after["environment"] == before["environment"] | {"HF_HUB_DISABLE_TELEMETRY": "1"}
