@@ -1,4 +1,4 @@
-"""Whether one run is better than another: paired differences of Dice on the same samples, groups as the units."""
+"""Comparison of two runs: paired differences of Dice on the same samples, tested over groups."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Verdict = Literal["a", "b", "cannot tell"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run A minus run B."""
+    """Result of `compare`: run A minus run B."""
 
     a: Evaluation
     b: Evaluation
@@ -38,7 +38,7 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """Which run is better, if both the interval and the test leave no doubt."""
+        """The better run, if both the interval and the test leave no doubt."""
         if self.paired.doubt:
             return "cannot tell"
         return "a" if self.paired.difference > 0 else "b"
@@ -90,7 +90,7 @@ class Comparison:
 
 
 def compare(config: CompareConfig, progress: Progress | None = None) -> Comparison:
-    """Compare two runs on the same samples, from the evaluations that they keep; those that are not there are made.
+    """Compare two runs on the same samples, from the evaluations that they keep; missing ones are made.
 
     Args:
         config: settings.
@@ -117,7 +117,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
 
 
 def _evaluation(run: Path, config: CompareConfig, progress: Progress) -> Evaluation:
-    """The run's evaluation on the cache that is meant; of a cache that is gone, the only one that the run keeps."""
+    """The run's evaluation on the cache; of a cache that is gone, the only evaluation that the run keeps."""
     trained = RunConfig.read(run).train
     cache = config.cache or location(trained["cache"])
     kept = partial(kept_path, run, split=config.split, at=config.at, text=trained["text"], tta=config.tta)

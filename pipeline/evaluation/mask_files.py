@@ -18,7 +18,7 @@ from ..images.reading import open_mask
 from .truth import LabelsOf
 
 COLUMNS_AT_ONCE = 8192
-"""Of a mask file: slides are wider than may be read in one piece."""
+"""Width of the pieces that are read of a mask file: slides are too wide for one piece."""
 
 
 def labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> LabelsOf:
@@ -55,5 +55,5 @@ def _mask_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> list[Pat
         elif file_digest(path) != sample.mask_digest:
             problems.append(f"{sample.parent}: {path} changed since the cache was made; run extract-features again")
     if problems:
-        raise DataError("--at native compares with the mask files, and not all of them are as they were:", problems)
+        raise DataError("--at native compares with the mask files, and some are gone or changed:", problems)
     return paths

@@ -1,11 +1,11 @@
-"""Which unlabelled samples of a cache to label next, by what a trained head makes of them."""
+"""Ranking of the unlabelled samples of a cache: which to label next, by a trained head's uncertainty and features."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
 
-TABLE, PICTURE = "suggestions.csv", "suggestions.png"
+TABLE, PLOT = "suggestions.csv", "suggestions.png"
 
 Rows = tuple[SampleRow, ...]
 """Of one sample: its tiles, or the one row of the whole image."""
@@ -49,7 +49,7 @@ class Suggestion:
     uncertainty: float
     """Mean entropy of the head's probabilities over the image's pixels, in nats: 0 to the logarithm of the classes."""
     distance: float | None
-    """To the nearest sample that is labelled or ranks higher, in standard deviations; `None`: there is none."""
+    """To the nearest sample that is labelled or ranks higher, in standard deviations; `None`: no such sample."""
     image: str
     """The image file."""
     text: str
@@ -57,7 +57,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class SuggestSummary:
-    """What to label next."""
+    """Result of `suggest`."""
 
     cache: str
     run: str
@@ -82,7 +82,7 @@ class SuggestSummary:
             f"{self.n_labelled} are labelled",
             "",
             *("  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *shown)),
-            *([f"{self.out}: {TABLE}, {PICTURE}"] if self.out else []),
+            *([f"{self.out}: {TABLE}, {PLOT}"] if self.out else []),
         ]
 
 
@@ -94,8 +94,8 @@ def _cells(one: Suggestion) -> tuple[str, ...]:
 def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestSummary:
     """Rank unlabelled samples: uncertain ones that are unlike the labelled ones and unlike one another come first.
 
-    What a sample is like are the means of its cached activations, channel by channel, at the run's blocks and
-    timesteps, each standardised over the samples; `choose_centres` says how that and the uncertainty make a ranking.
+    Samples are compared by the means of their cached activations, channel by channel, at the run's blocks and
+    timesteps, standardised over the samples; `choose_centres` ranks them by these and the uncertainty.
 
     Args:
         config: settings.
@@ -108,19 +108,19 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
     """
     progress, device = progress or Progress(), resolve_device(config.device)
     if config.out is not None and config.out.exists() and not config.out.is_dir():
-        raise DataError(f"--out {config.out} is a file; give a folder for the table and the picture")
+        raise DataError(f"--out {config.out} is a file; give a folder for the table and the figure")
     run, reader = RunConfig.read(config.run), FeatureReader(config.cache)
     check_same_features(run, reader)
     data = open_as_trained(run, reader, run.train["text"], device)
     head = load_head(config.run, run, device)
     labelled, unlabelled = _labelled(reader), _unlabelled(reader, config.split)
     ranked = _rank(head, data, labelled, unlabelled, n=config.n, progress=progress)
-    found = tuple(one for _, one in ranked)
+    suggestions = tuple(one for _, one in ranked)
     if config.out:
-        _write(config.out, found, (_picture(head, data, *one) for one in ranked))
+        _write(config.out, suggestions, [_panel(head, data, *one) for one in ranked])
     out = str(config.out) if config.out else None
     n_unlabelled, n_labelled = len(unlabelled), len(labelled)
-    return SuggestSummary(str(config.cache), str(config.run), config.split, n_unlabelled, n_labelled, found, out)
+    return SuggestSummary(str(config.cache), str(config.run), config.split, n_unlabelled, n_labelled, suggestions, out)
 
 
 def _rank(
@@ -144,10 +144,10 @@ def _rank(
             features.append(_pooled(data, rows))
             task.advance()
     candidates, covered = standardised(torch.stack(features)).split([len(unlabelled), len(labelled)])
-    places, distances = choose_centres(candidates, torch.tensor(weights, dtype=torch.float64), covered, n)
+    chosen, distances = choose_centres(candidates, torch.tensor(weights, dtype=torch.float64), covered, n)
     return [
-        (unlabelled[place], _suggestion(data.reader, rank, unlabelled[place][0], weights[place], distance))
-        for rank, (place, distance) in enumerate(zip(places, distances, strict=True), start=1)
+        (unlabelled[i], _suggestion(data.reader, rank, unlabelled[i][0], weights[i], distance))
+        for rank, (i, distance) in enumerate(zip(chosen, distances, strict=True), start=1)
     ]
 
 
@@ -159,13 +159,13 @@ def _labelled(reader: FeatureReader) -> list[Rows]:
 def _unlabelled(reader: FeatureReader, split: str) -> list[Rows]:
     """The samples of a split that have no labelled pixel."""
     samples = _samples(reader, split)
-    found = [rows for rows in samples if not any(has_labels(reader, row) for row in rows)]
-    if not found:
+    unlabelled = [rows for rows in samples if not any(has_labels(reader, row) for row in rows)]
+    if not unlabelled:
         raise DataError(
-            f"--split {split}: all {len(samples)} samples of {reader.root} there are labelled, so there is none to "
-            "suggest; add images without masks to the data and repeat the `textdiff extract-features` command"
+            f"--split {split}: all {len(samples)} samples of that split in {reader.root} are labelled;"
+            " add images without masks to the data and repeat the `textdiff extract-features` command"
         )
-    return found
+    return unlabelled
 
 
 def _samples(reader: FeatureReader, split: str) -> list[Rows]:
@@ -176,7 +176,7 @@ def _samples(reader: FeatureReader, split: str) -> list[Rows]:
 
 
 def _pooled(data: CachedFeatures, rows: Rows) -> Float[Tensor, " channel"]:
-    """The mean over a sample's maps of every channel, of all blocks and timesteps; filters say little of an image."""
+    """Mean of every channel of all blocks and timesteps over a sample; filters say little of an image."""
     data = replace(data, filters=False)
     means = [[dense(map_).float().mean((0, 1)) for of in data.maps(row).values() for map_ in of] for row in rows]
     return torch.stack([torch.cat(of_row) for of_row in means]).mean(0).cpu()
@@ -199,10 +199,10 @@ def _suggestion(reader: FeatureReader, rank: int, row: SampleRow, weight: float,
     )
 
 
-def _picture(head: Head, data: CachedFeatures, rows: Rows, one: Suggestion) -> dict[str, Any]:
-    """What `plot_suggestions` shows; of an image in tiles, the tile that the head is least sure of."""
-    looks = ((row, _probabilities(head, data, row)) for row in rows)
-    row, probabilities = max(looks, key=lambda look: float(predictive_entropy(look[1]).mean()))
+def _panel(head: Head, data: CachedFeatures, rows: Rows, one: Suggestion) -> dict[str, Any]:
+    """Panel of `plot_suggestions`; of an image in tiles, the most uncertain tile."""
+    of_rows = ((row, _probabilities(head, data, row)) for row in rows)
+    row, probabilities = max(of_rows, key=lambda one: float(predictive_entropy(one[1]).mean()))
     rank, name, _, uncertainty, distance, _ = _cells(one)
     return {
         "image": data.reader.image(row.row),
@@ -212,10 +212,10 @@ def _picture(head: Head, data: CachedFeatures, rows: Rows, one: Suggestion) -> d
     }
 
 
-def _write(out: Path, found: Sequence[Suggestion], pictures: Iterable[dict[str, Any]]) -> None:
+def _write(out: Path, suggestions: Sequence[Suggestion], panels: Sequence[dict[str, Any]]) -> None:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow([field.name for field in fields(Suggestion)])
-    writer.writerows(asdict(one).values() for one in found)
+    writer.writerows(asdict(one).values() for one in suggestions)
     write_durably(out / TABLE, [table.getvalue().encode()])
-    write_durably(out / PICTURE, [plot_suggestions(list(pictures))])
+    write_durably(out / PLOT, [plot_suggestions(panels)])

@@ -1,4 +1,4 @@
-"""The reports' charts: SVG in the page's own colours, so that they are legible in its light and its dark theme.
+"""Charts of reports: SVG in the page's own colours, so that they are legible in its light and its dark theme.
 
 matplotlib draws with stand-in colours, which become CSS variables afterwards. Charts are narrow, so that their text is
 of a readable size on a phone.
@@ -73,11 +73,11 @@ def curve(name: str, epochs: Sequence[float], values: Sequence[float], best: flo
 
 def spread(name: str, dice: Sequence[float], mean: float) -> str:
     """The Dice of every sample, from the worst to the best."""
-    ranked, places = np.sort(dice), np.arange(1, len(dice) + 1)
+    ranked, ranks = np.sort(dice), np.arange(1, len(dice) + 1)
     with _drawing() as (figure, axes):
         if len(ranked) <= MAX_DOTS:
-            axes.vlines(places, 0, ranked, color=LINE, linewidth=1)
-            axes.plot(places, ranked, "o", color=ACCENT, markersize=4.5)
+            axes.vlines(ranks, 0, ranked, color=LINE, linewidth=1)
+            axes.plot(ranks, ranked, "o", color=ACCENT, markersize=4.5)
         else:
             shares = np.linspace(0, 1, MAX_DOTS)
             axes.plot(1 + shares * (len(ranked) - 1), np.quantile(ranked, shares), color=ACCENT)
@@ -92,7 +92,7 @@ def spread(name: str, dice: Sequence[float], mean: float) -> str:
 
 
 def reliability(name: str, bins: Sequence[Mapping[str, Any]]) -> str:
-    """How often the head is right where it says how sure it is: on the diagonal, as often as it says."""
+    """Reliability diagram: accuracy against confidence; on the diagonal, calibration is perfect."""
     known = [one for one in bins if one["n"]]
     shares = np.array([one["n"] for one in known]) / sum(one["n"] for one in known)
     with _drawing() as (figure, axes):
@@ -103,13 +103,13 @@ def reliability(name: str, bins: Sequence[Mapping[str, Any]]) -> str:
         low = min(0.5, *confidence, *accuracy)
         axes.set_xlim(low - 0.02, 1.02)
         axes.set_ylim(low - 0.02, 1.04)
-        axes.set_xlabel("how sure (probability)")
-        axes.set_ylabel("share that is right")
+        axes.set_xlabel("confidence (probability)")
+        axes.set_ylabel("accuracy")
         return _svg(figure, name)
 
 
 def selective(name: str, curves: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Dice of the pixels that are left as the most uncertain ones are set aside.
+    """Dice of the other pixels, as the most uncertain ones are set aside.
 
     Args:
         name: as of `curve`.
@@ -133,7 +133,7 @@ def ladder(
     spans: Sequence[tuple[float, float] | None],
     dots: Sequence[Sequence[float]],
 ) -> str:
-    """A line for each thing compared, best on top: its mean, its interval, and single values as small rings.
+    """A row for each thing compared, best on top: its mean, its interval, and single values as small rings.
 
     Args:
         name: as of `curve`.
@@ -144,11 +144,11 @@ def ladder(
     """
     order = np.argsort(means, kind="stable")
     with _drawing(height=1.0 + 0.42 * len(names)) as (figure, axes):
-        for place, i in enumerate(order):
+        for y, i in enumerate(order):
             if spans[i] is not None:
-                axes.plot(spans[i], (place, place), color=ACCENT, linewidth=5, alpha=0.35, solid_capstyle="round")
-            axes.plot(dots[i], [place] * len(dots[i]), "o", mfc="none", mec=SOFT, markersize=4.5, mew=1)
-            axes.plot(means[i], place, "D", color=ACCENT, markersize=6)
+                axes.plot(spans[i], (y, y), color=ACCENT, linewidth=5, alpha=0.35, solid_capstyle="round")
+            axes.plot(dots[i], [y] * len(dots[i]), "o", mfc="none", mec=SOFT, markersize=4.5, mew=1)
+            axes.plot(means[i], y, "D", color=ACCENT, markersize=6)
         axes.set_yticks(range(len(names)), [names[i] for i in order])
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.grid(visible=False, axis="y")
@@ -167,7 +167,7 @@ def _drawing(height: float = HEIGHT) -> Iterator[tuple[Any, Any]]:
 
 
 def _svg(figure: Any, name: str) -> str:  # noqa: ANN401
-    """The drawing to be put into a page: ids of its own, colours of the page, nothing that names another place."""
+    """The drawing for a page: ids of its own, colours of the page, no links to other documents."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()

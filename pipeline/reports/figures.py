@@ -1,4 +1,4 @@
-"""The pictures: made off screen, returned as PNG bytes."""
+"""Figures for files and pages, drawn off screen: PNG bytes or pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, CONFUSED_COLOUR = (230, 85, 13), (
 CLASS_COLOURS = (
     (0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66),
 )  # fmt: skip
-"""Of several classes: told apart by most people who see few colours (Okabe & Ito 2008)."""
+"""Colours of several classes, distinct for most colour-blind readers (Okabe & Ito 2008)."""
 
 
 Dot = tuple[str, float, tuple[float, float] | None]
@@ -52,14 +52,14 @@ def plot_ablation(dots: Sequence[Dot], over: str, scored_on: str) -> bytes:
 
 def _curve(axes: Any, singles: Sequence[Dot], across: Sequence[Dot], over: str) -> None:  # noqa: ANN401
     singles = sorted(singles, key=lambda dot: int(dot[0]))
-    places = [int(name) for name, _, _ in singles]
-    axes.errorbar(places, [mean for _, mean, _ in singles], yerr=_reach(singles), fmt="o-", color=ACCENT, capsize=3)
+    numbers = [int(name) for name, _, _ in singles]
+    axes.errorbar(numbers, [mean for _, mean, _ in singles], yerr=_reach(singles), fmt="o-", color=ACCENT, capsize=3)
     for name, mean, interval in across:
         axes.axhline(mean, color=INK, linestyle="--", linewidth=1, label=f"{name.replace(',', ', ')} together")
         if interval is not None:
             axes.axhspan(*interval, color=MUTED, alpha=0.15, linewidth=0)
         axes.legend(frameon=False, fontsize=8)
-    axes.set_xticks(places)
+    axes.set_xticks(numbers)
     axes.set_xlabel({"timesteps": "timestep t", "blocks": "decoder block"}[over] + ", alone")
     axes.set_ylabel("Dice")
     _tidy(axes, "y")
@@ -67,17 +67,17 @@ def _curve(axes: Any, singles: Sequence[Dot], across: Sequence[Dot], over: str) 
 
 def _rows_of_dots(axes: Any, dots: Sequence[Dot], over: str) -> None:  # noqa: ANN401
     dots = sorted(dots, key=lambda dot: dot[1])
-    places = np.arange(len(dots))
-    axes.errorbar([mean for _, mean, _ in dots], places, xerr=_reach(dots), fmt="o", color=ACCENT, capsize=3)
+    ys = np.arange(len(dots))
+    axes.errorbar([mean for _, mean, _ in dots], ys, xerr=_reach(dots), fmt="o", color=ACCENT, capsize=3)
     before = {"timesteps": "t = ", "blocks": "block ", "text": ""}[over]
-    axes.set_yticks(places, [before + name.replace(",", ", ") for name, _, _ in dots])
+    axes.set_yticks(ys, [before + name.replace(",", ", ") for name, _, _ in dots])
     axes.set_xlabel("Dice")
     axes.set_ylim(-0.6, len(dots) - 0.4)
     _tidy(axes, "x")
 
 
 def _reach(dots: Sequence[Dot]) -> Any:  # noqa: ANN401
-    """How far the intervals reach below and above the figures."""
+    """Lengths of the error bars below and above the figures."""
     ends = [(mean, mean) if interval is None else interval for _, mean, interval in dots]
     return np.array([[mean - low, high - mean] for (_, mean, _), (low, high) in zip(dots, ends, strict=True)]).T.clip(0)
 
@@ -101,14 +101,14 @@ def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.24 / len(rows), wspace=0.03, hspace=0.3)
     for axes, row in zip(grid, rows, strict=True):
         image, truth, predicted = row["image"], row["truth"], row["predicted"]
-        pictures = (
+        panels = (
             image,
             outline(image, truth, TRUE_COLOUR),
             outline(image, predicted, PREDICTED_COLOUR),
             error_map(image, truth, predicted),
         )
-        for axis, picture, name in zip(axes, pictures, ("image", "truth", "prediction", "error"), strict=True):
-            axis.imshow(picture, interpolation="nearest")
+        for axis, pixels, name in zip(axes, panels, ("image", "truth", "prediction", "error"), strict=True):
+            axis.imshow(pixels, interpolation="nearest")
             axis.set_axis_off()
             axis.set_title(name, fontsize=8, color=MUTED)
         heading = f"{row['title']}\n{row['text']}"
@@ -118,7 +118,7 @@ def plot_overlays(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def plot_suggestions(samples: Sequence[dict[str, Any]]) -> bytes:
-    """Images to be labelled, two in a row, each beside a map of where the head is unsure (bright).
+    """Images to label, two in a row, each beside a map of its uncertainty (bright).
 
     Args:
         samples: each with `image` uint8 [y, x, 3], `predicted` bool [y, x], `uncertainty` in [0, 1] [y, x] and `title`.

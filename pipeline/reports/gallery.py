@@ -1,7 +1,7 @@
-"""Small pictures of what a head made of each sample, taken in passing: the head never runs twice for them.
+"""Thumbnails of predictions, taken while samples are scored: the head never runs twice for them.
 
-Of a slide, whose probabilities come in bands, the bands' pixels are picked as they pass; what is kept of a sample are
-three byte maps of at most `SIDE` pixels, compressed.
+Of a slide, whose probabilities come in bands, pixels are picked from each band; a sample is kept as three byte maps of
+at most `SIDE` pixels, compressed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIDE = 320
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A sample, small."""
+    """Thumbnail of a sample."""
 
     image: UInt8[np.ndarray, "y x 3"]
     truth: UInt8[np.ndarray, "y x"]
@@ -39,7 +39,7 @@ class Thumbnail:
     uncertainty: Float[np.ndarray, "y x"]
     """√(u / ln classes) in [0, 1], as `predict --uncertainty` writes it."""
     text: str
-    """What the head was shown; "": nothing."""
+    """Text for the head; "": none."""
 
 
 class Gallery:
@@ -54,7 +54,7 @@ class Gallery:
         self._kept: dict[str, bytes] = {}
 
     def add(self, row: SampleRow, members: Float[Tensor, "member n_classes y x"], labels: UInt8[Tensor, "y x"]) -> None:
-        """Take what a head says of one row of the cache, a tile or a whole image.
+        """Add the prediction for one row of the cache, a tile or a whole image.
 
         Args:
             row: of the cache, as it is.
@@ -65,11 +65,11 @@ class Gallery:
         self._paint(row, (0, 0, *row.size) if tile is None else (*row.tile, tile, tile), members, labels)
 
     def watch(self, row: SampleRow, bands: Iterable[LabelledBand]) -> Iterator[LabelledBand]:
-        """Take what passes.
+        """Add the bands of a sample as they pass.
 
         Args:
             row: the first of the sample.
-            bands: from top to bottom; of an image without tiles one alone, of whatever size.
+            bands: from top to bottom; of an image without tiles a single one, of any size.
         """
         top = 0
         for members, labels in bands:
@@ -79,7 +79,7 @@ class Gallery:
             yield members, labels
 
     def show(self, sample_id: str) -> Thumbnail:
-        """The thumbnail of a sample that was taken."""
+        """Thumbnail of a sample that was added."""
         rows = [row for row in originals(self.reader.samples) if row.parent == sample_id]
         truth, predicted, uncertainty = self._planes(rows[0])
         text = self._text_of[rows[0].id]
@@ -105,8 +105,8 @@ class Gallery:
         self._kept[row.parent] = zlib.compress(planes.tobytes(), 1)
 
     def _planes(self, row: SampleRow) -> UInt8[np.ndarray, "3 y x"]:
-        """Truth, prediction and uncertainty as far as they are known."""
-        shape = _small(row.size, self._spec.image_size if self._spec.tile is None else SIDE)
+        """Truth, prediction and uncertainty of the pixels so far."""
+        shape = thumbnail_size(row.size, self._spec.image_size if self._spec.tile is None else SIDE)
         if row.parent in self._kept:
             return np.frombuffer(zlib.decompress(self._kept[row.parent]), np.uint8).reshape(3, *shape).copy()
         planes = np.zeros((3, *shape), np.uint8)
@@ -114,8 +114,8 @@ class Gallery:
         return planes
 
 
-def _small(size: tuple[int, int], at_most: int) -> tuple[int, int]:
-    """Height and width of a thumbnail of an image, in its proportions."""
+def thumbnail_size(size: tuple[int, int], at_most: int) -> tuple[int, int]:
+    """Height and width of an image's thumbnail, in the image's proportions."""
     scale = min(1.0, min(SIDE, at_most) / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -130,7 +130,7 @@ def _centres(
         size: of the native image.
         start: where the stretch begins in the native image.
         length: of the stretch in native pixels.
-        n_source: pixels of the source, which is of the stretch.
+        n_source: pixels of the source, which shows the stretch.
     """
     centres = (np.arange(n_pixels) + 0.5) * size / n_pixels - start
     inside = np.flatnonzero((centres >= 0) & (centres < length))
@@ -140,7 +140,7 @@ def _centres(
 def _small_image(
     reader: FeatureReader, rows: Sequence[SampleRow], shape: tuple[int, ...]
 ) -> UInt8[np.ndarray, "y x 3"]:
-    """The image from what the cache keeps of it: what the model saw, of a slide tile by tile."""
+    """The image as the cache holds it: as the model saw it, of a slide tile by tile."""
     from PIL import Image
 
     tile = reader.manifest.features.tile

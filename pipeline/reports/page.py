@@ -1,6 +1,6 @@
-"""A report as data, and as one HTML file that needs nothing beside it: no network, no other file.
+"""A report as data, and as one HTML file that needs no network and no other file.
 
-A page is sections of parts; `templates/report.html` knows how each part looks, and nothing else does. Whatever comes
+A page is sections of elements; `templates/report.html` alone knows how each element looks. Whatever comes
 from users (ids, texts, paths) is escaped there.
 """
 
@@ -23,21 +23,21 @@ MAX_ROWS = 5000
 """Of a table; a report stays small enough to be sent."""
 
 RAMP = ((0.0, "#0b0a1f"), (0.3, "#5a1a7a"), (0.6, "#d1436b"), (0.85, "#fb9b62"), (1.0, "#fcf6c0"))
-"""Shares of the way from certain to uncertain, and their colours; lightness rises all the way."""
+"""Positions from certain (0) to uncertain (1) and their colours, of rising lightness."""
 
 Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
 class KeyFigure:
-    """One of the numbers that a reader came for."""
+    """One of the numbers at the head of a page."""
 
     label: str
     value: str
     note: str = ""
-    """What it is of, in words."""
+    """Explanation in words."""
     span: tuple[float, float, float] | None = None
-    """Value, low and high end of its interval in [0, 1], which are drawn on a line; `None`: no line."""
+    """Value, low and high end of its interval in [0, 1], drawn on a line; `None`: no line."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class InlineImage:
 
     uri: str
     alt: str
-    """Says what is to be seen, to those who do not see it."""
+    """Description for readers who do not see the image."""
     caption: str
     size: tuple[int, int]
     """Height and width in pixels."""
@@ -66,14 +66,14 @@ class Chart:
 
     svg: str
     alt: str
-    """What it shows, in words."""
+    """Description in words."""
     title: str
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Charts:
-    """Drawings side by side, where there is room."""
+    """Drawings side by side."""
 
     kind: ClassVar[str] = "charts"
     charts: tuple[Chart, ...]
@@ -99,7 +99,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Case:
-    """One sample with its pictures."""
+    """One sample with its images."""
 
     kind: ClassVar[str] = "case"
     heading: str
@@ -110,7 +110,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Swatch:
-    """A mark and what it means; `mark` names a pattern of the template."""
+    """A mark and its meaning; `mark` names a pattern of the template."""
 
     mark: str
     meaning: str
@@ -119,7 +119,7 @@ class Swatch:
 
 @dataclass(frozen=True)
 class Legend:
-    """What colours and patterns mean."""
+    """Meanings of colours and patterns."""
 
     kind: ClassVar[str] = "legend"
     swatches: tuple[Swatch, ...]
@@ -127,7 +127,7 @@ class Legend:
 
 @dataclass(frozen=True)
 class WordMap:
-    """What one word did to every pixel."""
+    """Effect of one word on every pixel."""
 
     word: str
     map: InlineImage
@@ -145,7 +145,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and what they are."""
+    """Names and their values."""
 
     kind: ClassVar[str] = "facts"
     facts: tuple[tuple[str, str], ...]
@@ -153,7 +153,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Commands:
-    """Lines to paste into a shell, each with what it is for."""
+    """Lines to paste into a shell, each with its purpose."""
 
     kind: ClassVar[str] = "commands"
     commands: tuple[tuple[str, str], ...]
@@ -161,7 +161,7 @@ class Commands:
 
 @dataclass(frozen=True)
 class Links:
-    """Other pages beside this one: (address relative to it, name, what it holds)."""
+    """Other pages beside this one: (relative address, name, content)."""
 
     kind: ClassVar[str] = "links"
     links: tuple[tuple[str, str, str], ...]
@@ -172,7 +172,7 @@ Element = Prose | Charts | Table | Case | Legend | Words | Facts | Commands | Li
 
 @dataclass(frozen=True)
 class Section:
-    """Parts under one heading; a section without parts is left out of the page."""
+    """Elements under one heading; a section without elements is left out of the page."""
 
     id: str
     heading: str
@@ -184,10 +184,10 @@ class Page:
     """A whole report."""
 
     command: str
-    """Which command wrote it."""
+    """The command that wrote it."""
     title: str
     lead: tuple[str, ...]
-    """What was asked and what came out, a sentence each."""
+    """Question and result, a sentence each."""
     figures: tuple[KeyFigure, ...]
     sections: tuple[Section, ...]
     warnings: tuple[str, ...] = field(default=())
@@ -226,11 +226,11 @@ def inline_image(pixels: UInt8[np.ndarray, "y x 3"], caption: str, alt: str) -> 
 
 
 def words_section(words: Sequence[WordMap], of: str) -> Section:
-    """What every word did to every pixel; left out where there are no maps.
+    """Effect of every word on every pixel; left out where there are no maps.
 
     Args:
-        words: in the order of the text.
-        of: which sample and text they are of, in a sentence.
+        words: in the order of their effects.
+        of: their sample and text, in a sentence.
     """
     return Section("words", "Words", (Prose(of), Words(tuple(words))) if words else ())
 

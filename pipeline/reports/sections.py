@@ -27,12 +27,12 @@ def figure(label: str, value: float | None, interval: Sequence[float] | None, no
     if interval is None:
         return KeyFigure(label, f"{value:.3f}", note, (value, value, value))
     low, high = interval
-    told = f"95 % interval {low:.3f} to {high:.3f}"
-    return KeyFigure(label, f"{value:.3f}", f"{told}; {note}" if note else told, (value, low, high))
+    ends = f"95 % interval {low:.3f} to {high:.3f}"
+    return KeyFigure(label, f"{value:.3f}", f"{ends}; {note}" if note else ends, (value, low, high))
 
 
 def cache_section(reader: FeatureReader) -> Section:
-    """What the cache holds, as `textdiff cache info` says it."""
+    """Content of the cache, as `textdiff cache info` prints it."""
     head, *rest = describe(reader).lines()
     facts = [(line[:11].strip(), line[11:].strip()) for line in rest]
     return Section("cache", "Cache", (Facts((("cache", head), *facts)),))
@@ -52,7 +52,7 @@ def versions() -> Iterator[tuple[str, str]]:
 
 
 def train_command(run: Path, settings: Mapping[str, Any]) -> str:
-    """The command that makes a run, from the settings that it keeps."""
+    """Command that trains a run, from its settings."""
     known: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
     }
@@ -68,6 +68,6 @@ def few(n: int, of: str) -> str:
 
 
 def spread_chart(svg: str, dice: Sequence[float]) -> Chart:
-    """The chart that `report_charts.spread` drew."""
+    """Chart of the drawing of `charts.spread`."""
     low, high = min(dice), max(dice)
     return Chart(svg, f"Dice of {len(dice)} samples, from {low:.3f} to {high:.3f}", "Dice of every sample")

@@ -122,9 +122,7 @@ def test_nothing_is_said_to_be_near_where_nothing_is_labelled(config, extraction
 
 
 def test_a_split_without_unlabelled_samples_says_so(config):
-    with pytest.raises(
-        DataError, match=r"--split val: all 2 samples of .* there are labelled, so there is none to sug"
-    ):
+    with pytest.raises(DataError, match=r"--split val: all 2 samples of that split in .* are labelled; add images"):
         suggest(replace(config, split="val"))
 
 

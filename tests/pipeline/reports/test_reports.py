@@ -14,12 +14,12 @@ from textdiff.pipeline.ablation.ablate import ablate_timesteps
 from textdiff.pipeline.config.ablation import AblateConfig
 from textdiff.pipeline.config.evaluation import EvaluateConfig
 from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.demo.demo import _case
 from textdiff.pipeline.demo.report import write_demo_report
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.reports.cases import extremes, ramp
+from textdiff.pipeline.reports.cases import case, extremes, ramp
 from textdiff.pipeline.reports.figures import CONFUSED_COLOUR, FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, error_map
+from textdiff.pipeline.reports.gallery import Thumbnail
 from textdiff.pipeline.reports.sections import train_command
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import LineProgress
@@ -186,11 +186,11 @@ def test_the_demos_index_leads_to_the_reports_that_are_there(run, check_page):
     found = evaluate(EvaluateConfig(run.run, run.cache, device="cpu"))
     (out / "run").mkdir()
     (out / "run" / "report.html").write_text("")
-    image, mask = np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 8), bool)
-    mask[2:5, 2:5] = True
-    row = {"image": image, "truth": mask, "predicted": ~mask, "title": "test-000, <own>", "text": "round"}
-    case = _case("test-000", row, np.full((8, 8), 0.3, np.float32))
-    write_demo_report(DemoConfig(out), dict.fromkeys(("true", "none", "other"), found), [case])
+    image, mask = np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 8), np.uint8)
+    mask[2:5, 2:5] = 1
+    small = Thumbnail(image, mask, 1 - mask, np.full((8, 8), 0.3, np.float32), "round")
+    shown = case("test-000, <own>", "test-000", small, ("foreground",), "predictive_entropy")
+    write_demo_report(DemoConfig(out), dict.fromkeys(("true", "none", "other"), found), [shown])
     page = (out / "report.html").read_text(encoding="utf-8")
     check_page(page.replace("my%20run", "run").replace("my run", "run"))
     assert "test-000, &lt;own&gt;" in page
