@@ -36,9 +36,7 @@ from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import TextdiffError
 from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
-from textdiff.pipeline.head_inputs.inputs import CachedFeatures, open_head_data
-from textdiff.pipeline.head_inputs.splits import originals
-from textdiff.pipeline.runtime.device import resolve_device
+from textdiff.pipeline.head_inputs.splits import Split, originals
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.metrics.instances import split_objects
 
@@ -78,33 +76,24 @@ def parse_arguments() -> argparse.Namespace:
 
 def divided_errors(args: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each image that was scored."""
-    reader, device = FeatureReader(args.cache), resolve_device(args.device)
+    reader = FeatureReader(args.cache)
     place = not args.no_place
     config = TrainConfig(
-        args.cache, Path("unused"), head=args.head, text=args.text, place=place, seed=args.seed, device=device
-    )
-    data = open_head_data(
-        reader,
-        blocks=None,
-        timesteps=None,
-        text=args.text,
-        seed=args.seed,
-        device=device,
-        filters=config.uses_filters,
+        args.cache, Path("unused"), head=args.head, text=args.text, place=place, seed=args.seed, device=args.device
     )
     rows = []
     for train, scored in divide(reader, args.seed, args.split_for_report, args.folds):
-        fit = Trainer(data, train, originals(scored), config)
-        while fit.epoch < fit.n_epochs:
-            fit.run_epoch()
-        rows += [errors_of_sample(fit, data, sample) for sample in originals(scored)]
+        trainer = Trainer.from_config(config, reader, Split(tuple(train), originals(scored)))
+        trainer.run()
+        rows += [errors_of_sample(trainer, sample) for sample in trainer.split.val]
     return rows
 
 
-def errors_of_sample(fit: Trainer, data: CachedFeatures, sample: SampleRow) -> dict[str, Any]:
-    """What the head gets wrong on one image."""
+def errors_of_sample(trainer: Trainer, sample: SampleRow) -> dict[str, Any]:
+    """Errors of the head on one image."""
+    data = trainer.data
     (x,) = data.inputs([sample])
-    probabilities = fit.head.segment(x).softmax(1).mean(0)
+    probabilities = trainer.head.segment(x).softmax(1).mean(0)
     foreground = 1 - probabilities[0].cpu().numpy()
     labels = data.labels(sample).cpu().numpy()
     known = labels != data.ignore

@@ -76,7 +76,9 @@ def divide(
             f"{reader.root} has {n_groups} labelled groups to train on and {len(val)} labelled samples of the val "
             f"split; expected at least {needed} groups" + (" and 1 sample; give --split-for-report cv" * (not val))
         )
-    return [(train, val)] if protocol == "val" else list(folds(train, n_folds, seed))
+    if protocol == "val":
+        return [(train, val)]
+    return [(fold.train, fold.val) for fold in folds(train, n_folds, seed)]
 
 
 def draw_groups(pool: Sequence[SampleRow], n: int, seed: int) -> tuple[SampleRow, ...]:

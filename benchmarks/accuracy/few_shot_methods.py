@@ -23,8 +23,7 @@ from textdiff.pipeline.config.serialising import to_dict
 from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.scoring import score_samples
-from textdiff.pipeline.head_inputs.splits import originals
-from textdiff.pipeline.runs.run_config import PLACES
+from textdiff.pipeline.head_inputs.splits import Split, originals
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.metrics.overlap import confusion
 
@@ -60,20 +59,16 @@ class Method:
 def head(kind: HeadKind, text: TextMode, *, place: bool, random_features: bool = False) -> Method:
     """A head of ours with its default settings, as it is after its last epoch."""
     config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, place=place)
-    kept = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS} | {"places": PLACES}
+    kept = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS}
     return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
 
 
 def run_head(config: TrainConfig, task: Task) -> Counts:
     """Train for the fixed number of epochs; the scored samples are checked on the way and choose nothing."""
     config = replace(config, cache=task.reader.root, seed=task.seed, device=task.device)
-    data = open_head_data(
-        task.reader, blocks=None, timesteps=None, text=config.text, seed=task.seed, device=task.device
-    )
-    fit = Trainer(data, task.train, task.scored, config)
-    while fit.epoch < fit.n_epochs:
-        fit.run_epoch()
-    return score_samples(fit.head, data, task.scored)
+    trainer = Trainer.from_config(config, task.reader, Split(tuple(task.train), tuple(task.scored)))
+    trainer.run()
+    return score_samples(trainer.head, trainer.data, task.scored)
 
 
 def pixels(baseline: PixelBaseline) -> Method:

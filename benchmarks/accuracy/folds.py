@@ -14,10 +14,8 @@ import numpy as np
 from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.head_inputs.folds import Fold, divide
-from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.scoring import score_samples
-from textdiff.pipeline.head_inputs.splits import originals
+from textdiff.pipeline.head_inputs.splits import Split, divide_into_folds, originals
 from textdiff.pipeline.scoring.summary import scores
 from textdiff.pipeline.training.trainer import Trainer
 
@@ -39,30 +37,19 @@ def organ(sample_id: str) -> str:
     return next((name for name, patients in MONUSEG_ORGANS.items() if patient in patients), "unknown")
 
 
-def folds(samples: Sequence[SampleRow], n_folds: int, seed: int) -> list[Fold]:
-    """(to train on, held out) for each fold, MoNuSeg's organs spread over them."""
-    return divide(samples, n_folds, seed, [organ(sample.parent) for sample in originals(samples)])
+def folds(samples: Sequence[SampleRow], n_folds: int, seed: int) -> list[Split]:
+    """Each fold holds out other groups (`val`), MoNuSeg's organs spread over them."""
+    return divide_into_folds(samples, n_folds, seed, [organ(sample.parent) for sample in originals(samples)])
 
 
 def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> dict[str, float]:
     """Sample id → Dice of the head that did not see its group. The seed divides the folds as well."""
-    data = open_head_data(
-        reader,
-        blocks=config.blocks,
-        timesteps=config.timesteps,
-        text=config.text,
-        seed=config.seed,
-        device=config.device,
-        filters=config.uses_filters,
-    )
     samples = [sample for sample in reader.split("train") if sample.mask is not None]
     found: dict[str, float] = {}
-    for train, held in folds(samples, n_folds, config.seed):
-        fit = Trainer(data, train, held, config)
-        while fit.epoch < fit.n_epochs:
-            fit.run_epoch()
-        fit.head.eval()
-        per_sample = scores(score_samples(fit.head, data, held), held)["per_sample"]
+    for fold in folds(samples, n_folds, config.seed):
+        trainer = Trainer.from_config(config, reader, fold)
+        trainer.run()
+        per_sample = scores(score_samples(trainer.head, trainer.data, fold.val), fold.val)["per_sample"]
         found |= {one["id"]: one["dice"] for one in per_sample}
     return found
 

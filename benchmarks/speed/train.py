@@ -31,8 +31,6 @@ from peak_memory import Phase, status_bytes
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import TextdiffError
 from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
-from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.runtime.device import resolve_device
 from textdiff.pipeline.training.trainer import Trainer
 
@@ -76,14 +74,14 @@ def measure(config: TrainConfig) -> dict[str, Any]:
     """Train a head in three phases and measure each."""
     with Phase() as opening:
         imported_bytes = status_bytes("RssAnon")
-        fit = open_fit(config)
+        trainer = Trainer.from_config(config, FeatureReader(config.cache))
     epochs = []
-    for _ in range(fit.n_epochs):
+    for _ in range(trainer.n_epochs):
         with Phase() as epoch:
-            fit.run_epoch()
+            trainer.run_epoch()
         epochs.append(epoch)
     with Phase() as choosing:
-        fit.finish()
+        trainer.finish()
     seconds = [epoch.seconds for epoch in epochs]
     return {
         **conditions(config),
@@ -103,12 +101,12 @@ def measure(config: TrainConfig) -> dict[str, Any]:
 
 def compare(config: TrainConfig, against: TrainConfig) -> dict[str, Any]:
     """Time epochs of two heads, turn and turn about, so that whatever else runs meets both."""
-    fits = [open_fit(config), open_fit(against)]
+    trainers = [Trainer.from_config(one, FeatureReader(one.cache)) for one in (config, against)]
     seconds: list[list[float]] = [[], []]
-    for _ in range(fits[0].n_epochs):
-        for fit, times in zip(fits, seconds, strict=True):
+    for _ in range(trainers[0].n_epochs):
+        for trainer, times in zip(trainers, seconds, strict=True):
             started = time.perf_counter()
-            fit.run_epoch()
+            trainer.run_epoch()
             times.append(time.perf_counter() - started)
     medians = [statistics.median(times) for times in seconds]
     return {
@@ -134,22 +132,6 @@ def conditions(config: TrainConfig) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
     }
-
-
-def open_fit(config: TrainConfig) -> Trainer:
-    """The state of training before the first epoch, as `train_head` makes it."""
-    reader = FeatureReader(config.cache)
-    data = open_head_data(
-        reader,
-        blocks=config.blocks,
-        timesteps=config.timesteps,
-        text=config.text,
-        seed=config.seed,
-        device=resolve_device(config.device),
-        filters=config.uses_filters,
-    )
-    split = choose_split(reader, config)
-    return Trainer(data, split.train, split.val, config)
 
 
 def lines_of_comparison(found: dict[str, Any]) -> Iterator[str]:

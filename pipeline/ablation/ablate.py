@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from ..runtime.folders import locked_folder
 from ..runtime.progress import Progress
 from ..runtime.ray_session import require_ray
 from .finished import Journal
-from .jobs import Event, JobFactory, Outcome, TrainingJob, training_config
-from .report import AblationOutcome, Contender, write_ablation_report
+from .jobs import JobFactory, Outcome, TrainingJob, training_config
+from .report import write_ablation_report
 from .result import AblationRow, AblationSummary, rows_of
 from .variants import Subset, Variant, forward, next_round, universe
+from .workers import train_in_processes
 
 CELLS, TABLE, JSON, PLOT = "cells.jsonl", "ablation.csv", "ablation.json", "ablation.png"
 
@@ -28,8 +29,8 @@ CELLS, TABLE, JSON, PLOT = "cells.jsonl", "ablation.csv", "ablation.json", "abla
 def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> AblationSummary:
     """Train a head for each variant, seed and fold, and write `ablation.csv`, `ablation.json` and `ablation.png`.
 
-    Heads are trained side by side over shared reads; each comes out the same bit for bit as if it were trained alone.
-    Every finished head is a line of `cells.jsonl`, by all that its result depends on, and is not trained again.
+    Heads are trained in processes; each comes out the same bit for bit as if it were trained alone. Every finished
+    head is a line of `cells.jsonl`, keyed by everything that its result depends on, and is not trained again.
 
     Args:
         config: settings.
@@ -46,55 +47,51 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
     progress, reader = progress or Progress(), FeatureReader(config.cache)
     everything = universe(config, reader)
     _refuse_other_folder(config.out)
-    cells = JobFactory(config, reader, everything, resolve_device(config.device))
-    found: dict[Variant, list[dict[str, float]]] = {}
+    factory = JobFactory(config, reader, everything, resolve_device(config.device))
+    dice: dict[Variant, list[dict[str, float]]] = {}
     rows: tuple[AblationRow, ...] = ()
     with locked_folder(config.out):
         while variants := next_round(config, everything, {row.variant: row.mean for row in rows}):
-            found |= _train_round(config, cells, variants, progress)
-            rows = rows_of(found, cells.group_of, config.over)
-        summary = _summarise(config, reader, rows, cells)
+            dice |= _train_round(config, factory, variants, progress)
+            rows = rows_of(dice, factory.group_of, config.over)
+        summary = _summarise(config, reader, rows, factory)
         _write(config, summary)
-        write_ablation_report(config.out, _outcome(config, summary), reader)
+        write_ablation_report(config, summary, reader)
     return summary
 
 
 def _train_round(
-    config: AblateConfig, cells: JobFactory, variants: Sequence[Variant], progress: Progress
+    config: AblateConfig, factory: JobFactory, variants: Sequence[Variant], progress: Progress
 ) -> dict[Variant, list[dict[str, float]]]:
-    """Variant → for each seed, sample → Dice, the folds put together; what was finished before is not trained again."""
-    of_round = cells.of(variants)
-    journal = Journal(config.out / CELLS)
-    missing = [cell for cell in of_round if journal.result(cell.identity) is None]
-    if len(missing) < len(of_round):
-        progress.say(f"{len(of_round) - len(missing)} of {len(of_round)} heads are already in {config.out / CELLS}")
-    with progress.task("ablate", len(missing) * cells.n_epochs, "epochs") as task:
-        for event in _train(config, cells, missing):
-            if isinstance(event, Outcome):
-                journal.record(event.cell.identity, {"dice": dict(event.dice)})
-                if config.engine == "ray":
-                    task.advance(cells.n_epochs)
-            elif event is not None:
-                task.advance(1, val_dice=event)
-    found: dict[Variant, list[dict[str, float]]] = {}
-    for variant, seed in itertools.product(variants, config.seeds):
-        results = [journal.result(cell.identity) for cell in of_round if (cell.variant, cell.seed) == (variant, seed)]
-        found.setdefault(variant, []).append(
-            {name: dice for one in results if one for name, dice in one["dice"].items()}
-        )
-    return found
+    """Variant → for each seed, sample → Dice, the folds put together; finished jobs are not trained again."""
+    jobs, journal = factory.jobs_of(variants), Journal(config.out / CELLS)
+    missing = [job for job in jobs if journal.result(job.identity) is None]
+    if len(missing) < len(jobs):
+        progress.say(f"{len(jobs) - len(missing)} of {len(jobs)} heads are already in {config.out / CELLS}")
+    with progress.task("ablate", len(missing), "heads") as task:
+        for outcome in _train(config, missing):
+            journal.record(outcome.job.identity, {"dice": dict(outcome.dice)})
+            task.advance(1, dice=statistics.fmean(outcome.dice.values()))
+    by_seed: dict[Variant, dict[int, dict[str, float]]] = {}
+    for job in jobs:
+        result = journal.result(job.identity)
+        by_seed.setdefault(job.variant, {}).setdefault(job.config.seed, {}).update(result["dice"] if result else {})
+    return {variant: [*of_seeds.values()] for variant, of_seeds in by_seed.items()}
 
 
-def _train(config: AblateConfig, cells: JobFactory, missing: Sequence[TrainingJob]) -> Iterator[Event]:
+def _train(config: AblateConfig, jobs: Sequence[TrainingJob]) -> Iterator[Outcome]:
+    if not jobs:
+        return iter(())
+    device = jobs[0].config.device
     if config.engine == "local":
-        return cells.train(missing)
+        return train_in_processes(device, jobs)
     from .ray_workers import train_in_ray
 
-    return train_in_ray(config, cells.everything, cells.device, missing)
+    return train_in_ray(config, device, jobs)
 
 
 def _summarise(
-    config: AblateConfig, reader: FeatureReader, rows: tuple[AblationRow, ...], cells: JobFactory
+    config: AblateConfig, reader: FeatureReader, rows: tuple[AblationRow, ...], factory: JobFactory
 ) -> AblationSummary:
     winner = max(rows, key=lambda row: row.mean)
     path: list[Subset] = []
@@ -105,9 +102,9 @@ def _summarise(
     return AblationSummary(
         out=str(config.out),
         over=config.over,
-        scored_on=cells.scored_on,
+        scored_on=factory.scored_on,
         seeds=config.seeds,
-        n_groups=len({*cells.group_of.values()}),
+        n_groups=len({*factory.group_of.values()}),
         rows=rows,
         path=tuple(",".join(map(str, subset)) for subset in path),
         command=command_line("train-head", training_config(config, winner.variant, config.seeds[0])),
@@ -129,28 +126,3 @@ def _write(config: AblateConfig, summary: AblationSummary) -> None:
     write_json(config.out / JSON, summary.to_dict())
     dots = [(row.name, row.mean, row.interval) for row in summary.rows]
     write_durably(config.out / PLOT, [plot_ablation(dots, summary.over, summary.scored_on)])
-
-
-def _outcome(config: AblateConfig, summary: AblationSummary) -> AblationOutcome:
-    contenders = [
-        Contender(
-            row.name,
-            row.mean,
-            row.interval,
-            row.dice,
-            None if row.behind is None else row.behind.p_value,
-            summary.command if row is summary.ranked[0] else "",
-        )
-        for row in summary.rows
-    ]
-    return AblationOutcome(
-        command=command_line("ablate-timesteps", config),
-        over=summary.over,
-        scored_on=summary.scored_on,
-        n_scored=len(summary.rows[0].per_sample),
-        n_groups=summary.n_groups,
-        n_heads_each=len(config.seeds) * (config.folds or 1),
-        span_is="95 % interval over groups",
-        contenders=tuple(contenders),
-        verdict=summary.verdict,
-    )

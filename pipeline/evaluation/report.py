@@ -46,7 +46,7 @@ def write_evaluation_report(
             cache_section(gallery.reader),
             commands_section(
                 ("This evaluation:", command_line("evaluate", config)),
-                ("The training that made the run:", train_command(config.run, run.train)),
+                ("The training that made the run:", train_command(run.train_config(config.run))),
             ),
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -14,21 +14,24 @@ from ...stages.metrics.overlap import confusion, dice
 from ..scoring.summary import counts_by_parent
 from .inputs import CachedFeatures
 
-PredictionObserver = Callable[[SampleRow, Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]], None]
-"""Is shown each member's probabilities for a row, and its labels, on the CPU."""
+Segmented = tuple[SampleRow, Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]]
+"""A row, each member's probabilities for it, and its labels, on the CPU."""
+
+
+def segment_samples(head: Head, data: CachedFeatures, samples: Sequence[SampleRow]) -> Iterator[Segmented]:
+    """Segment whole images at the model's size, one after another."""
+    for sample, x in zip(samples, data.inputs(samples), strict=True):
+        yield sample, head.segment(x).softmax(1).cpu(), data.labels(sample).cpu()
 
 
 def score_samples(
-    head: Head, data: CachedFeatures, samples: Sequence[SampleRow], look: PredictionObserver | None = None
+    head: Head, data: CachedFeatures, samples: Sequence[SampleRow]
 ) -> Int[Tensor, "sample label predicted"]:
-    """Confusion counts of whole images at the model's size; `look` sees them pass."""
-    counts = []
-    for sample, x in zip(samples, data.inputs(samples), strict=True):
-        members, labels = head.segment(x).softmax(1).cpu(), data.labels(sample).cpu()
-        counts.append(confusion(members.mean(0).argmax(0), labels, data.n_classes, data.ignore))
-        if look is not None:
-            look(sample, members, labels)
-    return torch.stack(counts)
+    """Confusion counts of whole images at the model's size."""
+    return torch.stack([
+        confusion(members.mean(0).argmax(0), labels, data.n_classes, data.ignore)
+        for _, members, labels in segment_samples(head, data, samples)
+    ])  # fmt: skip
 
 
 def dice_of_samples(head: Head, data: CachedFeatures, samples: Sequence[SampleRow]) -> Float[Tensor, "sample class"]:

@@ -1,9 +1,13 @@
-"""Which samples a head learns from, and which choose its epoch. Groups (patients) are never divided."""
+"""Splits of a cache's samples: to train on, to choose the epoch by, to test on. Groups (patients) stay whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from ...cache.format.samples import SampleRow, parents
 from ...cache.reader import FeatureReader
@@ -14,16 +18,16 @@ from .stratification import order_groups, strata_of
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled samples, or labelled tiles of them, by what they are for."""
+    """Labelled samples, or labelled tiles of them, by their use."""
 
     train: tuple[SampleRow, ...]
-    """With all their flips and rotations; the others are as they are."""
+    """With all cached views; the other parts are without augmentation."""
     val: tuple[SampleRow, ...]
-    """Chooses the epoch."""
-    test: tuple[SampleRow, ...]
-    """Scored once, at the end; may be empty."""
-    val_is: str
-    """Says in words where `val` comes from."""
+    """Chooses the epoch; of a fold, is scored after the last one."""
+    test: tuple[SampleRow, ...] = ()
+    """Scored once, at the end."""
+    val_is: str = "the validation split"
+    """Origin of `val`, in words."""
 
 
 def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
@@ -39,7 +43,7 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
     train = tuple(sample for sample in labelled if sample.split == "train")
     val, test = (tuple(s for s in originals(labelled) if s.split == name) for name in ("val", "test"))
     strata = strata_of(reader, originals(train)) if config.n_labelled or config.hold_out or not val else {}
-    val_is = "the validation split"
+    val_is = Split.val_is
     if config.hold_out or not val:
         n_held = max(1, round(config.val_fraction * len(strata)))
         held = set(order_groups(strata, config.seed, cover=False)[:n_held])
@@ -63,8 +67,48 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
     return Split(train, val, test, val_is)
 
 
+def divide_into_folds(
+    samples: Sequence[SampleRow], n_folds: int, seed: int, strata: Sequence[str] | None = None
+) -> list[Split]:
+    """Divide labelled samples for cross-validation: each fold holds out other groups, spread evenly over strata.
+
+    Args:
+        samples: rows of a cache.
+        n_folds: number of folds.
+        seed: of the division.
+        strata: of `originals(samples)`; `None`: those that the manifest names. Ignored where each has fewer samples
+            than there are folds.
+
+    Returns:
+        For each fold the samples to train on, and in `val` those that are held out.
+
+    Raises:
+        DataError: if there are fewer groups than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
+
+    rows = originals(samples)
+    groups = [row.group for row in rows]
+    if len({*groups}) < n_folds:
+        raise DataError(f"{n_folds} folds need as many labelled groups to train on; the cache has {len({*groups})}")
+    named = [row.stratum for row in rows] if strata is None else strata
+    kinds = named if max(Counter(named).values()) >= n_folds else [""] * len(rows)
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # of some strata there are fewer than folds
+        held = [{groups[i] for i in out} for _, out in splitter.split(np.zeros(len(rows)), kinds, groups)]
+    return [
+        Split(
+            tuple(sample for sample in samples if sample.group not in out),
+            tuple(row for row in rows if row.group in out),
+            val_is=f"{n_folds} folds of the training split",
+        )
+        for out in held
+    ]
+
+
 def originals(samples: Iterable[SampleRow]) -> tuple[SampleRow, ...]:
-    """Without the flips and rotations: what scores are of."""
+    """The rows without flips and rotations, which are those that are scored."""
     return tuple(sample for sample in samples if sample.view == 0)
 
 

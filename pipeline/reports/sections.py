@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from ... import __version__
@@ -51,15 +50,11 @@ def versions() -> Iterator[tuple[str, str]]:
         yield name, version(name)
 
 
-def train_command(run: Path, settings: Mapping[str, Any]) -> str:
-    """Command that trains a run, from its settings."""
-    known: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
-    }
-    known |= {"cache": Path(known["cache"]), "run": run}
-    defaults = asdict(HEAD_DEFAULTS[known["head"]])
-    known |= {name: None for name, value in defaults.items() if known.get(name) == value}
-    return command_line("train-head", TrainConfig(**known), without=("resume", "log"))
+def train_command(config: TrainConfig) -> str:
+    """Command that trains a run, from its resolved settings."""
+    defaults = asdict(HEAD_DEFAULTS[config.head])
+    own: dict[str, Any] = {name: None for name, value in defaults.items() if getattr(config, name) == value}
+    return command_line("train-head", replace(config, **own), without=("resume", "log"))
 
 
 def few(n: int, of: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether a cache holds the features that a run was trained on."""
+"""Check that a cache holds the features that a run was trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .run_config import RunConfig
 
 
 def open_as_trained(run: RunConfig, reader: FeatureReader, text: TextMode, device: str) -> CachedFeatures:
-    """What the run's head is to see of a cache that `check_same_features` lets pass."""
+    """The features that the run's head sees of a cache that passed `check_same_features`."""
     return open_head_data(
         reader,
         blocks=run.blocks,
@@ -42,7 +42,7 @@ def check_same_features(config: RunConfig, reader: FeatureReader) -> None:
     if config.texts is None and manifest.texts is not None:
         problems.append("texts: the head was trained without any, the cache has some")
     ours, theirs = (Classes.from_dict(declared).names for declared in (config.classes, manifest.classes))
-    if ours != theirs:  # which mask value stands for a class is each data set's own affair
+    if ours != theirs:  # mask values may differ between data sets
         problems.append(f"classes: the head has {', '.join(ours)}; the cache has {', '.join(theirs)}")
     if problems:
         raise CacheMismatchError(

@@ -1,27 +1,60 @@
-"""The files of a run folder."""
+"""The files of a run folder, and the result of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 
-from ...cache.storage.atomic import TEMPORARY_SUFFIX, canonical_json, parse_json, write_durably, write_json
+from ...cache.format.decoding import decode_json
+from ...cache.storage.atomic import TEMPORARY_SUFFIX, canonical_json, write_durably, write_json
 from ...errors import RunError
 from ...stages.heads.base import Head
 from .run_config import CONFIG, HEAD, METRICS, RESUME, SUMMARY
 
 
+@dataclass(frozen=True)
+class RunSummary:
+    """Result of a training, kept in `summary.json`."""
+
+    best_epoch: int
+    epochs: int
+    ensemble: int
+    """Number of members of the head."""
+    n_parameters: int
+    n_train: int
+    """Samples that were trained on."""
+    n_val: int
+    """Samples that chose the epoch."""
+    val_is: str
+    """Origin of these samples, in words."""
+    val_dice: float
+    """Mean over these samples and the foreground classes."""
+    classes: tuple[str, ...]
+    """Names of the foreground classes."""
+    val_class_dice: tuple[float, ...]
+    """Mean over the samples for each of them."""
+    val_per_sample: tuple[Mapping[str, Any], ...]
+    """`id`, `group`, `dice` and `class_dice` of each sample that chose the epoch."""
+    test: Mapping[str, Any] | None = None
+    """Scores on the test split (`scoring.summary.scores`); `None`: the cache has no labelled test samples."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `summary.json`."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
 def prepare_folder(run: Path, *, resume: bool) -> bool:
-    """Make sure that `run` may be written.
+    """Refuse a folder that must not be written.
 
     Returns:
-        Whether there is a training to go on with.
+        Whether there is a training to resume.
 
     Raises:
-        RunError: if another run stands there, or something else.
+        RunError: if the folder holds another run, or something else.
     """
     if not run.exists() or (run.is_dir() and all(path.suffix == TEMPORARY_SUFFIX for path in run.iterdir())):
         return False
@@ -29,7 +62,7 @@ def prepare_folder(run: Path, *, resume: bool) -> bool:
         raise RunError(f"{run}: exists and is not a run; give a new name")
     if not resume:
         state = "a finished run" if (run / SUMMARY).exists() else "a run that did not finish"
-        raise RunError(f"{run}: holds {state}; give a new name, or add --resume to go on with it")
+        raise RunError(f"{run}: holds {state}; give a new name, or add --resume to resume it")
     return True
 
 
@@ -38,27 +71,21 @@ def write_metrics(run: Path, history: list[dict[str, float]]) -> None:
     write_durably(run / METRICS, (canonical_json(row) + b"\n" for row in history))
 
 
-def finish_run(run: Path, head: Head, history: list[dict[str, float]], summary: Mapping[str, Any]) -> None:
-    """Write the head, the metrics and, last, the summary, which makes the run whole; the resume file goes."""
+def finish_run(run: Path, head: Head, history: list[dict[str, float]], summary: RunSummary) -> None:
+    """Write the head, the metrics and, last, the summary, which marks the run as finished; remove the resume file."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
     write_durably(run / HEAD, [save(tensors)])
     write_metrics(run, history)
-    write_json(run / SUMMARY, summary)
+    write_json(run / SUMMARY, summary.to_dict())
     (run / RESUME).unlink(missing_ok=True)
 
 
-def read_summary(run: Path) -> dict[str, Any]:
+def read_summary(run: Path) -> RunSummary:
     """Read `summary.json` of a finished run.
 
     Raises:
         RunError: if it is not one.
     """
-    try:
-        summary = dict(parse_json((run / SUMMARY).read_bytes()))
-        _ = summary["best_epoch"], summary["val_dice"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{run / SUMMARY}: not the summary of a run ({error!r}); remove it, and repeat the `textdiff train-head` "
-            "command with --resume"
-        ) from error
-    return summary
+    path = run / SUMMARY
+    repair = "remove it, and repeat the `textdiff train-head` command with --resume"
+    return decode_json(path.read_bytes(), RunSummary, path, what="the summary of a run", repair=repair, error=RunError)

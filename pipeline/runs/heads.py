@@ -12,7 +12,7 @@ from ...errors import RunError
 from ...stages.heads.base import Head
 from ...stages.heads.ensemble import ensemble_of
 from ...stages.heads.kinds import HEADS
-from .run_config import CONFIG, HEAD, PLACES, SUMMARY, RunConfig, _first_line
+from .run_config import HEAD, SUMMARY, RunConfig, first_line
 
 
 def load_head(run: Path, config: RunConfig, device: str) -> Head:
@@ -23,14 +23,6 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
     """
     if not (run / SUMMARY).exists():
         raise RunError(f"{run}: its training did not finish; repeat the `textdiff train-head` command with --resume")
-    if config.train.get("head") not in HEADS:
-        known = ", ".join(HEADS)
-        raise RunError(f"{run / CONFIG}: the head is {config.train.get('head')!r}; this textdiff knows {known}")
-    if config.places != PLACES and config.head.place and config.train["head"] != "paper":
-        raise RunError(
-            f"{run / CONFIG}: the head was trained by an older textdiff, which told heads otherwise where pixels lie; "
-            "train again with `textdiff train-head`"
-        )
     head_class = HEADS[config.train["head"]]
     with torch.random.fork_rng(devices=[]):  # initial weights, to be replaced, draw from the caller's generator
         head = ensemble_of([head_class(config.head) for _ in range(config.train["ensemble"])])
@@ -38,6 +30,6 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
         head.load_state_dict(load((run / HEAD).read_bytes()))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         raise RunError(
-            f"{run / HEAD}: not the weights of this run's head ({_first_line(error)}); restore the file, or train again"
+            f"{run / HEAD}: not the weights of this run's head ({first_line(error)}); restore the file, or train again"
         ) from error
     return head.eval().to(device)

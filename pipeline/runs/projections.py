@@ -18,7 +18,7 @@ from .run_config import CONFIG, PROJECTIONS, RunConfig
 
 
 def projection_digests(manifest: Manifest, blocks: Sequence[int], timesteps: Sequence[int]) -> dict[str, str]:
-    """`block/timestep` → the digest of its projection, of those among the blocks and timesteps that have one."""
+    """`block/timestep` → digest of its projection, for those of the blocks and timesteps that have one."""
     return {
         _name(*record.pair): record.digest
         for record in manifest.projections
@@ -27,7 +27,7 @@ def projection_digests(manifest: Manifest, blocks: Sequence[int], timesteps: Seq
 
 
 def projection_differences(config: RunConfig, manifest: Manifest) -> list[str]:
-    """One line for each block and timestep of the run whose channels the cache projects on something else."""
+    """One line for each block and timestep of the run whose channels the cache projects on other components."""
     there, here = config.projections, projection_digests(manifest, config.blocks, config.timesteps)
     return [
         f"projection of block/timestep {name}: the run has {there.get(name, 'none')[:12]}, "
@@ -38,14 +38,14 @@ def projection_differences(config: RunConfig, manifest: Manifest) -> list[str]:
 
 
 def save_projections(run: Path, projections: Projections) -> None:
-    """Keep a cache's projections beside the head, which is of no use without them; nothing where there are none."""
+    """Write a cache's projections beside the head, which needs them; no file where there are none."""
     if projections:
         tensors = {_name(*pair): torch.from_numpy(array) for pair, array in projections.items()}
         write_durably(run / PROJECTIONS, [save(tensors)])
 
 
 def load_projections(run: Path, config: RunConfig, device: str) -> dict[tuple[int, int], Projection]:
-    """(block, timestep) → what its channels are to be projected on; nothing for those that stay as the UNet gives them.
+    """(block, timestep) → projection of its channels; empty where all channels are the UNet's own.
 
     Raises:
         RunError: if the file is absent or is not this run's.
@@ -57,8 +57,7 @@ def load_projections(run: Path, config: RunConfig, device: str) -> dict[tuple[in
         tensors = load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore the file, or train again") from error
-    found = {name: projection_digest(tensor.numpy()) for name, tensor in tensors.items()}
-    if found != config.projections:
+    if {name: projection_digest(tensor.numpy()) for name, tensor in tensors.items()} != config.projections:
         raise RunError(f"{path}: not the projections of {run / CONFIG}; restore the file, or train again")
     pairs = {name: name.split("/") for name in tensors}
     return {(int(b), int(t)): Projection.from_rows(tensors[name]).to(device) for name, (b, t) in pairs.items()}

@@ -1,17 +1,22 @@
-"""The run folder: what a trained head consists of on disk, and what resuming its training needs. No pickle."""
+"""The configuration of a run: what its head needs to be used, and to be trained again. No pickle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import msgspec
+
+from ...cache.format.decoding import decode_json
 from ...cache.format.spec import FeatureSpec, TextSpec
-from ...cache.storage.atomic import parse_json, write_json
+from ...cache.storage.atomic import canonical_json, parse_json, write_json
+from ...cache.storage.location import location
 from ...errors import RunError
 from ...stages.features.sampling import FILTERS
 from ...stages.heads.base import HeadSpec
+from ..config.training import TrainConfig
 from ..data.classes import Classes
 
 HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
@@ -22,8 +27,8 @@ HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
     "resume.safetensors",
     "projections.safetensors",
 )
-PLACES = "apart"
-"""Heads take places in the whole image and scale them apart from activations. Before, `image`: scaled together."""
+NOT_SETTINGS = ("run", "resume", "log")
+"""Fields of `TrainConfig` that change nothing in the head."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +36,53 @@ class RunConfig:
     """Everything that a trained head needs to be used, and to be trained again."""
 
     train: Mapping[str, Any]
-    """The settings, resolved, the kind of head among them; neither the run's own path nor whether it was resumed."""
+    """Fields of `TrainConfig`, resolved, without `NOT_SETTINGS`."""
     head: HeadSpec
     blocks: tuple[int, ...]
     timesteps: tuple[int, ...]
     features: FeatureSpec
-    """Stage one, with the place where the UNet was found."""
+    """Stage one, with the source of the UNet."""
     texts: TextSpec | None
-    """The text encoder, with the place where it was found; `None`: the cache had no texts."""
+    """The text encoder, with its source; `None`: the cache had no texts."""
     classes: Mapping[str, Any]
     digests: Mapping[str, str]
     """Of the cache."""
     samples: Mapping[str, tuple[str, ...]]
-    """Ids of the samples that were trained on and that chose the epoch."""
-    projections: Mapping[str, str] = field(default_factory=dict)
-    """`block/timestep` → digest of what its channels were projected on; nothing where they are the UNet's own."""
-    places: str = PLACES
-    """How the head takes pixels' places; another value: in the way of an older version."""
+    """Ids of the samples that were trained on (`train`) and that chose the epoch (`val`)."""
+    projections: Mapping[str, str]
+    """`block/timestep` → digest of the principal components; empty where all channels are the UNet's own."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run has.
+
+        Raises:
+            ValueError: with the first of them.
+        """
+        self.train_config(Path())
+        Classes.from_dict(self.classes)
+        sizes = {"n_classes": self.head.n_classes, "text_dim": self.head.text_dim, "n_heads": self.head.n_heads}
+        sizes |= {"width": self.head.width, **{f"channels of {block}": n for block, n in self.head.channels.items()}}
+        wrong = [f"{name} is {size}" for name, size in sizes.items() if size < 1]
+        if wrong:
+            raise ValueError(", ".join(wrong))
 
     @property
     def filters(self) -> bool:
         """Whether the head sees filters of the images."""
         return FILTERS in self.head.channels
+
+    def train_config(self, run: Path) -> TrainConfig:
+        """The settings with which `train-head` makes the same run in another folder.
+
+        Raises:
+            ValueError: if `train` has other fields, or values that `train-head` refuses.
+        """
+        types = get_type_hints(TrainConfig)
+        expected = {field.name for field in fields(TrainConfig)} - {*NOT_SETTINGS}
+        if differing := sorted(expected ^ self.train.keys()):
+            raise ValueError(f"settings of train that are missing or unknown: {', '.join(differing)}")
+        values = {name: msgspec.convert(self.train[name], types[name]) for name in expected - {"cache"}}
+        return TrainConfig(location(self.train["cache"]), run, **values)
 
     def write(self, run: Path) -> None:
         """Write `config.json`."""
@@ -63,52 +93,18 @@ class RunConfig:
         """Read `config.json`.
 
         Raises:
-            RunError: if there is none, or it is not one.
+            RunError: if there is none, or it has other fields or values than a run's.
         """
         path = run / CONFIG
         if not path.exists():
             raise RunError(f"{run}: no run here ({CONFIG} is missing); make one with `textdiff train-head CACHE {run}`")
-        try:
-            return _run_config(parse_json(path.read_bytes()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(
-                f"{path}: not the configuration of a run ({error!r}); restore the file, or train again"
-            ) from error
+        content, repair = path.read_bytes(), "restore the file, or train again"
+        config = decode_json(content, cls, path, what="the configuration of a run", repair=repair, error=RunError)
+        if parse_json(content) != parse_json(canonical_json(asdict(config))):
+            raise RunError(f"{path}: not the configuration of a run (it has fields that no run has); {repair}")
+        return config
 
 
-def _first_line(error: Exception) -> str:
-    """What a library said, without the list that may follow."""
+def first_line(error: Exception) -> str:
+    """A library's message, without the list that may follow."""
     return (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(":")
-
-
-def _run_config(values: Mapping[str, Any]) -> RunConfig:
-    channels = {int(block): n for block, n in values["head"]["channels"].items()}
-    head = {**values["head"], "channels": channels, "fine": tuple(values["head"].get("fine", ()))}
-    features = FeatureSpec.from_dict(values["features"])
-    train = {"ensemble": 1, "filters": False, "place": True} | values["train"]  # not told by runs from before them
-    spec = HeadSpec(**head)
-    _refuse_no_sizes(
-        {"ensemble": train["ensemble"], "n_classes": spec.n_classes, "text_dim": spec.text_dim, "width": spec.width}
-        | {"n_heads": spec.n_heads, **{f"channels of {block}": n for block, n in channels.items()}}
-    )
-    Classes.from_dict(values["classes"])  # refuses what are none
-    return RunConfig(
-        train=train,
-        head=spec,
-        blocks=tuple(values["blocks"]),
-        timesteps=tuple(values["timesteps"]),
-        features=features,
-        texts=None if values["texts"] is None else TextSpec(**values["texts"]),
-        classes=values["classes"],
-        digests=values["digests"],
-        samples={name: tuple(ids) for name, ids in values["samples"].items()},
-        projections=values.get("projections", {}),
-        places=values.get("places", "older"),
-    )
-
-
-def _refuse_no_sizes(sizes: Mapping[str, object]) -> None:
-    """Raise a ValueError unless every one is a whole number above 0."""
-    wrong = [f"{name} is {size!r}" for name, size in sizes.items() if not isinstance(size, int) or size < 1]
-    if wrong:
-        raise ValueError(", ".join(wrong))

@@ -13,28 +13,28 @@ from safetensors.torch import save
 from ...cache.storage.atomic import canonical_json, parse_json, write_durably
 from ...errors import RunError
 from ..runs.folder import write_metrics
-from ..runs.run_config import RESUME, _first_line
+from ..runs.run_config import RESUME, first_line
 from .trainer import Finalist, Trainer
 
 
-def save_state(run: Path, fit: Trainer) -> None:
-    """Write what a resume needs: weights, moments and finalists in one file, and the metrics so far."""
-    tensors = {f"head.{name}": tensor for name, tensor in fit.head.state_dict().items()}
-    for place, state in fit.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in state.items()}
-    for place, finalist in enumerate(fit.finalists):
-        tensors |= {f"finalist.{place}.{name}": tensor for name, tensor in finalist.weights.items()}
-    told = {
-        "history": fit.history,
-        "finalists": [[finalist.epoch, finalist.checked_dice] for finalist in fit.finalists],
+def save_state(run: Path, trainer: Trainer) -> None:
+    """Write weights, optimiser state and finalists in one file, and the metrics so far."""
+    tensors = {f"head.{name}": tensor for name, tensor in trainer.head.state_dict().items()}
+    for i, moments in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
+    for i, finalist in enumerate(trainer.finalists):
+        tensors |= {f"finalist.{i}.{name}": tensor for name, tensor in finalist.weights.items()}
+    state = {
+        "history": trainer.history,
+        "finalists": [[finalist.epoch, finalist.checked_dice] for finalist in trainer.finalists],
     }
-    write_metrics(run, fit.history)
+    write_metrics(run, trainer.history)
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    write_durably(run / RESUME, [save(contiguous, {"state": canonical_json(told).decode()})])
+    write_durably(run / RESUME, [save(contiguous, {"state": canonical_json(state).decode()})])
 
 
-def load_state(run: Path, fit: Trainer) -> None:
-    """Put a training back where `save_state` left it; where it never did, the training begins anew.
+def load_state(run: Path, trainer: Trainer) -> None:
+    """Restore the state that `save_state` wrote; without one, the training starts from the beginning.
 
     Raises:
         RunError: if the file is damaged.
@@ -44,29 +44,29 @@ def load_state(run: Path, fit: Trainer) -> None:
         return
     try:
         with safe_open(path, "pt") as file:
-            told = parse_json(file.metadata()["state"])
+            state = parse_json(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        _put_back(fit, told, tensors)
+        _restore(trainer, state, tensors)
     except torch.OutOfMemoryError:
         raise
-    # Whole, but of something else, a file makes torch raise nearly anything.
+    # A sound file with other content makes torch raise nearly anything.
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise RunError(
-            f"{path}: not the state of this training ({_first_line(error)}); remove {run} and train again"
+            f"{path}: not the state of this training ({first_line(error)}); remove {run} and train again"
         ) from error
 
 
-def _put_back(fit: Trainer, told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    fit.head.load_state_dict(_below("head.", tensors))
+def _restore(trainer: Trainer, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    trainer.head.load_state_dict(_below("head.", tensors))
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in _below("optimizer.", tensors).items():
-        place, field = name.split(".", 1)
-        moments.setdefault(int(place), {})[field] = tensor
-    fit.optimizer.load_state_dict({**fit.optimizer.state_dict(), "state": moments})
-    fit.history = told["history"]
-    fit.finalists = [
-        Finalist(epoch, checked_dice, _below(f"finalist.{place}.", tensors))
-        for place, (epoch, checked_dice) in enumerate(told["finalists"])
+        i, field = name.split(".", 1)
+        moments.setdefault(int(i), {})[field] = tensor
+    trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": moments})
+    trainer.history = state["history"]
+    trainer.finalists = [
+        Finalist(epoch, checked_dice, _below(f"finalist.{i}.", tensors))
+        for i, (epoch, checked_dice) in enumerate(state["finalists"])
     ]
 
 

@@ -1,4 +1,4 @@
-"""Where a training tells its epochs beside `metrics.jsonl`, for those who watch it from elsewhere."""
+"""Live log of a training beside `metrics.jsonl`, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ..config.training import LogKind
 
 Log = Callable[[Mapping[str, float]], None]
-"""Is told the figures of an epoch, `epoch` among them."""
+"""Records the figures of an epoch, `epoch` among them."""
 
 
 def require_log(kind: LogKind) -> None:
@@ -26,12 +26,12 @@ def require_log(kind: LogKind) -> None:
 
 @contextmanager
 def open_log(kind: LogKind | None, run: Path, n_done: int) -> Iterator[Log]:
-    """Follow a training.
+    """Open the log of a training.
 
     Args:
         kind: `tensorboard`: event files in the run's folder; `None`: nothing.
         run: the run's folder.
-        n_done: epochs of an earlier attempt that count; what it told of later ones is withdrawn.
+        n_done: finished epochs of an earlier attempt; events of later epochs are withdrawn.
     """
     if kind is None:
         yield lambda row: None
@@ -39,10 +39,10 @@ def open_log(kind: LogKind | None, run: Path, n_done: int) -> Iterator[Log]:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(run / kind), purge_step=n_done + 1) as writer:
-        yield lambda row: _tell(writer.add_scalar, row)
+        yield lambda row: _add(writer.add_scalar, row)
 
 
-def _tell(add_scalar: Callable[[str, float, int], None], row: Mapping[str, float]) -> None:
+def _add(add_scalar: Callable[[str, float, int], None], row: Mapping[str, float]) -> None:
     for name, value in row.items():
         if name != "epoch":
             add_scalar(name, value, int(row["epoch"]))

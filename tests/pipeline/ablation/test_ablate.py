@@ -12,7 +12,7 @@ from textdiff import cli
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError, DataError, RunError
 from textdiff.pipeline.ablation.ablate import ablate_timesteps
-from textdiff.pipeline.ablation.jobs import JobFactory, Outcome
+from textdiff.pipeline.ablation.jobs import train_job
 from textdiff.pipeline.config.ablation import AblateConfig
 from textdiff.pipeline.config.training import HEAD_DEFAULTS, TrainConfig
 from textdiff.pipeline.runs.folder import read_summary
@@ -39,65 +39,59 @@ def set_threads():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
 def trained(monkeypatch):
-    """The heads that are trained from now on, by what they see, and their weights at the end."""
-    heads, epoch_steps = {}, Trainer.epoch_steps
+    """What the heads that are trained in this process see, one after another."""
+    seen, run = [], Trainer.run
 
     def recorded(self):
-        yield from epoch_steps(self)
-        seen = (self._data.timesteps, self._data.blocks, self._seed, len(self._train))
-        heads[seen] = {name: tensor.clone() for name, tensor in self.head.state_dict().items()}
+        seen.append((self.data.blocks, self.data.timesteps))
+        run(self)
 
-    monkeypatch.setattr(Trainer, "epoch_steps", recorded)
-    return heads
+    monkeypatch.setattr(Trainer, "run", recorded)
+    return seen
 
 
-def test_a_head_comes_out_the_same_in_company_alone_and_from_train_head(config, monkeypatch, tmp_path, set_threads):
-    heads = trained(monkeypatch)
-    set_threads(2)  # two heads are at work at once, with one thread each
-    config = replace(config, epochs=2, seeds=(0, 1))
-    together = ablate_timesteps(config)
-    in_company = dict(heads)
-    assert len(in_company) == 6
-    alone = ablate_timesteps(replace(config, out=tmp_path / "alone", subsets=((150,),), seeds=(1,)))
+@pytest.mark.slow
+def test_a_head_comes_out_the_same_in_processes_in_this_one_and_from_train_head(
+    tiny_cache, tmp_path, set_threads, trained
+):
+    config = AblateConfig(tiny_cache, tmp_path / "two", seeds=(0, 1), epochs=2, device="cpu")
+    set_threads(2)
+    in_processes = ablate_timesteps(config)
+    assert trained == []
+    assert torch.get_num_threads() == 2
     set_threads(1)
+    assert ablate_timesteps(replace(config, out=tmp_path / "one")).rows == in_processes.rows
+    assert len(trained) == 6
     train_head(
-        TrainConfig(config.cache, tmp_path / "run", timesteps=(150,), filters=False, seed=1, epochs=2, device="cpu")
+        TrainConfig(tiny_cache, tmp_path / "run", timesteps=(150,), filters=False, seed=1, epochs=2, device="cpu")
     )
-    assert len(heads) == 6
-    seen = ((150,), (1, 3), 1, 4)
-    assert in_company[seen].keys() == heads[seen].keys()
-    assert all(torch.equal(in_company[seen][name], heads[seen][name]) for name in heads[seen])
-    row = next(row for row in together.rows if row.name == "150")
-    assert row.dice[1] == alone.rows[0].dice[0]
-    assert row.dice[1] == pytest.approx(read_summary(tmp_path / "run")["val_dice"], abs=1e-12)
+    summary = read_summary(tmp_path / "run")
+    row = next(row for row in in_processes.rows if row.name == "150")
+    assert row.dice[1] == pytest.approx(summary.val_dice, abs=1e-12)
 
 
-def test_finished_heads_are_not_trained_again_and_an_interrupt_keeps_them(config, monkeypatch):
-    train = JobFactory.train
-
-    def interrupted(self, cells):
-        for event in train(self, cells):
-            yield event
-            if isinstance(event, Outcome):
-                raise KeyboardInterrupt
+def test_finished_heads_are_not_trained_again_and_an_interrupt_keeps_them(config, trained, monkeypatch):
+    def interrupted(device, jobs):
+        yield train_job(jobs[0])
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(JobFactory, "train", interrupted)
+        patch.setattr("textdiff.pipeline.ablation.ablate.train_in_processes", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ablate_timesteps(config)
     journal = config.out / "cells.jsonl"
     (kept,) = journal.read_text().splitlines()
     journal.write_text(kept + '\n{"identity": {"blo')  # as a crash leaves it
-    heads = trained(monkeypatch)
     summary = ablate_timesteps(config)
-    assert len(heads) == 2
+    assert trained == [((1, 3), (50,)), ((1, 3), (150,)), ((1, 3), (50, 150))]
     assert len(journal.read_text().splitlines()) == 3
-    heads.clear()
+    trained.clear()
     assert ablate_timesteps(config).to_dict() == summary.to_dict()
-    assert heads == {}
+    assert trained == []
     ablate_timesteps(replace(config, epochs=2, subsets=((50,),)))
-    assert len(heads) == 1
+    assert trained == [((1, 3), (50,))]
     assert len(journal.read_text().splitlines()) == 4
 
 
@@ -136,7 +130,7 @@ def test_the_winners_command_trains_the_winner(config, capsys, monkeypatch):
         cli.main()
     assert not exit_.value.code, capsys.readouterr().err
     best = summary.ranked[0]
-    assert read_summary(config.out / "run")["val_dice"] == pytest.approx(best.dice[0], abs=1e-12)
+    assert read_summary(config.out / "run").val_dice == pytest.approx(best.dice[0], abs=1e-12)
     assert summary.command.endswith("--no-filters --epochs 1 --device cpu")
     assert "without --no-filters the head also sees filters" in summary.lines()[-1]
 
@@ -190,11 +184,3 @@ def test_contradictions_are_named_at_once(config):
         replace(config, over="blocks", subsets=((1,),), blocks=(1,))
     with pytest.raises(ConfigError, match="--grid pairs needs at least 2 timesteps; there is one"):
         ablate_timesteps(replace(config, grid="pairs", timesteps=(50,)))
-
-
-def test_heads_of_an_older_version_are_trained_again(config, monkeypatch):
-    ablate_timesteps(replace(config, subsets=((50,),)))
-    monkeypatch.setattr("textdiff.pipeline.ablation.jobs.PLACES", "another way")
-    heads = trained(monkeypatch)
-    ablate_timesteps(replace(config, subsets=((50,),)))
-    assert len(heads) == 1

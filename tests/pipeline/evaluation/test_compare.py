@@ -10,11 +10,12 @@ from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.format.spec import FeatureSpec
 from textdiff.errors import CacheNotFoundError, RunError
 from textdiff.pipeline.config.evaluation import CompareConfig
+from textdiff.pipeline.config.serialising import to_dict
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation import compare as module
 from textdiff.pipeline.evaluation.compare import compare
 from textdiff.pipeline.evaluation.result import Evaluation, kept_path, read_evaluation
-from textdiff.pipeline.runs.run_config import RunConfig
+from textdiff.pipeline.runs.run_config import NOT_SETTINGS, RunConfig
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.scoring.summary import scores
 from textdiff.pipeline.training.train import train_head
@@ -26,9 +27,10 @@ def handed_on(tmp_path):
     """Two runs whose cache is gone, and what to compare them by; `keep` writes the Dice that they are to have."""
     features = FeatureSpec("diffusers:u", "d", "epsilon", "shared", 1, 40, 16, None, "float16", 2)
     classes = {"classes": {"0": "background", "1": "foreground"}, "ignore": None}
-    train = {"text": "true", "cache": str(tmp_path / "gone")}
+    settings = to_dict(TrainConfig(tmp_path / "gone", tmp_path / "run"))
+    train = {name: value for name, value in settings.items() if name not in NOT_SETTINGS}
     for name in ("a", "b"):
-        RunConfig(train, HeadSpec({}, 2, 1, 16, 2), (), (), features, None, classes, {}, {}).write(tmp_path / name)
+        RunConfig(train, HeadSpec({}, 2, 1, 16, 2), (), (), features, None, classes, {}, {}, {}).write(tmp_path / name)
     return CompareConfig(tmp_path / "a", tmp_path / "b", device="cpu")
 
 

@@ -53,7 +53,7 @@ def tiled(extraction, tmp_path):
 
 def test_a_tiled_cache_is_scored_by_whole_images_at_their_own_size(tiled, extraction):
     config, summary = tiled
-    assert (summary["n_train"], summary["n_val"], summary["test"]["n"]) == (4, 2, 1)
+    assert (summary.n_train, summary.n_val, summary.test["n"]) == (4, 2, 1)
     reader = FeatureReader(config.cache)
     assert [row.tile for row in reader.split("test")] == [(0, 0), (0, 8), (4, 0), (4, 8)]
     found = evaluate(replace(config, split="val", at="native")).scores
@@ -112,7 +112,7 @@ def test_an_image_counts_where_one_of_its_tiles_is_labelled(extraction, tmp_path
     training = training_of(settings.cache, tmp_path / "run")
     split = choose_split(FeatureReader(settings.cache), training)
     assert [row.tile for row in split.val if row.parent == "val0"] == [(0, 0)]
-    assert train_head(training).summary["n_val"] == 2
+    assert train_head(training).summary.n_val == 2
     config = EvaluateConfig(training.run, settings.cache, split="val", device="cpu")
     assert evaluate(replace(config, at="native")).scores == evaluate(replace(config, at="model")).scores
     assert evaluate(config).scores["n"] == 2
@@ -163,7 +163,7 @@ def test_the_run_keeps_what_evaluate_says(tiny_cache, tmp_path):
     summary = train_head(training).summary
     config, progress = EvaluateConfig(training.run, tiny_cache, device="cpu"), Listening()
     found = evaluate(config, progress)
-    assert found.scores["dice"] == pytest.approx(summary["test"]["dice"])
+    assert found.scores["dice"] == pytest.approx(summary.test["dice"])
     assert progress.said == [f"kept in {found.path}; look at {found.path.with_suffix('.html')}"]
     assert found.path.with_suffix(".html").exists()
     assert found.path.parent == training.run / "evaluations"

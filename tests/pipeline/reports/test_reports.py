@@ -200,7 +200,7 @@ def test_the_demos_index_leads_to_the_reports_that_are_there(run, check_page):
 
 
 def test_the_command_of_a_run_gives_its_settings_again(run):
-    told = train_command(run.run, RunConfig.read(run.run).train)
+    told = train_command(RunConfig.read(run.run).train_config(run.run))
     assert told.startswith(f"textdiff train-head {run.cache.resolve()} '{run.run}' --timesteps 50,150 --blocks 1,3 ")
     assert {"--n-heads 2", "--epochs 3"} <= {" ".join(pair) for pair in pairwise(told.split())}
     assert "--learning-rate" not in told  # as by default

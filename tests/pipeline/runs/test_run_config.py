@@ -1,7 +1,7 @@
 """Runs of caches in eight bits and with principal components: what they keep, and what they refuse."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def training(cache, tmp_path):
 def test_a_head_learns_from_few_channels_of_eight_bits(training):
     summary = train_head(training).summary
     everything = 2 * 64 / (64 + 20 * 24)  # the Dice of marking every pixel
-    assert summary["val_dice"] > 2 * everything
+    assert summary.val_dice > 2 * everything
     config = RunConfig.read(training.run)
     assert config.head.channels == {1: 2 * N_COMPONENTS, 3: 2 * N_COMPONENTS}
 
@@ -128,10 +128,31 @@ def test_a_cache_projected_on_something_else_is_told_apart(training, tiny_cache,
     assert differences[0].endswith(f"the run has {here}, the cache has {there} (fitted on other images)")
 
 
-def test_a_run_from_before_there_were_components_is_read(training, tiny_cache):
-    train_head(replace(training, epochs=1, cache=tiny_cache))
+def test_a_config_gives_back_the_settings_of_the_training(training):
+    train_head(training)
+    config = RunConfig.read(training.run)
+    resolved = {"blocks": (1, 3), "timesteps": (50, 150), "filters": False, "text_dropout": 0.1}
+    assert config.train_config(training.run) == replace(training, **resolved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values["train"].pop("ensemble"), "settings of train that are missing or unknown: ensemble"),
+        (lambda values: values["train"].update(momentum=0.9), "missing or unknown: momentum"),
+        (lambda values: values["train"].update(seed="nine"), "Expected `int`, got `str`"),
+        (lambda values: values.pop("projections"), "missing required field `projections`"),
+        (lambda values: values["head"].update(depth=3), "it has fields that no run has"),
+        (lambda values: values["head"].pop("fine"), "it has fields that no run has"),
+    ],
+)
+def test_a_config_is_read_strictly(training, change, message):
+    train_head(replace(training, epochs=1))
     path = training.run / "config.json"
     values = json.loads(path.read_bytes())
-    del values["projections"]
+    change(values)
     path.write_text(json.dumps(values))
-    assert asdict(RunConfig.read(training.run))["projections"] == {}
+    with pytest.raises(RunError, match=message) as caught:
+        RunConfig.read(training.run)
+    assert str(caught.value).startswith(f"{path}: not the configuration of a run (")
+    assert str(caught.value).endswith("; restore the file, or train again")

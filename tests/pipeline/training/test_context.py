@@ -41,8 +41,8 @@ def open_all(cache):
 
 def test_the_context_head_learns_a_bright_square_and_is_evaluated(training):
     summary = train_head(replace(training, epochs=6)).summary
-    assert summary["val_dice"] > 0.8
-    assert evaluate(EvaluateConfig(training.run, training.cache, split="val")).scores["dice"] == summary["val_dice"]
+    assert summary.val_dice > 0.8
+    assert evaluate(EvaluateConfig(training.run, training.cache, split="val")).scores["dice"] == summary.val_dice
     losses = [json.loads(line) for line in (training.run / "metrics.jsonl").read_text().splitlines()]
     assert losses[-1]["loss"] < losses[0]["loss"]
 
@@ -53,14 +53,14 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
 ):
     training = replace(training, ensemble=ensemble, epochs=2)
     train_head(training)
-    stopped, losses = replace(training, run=tmp_path / "stopped"), ContextObjective.losses
+    stopped, losses = replace(training, run=tmp_path / "stopped"), ContextObjective.predictions
 
     def interrupted(self, *args):
         os.kill(os.getpid(), signal.SIGINT)  # in the first epoch
-        monkeypatch.setattr(ContextObjective, "losses", losses)
+        monkeypatch.setattr(ContextObjective, "predictions", losses)
         return losses(self, *args)
 
-    monkeypatch.setattr(ContextObjective, "losses", interrupted)
+    monkeypatch.setattr(ContextObjective, "predictions", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     train_head(replace(stopped, resume=True))

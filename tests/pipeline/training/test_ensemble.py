@@ -20,12 +20,8 @@ from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.compare import compare
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.pixels import sample_batch
-from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.prediction.predict import predict
-from textdiff.pipeline.runs.heads import load_head
-from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.heads.loss import segmentation_loss
@@ -40,33 +36,32 @@ def training(tiny_cache, tmp_path):
     return TrainConfig(tiny_cache, tmp_path / "run", ensemble=3, epochs=4, device="cpu", **sizes, **rates)
 
 
-def open_fit(config):
-    reader = FeatureReader(config.cache)
-    data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=config.seed, device="cpu")
-    split = choose_split(reader, config)
-    return Trainer(data, split.train, split.val, config), data, split
+def opened(config):
+    return Trainer.from_config(config, FeatureReader(config.cache))
 
 
 def test_the_first_member_begins_as_a_single_head_and_the_others_do_not(training):
-    (alone,) = open_fit(replace(training, ensemble=1))[0].head.members
-    first, second, third = open_fit(training)[0].head.members
+    (alone,) = opened(replace(training, ensemble=1)).head.members
+    first, second, third = opened(training).head.members
     for name, weight in alone.state_dict().items():
         assert torch.equal(first.state_dict()[name], weight), name
     kernels = [head.get_parameter("projections.1.weight") for head in (first, second, third)]
     assert len({float(kernel.detach().sum()) for kernel in kernels}) == 3
-    assert torch.equal(first.get_buffer("mean_1"), third.get_buffer("mean_1"))
 
 
 def test_a_step_trains_each_member_by_itself_on_its_own_half_of_the_pixels(training):
-    fit, data, split = open_fit(replace(training, text_dropout=0.5, learning_rate=0.01))
-    alone, samples = [copy.deepcopy(member).train() for member in fit.head.members], split.train[:2]
-    fit.head.train()
-    found = fit._step(samples, 0.5, named_generator(0, "any"))
+    trainer = opened(replace(training, text_dropout=0.5, learning_rate=0.01))
+    data, samples = trainer.data, trainer.split.train[:2]
+    trainer.objective.prepare(trainer.split.train)
+    alone = [copy.deepcopy(member).train() for member in trainer.head.members]
+    assert torch.equal(alone[0].get_buffer("mean_1"), alone[2].get_buffer("mean_1"))
+    trainer.head.train()
+    loss = trainer.step(samples, 0.5, named_generator(0, "any"))
     generator = named_generator(0, "any")
     batch, (tokens, mask) = sample_batch(data, samples, 64, generator), data.texts(samples)
     losses = []
-    for head, trained in zip(alone, fit.head.members, strict=True):
-        optimizer = torch.optim.AdamW(head.parameters(), fit.optimizer.param_groups[0]["lr"], weight_decay=0.01)
+    for head, trained in zip(alone, trainer.head.members, strict=True):
+        optimizer = torch.optim.AdamW(head.parameters(), trainer.optimizer.param_groups[0]["lr"], weight_decay=0.01)
         own = torch.randperm(64, generator=generator)[:32]
         shown = torch.rand(2, generator=generator) >= 0.5
         inputs = head.inputs(batch.features)[:, own]
@@ -77,7 +72,7 @@ def test_a_step_trains_each_member_by_itself_on_its_own_half_of_the_pixels(train
         optimizer.step()
         for name, weight in head.state_dict().items():
             torch.testing.assert_close(trained.state_dict()[name], weight, atol=1e-5, rtol=1e-4)
-    assert found == pytest.approx(float(torch.stack(losses).detach().mean()), rel=1e-5)
+    assert loss == pytest.approx(float(torch.stack(losses).detach().mean()), rel=1e-5)
 
 
 @pytest.mark.slow
@@ -85,33 +80,21 @@ def test_interrupted_and_resumed_gives_the_same_bytes_and_so_does_the_same_seed(
     training, tmp_path, run_bytes, monkeypatch
 ):
     train_head(training)
-    stopped, step = replace(training, run=tmp_path / "stopped"), Trainer._step
+    stopped, step = replace(training, run=tmp_path / "stopped"), Trainer.step
 
     def interrupted(self, *args):
         if self.epoch == 2:
             os.kill(os.getpid(), signal.SIGINT)
-            monkeypatch.setattr(Trainer, "_step", step)
+            monkeypatch.setattr(Trainer, "step", step)
         return step(self, *args)
 
-    monkeypatch.setattr(Trainer, "_step", interrupted)
+    monkeypatch.setattr(Trainer, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     with pytest.raises(RunError, match=r"train\.ensemble: the run has 3, this command says 2"):
         train_head(replace(stopped, resume=True, ensemble=2))
     train_head(replace(stopped, resume=True))
     assert run_bytes(stopped.run) == run_bytes(training.run)
-
-
-def test_a_run_from_before_there_were_ensembles_is_a_single_head(training):
-    training = replace(training, ensemble=1)
-    train_head(training)
-    path = training.run / "config.json"
-    told = json.loads(path.read_bytes())
-    assert told["train"].pop("ensemble") == 1
-    path.write_text(json.dumps(told))
-    config = RunConfig.read(training.run)
-    assert len(load_head(training.run, config, "cpu").members) == 1
-    assert train_head(replace(training, resume=True)).summary["epochs"] == 4
 
 
 def test_ensembles_that_cannot_be_are_refused(training):
@@ -127,7 +110,7 @@ def test_an_ensemble_is_evaluated_by_its_mean_and_compared_with_a_single_head(tr
     train_head(single)
     assert summary.lines()[0].startswith(f"{training.run}: 3 heads, together ")
     found = evaluate(EvaluateConfig(training.run, training.cache, device="cpu"))
-    assert found.scores["dice"] == pytest.approx(summary.summary["test"]["dice"])
+    assert found.scores["dice"] == pytest.approx(summary.summary.test["dice"])
     by_entropy, by_mutual_information = (
         found.scores["selective"][kind] for kind in ("predictive_entropy", "mutual_information")
     )

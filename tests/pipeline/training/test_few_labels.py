@@ -105,7 +105,7 @@ def test_one_click_in_an_image_trains(labelled):
     rows = [row for row in reader.split("train") if has_labels(reader, row)]
     assert [(row.id, int((reader.labels(row.row) != 255).sum())) for row in rows] == [("train2", 1)]
     summary = train_head(config).summary
-    assert (summary["n_train"], summary["n_val"]) == (1, 1)
+    assert (summary.n_train, summary.n_val) == (1, 1)
     head = load_head(config.run, RunConfig.read(config.run), "cpu")
     # Statistics of one pixel would have no spread, and the scale its limit of 10,000.
     assert all(float(head.get_buffer(f"scale_{block}").max()) < 1e4 for block in (1, 3))
@@ -119,8 +119,8 @@ def test_classes_are_named_and_one_that_is_nowhere_in_an_image_has_a_dice_of_1(l
 
     config = labelled(two_kinds, classes)
     summary = train_head(replace(config, epochs=6)).summary
-    assert summary["classes"] == ("stroma", "tumour")
-    assert np.mean(summary["val_class_dice"]) == pytest.approx(summary["val_dice"])
+    assert summary.classes == ("stroma", "tumour")
+    assert np.mean(summary.val_class_dice) == pytest.approx(summary.val_dice)
     found = evaluate(EvaluateConfig(config.run, config.cache, split="val", device="cpu"))
     assert found.to_dict()["classes"] == ("stroma", "tumour")
     assert [line.split()[0] for line in found.lines() if line.startswith(("stroma", "tumour"))] == ["stroma", "tumour"]

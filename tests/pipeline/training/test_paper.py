@@ -33,11 +33,11 @@ def training(tiny_cache, tmp_path):
 def test_the_papers_head_learns_a_bright_square_and_is_evaluated(training):
     summary = train_head(replace(training, epochs=12)).summary
     everything = 2 * 64 / (64 + 20 * 24)  # the Dice of marking every pixel
-    assert summary["val_dice"] > 2 * everything
+    assert summary.val_dice > 2 * everything
     losses = [json.loads(line) for line in (training.run / "metrics.jsonl").read_text().splitlines()]
     assert losses[-1]["loss"] < losses[0]["loss"]
-    assert max(row["val_dice_whole"] for row in losses) == pytest.approx(summary["val_dice"])
-    for split, dice in (("val", summary["val_dice"]), ("test", summary["test"]["dice"])):
+    assert max(row["val_dice_whole"] for row in losses) == pytest.approx(summary.val_dice)
+    for split, dice in (("val", summary.val_dice), ("test", summary.test["dice"])):
         assert evaluate(EvaluateConfig(training.run, training.cache, split=split)).scores["dice"] == dice
 
 
@@ -55,14 +55,14 @@ def test_a_run_says_which_head_it_has_and_with_which_settings(training):
 def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(training, tmp_path, run_bytes, monkeypatch):
     """The running statistics of the batch norms included."""
     train_head(training)
-    stopped, losses = replace(training, run=tmp_path / "stopped"), PaperObjective.losses
+    stopped, losses = replace(training, run=tmp_path / "stopped"), PaperObjective.predictions
 
     def interrupted(self, *args):
         os.kill(os.getpid(), signal.SIGINT)  # in the first epoch
-        monkeypatch.setattr(PaperObjective, "losses", losses)
+        monkeypatch.setattr(PaperObjective, "predictions", losses)
         return losses(self, *args)
 
-    monkeypatch.setattr(PaperObjective, "losses", interrupted)
+    monkeypatch.setattr(PaperObjective, "predictions", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     assert len((stopped.run / "metrics.jsonl").read_text().splitlines()) == 1
@@ -96,4 +96,4 @@ def test_blocks_that_cannot_share_a_projection_are_refused_before_anything_is_wr
     with pytest.raises(ConfigError, match="block 1 has 32, block 3 has 16"):
         train_head(three)
     assert not training.run.exists()
-    assert train_head(replace(three, width=16, epochs=1)).summary["epochs"] == 1  # block 3 needs no projection
+    assert train_head(replace(three, width=16, epochs=1)).summary.epochs == 1  # block 3 needs no projection

@@ -38,9 +38,9 @@ def training(tiny_cache, tmp_path):
 def test_a_head_learns_a_bright_square(training):
     summary = train_head(replace(training, epochs=12)).summary
     everything = 2 * 64 / (64 + 20 * 24)  # the Dice of marking every pixel
-    assert summary["val_dice"] > 2 * everything
-    assert (summary["n_train"], summary["n_val"], summary["test"]["n"]) == (4, 2, 1)
-    assert summary["val_is"] == "the validation split"
+    assert summary.val_dice > 2 * everything
+    assert (summary.n_train, summary.n_val, summary.test["n"]) == (4, 2, 1)
+    assert summary.val_is == "the validation split"
 
 
 def test_a_run_folder_holds_what_it_should_and_no_more(training):
@@ -69,15 +69,15 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(training, tmp_p
 def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(training, tmp_path, run_bytes, monkeypatch):
     train_head(training)
     stopped = replace(training, run=tmp_path / "stopped")
-    step = Trainer._step
+    step = Trainer.step
 
     def interrupted(self, *args):
         if self.epoch == 2:
             os.kill(os.getpid(), signal.SIGINT)  # in the middle of the third epoch
-            monkeypatch.setattr(Trainer, "_step", step)
+            monkeypatch.setattr(Trainer, "step", step)
         return step(self, *args)
 
-    monkeypatch.setattr(Trainer, "_step", interrupted)
+    monkeypatch.setattr(Trainer, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     assert (stopped.run / "resume.safetensors").exists()
@@ -98,7 +98,7 @@ def test_resuming_with_other_settings_is_refused_with_what_differs(training):
     train_head(training)
     with pytest.raises(RunError, match=r"train\.seed: the run has 0, this command says 3"):
         train_head(replace(training, resume=True, seed=3))
-    assert train_head(replace(training, resume=True)).summary["epochs"] == 4
+    assert train_head(replace(training, resume=True)).summary.epochs == 4
 
 
 def test_a_folder_of_something_else_is_left_alone(training):
@@ -169,7 +169,7 @@ def test_unlabelled_pixels_and_images_teach_nothing(training, extraction):
     by_id = {sample.id: sample for sample in reader.samples}
     assert set(np.unique(reader.labels(by_id["train0"].row)[8:])) == {255}
     assert (reader.labels(by_id["train1"].row) == 255).all()
-    assert train_head(training).summary["n_train"] == 3
+    assert train_head(training).summary.n_train == 3
 
 
 def test_too_few_labels_say_so(training, extraction):

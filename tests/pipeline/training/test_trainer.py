@@ -11,10 +11,9 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.cli import field_docstrings
 from textdiff.errors import ConfigError
 from textdiff.pipeline.config.training import HEAD_DEFAULTS, HeadSettings, TrainConfig
-from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.pixels import sample_batch
 from textdiff.pipeline.head_inputs.scoring import score_samples
-from textdiff.pipeline.head_inputs.splits import choose_split
+from textdiff.pipeline.head_inputs.splits import Split, choose_split
 from textdiff.pipeline.training.objectives import schedule
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.features.sampling import FILTERS, interpolate
@@ -29,24 +28,14 @@ def config(tiny_cache, tmp_path):
     return TrainConfig(tiny_cache, tmp_path / "run", width=16, n_heads=2, pixels_per_image=32, epochs=4, device="cpu")
 
 
-def open_fit(config):
-    reader = FeatureReader(config.cache)
-    data = open_head_data(
-        reader,
-        blocks=None,
-        timesteps=None,
-        text="true",
-        seed=config.seed,
-        device="cpu",
-        filters=config.uses_filters,
-    )
-    split = choose_split(reader, config)
-    return Trainer(data, split.train, split.val, config), data, split
+def opened(config):
+    trainer = Trainer.from_config(config, FeatureReader(config.cache))
+    return trainer, trainer.data, trainer.split
 
 
-def steps_of(fit, monkeypatch):
-    """Of one epoch: the images and the learning rate of each."""
-    steps, step = [], Trainer._step
+def steps_of(trainer, monkeypatch):
+    """Of one epoch: the images and the learning rate of each step."""
+    steps, step = [], Trainer.step
 
     def recorded(self, samples, *args):
         loss = step(self, samples, *args)
@@ -54,127 +43,117 @@ def steps_of(fit, monkeypatch):
         return loss
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", recorded)
-        fit.run_epoch()
+        patch.setattr(Trainer, "step", recorded)
+        trainer.run_epoch()
     return steps
 
 
 def test_the_papers_epoch_sees_each_image_once_at_a_constant_rate(config, monkeypatch):
-    fit, _, _ = open_fit(replace(config, head="paper"))
+    trainer, _, _ = opened(replace(config, head="paper"))
     for _ in range(2):
-        steps = steps_of(fit, monkeypatch)
+        steps = steps_of(trainer, monkeypatch)
         assert sorted(ids for ids, _ in steps) == [["train0"], ["train1"], ["train2"], ["train3"]]
         assert {rate for _, rate in steps} == {1e-4}
 
 
 def test_the_pixel_heads_epoch_has_eight_steps_at_least_and_its_rate_follows_the_schedule(config, monkeypatch):
-    fit, _, _ = open_fit(replace(config, images_per_step=3, learning_rate=0.5))
-    steps = steps_of(fit, monkeypatch)
+    trainer, _, _ = opened(replace(config, images_per_step=3, learning_rate=0.5))
+    steps = steps_of(trainer, monkeypatch)
     assert [len(ids) for ids, _ in steps] == [3] * 8
     assert sorted(name for ids, _ in steps for name in ids) == sorted([f"train{place}" for place in range(4)] * 6)
     assert [rate for _, rate in steps] == pytest.approx([0.5 * schedule(place / 8 / 4) for place in range(8)])
 
 
 def test_a_step_of_the_papers_head_is_adams_on_all_labelled_pixels(config):
-    fit, data, split = open_fit(replace(config, head="paper", learning_rate=0.01))
-    sample, other = split.train[0], copy.deepcopy(fit.head).train()
+    trainer, data, split = opened(replace(config, head="paper", learning_rate=0.01))
+    sample, other = split.train[0], copy.deepcopy(trainer.head).train()
     optimizer = torch.optim.Adam(other.parameters(), lr=0.01)
-    fit.head.train()
-    found = fit._step([sample], 0.0, named_generator(0, "any"))
+    trainer.head.train()
+    found = trainer.step([sample], 0.0, named_generator(0, "any"))
     logits = other(stack_maps([data.maps(sample)]), data.size, *data.texts([sample]))[0]
     loss = segmentation_loss(logits.flatten(1).T, data.labels(sample).flatten(), data.ignore)
     loss.backward()
     optimizer.step()
     assert found == pytest.approx(float(loss.detach()), rel=1e-5)
     for name, weight in other.state_dict().items():
-        torch.testing.assert_close(fit.head.state_dict()[name], weight, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(trainer.head.state_dict()[name], weight, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("head", ["pixel", "context", "paper"])
 def test_a_check_changes_nothing_and_comes_to_the_same_each_time(config, head):
-    fit, _, _ = open_fit(replace(config, head=head))
-    row = fit.run_epoch()
-    before = copy.deepcopy(fit.head.state_dict())
-    assert fit.learner.check() == row[fit.learner.check_name]
-    assert not fit.head.training
-    assert all(torch.equal(tensor, before[name]) for name, tensor in fit.head.state_dict().items())
+    trainer, _, _ = opened(replace(config, head=head))
+    row = trainer.run_epoch()
+    before = copy.deepcopy(trainer.head.state_dict())
+    assert trainer.objective.check() == row[trainer.objective.check_name]
+    assert not trainer.head.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.head.state_dict().items())
 
 
 @pytest.mark.parametrize("head", ["pixel", "context", "paper"])
 def test_the_finalist_that_is_best_on_whole_images_wins(config, head):
-    fit, data, split = open_fit(replace(config, head=head, learning_rate=5e-3))
+    trainer, data, split = opened(replace(config, head=head, learning_rate=5e-3))
     heads = []
     for _ in range(4):
-        fit.run_epoch()
-        heads.append(copy.deepcopy(fit.head))
-    checked = [row[fit.learner.check_name] for row in fit.history]
+        trainer.run_epoch()
+        heads.append(copy.deepcopy(trainer.head))
+    checked = [row[trainer.objective.check_name] for row in trainer.history]
     expected = sorted(range(4), key=lambda epoch: (-checked[epoch], epoch))[:2]
-    assert [finalist.epoch - 1 for finalist in fit.finalists] == expected
-    best, found = fit.finish()
+    assert [finalist.epoch - 1 for finalist in trainer.finalists] == expected
+    best, found = trainer.finish()
     means = {epoch: float(dice(score_samples(heads[epoch], data, split.val)).mean()) for epoch in expected}
     assert means[best.epoch - 1] == max(means.values()) == float(found.mean())
 
 
 def test_text_dropout_hides_texts_by_the_named_generator(config):
-    fit, data, split = open_fit(replace(config, text_dropout=0.5))
+    trainer, data, split = opened(replace(config, text_dropout=0.5))
     generator, shown = named_generator(3, "texts"), torch.rand(4, generator=named_generator(3, "texts")) >= 0.5
     assert 0 < int(shown.sum()) < 4
     _, own = data.texts(split.train)
-    _, mask = fit.learner._texts(split.train, generator)
+    _, mask = trainer.objective._texts(split.train, generator)
     assert torch.equal(mask, own & shown[:, None])
 
 
-def weighted_fit(config, weights):
-    """A Fit whose training samples have these weights, in turn."""
+def weighted(config, weights):
+    """A trainer whose training samples have these weights, in turn."""
     reader = FeatureReader(config.cache)
-    data = open_head_data(
-        reader,
-        blocks=None,
-        timesteps=None,
-        text="true",
-        seed=config.seed,
-        device="cpu",
-        filters=config.uses_filters,
-    )
     split = choose_split(reader, config)
     train = [replace(sample, weight=weight) for sample, weight in zip(split.train, weights, strict=True)]
-    return Trainer(data, train, split.val, config), train
+    return Trainer.from_config(config, reader, Split(tuple(train), split.val))
 
 
 @pytest.mark.parametrize("head", ["pixel", "context", "paper"])
 def test_only_the_ratios_of_weights_count(config, head):
     found = []
     for weights in ((1, 1, 1, 1), (2, 2, 2, 2), (1, 1, 4, 1)):
-        fit, _ = weighted_fit(replace(config, head=head), weights)
-        fit.run_epoch()
-        found.append(fit.head.state_dict())
+        trainer = weighted(replace(config, head=head), weights)
+        trainer.run_epoch()
+        found.append(trainer.head.state_dict())
     assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
     assert any(not torch.equal(tensor, found[2][name]) for name, tensor in found[0].items())
 
 
 def test_a_sample_alone_in_its_step_counts_by_its_weight_too(config):
-    fit, train = weighted_fit(replace(config, head="paper", text_dropout=0.0), (1, 3, 2, 2))
-    plain, _ = weighted_fit(replace(config, head="paper", text_dropout=0.0), (1, 1, 1, 1))
-    fit.head.train(), plain.head.train()
-    for sample, share in zip(train[:2], (0.5, 1.5), strict=True):
-        own = {fit: sample, plain: replace(sample, weight=1.0)}
-        alone, unweighted = (
-            float(next(one.learner.losses([of], named_generator(0, "any"))).detach()) for one, of in own.items()
-        )
+    config = replace(config, head="paper", text_dropout=0.0)
+    for i, share in enumerate((0.5, 1.5)):
+        losses = []
+        for weights in ((1, 3, 2, 2), (1, 1, 1, 1)):
+            trainer = weighted(config, weights)
+            losses.append(trainer.step([trainer.split.train[i]], 0.0, named_generator(0, "any")))
         # Up to the pixel that smooths Dice, which weighs 1 in either.
-        assert alone == pytest.approx(share * unweighted, rel=0.05)
+        assert losses[0] == pytest.approx(share * losses[1], rel=0.05)
 
 
 def test_statistics_are_of_all_pixels_however_few_are_labelled(config):
-    fit, data, split = open_fit(replace(config, seed=1))
+    trainer, data, split = opened(replace(config, seed=1))
     maps = torch.stack([interpolate(data.maps(s)[1][0], torch.arange(256), data.size).float() for s in split.train])
     mean = maps.flatten(0, 1).mean(0)
-    found = fit.head.get_buffer("mean_1")[: len(mean)]
+    trainer.run_epoch()
+    found = trainer.head.get_buffer("mean_1")[: len(mean)]
     torch.testing.assert_close(found, mean, atol=0.02 * float(maps.std()), rtol=0.02)
 
 
 def test_sampled_labels_are_those_of_the_pixels_drawn(config):
-    _, data, split = open_fit(config)
+    _, data, split = opened(config)
     batch = sample_batch(data, split.train[:2], 20, named_generator(0, "batch"))
     assert {block: x.shape[:2] for block, x in batch.features.items()} == {1: (2, 20), 3: (2, 20), FILTERS: (2, 20)}
     for place, sample in enumerate(split.train[:2]):
