@@ -12,6 +12,7 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.scoring import score_samples
+from textdiff.pipeline.head_inputs.splits import Split
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.metrics.overlap import dice
@@ -54,14 +55,12 @@ def test_the_head_is_scored_as_it_is_after_its_last_epoch(methods, task, monkeyp
     short = partial(TrainConfig, epochs=2, width=16, n_heads=2, pixels_per_image=32)
     monkeypatch.setattr(methods, "TrainConfig", short)
     counts = methods.methods()["head-no-text"].run(task)
-    data = open_head_data(task.reader, blocks=None, timesteps=None, text="none", seed=0, device="cpu")
-    fit = Trainer(
-        data, task.train, task.scored, short(task.reader.root, Path("run"), text="none", seed=0, device="cpu")
-    )
-    fit.run_epoch()
-    assert not torch.equal(counts, score_samples(fit.head, data, task.scored))
-    fit.run_epoch()
-    assert torch.equal(counts, score_samples(fit.head, data, task.scored))
+    config = short(task.reader.root, Path("run"), text="none", seed=0, device="cpu")
+    trainer = Trainer.from_config(config, task.reader, Split(tuple(task.train), tuple(task.scored)))
+    trainer.run_epoch()
+    assert not torch.equal(counts, score_samples(trainer.head, trainer.data, task.scored))
+    trainer.run_epoch()
+    assert torch.equal(counts, score_samples(trainer.head, trainer.data, task.scored))
 
 
 def test_settings_say_what_results_depend_on(methods):

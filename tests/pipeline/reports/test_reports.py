@@ -151,7 +151,7 @@ def test_a_run_that_cannot_be_written_is_still_evaluated(run, monkeypatch):
 def test_an_interrupt_while_the_report_is_written_leaves_a_run_to_go_on_with(run, tmp_path, monkeypatch):
     from textdiff.pipeline.training import train
 
-    def interrupted(_):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     stopped = replace(run, run=tmp_path / "stopped")
