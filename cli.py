@@ -167,7 +167,8 @@ def _callback(command: Command) -> Callable[..., None]:
 def _parameters(config_class: type[Any]) -> list[inspect.Parameter]:
     """The command's arguments and options, as typer reads them from a signature."""
     kinds, texts = _kinds(config_class), field_docstrings(config_class)
-    parameters = [_parameter(field, kinds[field.name], texts[field.name]) for field in fields(config_class)]
+    own_first = sorted(fields(config_class), key=lambda field: field.kw_only is True)  # a base's are keyword-only
+    parameters = [_parameter(field, kinds[field.name], texts[field.name]) for field in own_first]
     if config_class is configs.ExtractConfig:
         about = typer.Option(help="Named settings, for what is not given.", show_default=False)
         parameters.append(_keyword("preset", Literal[tuple(configs.PRESETS)] | None, about, None))

@@ -1,4 +1,4 @@
-"""Settings of `predict` and `explain`."""
+"""Settings of `predict` and `explain`, which load the frozen models of a run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,24 @@ from pathlib import Path
 from .validation import CommandConfig, SomeText, ViewCount
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelOverrides(CommandConfig):
+    """Where the frozen models of a run are, and where they run."""
+
+    unet: str | None = None
+    """The run's UNet at another place than the run says; checked by its digest."""
+    unet_config: Path | None = None
+    """JSON with guided-diffusion's flags, if that UNet is a `guided-diffusion:` checkpoint that needs them."""
+    text_encoder: str | None = None
+    """The run's text encoder at another place than the run says; checked by its digest."""
+    offline: bool = False
+    """Load models from this machine alone; hub ids name models that were fetched before."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+
 @dataclass(frozen=True)
-class PredictConfig(CommandConfig):
+class PredictConfig(ModelOverrides):
     """Settings of `predict`."""
 
     run: Path
@@ -32,16 +48,6 @@ class PredictConfig(CommandConfig):
     tta: ViewCount = 1
     """Average over this many flips and rotations of each image, texts rewritten: 1, 2, 4 or 8; as many as the cache
     was made with serve best."""
-    unet: str | None = None
-    """Where the same UNet is to be found, if not where the run says; checked by its digest."""
-    unet_config: Path | None = None
-    """JSON with guided-diffusion's flags, if that UNet is a `guided-diffusion:` checkpoint that needs them."""
-    text_encoder: str | None = None
-    """Where the same text encoder is to be found, if not where the run says; checked by its digest."""
-    offline: bool = False
-    """Load models from this machine alone: hub ids stand for what was fetched before."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 
     def contradictions(self) -> Iterator[str]:
         """Texts that are given in two ways."""
@@ -50,7 +56,7 @@ class PredictConfig(CommandConfig):
 
 
 @dataclass(frozen=True)
-class ExplainConfig(CommandConfig):
+class ExplainConfig(ModelOverrides):
     """Settings of `explain`."""
 
     run: Path
@@ -70,16 +76,6 @@ class ExplainConfig(CommandConfig):
     arrays: bool = False
     """Also write `effects.npz` there: effects float32 [word, y, x], attention float32 [name, word, y, x], and
     more."""
-    unet: str | None = None
-    """Where the same UNet is to be found, if not where the run says; checked by its digest."""
-    unet_config: Path | None = None
-    """JSON with guided-diffusion's flags, if that UNet is a `guided-diffusion:` checkpoint that needs them."""
-    text_encoder: str | None = None
-    """Where the same text encoder is to be found, if not where the run says; checked by its digest."""
-    offline: bool = False
-    """Load models from this machine alone: hub ids stand for what was fetched before."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 
     def contradictions(self) -> Iterator[str]:
         """Arrays without a folder for them."""

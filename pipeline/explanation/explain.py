@@ -117,8 +117,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
         DataError: if the image, its mask, a text or the folder cannot be used.
         ConfigError: if the head was trained without texts, or there is no such class.
     """
-    overrides = {name: getattr(config, name) for name in ("unet", "unet_config", "text_encoder", "device", "offline")}
-    segmenter = Segmenter.load(config.run, **overrides)
+    segmenter = Segmenter.from_overrides(config.run, config)
     if config.out is not None:
         _refuse_others(config.out)
     path = _only_image(config.image)

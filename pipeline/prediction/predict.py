@@ -74,14 +74,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         DataError: if images or the table of texts cannot be used.
     """
     progress = progress or Progress()
-    segmenter = Segmenter.load(
-        config.run,
-        unet=config.unet,
-        unet_config=config.unet_config,
-        text_encoder=config.text_encoder,
-        device=config.device,
-        offline=config.offline,
-    )
+    segmenter = Segmenter.from_overrides(config.run, config)
     paths = list_images(config.images)
     _refuse_same_names(paths)
     text_of: Mapping[Path, str | None] = (

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...stages.heads.base import Head
 from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
+from ..config.prediction import ModelOverrides
 from ..config.validation import ViewCount, problems_of, refuse
 from ..data.classes import Classes
 from ..extraction.feature_extractor import FeatureExtractor
@@ -100,17 +101,24 @@ class Segmenter:
 
         Args:
             run: the run's folder.
-            unet: where the same UNet is to be found, if not where the run says; checked by its digest.
+            unet: the run's UNet at another place than the run says; checked by its digest.
             unet_config: JSON with guided-diffusion's flags, if that UNet is a checkpoint that needs them.
-            text_encoder: where the same text encoder is to be found, likewise.
+            text_encoder: the run's text encoder at another place, likewise.
             device: `auto`, `cpu`, `cuda`, ...
             offline: load the frozen models from this machine alone, not from the hub.
 
         Raises:
             RunError: if the run is absent, unfinished or damaged.
         """
-        run, device = Path(run), resolve_device(device)
-        config = RunConfig.read(run)
+        overrides = ModelOverrides(
+            unet=unet, unet_config=unet_config, text_encoder=text_encoder, device=device, offline=offline
+        )
+        return cls.from_overrides(Path(run), overrides)
+
+    @classmethod
+    def from_overrides(cls, run: Path, overrides: ModelOverrides) -> Segmenter:
+        """As `load`, from settings."""
+        config, device = RunConfig.read(run), resolve_device(overrides.device)
         head, projections = load_head(run, config, device), load_projections(run, config, device)
         load_stage_one = partial(
             restore_stage_one,
@@ -118,11 +126,11 @@ class Segmenter:
             config.blocks,
             projections,
             device,
-            unet=unet,
-            unet_config=unet_config,
-            offline=offline,
+            unet=overrides.unet,
+            unet_config=overrides.unet_config,
+            offline=overrides.offline,
         )
-        return cls(config, head, load_stage_one, text_encoder, device, offline=offline)
+        return cls(config, head, load_stage_one, overrides.text_encoder, device, offline=overrides.offline)
 
     def predict(
         self,
