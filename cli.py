@@ -91,7 +91,7 @@ COMMANDS = (
         "Compare every byte of a cache with what was written, name the samples concerned; exit code 1 if one differs.",
         lambda function, config, progress: function(config.cache, progress)),
     Command("cache export", configs.CacheExportConfig, "maintenance.export:export_cache",
-        "Copy a cache into one file (HDF5 or ZIP), or back into a folder, checking every byte; also from and to URLs."),
+        "Copy a cache to an HDF5 file (OUT.h5) and back, or to a folder or a URL, checking every byte."),
     Command("cache merge", configs.MergeConfig, "maintenance.merge:merge_caches",
         "Put parts that `extract-features --num-parts` made in folders of their own together to one cache."),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Reads a cache: opens only the shards that are asked for; single rows are views of mapped files, many come in bulk.
 
-The cache may be a folder, one ZIP or HDF5 file, or lie in an object store, whose rows come over the network once.
+The cache may lie in an object store: then a shard is downloaded, whole, when it is first asked for.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CacheIncompleteError, CacheMismatchError, CacheNotFoundError
-from .archives.opening import files_of
+from ..errors import CacheMismatchError
 from .format.layout import (
     ArrayLayout,
     features_layout,
@@ -26,14 +25,12 @@ from .format.layout import (
     scales_layout,
     texts_layouts,
 )
-from .format.manifest import Manifest, read_manifest
+from .format.manifest import Manifest, whole_manifest
 from .format.maps import QUANTISED, StoredMaps
 from .format.projections import Projections, read_projections
 from .format.samples import SampleRow, SampleTable, read_table
 from .format.shard import ShardFile, read_rows
-from .storage.location import Location, location
-from .storage.paths import Place
-from .storage.remote import Remote
+from .storage.location import Location, location, on_disk, with_local_copies
 
 MAX_OPEN_SHARDS = 256
 """Half of it for int8, whose scales have shards of their own; processes may have 1,024 files open as a rule."""
@@ -52,7 +49,7 @@ class FeatureReader:
     as the cache's path, so that these open what they need themselves).
 
     Args:
-        root: the cache: a folder, a ZIP or HDF5 file, or where it lies in an object store.
+        root: the cache: a folder, or its URL in an object store.
 
     Raises:
         CacheNotFoundError: if there is no cache.
@@ -62,9 +59,9 @@ class FeatureReader:
 
     def __init__(self, root: Location | str) -> None:
         self.root = location(root)
-        self._files = files_of(self.root)
-        self.manifest: Manifest = self._whole_manifest()
-        self.table: SampleTable = read_table(self._files, self.manifest.digests["samples"])
+        self._files = with_local_copies(self.root)
+        self.manifest: Manifest = whole_manifest(self.root)
+        self.table: SampleTable = read_table(self.root, self.manifest.digests["samples"])
         rows = {sample.row for sample in self.table.samples}
         self.pairs = frozenset(pair for pair, covered in self.manifest.coverage().items() if rows <= covered)
         # Each open shard holds a file descriptor; a shard that is dropped stays mapped while rows of it are in use.
@@ -121,13 +118,14 @@ class FeatureReader:
         return StoredMaps(self._row(values, row), None if scales is None else self._row(scales, row))
 
     def fetch(self, blocks: Sequence[int], timesteps: Sequence[int], row: int, *, filters: bool = False) -> None:
-        """Have what is to be read of a row come over the network all at once, where the cache lies across one."""
-        if isinstance(self.root, Remote):
-            spec = self.manifest.features
-            layouts = [layout for pair in product(blocks, timesteps) for layout in self._layouts(*pair) if layout]
-            layouts += [filters_layout(spec.image_size, spec.rows_per_shard)] * filters
-            with ThreadPoolExecutor(REMOTE_WORKERS) as pool:
-                list(pool.map(lambda layout: self._row(layout, row), layouts))
+        """Download the shards of a row side by side, where the cache lies in an object store."""
+        if on_disk(self.root):
+            return
+        spec = self.manifest.features
+        layouts = [layout for pair in product(blocks, timesteps) for layout in self._layouts(*pair) if layout]
+        layouts += [filters_layout(spec.image_size, spec.rows_per_shard)] * filters
+        with ThreadPoolExecutor(REMOTE_WORKERS) as pool:
+            list(pool.map(lambda layout: self._row(layout, row), layouts))
 
     def read(
         self, blocks: Sequence[int], timesteps: Sequence[int], rows: Sequence[int], *, workers: int | None = None
@@ -154,7 +152,7 @@ class FeatureReader:
         layouts = [layout for pair in pairs for layout in self._layouts(*pair) if layout]
         arrays = dict(zip(layouts, _allocate(layouts, len(rows)), strict=True))
         tasks = [task for layout, array in arrays.items() for task in self._by_shard(layout, array, rows)]
-        with ThreadPoolExecutor(workers or self._workers) as pool:
+        with ThreadPoolExecutor(workers or (WORKERS if on_disk(self.root) else REMOTE_WORKERS)) as pool:
             list(pool.map(lambda task: read_rows(*task), tasks))
         return {pair: StoredMaps(*(arrays[layout] for layout in self._layouts(*pair) if layout)) for pair in pairs}
 
@@ -208,10 +206,6 @@ class FeatureReader:
         """The samples of one split, in the table's order."""
         return tuple(sample for sample in self.samples if sample.split == name)
 
-    @property
-    def _workers(self) -> int:
-        return REMOTE_WORKERS if isinstance(self.root, Remote) else WORKERS
-
     def _check_rows(self, rows: Sequence[int]) -> None:
         n_rows = len(self.manifest.rows)
         wrong = sorted({row for row in rows if not 0 <= row < n_rows or rows.count(row) > 1})
@@ -231,7 +225,7 @@ class FeatureReader:
 
     def _by_shard(
         self, layout: ArrayLayout, array: npt.NDArray[Any], rows: Sequence[int]
-    ) -> Iterator[tuple[Place, Mapping[int, npt.NDArray[Any]], int]]:
+    ) -> Iterator[tuple[Location, Mapping[int, npt.NDArray[Any]], int]]:
         """What `read_rows` is to be told for each shard that holds some of the rows."""
         groups: dict[int, dict[int, npt.NDArray[Any]]] = {}
         for row, out in zip(rows, array, strict=True):
@@ -240,18 +234,8 @@ class FeatureReader:
         for group, outs in groups.items():
             yield self._files / layout.shard_path(group), outs, layout.rows_per_shard
 
-    def _whole_manifest(self) -> Manifest:
-        manifest = read_manifest(self._files)
-        if manifest is not None and manifest.complete:
-            return manifest
-        if manifest is None and not (self._files / "journal").exists():
-            raise CacheNotFoundError(f"{self.root}: no feature cache here; make one with `textdiff extract-features`")
-        raise CacheIncompleteError(
-            f"{self.root}: its extraction did not finish; repeat the `textdiff extract-features` command with --resume"
-        )
 
-
-def _open_shard(root: Place, checked: dict[str, bytearray], layout: ArrayLayout, group: int) -> ShardFile:
+def _open_shard(root: Location, checked: dict[str, bytearray], layout: ArrayLayout, group: int) -> ShardFile:
     """Map a shard; what was found right in it before is not checked again."""
     path = layout.shard_path(group)
     known = checked.setdefault(path, bytearray(layout.rows_per_shard))

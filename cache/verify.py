@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import CacheError
 from .format.layout import TEXTS_PER_SHARD
 from .format.manifest import COPY, MANIFEST, PLAN, Manifest, read_manifest
 from .format.samples import TABLE
-from .format.shard import ShardRecord, check_shard
+from .format.shard import ShardRecord, check_shard, unreadable
 from .storage.atomic import TEMPORARY_SUFFIX
+from .storage.location import Location, names_below
 from .storage.locks import LOCK, PART_LOCKS
-from .storage.paths import Place, names_below
 
 CHECKERS = 4
 """Shards that are read at once."""
@@ -64,7 +63,7 @@ def shard_places(manifest: Manifest) -> Iterator[ShardPlace]:
         yield ShardPlace(light.shard, n_rows, _rows_of_group(light.shard.path, n_rows))
 
 
-def check_shards(root: Place, places: Sequence[ShardPlace], checked: Callable[[ShardPlace], None]) -> list[Damage]:
+def check_shards(root: Location, places: Sequence[ShardPlace], checked: Callable[[ShardPlace], None]) -> list[Damage]:
     """Read every shard whole, several at once.
 
     Args:
@@ -85,7 +84,7 @@ def check_shards(root: Place, places: Sequence[ShardPlace], checked: Callable[[S
     return found
 
 
-def check_tables(root: Place, manifest: Manifest) -> list[Damage]:
+def check_tables(root: Location, manifest: Manifest) -> list[Damage]:
     """Compare the manifest, its copy, the sample table, the metadata of the arrays and the lock with what was written.
 
     Args:
@@ -95,12 +94,12 @@ def check_tables(root: Place, manifest: Manifest) -> list[Damage]:
     digests = {**manifest.metadata, TABLE: manifest.digests["samples"]}
     found = [damage for path, digest in digests.items() if (damage := _check_digest(root, path, digest))]
     found += _check_manifests(root)
-    if isinstance(root, Path) and (root / LOCK).exists() and (root / LOCK).stat().st_size:
+    if (root / LOCK).exists() and (root / LOCK).read_bytes():
         found.append(Damage(LOCK, "is not empty"))
     return found
 
 
-def foreign_files(root: Place, manifest: Manifest) -> list[str]:
+def foreign_files(root: Location, manifest: Manifest) -> list[str]:
     """Files that the cache does not know, by their paths; what a crash left under a name of ours is not among them."""
     known = {record.path for record in manifest.shards()} | {*manifest.metadata, MANIFEST, COPY, TABLE, LOCK}
     under_way = UNRECORDED if (root / PLAN).exists() else (f"{PART_LOCKS.as_posix()}/",)  # of a part that was refused
@@ -111,17 +110,15 @@ def foreign_files(root: Place, manifest: Manifest) -> list[str]:
     ]
 
 
-def _check_digest(root: Place, path: str, digest: str) -> Damage | None:
+def _check_digest(root: Location, path: str, digest: str) -> Damage | None:
     try:
         content = (root / path).read_bytes()
-    except FileNotFoundError:
-        return Damage(path, "absent")
     except OSError as error:
-        return Damage(path, f"cannot be read ({error.strerror})")
+        return Damage(path, unreadable(error))
     return None if hashlib.sha256(content).hexdigest() == digest else Damage(path, "changed since it was written")
 
 
-def _check_manifests(root: Place) -> Iterator[Damage]:
+def _check_manifests(root: Location) -> Iterator[Damage]:
     try:
         read_manifest(root)
     except CacheError as error:  # also what claims to be of a newer format, beside a copy that does not

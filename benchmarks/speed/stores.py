@@ -1,12 +1,13 @@
-"""How fast one cache is written to and read from a folder, a ZIP file, an HDF5 file and an S3 server on this machine.
+"""How fast one cache is written to and read from a folder and an S3 server, and an HDF5 file written, on this machine.
 
     python benchmarks/speed/stores.py CACHE [--samples 16] [--repeats 3] [--out DIR] [--json]
 
 Each repetition takes the forms in turns. Written is the whole cache, as `cache export` does it: every byte read from
 CACHE, checked and put in the other form, on the disk or, on S3, with the server. Read are all blocks and timesteps of
 the first --samples rows, as `FeatureReader.read` does it, with every checksum; `rows` are the same again one by one, as
-a training asks for them, the first time and then once more (from S3: over the network, then from the spool). The kernel
-is asked to drop what is on the disk before it is read; the result says whether it did.
+a training asks for them, the first time and then once more (from S3: over the network, then from local copies). The
+kernel is asked to drop what is on the disk before it is read; the result says whether it did. An HDF5 file is
+not read in place.
 
 The server is moto's, a process of its own that keeps objects in memory; it says what the protocol and Python cost here,
 not how fast Amazon is. It needs the extra dev.
@@ -17,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -31,16 +31,11 @@ import numpy as np
 from cache_io import clock, drop_from_cache
 
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.storage.location import Location, location
-from textdiff.pipeline.config.cache import CacheExportConfig, Form
+from textdiff.cache.storage.location import Location, location, remove_folder
+from textdiff.pipeline.config.cache import CacheExportConfig
 from textdiff.pipeline.maintenance.export import export_cache
 
-FORMS: dict[str, tuple[Form, str]] = {
-    "folder": ("zarr", "folder"),
-    "zip": ("zip", "cache.zip"),
-    "hdf5": ("hdf5", "cache.h5"),
-    "s3": ("zarr", ""),
-}
+FORMS = {"folder": "folder", "hdf5": "cache.h5", "s3": ""}
 SERVER = (
     "import sys; from moto.server import ThreadedMotoServer; s = ThreadedMotoServer('127.0.0.1', 0, verbose=False); "
     "s.start(); print(s.get_host_and_port()[1], flush=True); sys.stdin.read()"
@@ -96,14 +91,14 @@ def measure(args: argparse.Namespace, folder: Path, bucket: str) -> dict[str, An
     for repetition in range(args.repeats):
         order = list(FORMS)[repetition % len(FORMS) :] + list(FORMS)[: repetition % len(FORMS)]
         for name in order:
-            form, place = FORMS[name]
-            out = location(f"{bucket}/{repetition}") if name == "s3" else folder / place
-            written = export_cache(CacheExportConfig(args.cache, out, form))
+            out = location(f"{bucket}/{repetition}") if name == "s3" else folder / FORMS[name]
+            written = export_cache(CacheExportConfig(args.cache, out))
             rates[name].setdefault("write", []).append(written.size_bytes / 1e6 / written.seconds)
             dropped &= drop_from_cache(folder)
-            for step, rate in read_rates(out, args.samples, lambda: drop_from_cache(folder)):
-                rates[name].setdefault(step, []).append(rate)
-            remove(out)
+            if name != "hdf5":
+                for step, rate in read_rates(out, args.samples, lambda: drop_from_cache(folder)):
+                    rates[name].setdefault(step, []).append(rate)
+            out.unlink() if name == "hdf5" else remove_folder(out)
     return {
         "cache": str(args.cache),
         "repeats": args.repeats,
@@ -138,16 +133,6 @@ def read_rates(cache: Location, n_rows: int, forget: Callable[[], bool]) -> Iter
         yield step, n_bytes / 1e6 / seconds
         if step == "read":
             forget()
-
-
-def remove(cache: Location) -> None:
-    """Remove what was written."""
-    if not isinstance(cache, Path):
-        cache.remove_below()
-    elif cache.is_dir():
-        shutil.rmtree(cache)
-    else:
-        cache.unlink()
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:

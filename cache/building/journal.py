@@ -16,10 +16,9 @@ from ..format.decoding import decode_json
 from ..format.manifest import PLAN, LightShard, Manifest, Unit, write_manifest
 from ..format.sealed_json import seal_holds, sealed_json
 from ..format.spec import digest
-from ..storage.atomic import remove_folder, write_durably
-from ..storage.location import Location
+from ..storage.atomic import write_durably
+from ..storage.location import Location, names_below, remove_folder
 from ..storage.locks import PART_LOCKS
-from ..storage.paths import Place, names_below
 
 FOLDER = PLAN.parent
 UNITS, LIGHT = FOLDER / "units", FOLDER / "light"
@@ -56,7 +55,7 @@ def forget_unit(root: Location, unit: Unit) -> None:
     (root / unit_path(unit)).unlink(missing_ok=True)
 
 
-def read_journal(root: Place) -> tuple[Unit, ...]:
+def read_journal(root: Location) -> tuple[Unit, ...]:
     """The units that were finished but not published, by rows, timesteps and blocks.
 
     A record that is damaged counts as a unit that is not finished.
@@ -80,7 +79,7 @@ def light_path(shard_path: str) -> Path:
     return LIGHT / f"{array.replace('/', '-')}-{place.split('/')[0]}.json"
 
 
-def read_light(root: Place) -> tuple[LightShard, ...]:
+def read_light(root: Location) -> tuple[LightShard, ...]:
     """The light shards that were finished but not published, by path; one with a damaged record is not finished."""
     found = _read_records(root / LIGHT, LightShard)
     return tuple(sorted(found, key=lambda light: light.shard.path))
@@ -100,14 +99,14 @@ def remove_journal(root: Location) -> None:
     remove_folder(root / FOLDER)
 
 
-def _read_records(folder: Place, kind: type[Record]) -> list[Record]:
+def _read_records(folder: Location, kind: type[Record]) -> list[Record]:
     names = [name for name in names_below(folder) if name.endswith(".json")]
     with ThreadPoolExecutor(READERS) as pool:  # across a network each takes its time
         records = pool.map(lambda name: _read_record(folder / name, kind), names)
         return [record for record in records if record is not None]
 
 
-def _read_record(path: Place, kind: type[Record]) -> Record | None:
+def _read_record(path: Location, kind: type[Record]) -> Record | None:
     """`None`: damaged, or absent since another process published it."""
     try:
         content = path.read_bytes()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -18,9 +18,8 @@ from ..format.layout import filters_layout
 from ..format.manifest import PLAN, Manifest, ProjectionRecord, RowKey, Unit, read_manifest, recover_manifest
 from ..format.maps import QUANTISED
 from ..format.spec import LOCATION_FIELDS, FeatureSpec
-from ..storage.location import Location
+from ..storage.location import Location, names_below
 from ..storage.locks import LOCK
-from ..storage.remote import Remote
 from .journal import read_journal, read_light
 
 
@@ -86,10 +85,9 @@ def read_state(root: Location, *, resume: bool) -> Manifest | None:
 
 
 def _is_something_else(root: Location) -> bool:
-    if isinstance(root, Path) and not root.is_dir():
-        return root.exists()
-    names = root.names() if isinstance(root, Remote) else [path.name for path in root.iterdir()]
-    return any(PurePosixPath(name).parts[0] not in (LOCK, PLAN.parts[0]) for name in names)
+    if root.is_file():
+        return True
+    return any(PurePosixPath(name).parts[0] not in (LOCK, PLAN.parts[0]) for name in names_below(root))
 
 
 def plan_work(

@@ -17,7 +17,6 @@ from ..format.spec import FORMAT
 from ..storage.atomic import write_durably
 from ..storage.location import Location
 from ..storage.locks import Share
-from ..storage.paths import Place
 from .journal import PARTS, read_journal
 from .plan import PendingUnit
 
@@ -47,7 +46,7 @@ def write_shared_plan(root: Location, plan: SharedPlan) -> None:
     write_durably(root / PARTS, [sealed_json({"format": FORMAT, **vars(plan)})])
 
 
-def read_shared_plan(root: Place) -> SharedPlan | None:
+def read_shared_plan(root: Location) -> SharedPlan | None:
     """The plan, or `None` where no part began yet.
 
     Raises:
@@ -58,7 +57,7 @@ def read_shared_plan(root: Place) -> SharedPlan | None:
     return read_sealed(root / PARTS, SharedPlan, what="a plan of parts", repair=repair)
 
 
-def refuse_other_request(root: Place, begun: Request, asked: Request) -> None:
+def refuse_other_request(root: Location, begun: Request, asked: Request) -> None:
     """Refuse a part that was told other things than the first.
 
     Raises:
@@ -86,7 +85,7 @@ def missing_units(units: Sequence[PendingUnit], finished: Sequence[Unit]) -> tup
     return tuple(unit for unit in units if (unit.rows, unit.timesteps, unit.blocks) not in there)
 
 
-def units_left(root: Place) -> int | None:
+def units_left(root: Location) -> int | None:
     """How many units of a shared extraction no part has finished; `None`: it was published.
 
     Right without a lock: publishing removes the shared plan before it removes records of units.

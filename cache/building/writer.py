@@ -30,8 +30,8 @@ from ..format.samples import TABLE, SampleTable, write_table
 from ..format.shard import ShardRecord, write_shard
 from ..format.spec import TextSpec
 from ..format.zarr_metadata import METADATA, write_array_metadata, write_group_metadata
-from ..storage.atomic import remove_folder, write_json
-from ..storage.location import Location
+from ..storage.atomic import write_json
+from ..storage.location import Location, remove_folder
 from .derived import DerivedShard, LoadShard, TextArrays, text_shards, wanted_shards
 from .journal import TABLE_OF_PARTS, forget_light, record_light, record_unit, remove_journal, write_plan
 from .plan import PendingUnit

@@ -11,6 +11,12 @@ from ...errors import CacheCorruptError, TextdiffError
 
 Content = TypeVar("Content")
 
+REPAIR = (
+    "`textdiff cache verify` lists all that is damaged; the `extract-features` command that made the cache repairs it "
+    "with --resume"
+)
+"""Next action where bytes of a cache are not those that were written."""
+
 
 def decode_json(
     content: bytes,

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import CacheCorruptError, CacheError
+from ...errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheNotFoundError
 from ..storage.atomic import write_durably
-from ..storage.location import Location
-from ..storage.paths import Place
+from ..storage.location import Location, refuse_hdf5
 from .layout import FILTERS_ARRAY, TEXTS_PER_SHARD
 from .sealed_json import read_sealed, sealed_json
 from .shard import ShardRecord
@@ -152,7 +151,7 @@ def write_manifest(root: Location, manifest: Manifest, name: str | Path = MANIFE
     write_durably(root / name, [sealed_json(values)])
 
 
-def read_manifest(root: Place, name: str | Path = MANIFEST) -> Manifest | None:
+def read_manifest(root: Location, name: str | Path = MANIFEST) -> Manifest | None:
     """Read the manifest, or `None` where there is none.
 
     Raises:
@@ -166,7 +165,32 @@ def read_manifest(root: Place, name: str | Path = MANIFEST) -> Manifest | None:
     return manifest
 
 
-def recover_manifest(root: Place) -> Manifest | None:
+def whole_manifest(root: Location, *, recover: bool = False) -> Manifest:
+    """The manifest of a whole cache.
+
+    Args:
+        root: the cache.
+        recover: whether to read the copy where the manifest is damaged.
+
+    Raises:
+        CacheNotFoundError: if there is no cache.
+        CacheIncompleteError: if its extraction did not finish.
+        CacheCorruptError: if the manifest, or with `recover` its copy too, cannot be read.
+        CacheError: if another version of textdiff wrote it, or it is an HDF5 file.
+    """
+    refuse_hdf5(root)
+    manifest = recover_manifest(root) if recover else read_manifest(root)
+    if manifest is None and not (root / PLAN.parent).exists():
+        raise CacheNotFoundError(f"{root}: no feature cache here; make one with `textdiff extract-features`")
+    if manifest is None or not manifest.complete:
+        raise CacheIncompleteError(
+            f"{root}: its extraction did not finish; repeat the `textdiff extract-features` command with --resume, "
+            "which checks what is there and goes on"
+        )
+    return manifest
+
+
+def recover_manifest(root: Location) -> Manifest | None:
     """The manifest, or its copy where the manifest is damaged or gone; `None` where there is neither.
 
     Raises:

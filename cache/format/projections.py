@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..storage.location import Location
-from ..storage.paths import Place
 from .layout import ArrayLayout, projection_layout
 from .manifest import ProjectionRecord
 from .shard import read_rows, write_shard
@@ -25,7 +24,7 @@ def write_projection(root: Location, block: int, timestep: int, array: npt.NDArr
     return ProjectionRecord(block, timestep, (array.shape[0], array.shape[1]), projection_digest(array), shard)
 
 
-def read_projections(root: Place, records: Iterable[ProjectionRecord]) -> Projections:
+def read_projections(root: Location, records: Iterable[ProjectionRecord]) -> Projections:
     """Read projections of the cache at `root`.
 
     Raises:

@@ -11,8 +11,7 @@ from pathlib import Path
 from ...errors import CacheCorruptError
 from ..storage.atomic import write_json
 from ..storage.location import Location
-from ..storage.paths import Place, repair_of
-from .decoding import decode_json
+from .decoding import REPAIR, decode_json
 
 TABLE = "samples.json"
 IGNORE = 255
@@ -32,9 +31,9 @@ class SampleRow:
     split: str
     """`train`, `val` or `test`."""
     row: int
-    """Place along the first axis of `features`, `labels` and `images`."""
+    """Index along the first axis of `features`, `labels` and `images`."""
     text: int | None
-    """Place along the first axis of `texts`, of a view that of the rewritten text; `None`: the sample has no text."""
+    """Index along the first axis of `texts`, of a view that of the rewritten text; `None`: the sample has no text."""
     size: tuple[int, int]
     """Native height and width of the image in pixels."""
     image: str
@@ -73,7 +72,7 @@ def write_table(root: Location, table: SampleTable) -> None:
     write_json(root / TABLE, table)
 
 
-def read_table(root: Place, digest: str | None = None, name: str | Path = TABLE) -> SampleTable:
+def read_table(root: Location, digest: str | None = None, name: str | Path = TABLE) -> SampleTable:
     """Read the table.
 
     Args:
@@ -84,14 +83,14 @@ def read_table(root: Place, digest: str | None = None, name: str | Path = TABLE)
     Raises:
         CacheCorruptError: if it is absent, changed, or not a table.
     """
-    what, repair = "a sample table", repair_of(root)
+    what = "a sample table"
     try:
         content = (root / name).read_bytes()
     except OSError as error:
-        raise CacheCorruptError(f"{root / name}: not {what} ({error}); {repair}") from error
+        raise CacheCorruptError(f"{root / name}: not {what} ({error}); {REPAIR}") from error
     if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-        raise CacheCorruptError(f"{root / name}: changed since it was written; {repair}")
-    return decode_json(content, SampleTable, str(root / name), what=what, repair=repair)
+        raise CacheCorruptError(f"{root / name}: changed since it was written; {REPAIR}")
+    return decode_json(content, SampleTable, str(root / name), what=what, repair=REPAIR)
 
 
 def parents(rows: Sequence[SampleRow]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ...errors import CacheCorruptError, CacheError
 from ..storage.atomic import canonical_json
-from ..storage.paths import Place
+from ..storage.location import Location
 from .decoding import decode_json
 from .spec import FORMAT
 
@@ -43,7 +43,7 @@ def seal_holds(content: bytes) -> bool:
     return _FIELD.search(content) is not None and seal(content) == content
 
 
-def read_sealed(path: Place, kind: type[Content], *, what: str, repair: str) -> Content | None:
+def read_sealed(path: Location, kind: type[Content], *, what: str, repair: str) -> Content | None:
     """Read a sealed file that has a `format`; `None` where there is none. Arguments as of `decode_json`.
 
     Raises:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from .leases import refuse_if_lost
-from .location import Location
-from .paths import Place
-from .remote import Remote
+from .location import Location, on_disk
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -32,27 +30,23 @@ def write_durably(path: Location, pieces: Iterable[bytes | memoryview], *, priva
     Returns:
         How many bytes the file has.
     """
-    if isinstance(path, Remote):
-        refuse_if_lost(path)
-        content = b"".join(pieces)
-        path.write_bytes(content)
-        return len(content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    if (target := on_disk(path)) is None:
+        return path.write_bytes(b"".join(pieces))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
     temporary.unlink(missing_ok=True)  # a crash's; or a link, in a folder that somebody else made
+    permissions = 0o600 if private else 0o666  # less the process's umask
     try:
-        permissions = 0o600 if private else 0o666  # less the process's umask
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions)
-        with os.fdopen(handle, "wb", buffering=0) as file:
+        with open(temporary, "xb", buffering=0, opener=partial(os.open, mode=permissions)) as file:
             for piece in pieces:
-                _write_all(file.fileno(), memoryview(piece).cast("B"))
+                _write_all(file, memoryview(piece).cast("B"))
             size_bytes = file.tell()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync_folder(target.parent)
     return size_bytes
 
 
@@ -97,7 +91,7 @@ def append_line(path: Path, value: object) -> None:
         os.fsync(file.fileno())
 
 
-def read_lines(path: Place) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read what `append_line` wrote; a last line that a crash cut short is left out."""
     if not path.exists():
         return []
@@ -105,16 +99,10 @@ def read_lines(path: Place) -> list[dict[str, Any]]:
     return [parse_json(line) for line in lines[:-1]]
 
 
-def remove_folder(folder: Location) -> None:
-    """Remove all that lies below `folder`, and the folder; nothing where there is none."""
-    if isinstance(folder, Remote):
-        folder.remove_below()
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def sync_folder(folder: Path) -> None:
-    """Make renames and new names in `folder` survive a power cut."""
+    """Make renames and new names in `folder` survive a power cut; Windows has no way to ask for that."""
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -122,6 +110,6 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _write_all(handle: int, piece: memoryview) -> None:
+def _write_all(file: FileIO, piece: memoryview) -> None:
     while piece:
-        piece = piece[os.write(handle, piece) :]
+        piece = piece[file.write(piece) :]

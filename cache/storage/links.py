@@ -1,4 +1,4 @@
-"""A cache's folder may come from anybody: nothing in it may lead a reader or writer elsewhere, or make it wait."""
+"""Links and special files in a cache, whose folder may come from anybody: none may lead elsewhere, or make one wait."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def refuse_links_out(root: Path) -> None:
     problems = sorted(problem for path in _entries(root) if (problem := _problem(path, inside)))
     if problems:
         raise CacheError(
-            f"{root}: holds what no cache of ours holds:\n"
+            f"{root}: contains links or special files:\n"
             + "\n".join(f"  - {path.relative_to(root)} {what}" for path, what in problems)
             + "\nremove them, or put the files themselves in their place; nothing was read or written through them"
         )

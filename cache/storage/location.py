@@ -1,25 +1,30 @@
-"""Where a user says a cache is: a path, or the URL of an object store."""
+"""Where a cache lies: a path, or the URL of an object store. Only this module distinguishes the two."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from ...errors import ConfigError
-from .remote import Remote
+from ...errors import CacheError, ConfigError
+from .remote import LocalCopies, RemotePath
 
-Location = Path | Remote
-"""What a cache can be written to."""
+Location = Path | RemotePath
+"""A cache, or a file of it: `root / name` is a file of the cache at `root` in both cases."""
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """Protocol → the extra of textdiff that brings its file system."""
 
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+"""First bytes of an HDF5 file."""
+
 _URL = re.compile(r"(?P<protocol>[a-zA-Z][\w+.-]*)://")
 
 
-def location(text: str | Path | Remote) -> Location:
-    """What the user's text names.
+def location(text: str | Location) -> Location:
+    """The location that the user's text names.
 
     Args:
         text: a path, `file://` and a path, or an URL of any kind that fsspec knows (`s3://bucket/cache`).
@@ -27,20 +32,78 @@ def location(text: str | Path | Remote) -> Location:
     Raises:
         ConfigError: if no file system is installed for this kind of URL, or a slash is missing.
     """
-    if isinstance(text, Path | Remote):
+    if isinstance(text, Path | RemotePath):
         return text
-    found = _URL.match(text)
-    if found is None:
+    url = _URL.match(text)
+    if url is None:
         _refuse_half_url(text)
         return Path(text)
-    if found["protocol"].lower() in ("file", "local"):
-        return Path(text[found.end() :])
-    _require(found["protocol"], text)
-    return Remote(text)
+    if url["protocol"].lower() in ("file", "local"):
+        return Path(text[url.end() :])
+    _require(url["protocol"], text)
+    return RemotePath(text)
+
+
+def on_disk(place: Location) -> Path | None:
+    """The path, where `place` is on a disk; `None`: it is in an object store."""
+    return place if isinstance(place, Path) else None
+
+
+def with_local_copies(root: Location) -> Location:
+    """The same cache; the shards that are opened through it are local files, which are downloaded at first use."""
+    return RemotePath(str(root), LocalCopies()) if isinstance(root, RemotePath) else root
+
+
+def refuse_hdf5(root: Location) -> None:
+    """Refuse an HDF5 file that is given as a cache: it is made to be handed on.
+
+    Raises:
+        CacheError: if it is one.
+    """
+    if (path := on_disk(root)) and is_hdf5(path):
+        raise CacheError(
+            f"{root}: an HDF5 file, which is not read in place; bring the cache back to a folder: textdiff cache "
+            f"export {root} FOLDER"
+        )
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether `path` is an HDF5 file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
+
+
+def names_below(root: Location) -> Iterator[str]:
+    """Every file below `root`, by its path from there, with forward slashes; folder by folder, sorted in each."""
+    if isinstance(root, RemotePath):
+        yield from root.names()
+        return
+    for folder, subfolders, names in os.walk(root):
+        subfolders.sort()
+        yield from ((Path(folder) / name).relative_to(root).as_posix() for name in sorted(names))
+
+
+def remove_folder(folder: Location) -> None:
+    """Remove `folder` with all files below; nothing where there is none."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for name in folder.names():
+        (folder / name).unlink(missing_ok=True)
+
+
+def free_bytes(place: Location) -> int | None:
+    """Free space on the disk where `place` is or will be; `None`: unknown, as of every object store."""
+    if isinstance(place, RemotePath):
+        return None
+    whole = place.absolute()
+    return shutil.disk_usage(next(folder for folder in (whole, *whole.parents) if folder.exists())).free
 
 
 def _refuse_half_url(text: str) -> None:
-    """A folder called `s3:` is nobody's wish."""
+    """Refuse `s3:/bucket`, which would be a folder called `s3:`."""
     protocol, colon, _ = text.partition(":/")
     if colon and protocol.lower() in EXTRAS:
         raise ConfigError(f"{text}: expected two slashes after {protocol}: as in {protocol}://BUCKET/CACHE")
@@ -60,19 +123,3 @@ def _require(protocol: str, url: str) -> None:
             f"{url}: no file system is known for {protocol}://; expected a path, or an URL such as s3://BUCKET/CACHE "
             "or gs://BUCKET/CACHE"
         ) from error
-
-
-def absolute(place: Location) -> Location:
-    """The same from anywhere on this machine."""
-    return place if isinstance(place, Remote) else place.resolve()
-
-
-def free_bytes(place: Location) -> int | None:
-    """Free space where `place` is or will be; `None`: an object store, where nobody can say."""
-    return None if isinstance(place, Remote) else free_on_disk(place)
-
-
-def free_on_disk(path: Path) -> int:
-    """Free space on the disk where `path` is or will be, in bytes."""
-    whole = path.absolute()
-    return shutil.disk_usage(next(folder for folder in (whole, *whole.parents) if folder.exists())).free

@@ -1,69 +1,71 @@
-"""Files in an object store, through fsspec: whole objects are written, ranges of them are read.
+"""Files in an object store, through fsspec: objects are written and read whole.
 
-An object appears whole or not at all, so that there are no temporary names here. Nothing is kept of an object store's
-listings, since other machines write to it.
+An object appears whole or not at all, so that there are no temporary names here. No listings are kept, since other
+machines write to the store.
 """
 
 from __future__ import annotations
 
 import errno
+import io
+import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 from ...errors import CacheError, TextdiffError
-from .paths import FOLDER_REPAIR, Stored
-
-if TYPE_CHECKING:
-    from .byte_ranges import ByteSource
-    from .spool import Spool
 
 
-class Remote(Stored):
-    """An object, or all whose names begin alike, as a folder.
+class RemotePath:
+    """An object, or the folder of all objects whose names begin alike: as much of `pathlib.Path` as a cache needs.
 
     Args:
-        url: of the root: `s3://bucket/cache`.
-        path: below it.
-        spool: where rows that were read are kept on this machine's disk; `None`: each reading asks the store.
+        url: `s3://bucket/cache`.
+        copies: where objects that are opened are kept on this machine's disk; `None`: they are read into memory.
     """
 
-    repair: ClassVar[str] = FOLDER_REPAIR
-
-    def __init__(self, url: str, path: str = "", spool: Spool | None = None) -> None:
-        self.root, self.path, self._spool = url.rstrip("/"), path, spool
+    def __init__(self, url: str, copies: LocalCopies | None = None) -> None:
+        self._url, self._copies = url.rstrip("/"), copies
 
     def __str__(self) -> str:
-        """Its URL."""
-        return f"{self.root}/{self.path}".rstrip("/")
+        return self._url
 
     def __repr__(self) -> str:
-        """As it is made."""
-        return f"Remote({str(self)!r})"
+        return f"RemotePath({self._url!r})"
 
     def __eq__(self, other: object) -> bool:
-        """Whether it is the same URL."""
-        return isinstance(other, Remote) and str(self) == str(other)
+        return isinstance(other, RemotePath) and self._url == other._url
 
     def __hash__(self) -> int:
-        """Of the URL."""
-        return hash(str(self))
+        return hash(self._url)
 
-    def __reduce__(self) -> tuple[type[Remote], tuple[str, str]]:
-        """Sent to other processes as what it is called."""
-        return Remote, (self.root, self.path)
+    def __reduce__(self) -> tuple[type[RemotePath], tuple[str]]:
+        return RemotePath, (self._url,)
 
-    def _at(self, path: str) -> Remote:
-        return Remote(self.root, path, self._spool)
+    def __truediv__(self, name: str | PurePosixPath | Path) -> RemotePath:
+        return RemotePath(f"{self._url}/{PurePosixPath(name)}".removesuffix("/."), self._copies)
 
-    def spooled(self) -> Remote:
-        """The same, keeping the rows that are read through it."""
-        from .spool import Spool
+    @property
+    def name(self) -> str:
+        """The last part of the URL."""
+        return PurePosixPath(self._url).name
 
-        return Remote(self.root, self.path, Spool())
+    @property
+    def suffix(self) -> str:
+        """The name's ending, from its last dot on."""
+        return PurePosixPath(self._url).suffix
+
+    def resolve(self) -> RemotePath:
+        """Itself: a URL is the same from everywhere."""
+        return self
 
     def exists(self) -> bool:
-        """As `Stored`."""
+        """Whether there is such an object or folder."""
         try:
             with self._reaching("looked for") as (files, path):
                 files.info(path)
@@ -71,46 +73,39 @@ class Remote(Stored):
             return False
         return True
 
-    def read_bytes(self) -> bytes:
-        """As `Stored`."""
-        return self.read_range(None, None)
+    def is_file(self) -> bool:
+        """Whether a cache at this URL is one file: never, since only folders are put into stores."""
+        return False
 
-    def read_range(self, start: int | None, end: int | None) -> bytes:
-        """The bytes from `start` to before `end`; a negative start counts from the end, and fewer come from less.
+    def read_bytes(self) -> bytes:
+        """The object's content.
 
         Raises:
             FileNotFoundError: if there is no such object.
         """
         with self._reaching("read") as (files, path):
-            try:
-                return bytes(files.cat_file(path, start=start, end=end))
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-                return b""  # S3's answer to a range that the object does not reach
+            return bytes(files.cat_file(path))
 
-    def size_bytes(self) -> int:
-        """How long the object is."""
-        with self._reaching("read") as (files, path):
-            return int(files.size(path))
+    def open(self, mode: Literal["rb"] = "rb", buffering: Literal[0] = 0) -> io.FileIO | io.BytesIO:
+        """The object, open for reading: a file if there are local copies, else memory; arguments as of `Path.open`."""
+        if self._copies is None:
+            return io.BytesIO(self.read_bytes())
+        return self._copies.of(self).open("rb", buffering=0)
 
-    def write_bytes(self, content: bytes, *, new: bool = False) -> None:
-        """Put the object, whole; what was there under its name is gone then.
-
-        Args:
-            content: of the object.
-            new: whether there must be none yet. Stores that cannot tell are asked first.
+    def download(self, file: Path) -> None:
+        """Write the object to a file on this machine's disk.
 
         Raises:
-            FileExistsError: if there is one and must not be.
+            FileNotFoundError: if there is no such object.
         """
+        with self._reaching("read") as (files, path):
+            files.get_file(path, str(file))
+
+    def write_bytes(self, content: bytes) -> int:
+        """Put the object, whole, in place of one of the same name; gives its size."""
         with self._reaching("written", missing=CacheError) as (files, path):
-            try:
-                files.pipe_file(path, content, mode="create" if new else "overwrite")
-            except OSError as error:
-                if new and self.exists():
-                    raise FileExistsError(str(self)) from error
-                raise
+            files.pipe_file(path, content)
+        return len(content)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object."""
@@ -121,41 +116,65 @@ class Remote(Stored):
             if not missing_ok:
                 raise
 
-    def remove_below(self) -> None:
-        """Remove every object below."""
-        for name in sorted(self.names(), reverse=True):
-            (self / name).unlink(missing_ok=True)
-
     def names(self) -> list[str]:
-        """As `Stored`."""
+        """Every object below, by its name from here."""
         try:
             with self._reaching("listed") as (files, path):
-                return [found.removeprefix(path).removeprefix("/") for found in files.find(path)]
+                return sorted(name.removeprefix(path).removeprefix("/") for name in files.find(path))
         except FileNotFoundError:
             return []
 
-    def source(self) -> ByteSource:
-        """As `Stored`."""
-        from .spool import RemoteObject
-
-        return RemoteObject(self, self._spool)
-
     @contextmanager
     def _reaching(self, done: str, missing: type[Exception] = FileNotFoundError) -> Iterator[tuple[Any, str]]:
-        """The file system, as this process has it, and the path there; what goes wrong is said in one way.
+        """The store as this process has it, and the path in it; whatever a store raises becomes one kind of error.
 
-        Where a file that is to be read is not there is for the caller; where one is to be written, the bucket is not.
+        An absent file is the caller's matter where it is read, and an absent bucket is an error where it is written.
         """
         from fsspec.core import url_to_fs
 
         try:
-            yield url_to_fs(str(self), use_listings_cache=False)
+            yield url_to_fs(self._url, use_listings_cache=False)
         except (FileExistsError, TextdiffError):
             raise
         except Exception as error:  # each library behind fsspec has errors of its own
             if isinstance(error, FileNotFoundError) and missing is FileNotFoundError:
                 raise
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise CacheError(
+                    f"{self}: no room in {tempfile.gettempdir()} for a copy; set TMPDIR to a folder on a larger disk, "
+                    "or export the cache to one: textdiff cache export"
+                ) from error
             raise CacheError(
                 f"{self}: cannot be {done} ({type(error).__name__}: {error}); check the address, your credentials and "
                 "the network, and repeat the command"
             ) from error
+
+
+class LocalCopies:
+    """Whole objects in a temporary folder, which is removed with this, or when the process that made it ends.
+
+    Threads, and processes forked from this one, may share it. fsspec's `simplecache` is not used for that: it downloads
+    under the final name, so that a second thread reads half a file (tried with fsspec 2026.9).
+    """
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="textdiff-"))
+        weakref.finalize(self, _remove, self._folder, os.getpid())
+
+    def of(self, remote: RemotePath) -> Path:
+        """The copy of an object, downloaded at the first call."""
+        copy = self._folder / sha256(str(remote).encode()).hexdigest()
+        if not copy.exists():
+            handle, temporary = tempfile.mkstemp(dir=self._folder)
+            os.close(handle)
+            try:
+                remote.download(Path(temporary))
+                Path(temporary).replace(copy)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
+        return copy
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # not at the end of a process forked from the owner
+        shutil.rmtree(folder, ignore_errors=True)

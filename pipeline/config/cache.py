@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from ...cache.storage.location import Location
-from .validation import CommandConfig, one_file
-
-Form = Literal["hdf5", "zip", "zarr"]
-
-SUFFIXES: dict[Form, tuple[str, ...]] = {"hdf5": (".h5", ".hdf5"), "zip": (".zip",)}
-"""What the names of one file end in."""
+from .validation import CommandConfig, hdf5_name, one_file
 
 
 @dataclass(frozen=True)
@@ -22,7 +17,7 @@ class CacheInfoConfig(CommandConfig):
     """Settings of `cache info`."""
 
     cache: Location
-    """The feature cache: a folder, a ZIP or HDF5 file, or an URL."""
+    """The feature cache: a folder or a URL."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,7 @@ class CacheVerifyConfig(CommandConfig):
     """Settings of `cache verify`."""
 
     cache: Location
-    """The feature cache: a folder, a ZIP or HDF5 file, or an URL."""
+    """The feature cache: a folder or a URL."""
 
     # What the command line says where it could not finish.
     unfinished: ClassVar[str] = "nothing was changed: repeat the command"
@@ -41,21 +36,17 @@ class CacheExportConfig(CommandConfig):
     """Settings of `cache export`."""
 
     cache: Location
-    """A whole cache: a folder, a ZIP or HDF5 file, or an URL."""
+    """A whole cache: a folder, a URL, or an HDF5 file that an export made."""
     out: Location
-    """The file (.zip, .h5), or the folder or URL, to write; nothing may be there."""
-    to: Form
-    """One HDF5 file, one ZIP file, or a folder (`zarr`) again; all of them are read alike, a folder alone can grow."""
+    """A name that ends in .h5 or .hdf5: one HDF5 file, to hand on; else the folder or URL of a cache. Nothing may be
+    there."""
 
     unfinished: ClassVar[str] = "nothing was written: repeat the command"
 
-    def contradictions(self) -> Iterator[str]:
-        """A name by which readers would take the cache for one of another form."""
-        suffix, expected = self.out.suffix.lower(), SUFFIXES.get(self.to)
-        if expected and suffix not in expected:
-            yield f"{self.out}: expected a name that ends in {' or '.join(expected)} for --to {self.to}"
-        if expected is None and any(suffix in known for known in SUFFIXES.values()):
-            yield f"{self.out}: expected a folder's name for --to {self.to}, not one that ends in {suffix}"
+    @property
+    def to(self) -> Literal["hdf5", "zarr"]:
+        """The form, which follows from the name."""
+        return "hdf5" if hdf5_name(self.out) else "zarr"
 
 
 @dataclass(frozen=True)

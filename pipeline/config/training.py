@@ -47,7 +47,7 @@ class TrainConfig(CommandConfig):
     """Settings of `train-head`."""
 
     cache: Location
-    """The feature cache to learn from: a folder, a ZIP or HDF5 file (`cache export`), or an URL (s3://BUCKET/CACHE)."""
+    """The feature cache to learn from: a folder, or a URL (s3://BUCKET/CACHE)."""
     run: Path
     """The folder for the trained head; must not hold another run."""
     head: HeadKind = "pixel"

@@ -118,13 +118,18 @@ def workers_without_ray(engine: str, workers: int | None) -> str | None:
 
 
 def one_file(cache: Location) -> str | None:
-    """A problem if the cache's name is that of one file, which can be read and not written to."""
-    if cache.suffix.lower() not in (".zip", ".h5", ".hdf5"):
+    """A problem if the cache's name is that of an HDF5 file, which only `cache export` writes."""
+    if not hdf5_name(cache):
         return None
     return (
-        f"{cache}: a cache in one file is only read. Extract into a folder, and then: textdiff cache export FOLDER "
-        f"{cache}. One that is to grow is brought back first: textdiff cache export {cache} FOLDER --to zarr"
+        f"{cache}: extract into a folder, and then: textdiff cache export FOLDER {cache}. An existing file is brought "
+        f"back to a folder first: textdiff cache export {cache} FOLDER"
     )
+
+
+def hdf5_name(cache: Location) -> bool:
+    """Whether the name is that of an HDF5 file."""
+    return cache.suffix.lower() in (".h5", ".hdf5")
 
 
 def flag(field: str) -> str:

@@ -20,7 +20,6 @@ from ...cache.building.plan import PendingUnit
 from ...cache.building.writer import CacheWriter
 from ...cache.format.manifest import Manifest, Unit
 from ...cache.format.spec import FeatureSpec
-from ...cache.storage.location import absolute
 from ...cache.storage.locks import hold_worker
 from ...errors import CacheError, SourceError, TextdiffError
 from ...stages.features.compression import Projection
@@ -157,7 +156,7 @@ def _order(job: Job, stage_one: FeatureExtractor, n_threads: int) -> WorkerOrder
     config = replace(
         job.config,
         data=job.config.data.resolve(),
-        cache=absolute(job.config.cache),
+        cache=job.config.cache.resolve(),
         unet=absolute_source(job.config.unet),
         unet_config=None if job.config.unet_config is None else job.config.unet_config.resolve(),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.building.merge import MergePlan, merge_parts, plan_merge, refuse_other_folder
-from ...cache.storage.location import free_on_disk
+from ...cache.storage.location import free_bytes
 from ...cache.storage.locks import hold_lock
 from ...errors import CacheError
 from ..config.cache import MergeConfig
@@ -59,9 +59,9 @@ def merge_caches(config: MergeConfig, progress: Progress | None = None) -> Merge
 
 
 def _refuse_too_large(out: Path, merge: MergePlan) -> None:
-    free_bytes = free_on_disk(out)
-    if merge.size_bytes > free_bytes:
+    free = free_bytes(out)
+    if free is not None and merge.size_bytes > free:
         raise CacheError(
-            f"{out}: needs {merge.size_bytes / 1e9:.2f} GB, {free_bytes / 1e9:.2f} GB are free; choose another disk. "
+            f"{out}: needs {merge.size_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; choose another disk. "
             "Nothing was written"
         )

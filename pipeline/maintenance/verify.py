@@ -7,15 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ...cache.archives.opening import archive_kind, files_of
-from ...cache.format.manifest import Manifest, recover_manifest
+from ...cache.format.manifest import Manifest, whole_manifest
 from ...cache.format.samples import SampleRow, SampleTable, read_table
 from ...cache.reader import FeatureReader
 from ...cache.storage.location import Location
 from ...cache.storage.locks import refuse_if_locked
-from ...cache.storage.paths import Place
 from ...cache.verify import Damage, ShardPlace, check_shards, check_tables, foreign_files, shard_places
-from ...errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheNotFoundError
+from ...errors import CacheCorruptError, CacheError
 from ..config.command_line import command_line
 from ..runtime.progress import Progress
 from .recipe import extraction_of
@@ -57,8 +55,7 @@ class VerifySummary:
     samples: tuple[str, ...]
     """All that are concerned."""
     repair: str
-    """The command that repairs the cache, where what the cache does not know of it stands in capital letters; of a
-    cache in one file, what to do."""
+    """The command that repairs the cache; capital letters stand for arguments that the cache does not record."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -96,18 +93,18 @@ def verify_cache(root: Location, progress: Progress | None = None) -> VerifySumm
         CacheCorruptError: if neither its manifest nor the copy of it can be read.
     """
     refuse_if_locked(root, beside_parts=True)
-    files, started = files_of(root), time.monotonic()
-    manifest = whole_manifest(files)
+    started = time.monotonic()
+    manifest = whole_manifest(root, recover=True)
     places = list(shard_places(manifest))
-    damages = _check_shards(files, places, progress or Progress()) + check_tables(files, manifest)
-    damaged = _describe(files, manifest, damages)
+    damages = _check_shards(root, places, progress or Progress()) + check_tables(root, manifest)
+    damaged = _describe(root, manifest, damages)
     return VerifySummary(
         cache=str(root),
         n_shards=len(places),
         size_bytes=sum(place.record.size_bytes for place in places),
         seconds=time.monotonic() - started,
         damaged=damaged,
-        foreign=tuple(foreign_files(files, manifest)),
+        foreign=tuple(foreign_files(root, manifest)),
         samples=tuple(sorted({sample for one in damaged for sample in one.samples})),
         repair=_repair(root),
     )
@@ -130,26 +127,7 @@ def damaged_shards(root: Location, manifest: Manifest, progress: Progress) -> tu
     return tuple(damage.path for damage in damages)
 
 
-def whole_manifest(root: Place) -> Manifest:
-    """The manifest of a whole cache, from its copy where it is damaged.
-
-    Raises:
-        CacheNotFoundError: if there is no cache.
-        CacheIncompleteError: if its extraction did not finish.
-        CacheCorruptError: if neither the manifest nor its copy can be read.
-    """
-    manifest = recover_manifest(root)
-    if manifest is None and not (root / "journal").exists():
-        raise CacheNotFoundError(f"{root}: no feature cache here; make one with `textdiff extract-features`")
-    if manifest is None or not manifest.complete:
-        raise CacheIncompleteError(
-            f"{root}: its extraction did not finish; repeat the `textdiff extract-features` command with --resume, "
-            "which checks what is there and goes on"
-        )
-    return manifest
-
-
-def _check_shards(root: Place, places: Sequence[ShardPlace], progress: Progress) -> list[Damage]:
+def _check_shards(root: Location, places: Sequence[ShardPlace], progress: Progress) -> list[Damage]:
     started, n_bytes = time.monotonic(), 0
     with progress.task("check", len(places), "shards") as task:
 
@@ -161,13 +139,13 @@ def _check_shards(root: Place, places: Sequence[ShardPlace], progress: Progress)
         return check_shards(root, places, checked)
 
 
-def _describe(root: Place, manifest: Manifest, damages: Iterable[Damage]) -> tuple[DamagedFile, ...]:
+def _describe(root: Location, manifest: Manifest, damages: Iterable[Damage]) -> tuple[DamagedFile, ...]:
     table = _table(root)
     samples = table.samples if table else ()
     return tuple(DamagedFile(damage.path, damage.problem, _samples_of(damage, manifest, samples)) for damage in damages)
 
 
-def _table(root: Place) -> SampleTable | None:
+def _table(root: Location) -> SampleTable | None:
     """The sample table, if it can be read, to name samples by."""
     try:
         return read_table(root)
@@ -187,8 +165,6 @@ def _samples_of(damage: Damage, manifest: Manifest, samples: Sequence[SampleRow]
 
 
 def _repair(root: Location) -> str:
-    if archive_kind(root):
-        return f"restore {root} from a backup, or export it again from the cache that it was made from"
     try:
         reader = FeatureReader(root)
     except CacheError:

@@ -11,7 +11,6 @@ from typing import Any
 from ...cache.format.samples import parents
 from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import canonical_json
-from ...cache.storage.location import absolute
 from ...errors import RunError
 from ..config.serialising import to_dict
 from ..config.training import TrainConfig
@@ -155,7 +154,7 @@ def _resolve(config: TrainConfig, trainer: Trainer) -> RunConfig:
     settings = replace(
         config,
         **asdict(config.settings),
-        cache=absolute(config.cache),
+        cache=config.cache.resolve(),
         blocks=data.blocks,
         timesteps=data.timesteps,
         filters=data.filters,

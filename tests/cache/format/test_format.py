@@ -2,8 +2,6 @@
 
 import json
 import re
-import struct
-import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,8 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from textdiff.cache import reader
-from textdiff.cache.archives import hdf5
+from textdiff.cache import hdf5, reader
 from textdiff.cache.building.derived import TextArrays, row_loader
 from textdiff.cache.building.plan import plan_work
 from textdiff.cache.building.shared_plan import SharedPlan
@@ -34,7 +31,6 @@ from textdiff.cache.format.sealed_json import seal_holds
 from textdiff.cache.format.shard import ShardRecord, write_shard
 from textdiff.cache.format.spec import FORMAT, FeatureSpec, TextSpec, digest
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.storage import leases
 from textdiff.pipeline.config.cache import CacheExportConfig
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.export import export_cache
@@ -415,54 +411,27 @@ def test_files_are_written_in_the_order_of_the_document(tiny_cache, extraction, 
 
 @pytest.fixture
 def packed(compressed_cache):
-    """The compressed cache in one file of each kind."""
-    files = {form: compressed_cache.with_name(f"packed.{form}") for form in ("zip", "h5")}
-    for form, file in files.items():
-        export_cache(CacheExportConfig(compressed_cache, file, {"h5": "hdf5"}.get(form, form)))
-    return files
+    """The compressed cache as an HDF5 file."""
+    file = compressed_cache.with_name("packed.h5")
+    export_cache(CacheExportConfig(compressed_cache, file))
+    return file
 
 
 def test_the_hdf5_file_holds_what_the_document_says(compressed_cache, packed, folder_bytes):
     documented = {row[0]: row[1:3] for row in table_under("Name")}
-    assert set(documented) == {"<array>", f"{hdf5.CHECKSUMS}/<array>", f"{hdf5.FILES}/<path>"}
+    assert set(documented) == {"<array>", f"{hdf5.FILES}/<path>"}
     arrays, group, found = array_names(compressed_cache), zarr.open_group(compressed_cache, mode="r"), {}
-    with h5py.File(packed["h5"]) as file:
+    with h5py.File(packed) as file:
         file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
         texts = {name for name in folder_bytes(compressed_cache) if "/c/" not in name and name != ".lock"}
-        assert set(found) == {*arrays, *(f"checksums/{name}" for name in arrays), *(f"files/{name}" for name in texts)}
+        assert set(found) == {*arrays, *(f"files/{name}" for name in texts)}
         for name in arrays:
             assert (found[name].dtype, found[name].shape) == (group[name].dtype, group[name].shape)
             assert found[name].chunks == group[name].chunks
             assert [one.label for one in found[name].dims] == list(group[name].metadata.dimension_names)
-            checksums = found[f"checksums/{name}"]
-            assert (checksums.dtype.name, checksums.shape) == (
-                documented["checksums/<array>"][0],
-                found[name].shape[:1],
-            )
         assert {found[f"files/{name}"].dtype.name for name in texts} == {documented["files/<path>"][0]}
 
 
 def test_the_documents_python_reads_the_hdf5_file(compressed_cache, packed):
     found, reader = run_examples(compressed_cache), FeatureReader(compressed_cache)
-    np.testing.assert_array_equal(found["read_row"](packed["h5"], 3, 50, 2), reader.stored(3, 50, 2).values)
-
-
-def test_the_zip_file_is_as_the_document_says(compressed_cache, packed, folder_bytes):
-    expected = {name: content for name, content in folder_bytes(compressed_cache).items() if name != ".lock"}
-    raw = packed["zip"].read_bytes()
-    with zipfile.ZipFile(packed["zip"]) as file:
-        assert {info.filename: file.read(info) for info in file.infolist()} == expected
-        assert {(info.compress_type, info.date_time) for info in file.infolist()} == {(0, (1980, 1, 1, 0, 0, 0))}
-        starts = {
-            one.filename: one.header_offset + 30 + sum(struct.unpack_from("<HH", raw, one.header_offset + 26))
-            for one in file.infolist()
-        }
-    assert all(raw[start:].startswith(expected[name]) and start % 64 == 0 for name, start in starts.items())
-
-
-def test_the_times_of_leases_are_those_of_the_code():
-    assert (
-        f"hold for {leases.LEASE_S:.0f} s, are renewed every {leases.RENEW_S:.0f} s, and count as ended "
-        f"{leases.SKEW_S:.0f} s after `ends`" in DOCUMENT
-    )
-    assert f"waits {leases.SETTLE_S:.0f} s" in DOCUMENT
+    np.testing.assert_array_equal(found["read_row"](packed, 3, 50, 2), reader.stored(3, 50, 2).values)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import zarr
 
+from textdiff.cache.format import shard as shards
 from textdiff.cache.format.layout import features_layout
 from textdiff.cache.format.shard import ShardFile, read_rows, write_shard
 from textdiff.cache.format.zarr_metadata import write_array_metadata, write_group_metadata
-from textdiff.cache.storage import byte_ranges as sources
 from textdiff.errors import CacheCorruptError
 
 LAYOUT = features_layout(6, 50, (5, 7, 3), "float16", 4)
@@ -121,13 +121,13 @@ def test_a_file_with_a_hole_cut_out_is_found(root):
     path = root / LAYOUT.shard_path(0)
     content = path.read_bytes()
     path.write_bytes(content[:100] + content[200:])
-    with pytest.raises(CacheCorruptError, match="its index tells of more bytes than it has"):
+    with pytest.raises(CacheCorruptError, match="its index names more bytes than it has"):
         open_shard(root)
 
 
 @pytest.mark.parametrize("piece_bytes", [64, 1 << 18])
 def test_rows_are_read_in_bulk_in_pieces_of_any_size(root, rows, monkeypatch, piece_bytes):
-    monkeypatch.setattr(sources, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(shards, "PIECE_BYTES", piece_bytes)
     out = np.empty_like(rows[:3])
     read_rows(root / LAYOUT.shard_path(0), {3: out[0], 0: out[1], 1: out[2]}, 4)
     np.testing.assert_array_equal(out, rows[[3, 0, 1]])

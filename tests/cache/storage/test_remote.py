@@ -1,9 +1,11 @@
-"""A cache in an object store, on fsspec's store in memory: what is written, read, locked and said."""
+"""A cache in an object store, on fsspec's store in memory: what is written, read and said."""
 
-import json
+import gc
 import multiprocessing
-import threading
+import pickle
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +14,12 @@ import numpy as np
 import pytest
 
 from textdiff.cache.building.plan import read_state
-from textdiff.cache.format.manifest import MANIFEST
+from textdiff.cache.building.writer import CacheWriter
 from textdiff.cache.reader import FeatureReader
-from textdiff.cache.storage import leases, spool
-from textdiff.cache.storage.leases import hold_lease
-from textdiff.cache.storage.location import Location, absolute, free_bytes, location
-from textdiff.cache.storage.locks import Share, hold_lock, hold_plan, parts_at_work, refuse_if_locked
-from textdiff.cache.storage.remote import Remote
-from textdiff.errors import CacheBusyError, CacheCorruptError, CacheError, CacheNotFoundError, ConfigError
+from textdiff.cache.storage.location import Location, free_bytes, location
+from textdiff.cache.storage.locks import Share, hold_lock, hold_plan, hold_worker, parts_at_work, refuse_if_locked
+from textdiff.cache.storage.remote import RemotePath
+from textdiff.errors import CacheCorruptError, CacheError, CacheMismatchError, CacheNotFoundError, ConfigError
 from textdiff.pipeline.config.cache import CacheExportConfig
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.export import export_cache
@@ -49,10 +49,10 @@ def test_text_becomes_a_path_or_an_url_as_it_is_written():
     found = location("memory://bucket/a/")
     assert (str(found), found.name, found.suffix) == ("memory://bucket/a", "a", "")
     assert isinstance(found, Location)
-    assert str(found / "b" / "c.zip") == "memory://bucket/a/b/c.zip"
-    assert ((found / "b/c.zip").parent, (found / "x.zip").suffix) == (found / "b", ".zip")
-    assert absolute(found) == found
-    assert absolute(Path("a")) == Path.cwd() / "a"
+    assert str(found / "b" / "c.h5") == "memory://bucket/a/b/c.h5"
+    assert (found / Path("b") / "x.h5").suffix == ".h5"
+    assert found.resolve() == found
+    assert pickle.loads(pickle.dumps(found)) == found
     assert free_bytes(found) is None
     assert free_bytes(Path("none/there")) > 0
 
@@ -123,45 +123,102 @@ def test_what_is_something_else_is_not_written_to(extraction, store):
 @pytest.fixture
 def stored(tiny_cache, store):
     """The tiny cache, copied to the store."""
-    export_cache(CacheExportConfig(tiny_cache, store, "zarr"))
+    export_cache(CacheExportConfig(tiny_cache, store))
     return store
 
 
 def test_there_and_back_gives_the_same_bytes(stored, tiny_cache, folder_bytes, tmp_path):
     assert objects(stored) == without_lock(folder_bytes(tiny_cache))
-    export_cache(CacheExportConfig(stored, tmp_path / "back", "zarr"))
+    export_cache(CacheExportConfig(stored, tmp_path / "back"))
     assert folder_bytes(tmp_path / "back") == folder_bytes(tiny_cache)
     with pytest.raises(CacheError, match=r"memory://bucket/cache: exists; give a new name"):
-        export_cache(CacheExportConfig(tiny_cache, stored, "zarr"))
-    with pytest.raises(CacheError, match=r"one file is written to a disk.*--to zarr"):
-        export_cache(CacheExportConfig(tiny_cache, location("memory://bucket/c.zip"), "zip"))
+        export_cache(CacheExportConfig(tiny_cache, stored))
+    with pytest.raises(CacheError, match="an HDF5 file is written to a disk; export it there and copy it"):
+        export_cache(CacheExportConfig(tiny_cache, location("memory://bucket/c.h5")))
 
 
 def test_an_export_that_fails_leaves_no_objects(tiny_cache, store):
     (tiny_cache / "labels/c/0/0/0").unlink()
     with pytest.raises(CacheCorruptError, match="labels/c/0/0/0: absent"):
-        export_cache(CacheExportConfig(tiny_cache, store, "zarr"))
+        export_cache(CacheExportConfig(tiny_cache, store))
     assert store.names() == []
 
 
-@pytest.mark.parametrize("segment_bytes", [2000, 1 << 28])
-def test_rows_are_read_once_and_are_views_of_the_spool(stored, tiny_cache, monkeypatch, segment_bytes):
-    monkeypatch.setattr(spool, "SEGMENT_BYTES", segment_bytes)
-    there, here, asked = FeatureReader(tiny_cache), FeatureReader(stored), []
-    read_range = Remote.read_range
-    monkeypatch.setattr(Remote, "read_range", lambda *args: asked.append(str(args[0])) or read_range(*args))
+@pytest.fixture
+def downloads(monkeypatch):
+    """The names of objects that are copied to this machine's disk, in order."""
+    names, download = [], RemotePath.download
+
+    def remember(self, file):
+        names.append(str(self).removeprefix("memory://bucket/cache/"))
+        download(self, file)
+
+    monkeypatch.setattr(RemotePath, "download", remember)
+    return names
+
+
+def test_a_shard_is_downloaded_once_and_its_rows_are_views_of_the_copy(stored, tiny_cache, downloads):
+    there, here = FeatureReader(tiny_cache), FeatureReader(stored)
     for _ in range(2):
         here.fetch((1, 3), (50, 150), 2, filters=True)
         for block, timestep in there.pairs:
-            found = here.features(block, timestep, 2)
-            np.testing.assert_array_equal(found, there.features(block, timestep, 2))
-            assert not found.flags.owndata
+            row = here.features(block, timestep, 2)
+            np.testing.assert_array_equal(row, there.features(block, timestep, 2))
+            assert not row.flags.owndata
         np.testing.assert_array_equal(here.filters(2), there.filters(2))
-    assert len(asked) == 2 * 5  # of each shard its index and one row
+    shards = [f"features/{block}/{timestep}/c/1/0/0/0" for block in (1, 3) for timestep in (150, 50)]
+    assert sorted(downloads) == [*shards, "filters/c/1/0/0/0"]
     bulk = [reader.read((3, 1), (150,), (4, 0, 1))[3, 150].values for reader in (here, there)]
     np.testing.assert_array_equal(*bulk)
-    for found, expected in zip(here.texts(), there.texts(), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for actual, expected in zip(here.texts(), there.texts(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_new_reader_reads_what_is_in_the_store_now(stored):
+    FeatureReader(stored).labels(0)
+    path = stored / "labels/c/0/0/0"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CacheCorruptError, match="cut short or damaged"):
+        FeatureReader(stored).labels(0)
+
+
+def copies(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_the_copies_go_with_the_reader_and_not_with_a_child_process(stored, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    reader = FeatureReader(stored)
+    row = reader.features(3, 50, 0)
+    child = multiprocessing.get_context("fork").Process(target=_drop, args=([reader],))
+    child.start()
+    child.join()
+    assert (child.exitcode, len(copies(tmp_path / "tmp"))) == (0, 1)
+    expected = row.copy()
+    del reader
+    gc.collect()
+    assert list((tmp_path / "tmp").iterdir()) == []
+    np.testing.assert_array_equal(row, expected)
+
+
+def _drop(readers):
+    readers.clear()
+    gc.collect()
+
+
+def test_threads_that_ask_for_the_same_shard_read_it_whole(stored, tiny_cache, monkeypatch):
+    def slow(self, remote, local):
+        content = self.cat_file(remote)
+        Path(local).write_bytes(content[: len(content) // 2])
+        time.sleep(0.05)
+        Path(local).write_bytes(content)
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "get_file", slow)
+    reader, expected = FeatureReader(stored), FeatureReader(tiny_cache).features(3, 50, 1)
+    with ThreadPoolExecutor(4) as pool:
+        for row in pool.map(lambda _: reader.features(3, 50, 1), range(4)):
+            np.testing.assert_array_equal(row, expected)
 
 
 def test_children_that_are_forked_keep_rows_of_their_own(stored, tiny_cache):
@@ -184,11 +241,11 @@ def _same(reader, row, expected):
     np.testing.assert_array_equal(reader.features(3, 50, row), expected)
 
 
-def test_a_full_disk_under_the_spool_says_what_to_do(stored, monkeypatch):
-    def full(file, content, start):
+def test_a_full_disk_says_what_to_do(stored, monkeypatch):
+    def full(*_args, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool, "_write", full)
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "get_file", full)
     with pytest.raises(CacheError, match=r"no room in .*set TMPDIR to a folder on a larger disk"):
         FeatureReader(stored).features(3, 50, 0)
 
@@ -227,30 +284,11 @@ def test_whatever_a_store_raises_becomes_one_error_that_says_what_to_check(store
         FeatureReader(stored)
 
 
-def test_the_second_writer_is_refused_at_once_and_the_lock_goes_with_the_block(store):
-    with hold_lock(store):
-        for attempt in (
-            lambda: hold_lock(store).__enter__(),
-            lambda: refuse_if_locked(store),
-            lambda: hold_lock(store, Share(0, 2)).__enter__(),
-        ):
-            with pytest.raises(CacheBusyError, match=r"another process .*its lock ends by itself in [\d]+ s"):
-                attempt()
-    assert store.names() == []
-    refuse_if_locked(store)
-
-
-def test_parts_write_beside_each_other_and_never_twice(store):
-    with hold_lock(store, Share(0, 2)), hold_lock(store, Share(1, 2)):
-        assert parts_at_work(store) == ("0-of-2", "1-of-2")
-        with pytest.raises(CacheBusyError, match="part 1-of-2 is being made by another process"):
-            hold_lock(store, Share(1, 2)).__enter__()
-        with pytest.raises(CacheBusyError, match="another process is writing to this cache"):
-            hold_lock(store).__enter__()
-        refuse_if_locked(store, beside_parts=True)
-        with hold_plan(store):
-            assert "journal/locks/planning" in store.names()
-    assert store.names() == []
+def test_a_store_has_no_locks_and_holds_no_lock_files(store):
+    with hold_lock(store), hold_lock(store), hold_lock(store, Share(0, 2)), hold_plan(store), hold_worker(store):
+        refuse_if_locked(store)
+        assert parts_at_work(store) == ()
+        assert store.names() == []
 
 
 def test_parts_into_one_store_give_the_bytes_of_one_process(extraction, store, folder_bytes):
@@ -261,62 +299,23 @@ def test_parts_into_one_store_give_the_bytes_of_one_process(extraction, store, f
     assert objects(store) == without_lock(folder_bytes(extraction.cache))
 
 
-def test_the_plan_is_waited_for(store, monkeypatch):
-    monkeypatch.setattr(leases, "SETTLE_S", 0.02)
-    order = []
+def test_the_same_part_made_twice_at_once_gives_the_same_bytes(extraction, store, folder_bytes, monkeypatch):
+    """A second process begins when the first has recorded one unit, and ends before it goes on."""
+    there, record = replace(extraction, cache=store, resume=True), CacheWriter.record
 
-    def plan(name, seconds):
-        with hold_plan(store):
-            order.append(name)
-            time.sleep(seconds)
-            order.append(name)
+    def overtaken(self, unit):
+        record(self, unit)
+        monkeypatch.setattr(CacheWriter, "record", record)
+        extract_features(there)
 
-    threads = [threading.Thread(target=plan, args=(name, 0.1)) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert order in (["a", "a", "b", "b"], ["b", "b", "a", "a"])
+    monkeypatch.setattr(CacheWriter, "record", overtaken)
+    assert extract_features(there).n_forwards == 7
+    extract_features(extraction)
+    assert objects(store) == without_lock(folder_bytes(extraction.cache))
 
 
-def test_a_dead_owners_lease_is_taken_over_when_it_has_ended(store, monkeypatch):
-    monkeypatch.setattr(leases, "SETTLE_S", 0.0)
-    left = {"owner": "gone", "ends": time.time() - leases.SKEW_S - 1}
-    (store / ".lock").write_bytes(json.dumps(left).encode())
-    with hold_lock(store):
-        assert json.loads((store / ".lock").read_bytes())["owner"] != "gone"
-    assert store.names() == []
-    (store / ".lock").write_bytes(b"no lease")
-    with hold_lock(store):
-        pass
-
-
-def test_a_lease_is_renewed_and_whoever_lost_it_writes_no_more(extraction, store, monkeypatch):
-    monkeypatch.setattr(leases, "RENEW_S", 0.02)
-    with hold_lock(store):
-        first = json.loads((store / ".lock").read_bytes())["ends"]
-        until = time.monotonic() + 5
-        while json.loads((store / ".lock").read_bytes())["ends"] == first:
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        (store / ".lock").write_bytes(json.dumps({"owner": "other", "ends": time.time() + 60}).encode())
-        held = next(iter(leases._held))
-        while not held.lost:
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        with pytest.raises(CacheBusyError, match=r"could not be renewed.*nothing more is written.*--resume"):
-            leases.refuse_if_lost(store / MANIFEST)
-        leases.refuse_if_lost(location("memory://bucket/another"))
-    assert json.loads((store / ".lock").read_bytes())["owner"] == "other"
-
-
-def test_two_who_take_over_at_once_end_with_one_owner(store, monkeypatch):
-    ended = json.dumps({"owner": "gone", "ends": 0.0}).encode()
-    (store / ".lock").write_bytes(ended)
-
-    def overtaken(seconds):
-        (store / ".lock").write_bytes(json.dumps({"owner": "faster", "ends": time.time() + 60}).encode())
-
-    monkeypatch.setattr(leases.time, "sleep", overtaken)
-    with pytest.raises(CacheBusyError, match="busy"):
-        hold_lease(store / ".lock", "busy").__enter__()
+def test_parts_of_other_settings_are_refused_by_the_plan(extraction, store):
+    there = replace(extraction, cache=store, num_parts=2, part_id=0)
+    extract_features(there)
+    with pytest.raises(CacheMismatchError, match=r"seed|begun with other settings"):
+        extract_features(replace(there, part_id=1, seed=41))
