@@ -13,7 +13,6 @@ from ...cache.format.digests import features_digest, labels_digest
 from ...cache.format.samples import parents
 from ...cache.format.spec import digest
 from ...cache.reader import FeatureReader
-from ...cache.storage.location import absolute
 from ..config.ablation import AblateConfig
 from ..config.serialising import to_dict
 from ..config.training import TrainConfig
@@ -135,7 +134,7 @@ class JobFactory:
             self._digests(variant, seed, split),
             settings | asdict(config.settings),
         )
-        located = replace(config, cache=absolute(config.cache), device=self._device)
+        located = replace(config, cache=config.cache.resolve(), device=self._device)
         return TrainingJob(variant, located, split, identity)
 
     def _digests(self, variant: Variant, seed: int, split: Split) -> dict[str, str]:
