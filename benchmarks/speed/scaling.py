@@ -60,10 +60,16 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(folder: Path, images: tuple[int, int], batch_size: int, to: int) -> dict[str, Any]:
     """Costs and sizes of both caches, extrapolated; then those of large images."""
-    UNet2DModel(
-        sample_size=SMALL_PIXELS, block_out_channels=(8,) * 4, layers_per_block=1, down_block_types=("DownBlock2D",) * 4,
-        up_block_types=("UpBlock2D",) * 4, norm_num_groups=4, attention_head_dim=4,
-    ).save_pretrained(folder / "unet")  # fmt: skip
+    unet = UNet2DModel(
+        sample_size=SMALL_PIXELS,
+        block_out_channels=(8,) * 4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * 4,
+        up_block_types=("UpBlock2D",) * 4,
+        norm_num_groups=4,
+        attention_head_dim=4,
+    )
+    unet.save_pretrained(folder / "unet")
     DDPMScheduler().save_pretrained(folder / "unet")
     caches = [make_cache(folder, n, SMALL_PIXELS, batch_size) for n in images]
     costs = [costs_of(config) for config in caches]
