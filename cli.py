@@ -27,7 +27,7 @@ from .pipeline import config as configs
 from .pipeline.config.validation import flag
 from .pipeline.runtime import error_messages, interrupts
 from .pipeline.runtime.process import prepare_process
-from .pipeline.runtime.progress import Progress, for_stderr
+from .pipeline.runtime.progress import Progress
 
 
 class Summary(Protocol):
@@ -149,7 +149,7 @@ def _callback(command: Command) -> Callable[..., None]:
                 config = _build(command.config, given)
                 module, _, function = command.target.partition(":")
                 target = getattr(importlib.import_module(f".pipeline.{module}", __package__), function)
-                summary = command.call(target, config, for_stderr())
+                summary = command.call(target, config, Progress(shown=True))
         except (Exception, KeyboardInterrupt) as error:
             message = error_messages.describe(error, command.config)
             if message is None:

@@ -96,6 +96,7 @@ class Vanishing(Progress):
     """Takes a file away when a line begins so."""
 
     def __init__(self, beginning: str, path: Path) -> None:
+        super().__init__()
         self._beginning, self._path = beginning, path
 
     def say(self, line: str) -> None:

@@ -23,7 +23,7 @@ from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.recipe import extraction_of
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.pipeline.prediction.predict import predict
-from textdiff.pipeline.runtime.progress import LineProgress, Progress
+from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.training.train import train_head
 
 
@@ -111,7 +111,7 @@ def test_a_warning_names_hashes_and_its_numbers_stay_where_ids_are_numbers(hashe
     hashed.data.write_text(text.replace("train0,", "1,").replace("train1,", "2,"), encoding="utf-8")
     for name in ("train0", "train1"):
         write_mask(hashed.data.parent / f"{name}_mask.png", values=(0,), size=(20, 24))
-    extract_features(hashed, LineProgress())
+    extract_features(hashed, Progress(shown=True))
     names = Pseudonyms(hashed.cache.with_name("cache.key").read_bytes().strip(), hashed.cache)
     expected = f"2 of 7 masks hold only background: {names.name('id', '1')}, {names.name('id', '2')}\n"
     assert f"warning: {expected}" in capsys.readouterr().err

@@ -152,6 +152,7 @@ def test_which_mask_value_is_the_foreground_does_not_matter_but_what_the_classes
 
 class Listening(Progress):
     def __init__(self):
+        super().__init__()
         self.said = []
 
     def say(self, line):

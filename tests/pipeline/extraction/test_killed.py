@@ -24,7 +24,7 @@ def script_of(config, tmp_path):
             from pathlib import Path, PosixPath
             import torch
             torch.set_num_threads(1)
-            from textdiff.cache import writer
+            from textdiff.cache.building import writer
             from textdiff.pipeline.config.extraction import ExtractConfig
             from textdiff.pipeline.extraction.extract import extract_features
             kill_at = sys.argv[1]

@@ -54,6 +54,7 @@ class Lines(Progress):
     """Remembers what was said."""
 
     def __init__(self):
+        super().__init__()
         self.said = []
 
     def say(self, line):

@@ -22,7 +22,7 @@ from textdiff.pipeline.reports.figures import CONFUSED_COLOUR, FALSE_NEGATIVE_CO
 from textdiff.pipeline.reports.gallery import Thumbnail
 from textdiff.pipeline.reports.sections import train_command
 from textdiff.pipeline.runs.run_config import RunConfig
-from textdiff.pipeline.runtime.progress import LineProgress
+from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.training.train import train_head
 
 
@@ -104,7 +104,7 @@ def test_a_worst_sample_whose_words_cannot_be_explained_costs_no_evaluation(extr
     extract_features(extraction)
     config = TrainConfig(extraction.cache, tmp_path / "run", epochs=1, width=16, n_heads=2, device="cpu")
     train_head(config)
-    found = evaluate(EvaluateConfig(config.run, config.cache, words=True, device="cpu"), LineProgress())
+    found = evaluate(EvaluateConfig(config.run, config.cache, words=True, device="cpu"), Progress(shown=True))
     assert "has no words to explain" in capsys.readouterr().err
     assert "Words" not in headings(found.report.read_text(encoding="utf-8"))
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from textdiff.pipeline.runtime import progress as progresses
-from textdiff.pipeline.runtime.progress import LineProgress, Progress, TerminalProgress
+from textdiff.pipeline.runtime.progress import Progress
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def clock(monkeypatch):
 
 
 def test_lines_tell_rate_remaining_time_and_figures(capsys, clock):
-    with LineProgress().task("train", 10, "epochs") as task:
+    with Progress(shown=True).task("train", 10, "epochs") as task:
         clock[0] = 4.0
         task.advance(2, loss=0.5)  # too soon after the start for a line
         clock[0] = 8.0
@@ -33,14 +33,21 @@ def test_lines_tell_rate_remaining_time_and_figures(capsys, clock):
     ]
 
 
-def test_a_terminal_gets_a_bar_with_rate_and_remaining_time():
-    from rich.console import Console
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
-    progress, shown = TerminalProgress(), io.StringIO()
-    progress._console = Console(file=shown, force_terminal=True, width=160, highlight=False, color_system=None)
+
+def test_a_terminal_gets_a_bar_with_rate_and_remaining_time_below_what_is_said(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(progresses.sys, "stderr", shown := Terminal())
+    progress = Progress(shown=True)
     with progress.task("train [1]", 4, "epochs") as task:
         task.advance(3, loss=0.5)
-    last = shown.getvalue().replace("\r", "\n")
+        progress.say("a [line]")
+    last = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.getvalue()).replace("\r", "\n")
+    assert "a [line]\n" in last
     assert re.search(r"train \[1\] .* 3/4 epochs [\d.e+]+ epochs/s, \d:\d\d:\d\d done, [-\d:]+ left loss 0\.5", last)
 
 
@@ -50,9 +57,3 @@ def test_a_library_call_says_nothing(capsys):
     Progress().say("hello")
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", "")
-
-
-def test_a_pipe_gets_lines(monkeypatch):
-    assert isinstance(progresses.for_stderr(), LineProgress)
-    monkeypatch.setattr(progresses.sys.stderr, "isatty", lambda: True, raising=False)
-    assert isinstance(progresses.for_stderr(), TerminalProgress)

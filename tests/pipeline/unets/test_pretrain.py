@@ -31,6 +31,7 @@ class Heard(Progress):
     """Keeps what was said and counted, and does something once `at` units of a task were counted."""
 
     def __init__(self, at=None, act=None):
+        super().__init__()
         self.lines, self.tasks, self.losses, self._at, self._act = [], [], [], at, act
 
     def say(self, line):
@@ -170,7 +171,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from textdiff.pipeline.config.extraction import PretrainConfig
+from textdiff.pipeline.config.unets import PretrainConfig
 from textdiff.pipeline.unets.pretrain import PretrainSummary, pretrain_unet
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.stages.unet.recorder import UNetRecorder, load_unet
