@@ -10,7 +10,7 @@ from ...cache.storage.locks import hold_lock
 from ..config.extraction import ExtractConfig
 from ..config.validation import one_file, refuse
 from ..maintenance.verify import damaged_shards
-from ..runtime.new_folders import no_empty_folder
+from ..runtime.folders import no_empty_folder
 from ..runtime.progress import Progress
 from ..runtime.ray_session import require_ray
 from .steps import announce, carry_out, open_extraction, plan_job, summarise

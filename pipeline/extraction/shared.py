@@ -37,7 +37,7 @@ from ...errors import CacheBusyError, CacheError
 from ...stages.features.compression import Projection
 from ..config.extraction import ExtractConfig
 from ..maintenance.verify import damaged_shards
-from ..runtime.new_folders import remove_if_empty
+from ..runtime.folders import remove_if_empty
 from ..runtime.progress import Progress
 from .dataset_rows import distinct_texts, sample_table
 from .feature_extractor import Pair

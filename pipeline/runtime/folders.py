@@ -1,8 +1,9 @@
-"""One process at a time writes to a run, a UNet under training, or an ablation."""
+"""Folders that commands write to: one process at a time, and none left behind empty."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,3 +33,19 @@ def locked_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def no_empty_folder(folder: Path) -> Iterator[None]:
+    """Remove a new folder if the block fails before the folder holds anything but empty files (a lock)."""
+    try:
+        yield
+    except BaseException:
+        remove_if_empty(folder)
+        raise
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing but empty files, in folders or not; the caller holds its lock."""
+    if folder.is_dir() and not any(path.is_file() and path.stat().st_size for path in folder.rglob("*")):
+        shutil.rmtree(folder)
