@@ -19,11 +19,11 @@ from .derived import row_loader
 from .plan import plan_work
 from .writer import WRITERS, CacheWriter
 
-Batch = Mapping[tuple[int, int], npt.NDArray[Any]]
+BlockArrays = Mapping[tuple[int, int], npt.NDArray[Any]]
 """(block, timestep) → activations [row, y, x, channel] in float16 or float32."""
 
 
-def write_features(root: Path, batches: Iterable[Batch], n_rows: int, *, workers: int = WRITERS) -> None:
+def write_features(root: Path, batches: Iterable[BlockArrays], n_rows: int, *, workers: int = WRITERS) -> None:
     """Write activations as a cache whose samples have numbers for ids, black images, and neither labels nor texts.
 
     Args:

@@ -10,14 +10,14 @@ from ...cache.storage.location import Location
 from .training import TextMode
 from .validation import CommandConfig, Count, ViewCount
 
-Split = Literal["train", "val", "test"]
+SplitName = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringOptions(CommandConfig):
     """Settings that `evaluate` and `compare` share."""
 
-    split: Split = "test"
+    split: SplitName = "test"
     """Which samples to score."""
     at: Literal["model", "native"] = "model"
     """Compare at the size that the UNet sees, or bring probabilities to the images' own size and compare with the mask
@@ -64,7 +64,7 @@ class CompareConfig(ScoringOptions):
     """Another finished run, evaluated on the same samples."""
     cache: Location | None = None
     """Features of the samples to compare on; `None`: for each run the cache that it was trained on."""
-    split: Split = field(default="val", kw_only=True)
+    split: SplitName = field(default="val", kw_only=True)
     """Which samples to compare on."""
 
 
@@ -78,7 +78,7 @@ class SuggestConfig(CommandConfig):
     """A finished run."""
     n: Count = 10
     """How many samples to suggest."""
-    split: Split = "train"
+    split: SplitName = "train"
     """Which unlabelled samples to choose from."""
     out: Path | None = None
     """A folder for the table (`suggestions.csv`) and a figure of the samples with the head's masks

@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ConfigError, DataError
+from ..config.evaluation import SplitName
 from ..runtime.progress import Progress, Task
-from .sentences import SPLITS, Report, Split, write_reports
+from .sentences import SPLITS, Report, write_reports
 from .tissue import Tissue, paint_tissue
 
 MANIFEST = "manifest.csv"
@@ -30,14 +31,14 @@ MIN_IMAGE_SIZE = 64
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """One line of a manifest; paths are relative to it."""
 
     id: str
     image: str
     mask: str
     text: str
-    split: Split
+    split: SplitName
     group: str
 
 
@@ -114,29 +115,29 @@ def _claim(out: Path, settings: dict[str, int]) -> None:
 @dataclass(frozen=True)
 class _Sample:
     id: str
-    split: Split
+    split: SplitName
     tissue: Tissue
     report: Report
 
     def save_image(self, out: Path) -> None:
         Image.fromarray(self.tissue.image).save(out / "images" / f"{self.id}.png")
 
-    def save_mask(self, out: Path, report: Report, suffix: str = "") -> Row:
+    def save_mask(self, out: Path, report: Report, suffix: str = "") -> ManifestRow:
         """Write the mask that the report describes; returns the sample's line with both."""
         name = f"masks/{self.id}{suffix}.png"
         mask = self.tissue.mask(report.target, report.side)
         Image.fromarray(mask.astype(np.uint8) * 255).save(out / name)
-        return Row(self.id, f"images/{self.id}.png", name, report.text, self.split, group=self.id)
+        return ManifestRow(self.id, f"images/{self.id}.png", name, report.text, self.split, group=self.id)
 
 
-def _draw(counts: dict[Split, int], image_size: int, seed: int) -> Iterator[_Sample]:
+def _draw(counts: dict[SplitName, int], image_size: int, seed: int) -> Iterator[_Sample]:
     for split, n in counts.items():
         for index, report in enumerate(write_reports(split, n, seed)):
             tissue = paint_tissue(np.random.default_rng([seed, SPLITS.index(split), index]), image_size)
             yield _Sample(f"{split}-{index:03d}", split, tissue, report)
 
 
-def _save_all(out: Path, samples: Iterator[_Sample], task: Task) -> tuple[list[Row], list[Row]]:
+def _save_all(out: Path, samples: Iterator[_Sample], task: Task) -> tuple[list[ManifestRow], list[ManifestRow]]:
     """Write images and masks; returns the lines of all samples, and of the test samples as counterfactuals."""
     rows, counterfactual = [], []
     for sample in samples:
@@ -148,10 +149,10 @@ def _save_all(out: Path, samples: Iterator[_Sample], task: Task) -> tuple[list[R
     return rows, counterfactual
 
 
-def _write_table(path: Path, rows: Sequence[Row]) -> Path:
+def _write_table(path: Path, rows: Sequence[ManifestRow]) -> Path:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(field.name for field in fields(Row))
+    table.writerow(field.name for field in fields(ManifestRow))
     table.writerows(astuple(row) for row in rows)
     return _replace(path, text.getvalue())
 

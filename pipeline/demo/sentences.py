@@ -18,16 +18,17 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from ..config.evaluation import SplitName
+
 Item = TypeVar("Item")
-Kind = Literal["spindle", "round"]
-Side = Literal["upper", "lower", "left", "right"]
-Split = Literal["train", "val", "test"]
+NucleusKind = Literal["spindle", "round"]
+Half = Literal["upper", "lower", "left", "right"]
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-OTHER_KIND: dict[Kind, Kind] = {"spindle": "round", "round": "spindle"}
-OPPOSITE: dict[Side, Side] = {"upper": "lower", "lower": "upper", "left": "right", "right": "left"}
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+OTHER_KIND: dict[NucleusKind, NucleusKind] = {"spindle": "round", "round": "spindle"}
+OPPOSITE: dict[Half, Half] = {"upper": "lower", "lower": "upper", "left": "right", "right": "left"}
 
-KIND_WORDS: dict[Kind, tuple[str, ...]] = {
+KIND_WORDS: dict[NucleusKind, tuple[str, ...]] = {
     "spindle": ("spindle-shaped", "elongated", "slender", "cigar-shaped", "thin"),
     "round": ("round", "rounded", "plump", "oval", "vesicular"),
 }
@@ -103,9 +104,9 @@ class Report:
     """One sample's report and its meaning: the mask is `target`'s pixels, within the half `side` unless `None`."""
 
     wording: Wording
-    target: Kind
-    side: Side | None
-    kind_words: dict[Kind, str]
+    target: NucleusKind
+    side: Half | None
+    kind_words: dict[NucleusKind, str]
     target_word: str
     other_word: str
 
@@ -129,12 +130,12 @@ class Report:
         return replace(self, target=OTHER_KIND[self.target])
 
 
-def wordings(split: Split) -> tuple[Wording, ...]:
+def wordings(split: SplitName) -> tuple[Wording, ...]:
     """The sentences of a split: "train" and "val" share theirs, "test" has others."""
     return tuple(wording for wording in WORDINGS if wording.test_only == (split == "test"))
 
 
-def write_reports(split: Split, n: int, seed: int) -> list[Report]:
+def write_reports(split: SplitName, n: int, seed: int) -> list[Report]:
     """`n` reports whose targets alternate; each pair of neighbours differs in the target alone.
 
     Args:
@@ -157,7 +158,7 @@ def write_reports(split: Split, n: int, seed: int) -> list[Report]:
     return reports[:n]
 
 
-def _fill(rng: np.random.Generator, wording: Wording, side: Side | None) -> Report:
+def _fill(rng: np.random.Generator, wording: Wording, side: Half | None) -> Report:
     spindle, round_, target, other = (
         str(rng.choice(words)) for words in (KIND_WORDS["spindle"], KIND_WORDS["round"], TARGET_WORDS, OTHER_WORDS)
     )

@@ -12,15 +12,15 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageFilter
 
-from .sentences import OPPOSITE, Kind, Side
+from .sentences import OPPOSITE, Half, NucleusKind
 
 Plane = Float[np.ndarray, "y x"]
-Pixels = Bool[np.ndarray, "y x"]
+PixelMask = Bool[np.ndarray, "y x"]
 Point = Float[np.ndarray, "2"]
 
 REFERENCE_SIZE = 128
 
-KIND_VALUES: dict[Kind, int] = {"spindle": 1, "round": 2}
+KIND_VALUES: dict[NucleusKind, int] = {"spindle": 1, "round": 2}
 """Values of a kind map; 0 is everything but nuclei."""
 
 SHARE_OF_IMAGE = (0.105, 0.145)
@@ -62,7 +62,7 @@ class Appearance:
     """Fewest and most nucleoli."""
 
 
-APPEARANCES: dict[Kind, Appearance] = {
+APPEARANCES: dict[NucleusKind, Appearance] = {
     "spindle": Appearance((8.5, 12.0), (0.24, 0.34), 0.12, 1.7, 0.04, (1.25, 1.6), 0.15, 0.0, 0.10, 0.6, (0, 0)),
     "round": Appearance((6.5, 9.0), (0.82, 1.0), 0.0, 2.0, 0.06, (0.40, 0.60), 0.30, 0.55, 0.22, 1.2, (1, 2)),
 }
@@ -77,19 +77,19 @@ class Tissue:
     kinds: UInt8[np.ndarray, "y x"]
     """`KIND_VALUES`; where nuclei overlap, the one painted last owns the pixel."""
 
-    def mask(self, kind: Kind, side: Side | None = None) -> Pixels:
+    def mask(self, kind: NucleusKind, side: Half | None = None) -> PixelMask:
         """The pixels of a kind, within a half of the image where `side` names one.
 
         The border between two halves cuts through nuclei: a pixel belongs to the half that its centre lies in.
         """
-        pixels: Pixels = self.kinds == KIND_VALUES[kind]
+        pixels: PixelMask = self.kinds == KIND_VALUES[kind]
         return pixels & half(side, len(self.kinds)) if side else pixels
 
 
-def half(side: Side, size: int) -> Pixels:
+def half(side: Half, size: int) -> PixelMask:
     """The pixels of a square image whose centres lie in its `side` half."""
     y, x = np.indices((size, size)) + 0.5
-    halves: dict[Side, Pixels] = {
+    halves: dict[Half, PixelMask] = {
         "upper": y < size / 2,
         "lower": y > size / 2,
         "left": x < size / 2,
@@ -128,12 +128,14 @@ class _Slide:
         self.haematoxylin: Plane = np.zeros((size, size))
         self.eosin: Plane = np.zeros((size, size))
         self.kinds: UInt8[np.ndarray, "y x"] = np.zeros((size, size), np.uint8)
-        self.blocked: Pixels = np.zeros((size, size), bool)
+        self.blocked: PixelMask = np.zeros((size, size), bool)
         """Where no nucleus may lie: gaps and red cells."""
         self.course: float = rng.uniform(0, np.pi)
         self.fibres: Plane = self.course + 0.3 * self.noise(24)
         """The direction of the stroma's fibres in radians, which the nuclei follow."""
-        self.chromatin: dict[Kind, Plane] = {kind: self.noise(look.grain_px) for kind, look in APPEARANCES.items()}
+        self.chromatin: dict[NucleusKind, Plane] = {
+            kind: self.noise(look.grain_px) for kind, look in APPEARANCES.items()
+        }
 
     def noise(self, grain_px: float) -> Plane:
         """Gaussian noise of unit variance with grains of about `grain_px`; it continues across opposite borders."""
@@ -190,7 +192,7 @@ class _Slide:
                 return
             self._add_nucleus(kind)
 
-    def _add_nucleus(self, kind: Kind, max_tries: int = 30) -> None:
+    def _add_nucleus(self, kind: NucleusKind, max_tries: int = 30) -> None:
         for _ in range(max_tries):
             nucleus = self._nucleus_outline(APPEARANCES[kind])
             covered = self.kinds[nucleus.window][nucleus.inside] > 0
@@ -212,7 +214,7 @@ class _Slide:
             tip=look.tip,
         )
 
-    def _stain(self, nucleus: _Outline, kind: Kind) -> None:
+    def _stain(self, nucleus: _Outline, kind: NucleusKind) -> None:
         """Pour the nucleus's stain; an eighth of what lies below shows through."""
         look = APPEARANCES[kind]
         stain = self.rng.uniform(*look.haematoxylin) + look.chromatin * self.chromatin[kind][nucleus.window]
@@ -274,7 +276,7 @@ class _Outline:
         wobble = 1 + lobes * np.cos(np.multiply.outer([2, 3], azimuth) + phases[:, None, None]).sum(axis=0)
         self.radius: Plane = np.sqrt(np.abs(self.along) ** tip + self.across**2) / wobble
         """0 in the centre, 1 on the outline."""
-        self.inside: Pixels = self.radius <= 1
+        self.inside: PixelMask = self.radius <= 1
         self._half_width = half_length * aspect
 
     def coverage(self, softness_px: float) -> Plane:

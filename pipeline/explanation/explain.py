@@ -25,7 +25,7 @@ from ..images.paths import list_images, stem_of
 from ..images.reading import read_mask
 from ..images.resizing import resize_image, resize_labels
 from ..images.source import ImageReader, Offset
-from ..prediction.request import Request
+from ..prediction.request import PredictionRequest
 from ..prediction.segmenter import Segmenter
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
@@ -170,7 +170,7 @@ def explain_image(
     question = _ask(segmenter, text, versus, target)
     size = live.size if live.tile is None else image.size
     _refuse_too_large(size, sum(question.sizes(head)))
-    offsets, request = live.offsets(image.size), Request(image, text, sample_id)
+    offsets, request = live.offsets(image.size), PredictionRequest(image, text, sample_id)
     with (progress or Progress()).task("explain", len(offsets) * len(question.tokens), "texts") as task:
         rows = (row for tile in live.tiles(request) for row in tile)
         of_rows = (measure(head, x, question, advance=task.advance) for x in live.inputs(rows))

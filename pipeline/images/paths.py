@@ -18,12 +18,12 @@ from ...errors import DataError
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".dcm", ".nii", ".nii.gz"})
 """Lower case; a file's own suffix may be in any case."""
 
-Kind = Literal["PNG", "JPEG", "TIFF", "DICOM", "NIfTI"]
+FileKind = Literal["PNG", "JPEG", "TIFF", "DICOM", "NIfTI"]
 
 _SLICE = re.compile(r"(?P<file>.+)#(?P<index>\d+)")
 _SUFFIX = re.compile("|".join(map(re.escape, sorted(IMAGE_SUFFIXES, key=len, reverse=True))), re.IGNORECASE)
 _HEAD_BYTES = 4096
-_MAGIC: dict[bytes, Kind] = {
+_MAGIC: dict[bytes, FileKind] = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
     b"II*\x00": "TIFF",
@@ -82,7 +82,7 @@ def list_images(path: Path) -> list[Path]:
     return images
 
 
-def kind_of(head: bytes) -> Kind | None:
+def kind_of(head: bytes) -> FileKind | None:
     """What a file is, by its first bytes (`read_head`); None for what is no image."""
     if head[128:132] == b"DICM":
         return "DICOM"

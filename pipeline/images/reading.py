@@ -23,14 +23,14 @@ from .raster import Raster, UnusableImageError, decode_jpeg, decode_png
 from .source import Box
 from .tiff import TiffImage
 
-Pixels = Integer[np.ndarray, "y x *channel"]
-Convert = Callable[[Raster], Pixels]
+RawPixels = Integer[np.ndarray, "y x *channel"]
+Convert = Callable[[Raster], RawPixels]
 
 
 class Regions:
     """An opened image or mask. It holds no file open, and several threads may read from it."""
 
-    def __init__(self, path: Path, source: TiffImage | Pixels, convert: Convert) -> None:
+    def __init__(self, path: Path, source: TiffImage | RawPixels, convert: Convert) -> None:
         """Of a TIFF's segments, which `convert` makes into pixels, or of pixels that are there already."""
         self._path = path
         self._source = source
@@ -42,7 +42,7 @@ class Regions:
         source = self._source
         return source.size if isinstance(source, TiffImage) else (source.shape[0], source.shape[1])
 
-    def read(self, top: int, left: int, height: int, width: int) -> Pixels:
+    def read(self, top: int, left: int, height: int, width: int) -> RawPixels:
         """The pixels of a region: [height, width, 3], uint8, RGB of an image; [height, width], integers, of a mask.
 
         Raises:
@@ -59,7 +59,7 @@ class Regions:
                 return self._convert(self._source.read(top, left, height, width))
         return np.ascontiguousarray(self._source[top : top + height, left : left + width])
 
-    def read_whole(self) -> Pixels:
+    def read_whole(self) -> RawPixels:
         """All pixels.
 
         Raises:

@@ -22,7 +22,7 @@ from ..runs.run_config import RunConfig
 from ..views.symmetries import View
 from ..views.transforms import turn
 from .live_texts import LiveTexts
-from .request import Request
+from .request import PredictionRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class LiveFeatures:
         """Offsets of the tiles of an image of this size; one of an image that is not cut."""
         return [offset or (0, 0) for offset in tiles_of(size, self._config.features)]
 
-    def tiles(self, request: Request, n_views: int = 1) -> Iterator[list[LiveRow]]:
+    def tiles(self, request: PredictionRequest, n_views: int = 1) -> Iterator[list[LiveRow]]:
         """The views of each tile, or of the image that is not cut.
 
         Args:

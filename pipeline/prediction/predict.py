@@ -21,7 +21,7 @@ from ..data.text_tables import texts_by_image
 from ..images.paths import list_images, stem_of
 from ..runtime.progress import Progress, Task
 from ..views.text_rewriting import safe_views
-from .request import Request
+from .request import PredictionRequest
 from .segmenter import Segment, Segmenter
 
 RECORD = "predictions.json"
@@ -85,7 +85,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     _warn_of_fewer_views(config, text_of, progress)
     segmenter.live.load()
     record = _Record.open(config, segmenter, [stem_of(path) for path in paths])
-    requests = (Request(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
+    requests = (PredictionRequest(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
     with progress.task("predict", n_rows, "rows of pixels") as task, record:
         for request, bands in segmenter.segment(requests, tta=config.tta):
             _write(config, segmenter, request, bands, task)
@@ -117,7 +117,9 @@ def _sizes(segmenter: Segmenter, paths: Sequence[Path]) -> list[tuple[int, int]]
     return sizes
 
 
-def _write(config: PredictConfig, segmenter: Segmenter, request: Request, bands: Iterable[Segment], task: Task) -> None:
+def _write(
+    config: PredictConfig, segmenter: Segmenter, request: PredictionRequest, bands: Iterable[Segment], task: Task
+) -> None:
     """Write one image's files as its bands are finished: in memory are mask and uncertainty, at 3 bytes a pixel."""
     files, size, values = _files_of(config.out, request.sample_id), request.image.size, segmenter.mask_values
     mask, uncertainty = np.empty(size, values.dtype), np.empty(size, np.uint16)
@@ -216,7 +218,7 @@ class _Record:
         record.write()
         return record
 
-    def add(self, request: Request) -> None:
+    def add(self, request: PredictionRequest) -> None:
         """Note a mask that is on the disk."""
         self._masks[request.sample_id] = self._about | {"text": request.text}
 

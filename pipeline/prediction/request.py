@@ -13,7 +13,7 @@ from ..images.source import Box, ImageReader
 
 
 @dataclass(frozen=True)
-class Request:
+class PredictionRequest:
     """An image to segment."""
 
     image: ImageReader

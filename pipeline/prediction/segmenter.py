@@ -32,7 +32,7 @@ from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from .live_features import LiveFeatures
 from .live_texts import LiveTexts
-from .request import Pixels, Request
+from .request import Pixels, PredictionRequest
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Segmenter:
             DataError: if the image cannot be read, or the text is empty or too long.
             ConfigError: if a text is given to a head that was trained without any.
         """
-        _, bands = next(self.segment([Request(self.source(image), text, sample_id)], tta=tta))
+        _, bands = next(self.segment([PredictionRequest(self.source(image), text, sample_id)], tta=tta))
         _, of_probabilities, of_uncertainty = zip(*bands, strict=True)
         probabilities = torch.cat(of_probabilities, 1).cpu().numpy()
         uncertainty = torch.cat(of_uncertainty).cpu().numpy()
@@ -164,7 +164,9 @@ class Segmenter:
         """Measure of uncertainty: `mutual_information` of an ensemble, `predictive_entropy` of a single head."""
         return kind_of_uncertainty(len(self.head.members))
 
-    def segment(self, requests: Iterable[Request], *, tta: int = 1) -> Iterator[tuple[Request, Iterator[Segment]]]:
+    def segment(
+        self, requests: Iterable[PredictionRequest], *, tta: int = 1
+    ) -> Iterator[tuple[PredictionRequest, Iterator[Segment]]]:
         """Segment images as large as they may be, and as many, a band of rows at a time.
 
         Images or tiles go through the UNet as many at once as they did in the extraction, across the borders of
@@ -183,7 +185,9 @@ class Segmenter:
         refuse(*problems_of("tta", tta, ViewCount))
         return self._segment(requests, tta)
 
-    def _segment(self, requests: Iterable[Request], tta: int) -> Iterator[tuple[Request, Iterator[Segment]]]:
+    def _segment(
+        self, requests: Iterable[PredictionRequest], tta: int
+    ) -> Iterator[tuple[PredictionRequest, Iterator[Segment]]]:
         ahead, current = tee(requests)
         tiles = (tile for request in ahead for tile in self.live.tiles(request, tta))
         logits = segment_tiles(self.head, self.live, tiles)

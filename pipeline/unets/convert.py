@@ -22,7 +22,7 @@ RECORD = "conversion.json"
 
 
 @dataclass(frozen=True)
-class DecoderBlock:
+class BlockShape:
     """Features of a decoder block."""
 
     channels: int
@@ -45,7 +45,7 @@ class ConvertSummary:
     """Weights of the UNet."""
     image_size: int
     """Side in pixels of the images that it was trained on."""
-    blocks: tuple[DecoderBlock, ...]
+    blocks: tuple[BlockShape, ...]
     """Decoder blocks by number, from the deepest."""
     heads: str
     """Attention heads, and the layout that their weights had."""
@@ -136,7 +136,7 @@ def _summary(converted: Converted, out: Path) -> ConvertSummary:
         model_class=type(converted.model).__name__,
         n_parameters=sum(parameter.numel() for parameter in converted.model.parameters()),
         image_size=config.image_size,
-        blocks=tuple(DecoderBlock(*config.decoder_block(number)) for number in range(config.n_blocks)),
+        blocks=tuple(BlockShape(*config.decoder_block(number)) for number in range(config.n_blocks)),
         heads=_heads(config),
         n_classes=config.n_classes if config.class_cond else None,
         noise_schedule=config.noise_schedule,

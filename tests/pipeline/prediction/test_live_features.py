@@ -3,7 +3,7 @@
 from feature_source import FeatureSourceTests
 
 from textdiff import Segmenter
-from textdiff.pipeline.prediction.request import Request
+from textdiff.pipeline.prediction.request import PredictionRequest
 
 
 class TestLiveFeatures(FeatureSourceTests):
@@ -18,6 +18,6 @@ class TestLiveFeatures(FeatureSourceTests):
                 text = table.texts[upright.text] if upright.text is not None and run.config.texts else None
                 text = None if run.config.train["text"] == "none" else text
                 image = Segmenter.load(run.folder).open(run.folder.parent / row.image)
-                tiles = source.tiles(Request(image, text, row.parent), 4)
+                tiles = source.tiles(PredictionRequest(image, text, row.parent), 4)
                 live |= {one.row.id: one for tile in tiles for one in tile}
         return [live[row.id] for row in rows]

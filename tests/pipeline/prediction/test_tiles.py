@@ -19,7 +19,7 @@ from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import group_views, originals
 from textdiff.pipeline.images.blending import blend
 from textdiff.pipeline.prediction.predict import predict
-from textdiff.pipeline.prediction.request import Request
+from textdiff.pipeline.prediction.request import PredictionRequest
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
@@ -115,7 +115,7 @@ def test_views_of_tiles_are_predicted_as_they_were_cached(tiled_run, extraction,
 def test_a_large_image_is_read_tile_by_tile_and_finished_strip_by_strip(tiled_run):
     image = Tall()
     segmenter = Segmenter.load(tiled_run.run, device="cpu")
-    [(request, bands)] = segmenter.segment([Request(image)])
+    [(request, bands)] = segmenter.segment([PredictionRequest(image)])
     assert request.image is image
     top, first, _ = next(bands)
     assert (top, tuple(first.shape)) == (0, (2, 10, 24))
