@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _rank(
     with progress.task("suggest", len(unlabelled) + len(labelled), "samples") as task:
         weights, features = [], []
         for rows in unlabelled:
-            entropies = [float(predictive_entropy(_probabilities(head, data, row)).mean()) for row in rows]
+            entropies = [float(predictive_entropy(of_row).mean()) for of_row in _probabilities(head, data, rows)]
             weights.append(sum(entropies) / len(rows))
             features.append(_pooled(data, rows))
             task.advance()
@@ -182,9 +182,8 @@ def _pooled(data: CachedFeatures, rows: Rows) -> Float[Tensor, " channel"]:
     return torch.stack([torch.cat(of_row) for of_row in means]).mean(0).cpu()
 
 
-def _probabilities(head: Head, data: CachedFeatures, row: SampleRow) -> Float[Tensor, "n_classes y x"]:
-    (x,) = data.inputs([row])
-    return head.segment(x).softmax(1).mean(0)
+def _probabilities(head: Head, data: CachedFeatures, rows: Rows) -> Iterator[Float[Tensor, "n_classes y x"]]:
+    return (head.segment(x).softmax(1).mean(0) for x in data.inputs(rows))
 
 
 def _suggestion(reader: FeatureReader, rank: int, row: SampleRow, weight: float, distance: float) -> Suggestion:
@@ -201,7 +200,7 @@ def _suggestion(reader: FeatureReader, rank: int, row: SampleRow, weight: float,
 
 def _panel(head: Head, data: CachedFeatures, rows: Rows, one: Suggestion) -> dict[str, Any]:
     """Panel of `plot_suggestions`; of an image in tiles, the most uncertain tile."""
-    of_rows = ((row, _probabilities(head, data, row)) for row in rows)
+    of_rows = zip(rows, _probabilities(head, data, rows), strict=True)
     row, probabilities = max(of_rows, key=lambda one: float(predictive_entropy(one[1]).mean()))
     rank, name, _, uncertainty, distance, _ = _cells(one)
     return {

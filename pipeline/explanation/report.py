@@ -59,8 +59,8 @@ def _word_map(explanation: Explanation, word: WordEffect, limit: float) -> WordM
     pixels = _colours(explanation.effects[word.index] / limit)
     alt = f"Effect of “{word.label}” on the log odds of {explanation.target}, pixel by pixel"
     figures = (
-        ("inside", f"{word.effect_inside:+.2f}"),
-        ("outside", f"{word.effect_outside:+.2f}"),
+        ("inside", f"{round(word.effect_inside, 2) + 0.0:+.2f}"),  # no -0.00
+        ("outside", f"{round(word.effect_outside, 2) + 0.0:+.2f}"),
         ("attention", f"{word.attention:.0%}"),
     )
     return WordMap(word.label, inline_image(pixels, "", alt), figures)

@@ -120,7 +120,7 @@ def selective(name: str, curves: Mapping[str, Mapping[str, float | None]]) -> st
             known = sorted((100 * (1 - float(kept)), value) for kept, value in of.items() if value is not None)
             axes.plot(*zip(*known, strict=True), color=colour, linestyle=line, label=label)
         if len(curves) > 1:
-            axes.legend(loc="lower right", labelcolor=SOFT)
+            axes.legend(loc="best", labelcolor=SOFT)
         axes.set_xlabel("most uncertain pixels set aside, %")
         axes.set_ylabel("Dice of the rest")
         return _svg(figure, name)
