@@ -1,4 +1,4 @@
-"""Which timesteps, blocks or texts carry the segmentation: heads on parts of one cache, nothing of stage one loaded."""
+"""`ablate-timesteps`: heads trained on parts of one cache, without the frozen models."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .finished import Journal
 from .jobs import JobFactory, Outcome, TrainingJob, training_config
 from .report import write_ablation_report
 from .result import AblationRow, AblationSummary, rows_of
-from .variants import Subset, Variant, forward, next_round, universe
+from .variants import Subset, Variant, forward, next_round, union_of_variants
 from .workers import train_in_processes
 
-CELLS, TABLE, JSON, PLOT = "cells.jsonl", "ablation.csv", "ablation.json", "ablation.png"
+JOURNAL, TABLE, JSON, PLOT = "heads.jsonl", "ablation.csv", "ablation.json", "ablation.png"
 
 
 def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> AblationSummary:
     """Train a head for each variant, seed and fold, and write `ablation.csv`, `ablation.json` and `ablation.png`.
 
     Heads are trained in processes; each comes out the same bit for bit as if it were trained alone. Every finished
-    head is a line of `cells.jsonl`, keyed by everything that its result depends on, and is not trained again.
+    head is a line of `heads.jsonl`, keyed by everything that its result depends on, and is not trained again.
 
     Args:
         config: settings.
@@ -45,7 +45,7 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
     if config.engine == "ray":
         require_ray()
     progress, reader = progress or Progress(), FeatureReader(config.cache)
-    everything = universe(config, reader)
+    everything = union_of_variants(config, reader)
     _refuse_other_folder(config.out)
     factory = JobFactory(config, reader, everything, resolve_device(config.device))
     dice: dict[Variant, list[dict[str, float]]] = {}
@@ -64,10 +64,10 @@ def _train_round(
     config: AblateConfig, factory: JobFactory, variants: Sequence[Variant], progress: Progress
 ) -> dict[Variant, list[dict[str, float]]]:
     """Variant → for each seed, sample → Dice, the folds put together; finished jobs are not trained again."""
-    jobs, journal = factory.jobs_of(variants), Journal(config.out / CELLS)
+    jobs, journal = factory.jobs_of(variants), Journal(config.out / JOURNAL)
     missing = [job for job in jobs if journal.result(job.identity) is None]
     if len(missing) < len(jobs):
-        progress.say(f"{len(jobs) - len(missing)} of {len(jobs)} heads are already in {config.out / CELLS}")
+        progress.say(f"{len(jobs) - len(missing)} of {len(jobs)} heads are already in {config.out / JOURNAL}")
     with progress.task("ablate", len(missing), "heads") as task:
         for outcome in _train(config, missing):
             journal.record(outcome.job.identity, {"dice": dict(outcome.dice)})
@@ -98,7 +98,7 @@ def _summarise(
     if config.grid == "forward":
         means = {row.variant.subset(config.over): row.mean for row in rows}
         path, _ = forward(rows[-1].variant.subset(config.over), means)
-    filters = "without --no-filters the head also sees filters of the images, which are of no timestep and no block"
+    filters = "without --no-filters the head also sees filters of the images, which belong to no timestep and no block"
     return AblationSummary(
         out=str(config.out),
         over=config.over,
@@ -113,11 +113,11 @@ def _summarise(
 
 
 def _refuse_other_folder(out: Path) -> None:
-    """Refuse a folder of something else; what an earlier ablation left, finished or not, is gone on with."""
+    """Refuse a folder that holds something else than an ablation, finished or not."""
     if not out.exists():
         return
     names = {path.name for path in out.iterdir() if path.suffix != TEMPORARY_SUFFIX} if out.is_dir() else {""}
-    if names and not names & {CELLS, JSON}:
+    if names and not names & {JOURNAL, JSON}:
         raise RunError(f"{out}: exists and is not an ablation; give a new name")
 
 

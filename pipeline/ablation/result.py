@@ -1,4 +1,4 @@
-"""What an ablation came to: a figure with its interval for each variant, and how sure it is which is the best."""
+"""Result of an ablation: Dice with its interval for each variant, and the test of the best against the others."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class AblationRow:
 
     variant: Variant
     name: str
-    """What it differs in from the others, as the flag writes it."""
+    """The timesteps, blocks or text in which it differs from the others, as the flag writes them."""
     per_sample: Mapping[str, float]
     """Sample → Dice, the mean over the seeds."""
     dice: tuple[float, ...]
     """Mean Dice per sample, one for each seed."""
     interval: Interval | None
-    """95 % bootstrap interval of the mean, over groups; `None` with fewer than two."""
+    """95 % bootstrap interval of the mean, over groups; `None` with fewer than two groups."""
     behind: PairedDifference | None = None
-    """The best variant minus this one, its p corrected for all these comparisons (Holm); `None`: it is the best."""
+    """The best variant minus this one, with its p value corrected for all comparisons (Holm); `None`: it is the best."""
 
     @property
     def mean(self) -> float:
@@ -61,7 +61,7 @@ class AblationRow:
 
 @dataclass(frozen=True)
 class AblationSummary:
-    """The table."""
+    """Result of `ablate-timesteps`."""
 
     out: str
     over: Over
@@ -69,22 +69,22 @@ class AblationSummary:
     seeds: tuple[int, ...]
     n_groups: int
     rows: tuple[AblationRow, ...]
-    """In the order in which they were asked for."""
+    """In the order of the request."""
     path: tuple[str, ...]
-    """Of forward selection: the best of each stage; else nothing."""
+    """Best subset of each stage of forward selection; empty for other grids."""
     command: str
-    """Trains the winner's head, with the first seed."""
+    """Command that trains the winner's head, with the first seed."""
     note: str
-    """What else to know of that command, "" for nothing."""
+    """Remark on that command; may be empty."""
 
     @property
     def ranked(self) -> list[AblationRow]:
-        """Best first; of equal ones the first."""
+        """Rows by Dice, best first."""
         return sorted(self.rows, key=lambda row: -row.mean)
 
     @property
     def verdict(self) -> str:
-        """Whether the winner beats the next one, in words."""
+        """Comparison of the winner with the next one, in a sentence."""
         winner, *others = self.ranked
         if not others or others[0].behind is None:
             return f"{winner.name} alone was trained; there is nothing to compare it with"
@@ -127,7 +127,7 @@ class AblationSummary:
         ]
 
     def csv(self) -> str:
-        """The table as CSV, in the order asked for."""
+        """The table as CSV, in the order of the request."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow([
@@ -146,16 +146,16 @@ class AblationSummary:
 
 
 def rows_of(
-    found: Mapping[Variant, Sequence[Mapping[str, float]]], groups: Mapping[str, str], over: Over
+    dice: Mapping[Variant, Sequence[Mapping[str, float]]], groups: Mapping[str, str], over: Over
 ) -> tuple[AblationRow, ...]:
-    """Make the table of what the cells came to.
+    """Rows of the table.
 
     Args:
-        found: variant → for each seed, sample → Dice.
+        dice: variant → for each seed, sample → Dice.
         groups: sample → its group.
-        over: what the variants differ in.
+        over: the setting in which the variants differ.
     """
-    rows = [_row(variant, by_seed, groups, over) for variant, by_seed in found.items()]
+    rows = [_row(variant, by_seed, groups, over) for variant, by_seed in dice.items()]
     best = max(rows, key=lambda row: row.mean)
     others = [row for row in rows if row is not best]
     behind = [_difference(best, row, groups) for row in others]
@@ -170,12 +170,12 @@ def rows_of(
 def _row(
     variant: Variant, by_seed: Sequence[Mapping[str, float]], groups: Mapping[str, str], over: Over
 ) -> AblationRow:
-    ids = sorted({name for found in by_seed for name in found})
+    ids = sorted({name for scored in by_seed for name in scored})
     # Where each seed holds other images out, an image's mean is over the seeds that scored it.
-    per_sample = {name: statistics.fmean(found[name] for found in by_seed if name in found) for name in ids}
+    per_sample = {name: statistics.fmean(scored[name] for scored in by_seed if name in scored) for name in ids}
     values = np.array([*per_sample.values()])
     (interval,) = mean_intervals(values[:, None], [groups[name] for name in ids])
-    dice = tuple(statistics.fmean(found.values()) for found in by_seed)
+    dice = tuple(statistics.fmean(scored.values()) for scored in by_seed)
     return AblationRow(variant, variant.name(over), per_sample, dice, interval)
 
 

@@ -1,4 +1,4 @@
-"""What an ablation compares: sets of timesteps or blocks, or texts; the grids that choose them."""
+"""Variants that an ablation compares: sets of timesteps or blocks, or texts; the grids that choose them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ Subset = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Variant:
-    """What a head is shown."""
+    """Blocks, timesteps and text that a head sees."""
 
     blocks: Subset
     timesteps: Subset
     text: TextMode
 
     def name(self, over: Over) -> str:
-        """What it differs in from the others, as the flag writes it."""
+        """Its timesteps, blocks or text, as the flag writes them."""
         return self.text if over == "text" else ",".join(map(str, self.subset(over)))
 
     def subset(self, over: Over) -> Subset:
-        """Its timesteps or blocks; of texts there are no sets."""
+        """Its timesteps or blocks; empty for texts."""
         return {"timesteps": self.timesteps, "blocks": self.blocks, "text": ()}[over]
 
     @property
     def pairs(self) -> frozenset[tuple[int, int]]:
-        """(block, timestep) of the activations that it needs."""
+        """(block, timestep) of its activations."""
         return frozenset(itertools.product(self.blocks, self.timesteps))
 
 
-def universe(config: AblateConfig, reader: FeatureReader) -> Variant:
-    """All that is looked at.
+def union_of_variants(config: AblateConfig, reader: FeatureReader) -> Variant:
+    """The union of all variants.
 
     Raises:
         CacheMismatchError: if the cache lacks any of it, with the command that adds it.
@@ -60,12 +60,12 @@ def universe(config: AblateConfig, reader: FeatureReader) -> Variant:
 
 
 def next_round(config: AblateConfig, everything: Variant, means: Mapping[Variant, float]) -> list[Variant]:
-    """What to train now; nothing when the grid is done.
+    """Variants to train next; none when the grid is finished.
 
     Args:
         config: settings.
-        everything: what there is to choose from.
-        means: mean Dice of what earlier rounds gave.
+        everything: the union of all variants.
+        means: mean Dice of the variants of earlier rounds.
     """
     if config.over == "text":
         wanted = [Variant(everything.blocks, everything.timesteps, text) for text in get_args(TextMode)]
@@ -89,11 +89,11 @@ def subsets_of(grid: Grid | None, items: Subset) -> list[Subset]:
 
 
 def forward(items: Subset, means: Mapping[Subset, float]) -> tuple[list[Subset], list[Subset]]:
-    """Greedy forward selection, as far as the figures go.
+    """Greedy forward selection, as far as the means are known.
 
     Args:
         items: to choose from.
-        means: subset → its figure, higher is better; subsets are in the order of `items`.
+        means: subset, in the order of `items` → its mean Dice.
 
     Returns:
         The best subset of each finished stage, each with one item more, and the subsets of the stage under way.

@@ -254,8 +254,8 @@ ABLATIONS = {
         "file: exists and is not an ablation",
     ),
     "half a record": (
-        lambda s: ["ablate-timesteps", str(s.sound / "cache"), s.write("out/cells.jsonl", "{\n").split("/")[0]],
-        "cells.jsonl: not a record of finished cells",
+        lambda s: ["ablate-timesteps", str(s.sound / "cache"), s.write("out/heads.jsonl", "{\n").split("/")[0]],
+        "heads.jsonl: not a journal of finished heads",
     ),
     "more folds than groups": (lambda s: ["ablate-timesteps", str(s.sound / "cache"), "out", "--folds", "9"], "9"),
 }

@@ -81,7 +81,7 @@ def test_finished_heads_are_not_trained_again_and_an_interrupt_keeps_them(config
         patch.setattr("textdiff.pipeline.ablation.ablate.train_in_processes", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ablate_timesteps(config)
-    journal = config.out / "cells.jsonl"
+    journal = config.out / "heads.jsonl"
     (kept,) = journal.read_text().splitlines()
     journal.write_text(kept + '\n{"identity": {"blo')  # as a crash leaves it
     summary = ablate_timesteps(config)
