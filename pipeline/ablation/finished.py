@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...cache.storage.atomic import append_line, canonical_json, read_lines, write_durably
 from ...errors import RunError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 
 class Journal:
@@ -32,11 +28,15 @@ class Journal:
             raise RunError(f"{path}: not a journal of finished heads ({error!r}); remove it to begin anew") from error
         write_durably(path, [canonical_json(line) + b"\n" for line in lines])  # without a line that a crash cut short
 
-    def result(self, identity: DataclassInstance) -> dict[str, Any] | None:
-        """The recorded result of a job; `None`: it is not finished."""
-        return self._results.get(canonical_json(asdict(identity)))
+    def result(self, identity: object) -> dict[str, Any] | None:
+        """The recorded result of a job; `None`: it is not finished.
 
-    def record(self, identity: DataclassInstance, result: dict[str, Any]) -> None:
+        Args:
+            identity: everything that the result depends on, as JSON or dataclasses.
+        """
+        return self._results.get(canonical_json(identity))
+
+    def record(self, identity: object, result: dict[str, Any]) -> None:
         """Keep a job's result, durably."""
-        append_line(self._path, {"identity": asdict(identity), "result": result})
-        self._results[canonical_json(asdict(identity))] = result
+        append_line(self._path, {"identity": identity, "result": result})
+        self._results[canonical_json(identity)] = result

@@ -19,26 +19,10 @@ from ..config.training import TrainConfig
 from ..head_inputs.splits import Split, choose_split, divide_into_folds, has_labels
 from ..head_inputs.texts import assign_texts
 from ..training.trainer import Trainer
-from .variants import Subset, Variant
+from .variants import Variant
 
-NOT_IN_IDENTITY = ("cache", "run", "timesteps", "blocks", "text", "seed", "device", "resume", "log")
-"""Settings of a head that stand elsewhere in a job's identity, or do not matter."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Everything that the result of a job depends on, the device's arithmetic aside."""
-
-    blocks: Subset
-    timesteps: Subset
-    text: str
-    seed: int
-    fold: int
-    n_folds: int
-    """0: the split is that of `train-head`."""
-    cache: Mapping[str, str]
-    """Digests of the features, texts and labels of these samples."""
-    settings: Mapping[str, Any]
+NOT_IN_IDENTITY = ("cache", "run", "device", "resume", "log")
+"""Settings of a head that do not matter, or are represented by digests."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +33,11 @@ class TrainingJob:
     config: TrainConfig
     """With the cache's absolute path and the device's name."""
     split: Split
-    """Its `val` is scored. Without folds it chooses the epoch as well, as in `train-head`."""
-    identity: Identity
+    """Its `val` is scored."""
+    chooses_epoch: bool
+    """Whether `val` chooses the epoch as well, as in `train-head`; else the head after the last epoch is scored."""
+    identity: Mapping[str, Any]
+    """Everything that the result depends on, the device's arithmetic aside."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +56,7 @@ def train_job(job: TrainingJob) -> Outcome:
     try:
         trainer = Trainer.from_config(job.config, FeatureReader(job.config.cache), job.split)
         trainer.run()
-        dice = trainer.validate() if job.identity.n_folds else trainer.finish()[1]
+        dice = trainer.finish()[1] if job.chooses_epoch else trainer.validate()
     finally:
         torch.set_num_threads(n_threads)
     return Outcome(job, dict(zip(parents(job.split.val), dice.mean(-1).tolist(), strict=True)))
@@ -123,19 +110,15 @@ class JobFactory:
 
     def _job(self, variant: Variant, seed: int, fold: int, split: Split) -> TrainingJob:
         config = training_config(self._config, variant, seed)
-        settings = {name: value for name, value in to_dict(config).items() if name not in NOT_IN_IDENTITY}
-        identity = Identity(
-            variant.blocks,
-            variant.timesteps,
-            variant.text,
-            seed,
-            fold,
-            self._config.folds or 0,
-            self._digests(variant, seed, split),
-            settings | asdict(config.settings),
-        )
+        settings = to_dict(replace(config, **asdict(config.settings)))
+        identity = {
+            "cache": self._digests(variant, seed, split),
+            "fold": fold,
+            "n_folds": self._config.folds,
+            "settings": {name: value for name, value in settings.items() if name not in NOT_IN_IDENTITY},
+        }
         located = replace(config, cache=config.cache.resolve(), device=self._device)
-        return TrainingJob(variant, located, split, identity)
+        return TrainingJob(variant, located, split, self._config.folds is None, identity)
 
     def _digests(self, variant: Variant, seed: int, split: Split) -> dict[str, str]:
         manifest, used = self._reader.manifest, (*split.train, *split.val)

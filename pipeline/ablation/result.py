@@ -32,7 +32,7 @@ class AblationRow:
     interval: Interval | None
     """95 % bootstrap interval of the mean, over groups; `None` with fewer than two groups."""
     behind: PairedDifference | None = None
-    """The best variant minus this one, with its p value corrected for all comparisons (Holm); `None`: it is the best."""
+    """The best variant minus this one, p corrected for all comparisons (Holm); `None`: this is the best."""
 
     @property
     def mean(self) -> float:

@@ -105,9 +105,11 @@ class TrainingObjective(ABC, Generic[AnyHead]):
 
 
 class GuidedObjective(TrainingObjective[AnyGuidedHead]):
-    """Training on standardised activations with a learning rate that rises and falls."""
+    """Training on standardised activations with a learning rate that rises and falls; check on parts of images."""
 
     max_gradient_norm = 1.0
+    checked_parts: ClassVar[str]
+    """Names the generator of the parts."""
 
     def rate(self, progress: float) -> float:
         """As `schedule`."""
@@ -123,12 +125,27 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
             for member in self._members:
                 member.standardise(block, features[block])
 
+    @torch.no_grad()
+    def check(self) -> float:
+        """Dice over a part of each validation image, all together, the same parts after every epoch."""
+        generator, data = named_generator(self._config.seed, self.checked_parts), self._data
+        counts = torch.zeros(data.n_classes, data.n_classes, dtype=torch.long)
+        for sample in self._checked:
+            predicted, labels = self._predict_part(sample, generator)
+            counts += confusion(predicted.cpu(), labels.cpu(), data.n_classes, data.ignore)
+        return float(dice(counts).mean())
+
+    @abstractmethod
+    def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Predicted and true labels of a part of an image, drawn at random."""
+
 
 class PixelObjective(GuidedObjective[PixelHead]):
     """Training and check on sampled pixels."""
 
     head_class = PixelHead
     check_name = "val_dice_sampled"
+    checked_parts = "checked pixels"
     min_steps = 8
 
     def predictions(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[LabelledLogits]:
@@ -150,19 +167,11 @@ class PixelObjective(GuidedObjective[PixelHead]):
             return ALL_CHANNELS
         return torch.randperm(n_pixels, generator=generator)[: math.ceil(n_pixels / 2)].to(self._data.device)
 
-    @torch.no_grad()
-    def check(self) -> float:
-        """Dice over sampled pixels of all validation images together, the same pixels after every epoch."""
-        generator = named_generator(self._config.seed, "checked pixels")
-        counts = torch.zeros(self._data.n_classes, self._data.n_classes, dtype=torch.long)
-        for sample in self._checked:
-            batch = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator)
-            inputs = self._members[0].inputs(batch.features)
-            given = inputs, batch.pixels, self._data.size, *self._data.texts([sample])
-            windows = [self._data.region(sample)]
-            mean = torch.stack([member(*given, windows=windows).softmax(-1) for member in self._members]).mean(0)
-            counts += confusion(mean.argmax(-1).cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
-        return float(dice(counts).mean())
+    def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        batch, windows = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator), [self._data.region(sample)]
+        given = self._members[0].inputs(batch.features), batch.pixels, self._data.size, *self._data.texts([sample])
+        each = [member(*given, windows=windows).softmax(-1) for member in self._members]
+        return torch.stack(each).mean(0).argmax(-1), batch.labels
 
 
 class ContextObjective(GuidedObjective[ContextHead]):
@@ -170,6 +179,7 @@ class ContextObjective(GuidedObjective[ContextHead]):
 
     head_class = ContextHead
     check_name = "val_dice_crops"
+    checked_parts = "checked crops"
     min_steps = 15
 
     def __init__(self, data: CachedFeatures, split: Split, config: TrainConfig) -> None:
@@ -185,18 +195,11 @@ class ContextObjective(GuidedObjective[ContextHead]):
             logits = member(inputs, batch.size, *texts, windows=batch.windows, turns=batch.turns)
             yield logits.movedim(1, -1).flatten(1, 2), batch.labels.flatten(1)
 
-    @torch.no_grad()
-    def check(self) -> float:
-        """Dice over a crop of each validation image, all together, the same crops after every epoch."""
-        generator = named_generator(self._config.seed, "checked crops")
-        counts = torch.zeros(self._data.n_classes, self._data.n_classes, dtype=torch.long)
-        for sample in self._checked:
-            batch = draw_crops(self._data, [sample], generator)
-            given = self._members[0].inputs(batch.features), batch.size, *self._data.texts([sample])
-            each = [member(*given, windows=batch.windows).softmax(1) for member in self._members]
-            predicted = torch.stack(each).mean(0).argmax(1)
-            counts += confusion(predicted.cpu(), batch.labels.cpu(), self._data.n_classes, self._data.ignore)
-        return float(dice(counts).mean())
+    def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        batch = draw_crops(self._data, [sample], generator)
+        given = self._members[0].inputs(batch.features), batch.size, *self._data.texts([sample])
+        each = [member(*given, windows=batch.windows).softmax(1) for member in self._members]
+        return torch.stack(each).mean(0).argmax(1), batch.labels
 
     def _jittered(self, inputs: Mapping[int, Tensor], generator: torch.Generator) -> dict[int, Tensor]:
         """The inputs with colour jitter; activations are hidden at random only where the filters remain visible."""
