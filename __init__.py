@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from .pipeline.evaluation.compare import compare
     from .pipeline.evaluation.evaluate import evaluate
     from .pipeline.evaluation.suggest import suggest
-    from .pipeline.explanation.explain import explain
+    from .pipeline.explanation.explain import explain, explain_image
     from .pipeline.extraction.extract import extract_features
+    from .pipeline.head_inputs.splits import Split
+    from .pipeline.images.reading import read_image, read_mask
     from .pipeline.maintenance.export import export_cache
     from .pipeline.maintenance.info import cache_info
     from .pipeline.maintenance.merge import merge_caches
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from .pipeline.training.trainer import Trainer
     from .pipeline.unets.convert import convert_unet
     from .pipeline.unets.pretrain import pretrain_unet
+    from .stages.heads.loss import segmentation_loss
+    from .stages.metrics.instances import split_objects
     from .stages.unet import UNetRecorder, load_unet
 
 __version__ = "0.1.0"
@@ -60,6 +64,7 @@ __all__ = [
     "PredictConfig",
     "PretrainConfig",
     "Segmenter",
+    "Split",
     "SuggestConfig",
     "TrainConfig",
     "Trainer",
@@ -72,13 +77,18 @@ __all__ = [
     "errors",
     "evaluate",
     "explain",
+    "explain_image",
     "export_cache",
     "extract_features",
     "load_unet",
     "merge_caches",
     "predict",
     "pretrain_unet",
+    "read_image",
+    "read_mask",
     "run_demo",
+    "segmentation_loss",
+    "split_objects",
     "suggest",
     "train_head",
     "verify_cache",
@@ -100,6 +110,7 @@ _HOMES = {
     "PredictConfig": "pipeline.config.prediction",
     "PretrainConfig": "pipeline.config.unets",
     "Segmenter": "pipeline.prediction.segmenter",
+    "Split": "pipeline.head_inputs.splits",
     "SuggestConfig": "pipeline.config.evaluation",
     "TrainConfig": "pipeline.config.training",
     "Trainer": "pipeline.training.trainer",
@@ -111,13 +122,18 @@ _HOMES = {
     "convert_unet": "pipeline.unets.convert",
     "evaluate": "pipeline.evaluation.evaluate",
     "explain": "pipeline.explanation.explain",
+    "explain_image": "pipeline.explanation.explain",
     "export_cache": "pipeline.maintenance.export",
     "extract_features": "pipeline.extraction.extract",
     "load_unet": "stages.unet",
     "merge_caches": "pipeline.maintenance.merge",
     "predict": "pipeline.prediction.predict",
     "pretrain_unet": "pipeline.unets.pretrain",
+    "read_image": "pipeline.images.reading",
+    "read_mask": "pipeline.images.reading",
     "run_demo": "pipeline.demo.demo",
+    "segmentation_loss": "stages.heads.loss",
+    "split_objects": "stages.metrics.instances",
     "suggest": "pipeline.evaluation.suggest",
     "train_head": "pipeline.training.train",
     "verify_cache": "pipeline.maintenance.verify",

