@@ -101,7 +101,7 @@ PANELS = {
     "Images and texts": "crop window colours tile_overlap views views_of filters truncate_texts",
     "Storage": "dtype pca hash_ids hash_key",
     "Several processes": "engine workers num_parts part_id",
-    "Architecture": "channels layers width n_heads place",
+    "Architecture": "channels layers width n_attention_heads position",
     "Optimisation": "batch_size images_per_step pixels_per_image learning_rate weight_decay text_dropout ema_decay",
 }
 """Panel of `--help` → fields of any command; fields in none are the everyday ones, which are shown first."""

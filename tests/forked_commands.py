@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoTokenizer  # noqa: F401 - as above
 from textdiff.cli import main
 from textdiff.pipeline.training import train  # noqa: F401 - as above
 
-SMALL_HEAD = ("--width", "16", "--n-heads", "2", "--device", "cpu")
+SMALL_HEAD = ("--width", "16", "--n-attention-heads", "2", "--device", "cpu")
 KEPT = "finished work is kept: repeat the command with --resume to go on"
 HEADS_KEPT = "finished heads are kept: repeat the command to go on"
 NOTHING = "nothing is half-written: repeat the command"

@@ -1,6 +1,6 @@
 """What kind of mistakes a head makes on images that it has not learnt from, and what each kind costs in Dice.
 
-    python benchmarks/accuracy/errors.py CACHE [--head pixel] [--text none] [--no-place] [--folds 5] [--seed 0]
+    python benchmarks/accuracy/errors.py CACHE [--head pixel] [--text none] [--no-position] [--folds 5] [--seed 0]
         [--device auto] [--json]
     python benchmarks/accuracy/errors.py CACHE --split-for-report val ...
 
@@ -65,7 +65,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
     parser.add_argument("--head", choices=get_args(HeadKind), default="pixel")
     parser.add_argument("--text", choices=get_args(TextMode), default="none")
-    parser.add_argument("--no-place", action="store_true", help="as train-head's")
+    parser.add_argument("--no-position", action="store_true", help="as train-head's")
     parser.add_argument("--split-for-report", choices=("cv", "val"), default="cv")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
@@ -77,9 +77,15 @@ def parse_arguments() -> argparse.Namespace:
 def divided_errors(args: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each image that was scored."""
     reader = FeatureReader(args.cache)
-    place = not args.no_place
+    position = not args.no_position
     config = TrainConfig(
-        args.cache, Path("unused"), head=args.head, text=args.text, place=place, seed=args.seed, device=args.device
+        args.cache,
+        Path("unused"),
+        head=args.head,
+        text=args.text,
+        position=position,
+        seed=args.seed,
+        device=args.device,
     )
     rows = []
     for train, scored in divide(reader, args.seed, args.split_for_report, args.folds):

@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy/few_shot.py CACHE [--n 1,2,4,8,16,24] [--seeds 0,1,2] [--methods head,unet,...]
         [--unet-n 4,24] [--random-cache CACHE2]
-        [--split-for-report cv|val] [--folds 5] [--no-place] [--out few-shot] [--device auto]
+        [--split-for-report cv|val] [--folds 5] [--no-position] [--out few-shot] [--device auto]
         [--json]
 
 All methods see the same images and labels at the cache's size, learn from the same ones, and are scored on the same
@@ -71,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
     parser.add_argument("--n", type=numbers, default=(1, 2, 4, 8, 16, 24), help="labelled groups")
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2))
-    parser.add_argument("--no-place", dest="place", action="store_false", help="as train-head's, for our heads")
+    parser.add_argument("--no-position", dest="position", action="store_false", help="as train-head's, for our heads")
     parser.add_argument("--methods", type=lambda text: tuple(text.split(",")), default=tuple(methods()))
     parser.add_argument("--unet-n", type=numbers, default=(4, 24), help="labelled groups for the U-Net, which is slow")
     parser.add_argument("--random-cache", type=Path, metavar="CACHE2", help="features of a UNet with random weights")
@@ -112,7 +112,7 @@ def ladder(args: argparse.Namespace) -> Iterator[Cells]:
     """All that was asked for, a method after the other: from the journal, or computed now."""
     journal = Journal(args.out / "cells.jsonl")
     for name in args.methods:
-        method = methods(place=args.place)[name]
+        method = methods(position=args.position)[name]
         reader = FeatureReader(args.random_cache if method.random_features else args.cache)
         ns = args.unet_n if name == "unet" else args.n
         results: dict[int, dict[tuple[int, int], dict[str, Any]]] = {n: {} for n in ns}

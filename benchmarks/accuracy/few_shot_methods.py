@@ -56,9 +56,9 @@ class Method:
     """It is given the cache of `--random-cache`."""
 
 
-def head(kind: HeadKind, text: TextMode, *, place: bool, random_features: bool = False) -> Method:
+def head(kind: HeadKind, text: TextMode, *, position: bool, random_features: bool = False) -> Method:
     """A head of ours with its default settings, as it is after its last epoch."""
-    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, place=place)
+    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, position=position)
     kept = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS}
     return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
 
@@ -121,15 +121,15 @@ def _n_classes(reader: FeatureReader) -> int:
     return len(reader.manifest.classes["classes"])
 
 
-def methods(*, place: bool = True) -> dict[str, Method]:
-    """Name → method; with `place`, heads of ours are told where in the image a pixel lies."""
+def methods(*, position: bool = True) -> dict[str, Method]:
+    """Name → method; with `position`, heads of ours have a positional encoding."""
     return {
-        "head": head("pixel", "true", place=place),
-        "head-no-text": head("pixel", "none", place=place),
-        "context": head("context", "true", place=place),
-        "context-no-text": head("context", "none", place=place),
+        "head": head("pixel", "true", position=position),
+        "head-no-text": head("pixel", "none", position=position),
+        "context": head("context", "true", position=position),
+        "context-no-text": head("context", "none", position=position),
         "linear-probe": pixels(PROBE),
         "rgb-filters": pixels(FILTERS),
-        "random-unet": head("pixel", "true", place=place, random_features=True),
+        "random-unet": head("pixel", "true", position=position, random_features=True),
         "unet": Method(run_unet, unet_settings),
     }

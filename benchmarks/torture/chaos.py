@@ -73,7 +73,9 @@ def make_works(out: Path) -> list[Work]:
     extraction = replace(extraction_of(out, out / "cache"), resume=True)
     extension = replace(extraction, cache=out / "extended", timesteps=(50, 150, 250))
     in_fork(lambda: extract_features(replace(extraction, cache=finished)))
-    training = TrainConfig(finished, out / "run", width=32, n_heads=2, epochs=EPOCHS, device="cpu", resume=True)
+    training = TrainConfig(
+        finished, out / "run", width=32, n_attention_heads=2, epochs=EPOCHS, device="cpu", resume=True
+    )
     return [
         Work("extraction", out / "cache", lambda: None, lambda: extract_features(extraction), _in_cache(extraction)),
         Work(

@@ -118,4 +118,4 @@ def _write_results(folder: Path) -> None:
 
 def training_of(folder: Path) -> TrainConfig:
     """The settings of the run."""
-    return TrainConfig(folder / "cache", folder / "run", width=8, n_heads=2, epochs=1, device="cpu")
+    return TrainConfig(folder / "cache", folder / "run", width=8, n_attention_heads=2, epochs=1, device="cpu")

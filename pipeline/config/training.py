@@ -65,9 +65,10 @@ class TrainConfig(CommandConfig):
     filters: bool = True
     """Show the head the images' colours, edges and textures beside the UNet's activations, where the cache has
     them (`extract-features --filters`); `paper` never sees them."""
-    place: bool = True
-    """Tell `pixel` and `context` heads where in the image a pixel lies, which texts that name sides need. Leave it out
-    (`--no-place`) where images have no upright position, as in histology: few of them are learnt by heart otherwise."""
+    position: bool = True
+    """Positional encoding: `pixel` and `context` heads know where in the image a pixel lies, which texts that name
+    sides need. Leave it out (`--no-position`) where images have no upright position, as in histology: few of them are
+    learnt by heart otherwise."""
     text: TextMode = "true"
     """Each sample's own text, no text at all, or another sample's text (a control)."""
     n_labelled: Count | None = None
@@ -95,8 +96,8 @@ class TrainConfig(CommandConfig):
     """AdamW's decoupled weight decay. `None`: 2 for `pixel`, 0.05 for `context`, 0 for `paper`."""
     width: Count | None = None
     """Channels of the head. `None`: 128 for `pixel`, 48 for `context`, 768 for `paper`."""
-    n_heads: int = 8
-    """Heads of the cross-attention."""
+    n_attention_heads: int = 8
+    """Attention heads of the cross-attention to the text."""
     text_dropout: Annotated[float, between(0.0, 1.0)] | None = None
     """Chance that a training image is shown without its text, so that prediction without text works.
     `None`: 0.1, and 0 for `paper`."""
@@ -128,4 +129,4 @@ class TrainConfig(CommandConfig):
                 f"--ensemble got {self.ensemble}; --head paper is trained alone: leave --ensemble out, or take another "
                 "head"
             )
-        yield multiple_of(self.n_heads, "--n-heads").problem("width", self.settings.width)
+        yield multiple_of(self.n_attention_heads, "--n-attention-heads").problem("width", self.settings.width)

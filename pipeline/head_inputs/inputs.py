@@ -63,7 +63,7 @@ class CachedFeatures:
         """Classes, background included."""
         return len(self.reader.manifest.classes["classes"])
 
-    def head_spec(self, width: int, n_heads: int, *, place: bool) -> HeadSpec:
+    def head_spec(self, width: int, n_attention_heads: int, *, position: bool) -> HeadSpec:
         """The sizes of a head for this data."""
         shapes = self.reader.manifest.block_shapes
         channels = {block: shapes[block][2] * len(self.timesteps) for block in self.blocks}
@@ -71,7 +71,9 @@ class CachedFeatures:
         if self.filters:
             channels[FILTERS] = N_FILTERS
             fine.append(FILTERS)
-        return HeadSpec(channels, self.n_classes, self.tokens.shape[-1], width, n_heads, tuple(fine), place)
+        return HeadSpec(
+            channels, self.n_classes, self.tokens.shape[-1], width, n_attention_heads, tuple(fine), position
+        )
 
     def inputs(self, rows: Iterable[SampleRow]) -> Iterator[HeadInput]:
         """As `FeatureSource`: rows are read as they are taken."""

@@ -60,7 +60,11 @@ class RunConfig:
         """
         self.train_config(Path())
         Classes.from_dict(self.classes)
-        sizes = {"n_classes": self.head.n_classes, "text_dim": self.head.text_dim, "n_heads": self.head.n_heads}
+        sizes = {
+            "n_classes": self.head.n_classes,
+            "text_dim": self.head.text_dim,
+            "n_attention_heads": self.head.n_attention_heads,
+        }
         sizes |= {"width": self.head.width, **{f"channels of {block}": n for block, n in self.head.channels.items()}}
         wrong = [f"{name} is {size}" for name, size in sizes.items() if size < 1]
         if wrong:

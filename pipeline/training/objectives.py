@@ -68,7 +68,7 @@ class TrainingObjective(ABC, Generic[AnyHead]):
         self._data, self._config, self._settings = data, config, config.settings
         order = torch.randperm(len(split.val), generator=named_generator(config.seed, "checked images"))
         self._checked = [split.val[i] for i in order[:MAX_CHECKED_IMAGES].tolist()]
-        spec = data.head_spec(self._settings.width, config.n_heads, place=config.place)
+        spec = data.head_spec(self._settings.width, config.n_attention_heads, position=config.position)
         self._members = [self._initial(spec, member).to(data.device) for member in range(config.ensemble)]
         self.head: Head = ensemble_of(self._members).eval()
 

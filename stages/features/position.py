@@ -29,7 +29,7 @@ class Region(NamedTuple):
 FULL_IMAGE = Region(0.0, 0.0, 1.0, 1.0)
 
 
-def place_signal(
+def positional_encoding(
     pixels: Int[Tensor, "image pixel"], size: tuple[int, int], windows: Sequence[Region]
 ) -> Float[Tensor, "image pixel signal"]:
     """Sines and cosines of a pixel's place: half a wave, one and two waves across the whole image, along each axis.

@@ -19,13 +19,13 @@ class TextAttention(nn.Module):
     Args:
         width: channels of the pixels, and of the heads together.
         text_dim: channels of a token.
-        n_heads: number of heads; divides `width`.
+        n_attention_heads: number of heads; divides `width`.
         n_out: channels of what is read.
     """
 
-    def __init__(self, width: int, text_dim: int, n_heads: int, n_out: int) -> None:
+    def __init__(self, width: int, text_dim: int, n_attention_heads: int, n_out: int) -> None:
         super().__init__()
-        self.n_heads = n_heads
+        self.n_attention_heads = n_attention_heads
         self.null_token = nn.Parameter(torch.zeros(text_dim))
         self.norm_text = nn.LayerNorm(text_dim)
         self.norm_pixels = nn.LayerNorm(width)
@@ -81,7 +81,7 @@ class TextAttention(nn.Module):
         return tokens, F.pad(torch.cat([~mask.any(1, keepdim=True), mask], 1), (0, n_missing))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [image, head, item, channel]
+        return x.unflatten(-1, (self.n_attention_heads, -1)).transpose(1, 2)  # [image, head, item, channel]
 
 
 def attention_weights(

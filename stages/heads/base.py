@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..features.position import N_FREQUENCIES, Region, place_signal
+from ..features.position import N_FREQUENCIES, Region, positional_encoding
 from ..features.sampling import Maps, dense
 from .attention import TextAttention
 from .input import HeadInput
@@ -20,8 +20,9 @@ ALL_CHANNELS = slice(None)
 """All channels."""
 
 
-PLACE_GAIN = 8.0
-"""How loud the place is beside the activations. At 1, words such as "upper" are hardly learnt (docs/results.md)."""
+POSITION_GAIN = 8.0
+"""Factor of the positional encoding beside the activations. At 1, words such as "upper" are hardly learnt
+(docs/results.md)."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class HeadSpec:
     """Channels of a text token; 1 where there are no texts."""
     width: int
     """Channels that the blocks are brought to, in which the pixels read from the text."""
-    n_heads: int
-    """Heads of the cross-attention."""
+    n_attention_heads: int
+    """Attention heads of the cross-attention to the text."""
     fine: tuple[int, ...] = ()
     """Those of `channels` whose maps are as fine as the label map."""
-    place: bool = True
-    """Whether pixels know where in the image they are."""
+    position: bool = True
+    """Whether the head has a positional encoding."""
 
 
 Prepared = Mapping[int, Float[Tensor, "y x channel"]]
@@ -125,9 +126,10 @@ class GuidedHead(Head):
             self.register_buffer(f"mean_{block}", torch.zeros(n_channels))
             self.register_buffer(f"scale_{block}", torch.ones(n_channels))
         self.projections = nn.ModuleDict({str(block): self.projection(block, n) for block, n in spec.channels.items()})
-        self.place = nn.Linear(4 * N_FREQUENCIES, width) if spec.place else None
-        n_scaled = 2 if spec.place else 1
-        self.attention = TextAttention(width, spec.text_dim, spec.n_heads, n_out=(n_scaled + 1) * width)
+        # The layer of the positional encoding; its name is in the keys of head.safetensors.
+        self.place = nn.Linear(4 * N_FREQUENCIES, width) if spec.position else None
+        n_scaled = 2 if spec.position else 1
+        self.attention = TextAttention(width, spec.text_dim, spec.n_attention_heads, n_out=(n_scaled + 1) * width)
 
     def projection(self, block: int, n_channels: int) -> nn.Module:
         """What brings a block's standardised activations to the head's width."""
@@ -157,7 +159,7 @@ class GuidedHead(Head):
     @property
     def attention_names(self) -> tuple[str, ...]:
         """The heads of the one attention: it comes after the blocks are summed, so that there is none of a block."""
-        return tuple(f"head {i}" for i in range(1, self.spec.n_heads + 1))
+        return tuple(f"head {i}" for i in range(1, self.spec.n_attention_heads + 1))
 
     def guide(
         self,
@@ -189,4 +191,4 @@ class GuidedHead(Head):
         """What is known of the pixels, whose sum reads from the text: their activations and, unless hidden, places."""
         if self.place is None:
             return [projected]
-        return [projected, self.place(PLACE_GAIN * place_signal(pixels, size, windows))]
+        return [projected, self.place(POSITION_GAIN * positional_encoding(pixels, size, windows))]

@@ -149,13 +149,13 @@ class CrossAttention(nn.Module):
     """Multi-head attention from normalised pixels to text tokens, whose result is normalised again.
 
     Args:
-        spec: the sizes; the heads together have `n_heads` × 64 channels.
+        spec: the sizes; the heads together have `n_attention_heads` × 64 channels.
     """
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
-        self.n_heads = spec.n_heads
-        inner = spec.n_heads * HEAD_CHANNELS
+        self.n_attention_heads = spec.n_attention_heads
+        inner = spec.n_attention_heads * HEAD_CHANNELS
         self.norm = nn.LayerNorm(spec.width)
         self.to_query = nn.Linear(spec.width, inner, bias=False)
         self.to_key = nn.Linear(spec.text_dim, inner, bias=False)
@@ -189,7 +189,7 @@ class CrossAttention(nn.Module):
         return attention_weights(query, key, mask | ~has_text) * has_text[:, None, None]
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [image, head, item, channel]
+        return x.unflatten(-1, (self.n_attention_heads, -1)).transpose(1, 2)  # [image, head, item, channel]
 
 
 def stack_maps(images: Sequence[Maps]) -> dict[int, Float[Tensor, "image y x channel"]]:

@@ -58,7 +58,20 @@ class Scene:
 
     def train(self, *flags: str, cache: str = "cache", run: str = "new") -> list[str]:
         """The command that trains a small head."""
-        return ["train-head", cache, run, "--width", "16", "--n-heads", "2", "--epochs", "1", "--device", "cpu", *flags]
+        return [
+            "train-head",
+            cache,
+            run,
+            "--width",
+            "16",
+            "--n-attention-heads",
+            "2",
+            "--epochs",
+            "1",
+            "--device",
+            "cpu",
+            *flags,
+        ]
 
 
 @pytest.fixture(scope="session")

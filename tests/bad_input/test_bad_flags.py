@@ -58,7 +58,7 @@ CONTRADICTIONS = {
         "--pca got 0; expected at least 1",
     ),
     "no epochs": ([*TRAIN, "--epochs", "0"], "--epochs got 0; expected at least 1"),
-    "not a width of heads": ([*TRAIN, "--width", "10", "--n-heads", "4"], "--width got 10"),
+    "not a width of heads": ([*TRAIN, "--width", "10", "--n-attention-heads", "4"], "--width got 10"),
     "all text dropped": ([*TRAIN, "--text-dropout", "2"], "--text-dropout got 2.0; expected a number from 0"),
     "no learning": ([*TRAIN, "--learning-rate", "nan"], "--learning-rate got nan"),
     "all held out": ([*TRAIN, "--val-fraction", "1"], "--val-fraction got 1.0"),

@@ -52,7 +52,7 @@ def test_a_probe_of_random_features_knows_the_images_that_it_learnt_from(methods
 
 
 def test_the_head_is_scored_as_it_is_after_its_last_epoch(methods, task, monkeypatch):
-    short = partial(TrainConfig, epochs=2, width=16, n_heads=2, pixels_per_image=32)
+    short = partial(TrainConfig, epochs=2, width=16, n_attention_heads=2, pixels_per_image=32)
     monkeypatch.setattr(methods, "TrainConfig", short)
     counts = methods.methods()["head-no-text"].run(task)
     config = short(task.reader.root, Path("run"), text="none", seed=0, device="cpu")

@@ -18,7 +18,7 @@ from textdiff.stages.text.words import split_words
 
 VALUES = {"plump": 2.0, "thin": -1.0, "nuclei": 0.0, "not": -4.0}
 TISSUE = torch.tensor([[1.0, 1.0, 0.0], [0.5, 0.0, -1.0]])
-SPEC = HeadSpec(channels={0: 1}, n_classes=2, text_dim=2, width=1, n_heads=1)
+SPEC = HeadSpec(channels={0: 1}, n_classes=2, text_dim=2, width=1, n_attention_heads=1)
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 
 

@@ -14,7 +14,7 @@ from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.windows import window_of
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.views.transforms import turn
-from textdiff.stages.features.position import FULL_IMAGE, Region, place_signal
+from textdiff.stages.features.position import FULL_IMAGE, Region, positional_encoding
 
 
 def test_windows_by_hand():
@@ -38,8 +38,8 @@ def test_a_pixel_of_a_turned_tile_has_the_place_that_it_has_in_the_turned_image(
     pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     whole, tile = turn(pixels, view), turn(pixels[1:5, 4:8], view)
     in_whole = torch.from_numpy(np.argsort(whole.ravel())[tile.ravel()])
-    expected = place_signal(in_whole[None], whole.shape, [FULL_IMAGE])
-    found = place_signal(torch.arange(16)[None], (4, 4), [window_of((6, 8), 4, (1, 4), view)])
+    expected = positional_encoding(in_whole[None], whole.shape, [FULL_IMAGE])
+    found = positional_encoding(torch.arange(16)[None], (4, 4), [window_of((6, 8), 4, (1, 4), view)])
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
 
 
@@ -57,7 +57,7 @@ def halves(extraction):
 
 @pytest.fixture
 def training(halves, tmp_path):
-    sizes = {"width": 16, "n_heads": 2, "pixels_per_image": 64, "images_per_step": 8}
+    sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "images_per_step": 8}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
     return TrainConfig(halves, tmp_path / "run", text="none", epochs=20, device="cpu", **sizes, **rates)
 

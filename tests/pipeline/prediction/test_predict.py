@@ -24,7 +24,7 @@ from textdiff.pipeline.views.transforms import turn, turn_back
 def run(extraction, tmp_path):
     """A trained run whose cache was made one image at a time, as prediction works."""
     extract_features(replace(extraction, batch_size=1))
-    sizes = {"width": 16, "n_heads": 2, "pixels_per_image": 64}
+    sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
     settings = TrainConfig(extraction.cache, tmp_path / "run", epochs=12, device="cpu", **sizes, **rates)
     train_head(settings)

@@ -29,7 +29,7 @@ from textdiff.pipeline.training.train import train_head
 @pytest.fixture
 def run(tiny_cache, tmp_path):
     config = TrainConfig(
-        tiny_cache, tmp_path / "my run", epochs=3, width=16, n_heads=2, pixels_per_image=64, device="cpu"
+        tiny_cache, tmp_path / "my run", epochs=3, width=16, n_attention_heads=2, pixels_per_image=64, device="cpu"
     )
     train_head(config)
     return config
@@ -102,7 +102,7 @@ def test_a_worst_sample_whose_words_cannot_be_explained_costs_no_evaluation(extr
         told = told.replace(text, "???")
     extraction.data.write_text(told.replace(",,train", ",???,train"))
     extract_features(extraction)
-    config = TrainConfig(extraction.cache, tmp_path / "run", epochs=1, width=16, n_heads=2, device="cpu")
+    config = TrainConfig(extraction.cache, tmp_path / "run", epochs=1, width=16, n_attention_heads=2, device="cpu")
     train_head(config)
     found = evaluate(EvaluateConfig(config.run, config.cache, words=True, device="cpu"), Progress(shown=True))
     assert "has no words to explain" in capsys.readouterr().err
@@ -122,7 +122,7 @@ def test_an_ensemble_of_a_tiled_cache_with_classes_is_shown_whole(extraction, tm
         Image.fromarray(mask).save(path)
     settings = replace(extraction, cache=tmp_path / "tiles", tile=16, tile_overlap=6)
     extract_features(settings)
-    small = {"width": 16, "n_heads": 2, "pixels_per_image": 64, "epochs": 1, "ensemble": 2, "device": "cpu"}
+    small = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "epochs": 1, "ensemble": 2, "device": "cpu"}
     config = TrainConfig(settings.cache, tmp_path / "run", **small)
     train_head(config)
     page = read(config.run / "report.html", check_page)
@@ -202,7 +202,7 @@ def test_the_demos_index_leads_to_the_reports_that_are_there(run, check_page):
 def test_the_command_of_a_run_gives_its_settings_again(run):
     told = train_command(RunConfig.read(run.run).train_config(run.run))
     assert told.startswith(f"textdiff train-head {run.cache.resolve()} '{run.run}' --timesteps 50,150 --blocks 1,3 ")
-    assert {"--n-heads 2", "--epochs 3"} <= {" ".join(pair) for pair in pairwise(told.split())}
+    assert {"--n-attention-heads 2", "--epochs 3"} <= {" ".join(pair) for pair in pairwise(told.split())}
     assert "--learning-rate" not in told  # as by default
     assert "--resume" not in told
 

@@ -31,7 +31,7 @@ from textdiff.stages.seeds import named_generator
 
 @pytest.fixture
 def training(tiny_cache, tmp_path):
-    sizes = {"width": 16, "n_heads": 2, "pixels_per_image": 64, "images_per_step": 2}
+    sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "images_per_step": 2}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
     return TrainConfig(tiny_cache, tmp_path / "run", ensemble=3, epochs=4, device="cpu", **sizes, **rates)
 

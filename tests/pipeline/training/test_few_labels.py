@@ -33,7 +33,7 @@ def labelled(extraction, tmp_path):
             Image.fromarray(change(name, mask.copy()).astype(np.uint8)).save(folder / f"{name}_mask.png")
         (folder / "classes.json").write_text(json.dumps(classes))
         extract_features(extraction)
-        small = {"width": 16, "n_heads": 2, "pixels_per_image": 64, "epochs": 3, "device": "cpu"}
+        small = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "epochs": 3, "device": "cpu"}
         return TrainConfig(extraction.cache, tmp_path / f"run{next(n_runs)}", learning_rate=1e-2, **small)
 
     return write

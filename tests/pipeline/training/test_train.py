@@ -30,7 +30,7 @@ from textdiff.stages.metrics.overlap import confusion, dice
 
 @pytest.fixture
 def training(tiny_cache, tmp_path):
-    sizes = {"width": 16, "n_heads": 2, "pixels_per_image": 64, "images_per_step": 2}
+    sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "images_per_step": 2}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
     return TrainConfig(tiny_cache, tmp_path / "run", epochs=4, device="cpu", **sizes, **rates)
 
@@ -243,10 +243,10 @@ def test_the_learning_rate_rises_and_falls():
 
 def test_settings_that_contradict_themselves_are_all_named_at_once(tiny_cache, tmp_path):
     with pytest.raises(ConfigError) as caught:
-        TrainConfig(tiny_cache, tmp_path / "run", epochs=0, width=30, n_heads=8, text_dropout=1.5)
+        TrainConfig(tiny_cache, tmp_path / "run", epochs=0, width=30, n_attention_heads=8, text_dropout=1.5)
     message = str(caught.value)
     assert "--epochs got 0; expected at least 1" in message
-    assert "--width got 30; expected a positive multiple of --n-heads 8" in message
+    assert "--width got 30; expected a positive multiple of --n-attention-heads 8" in message
     assert "--text-dropout got 1.5; expected a number from 0.0 to 1.0" in message
 
 

@@ -25,7 +25,9 @@ from textdiff.stages.seeds import named_generator
 
 @pytest.fixture
 def config(tiny_cache, tmp_path):
-    return TrainConfig(tiny_cache, tmp_path / "run", width=16, n_heads=2, pixels_per_image=32, epochs=4, device="cpu")
+    return TrainConfig(
+        tiny_cache, tmp_path / "run", width=16, n_attention_heads=2, pixels_per_image=32, epochs=4, device="cpu"
+    )
 
 
 def opened(config):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from textdiff.stages.features.crops import Crop, cut, draw_crop
-from textdiff.stages.features.position import FULL_IMAGE, Region, place_signal
+from textdiff.stages.features.position import FULL_IMAGE, Region, positional_encoding
 from textdiff.stages.features.sampling import QuantisedMap
 from textdiff.stages.seeds import named_generator
 
@@ -33,9 +33,9 @@ def test_a_crop_is_a_window_of_the_window():
 
 
 def test_pixels_of_a_crop_have_the_places_that_they_have_in_the_image():
-    whole = place_signal(torch.arange(256)[None], SIZE, [FULL_IMAGE]).view(16, 16, -1)
+    whole = positional_encoding(torch.arange(256)[None], SIZE, [FULL_IMAGE]).view(16, 16, -1)
     pixels = torch.arange(32)[None]
-    here = place_signal(pixels, (8, 4), [CROP.window(SIZE, FULL_IMAGE)]).view(8, 4, -1)
+    here = positional_encoding(pixels, (8, 4), [CROP.window(SIZE, FULL_IMAGE)]).view(8, 4, -1)
     torch.testing.assert_close(here, CROP.of(whole, SIZE), atol=1e-6, rtol=0)
 
 

@@ -11,7 +11,7 @@ from textdiff.stages.heads.context import ContextHead, seen
 from textdiff.stages.heads.input import HeadInput
 
 SIZE = (192, 192)
-SPEC = HeadSpec(channels={2: 6, 5: 4}, n_classes=3, text_dim=8, width=16, n_heads=4, fine=(5,))
+SPEC = HeadSpec(channels={2: 6, 5: 4}, n_classes=3, text_dim=8, width=16, n_attention_heads=4, fine=(5,))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_crop_gets_the_logits_of_the_whole_image_where_the_convolutions_end_in
 
 @torch.no_grad()
 def test_the_four_pixels_of_a_cell_keep_their_places(text):
-    head = ContextHead(HeadSpec({5: 1}, n_classes=2, text_dim=8, width=4, n_heads=2, fine=(5,))).eval()
+    head = ContextHead(HeadSpec({5: 1}, n_classes=2, text_dim=8, width=4, n_attention_heads=2, fine=(5,))).eval()
     for parameter in head.parameters():
         parameter.zero_()
     pass_cells_through(head)
@@ -104,7 +104,7 @@ def test_a_cell_reads_standardised_activations(head, maps, text):
 
 
 def test_of_the_filters_the_colours_are_read():
-    head = ContextHead(HeadSpec({FILTERS: 60}, n_classes=2, text_dim=8, width=4, n_heads=2, fine=(FILTERS,)))
+    head = ContextHead(HeadSpec({FILTERS: 60}, n_classes=2, text_dim=8, width=4, n_attention_heads=2, fine=(FILTERS,)))
     features = torch.randn(5, 60)
     head.standardise(FILTERS, 3 * features)
     read = head.inputs({FILTERS: seen({FILTERS: [features]})[FILTERS][0]})[FILTERS]
@@ -145,7 +145,7 @@ def test_pictures_of_a_batch_are_turned_each_in_its_own_way(head, maps, text):
 @torch.no_grad()
 def test_sides_need_not_divide_by_more_than_a_cell(text):
     torch.manual_seed(0)
-    head = ContextHead(HeadSpec({5: 1}, n_classes=2, text_dim=8, width=4, n_heads=2, fine=(5,))).eval()
+    head = ContextHead(HeadSpec({5: 1}, n_classes=2, text_dim=8, width=4, n_attention_heads=2, fine=(5,))).eval()
     assert head.segment(HeadInput({5: [torch.rand(14, 22, 1)]}, (14, 22), *text)).shape == (1, 2, 14, 22)
 
 

@@ -5,7 +5,7 @@ from textdiff.stages.heads.ensemble import Ensemble, ensemble_of
 from textdiff.stages.heads.input import HeadInput
 from textdiff.stages.heads.pixel import PixelHead
 
-SPEC = HeadSpec(channels={2: 6, 10: 4}, n_classes=3, text_dim=8, width=16, n_heads=4)
+SPEC = HeadSpec(channels={2: 6, 10: 4}, n_classes=3, text_dim=8, width=16, n_attention_heads=4)
 SIZE = (8, 8)
 
 

@@ -10,7 +10,7 @@ from textdiff.stages.heads.base import HeadSpec
 from textdiff.stages.heads.input import HeadInput
 from textdiff.stages.heads.paper import PaperHead, stack_maps
 
-SPEC = HeadSpec(channels={7: 6, 2: 4, 5: 6, 9: 8}, n_classes=3, text_dim=5, width=8, n_heads=2)
+SPEC = HeadSpec(channels={7: 6, 2: 4, 5: 6, 9: 8}, n_classes=3, text_dim=5, width=8, n_attention_heads=2)
 SIZE = (12, 16)
 SIDES = {2: (3, 4), 5: (6, 8), 7: (6, 8), 9: (12, 16)}
 
@@ -84,7 +84,7 @@ def normed(weights, name, x):
 def test_the_papers_heads_have_the_papers_parameters(blocks, n_parameters):
     widths = [256 * multiplier for multiplier in (4, 4, 2, 2, 1, 1) for _ in range(3)]  # of the 18 decoder blocks
     channels = {block: 3 * widths[block] for block in blocks}
-    head = PaperHead(HeadSpec(channels, n_classes=2, text_dim=768, width=768, n_heads=8))
+    head = PaperHead(HeadSpec(channels, n_classes=2, text_dim=768, width=768, n_attention_heads=8))
     assert sum(parameter.numel() for parameter in head.parameters()) == n_parameters
 
 
@@ -154,7 +154,7 @@ def test_maps_of_eight_bits_are_stacked_as_their_activations():
 
 
 def test_blocks_that_cannot_share_a_projection_are_named():
-    spec = HeadSpec({2: 4, 5: 6, 7: 10, 9: 8}, n_classes=2, text_dim=5, width=8, n_heads=2)
+    spec = HeadSpec({2: 4, 5: 6, 7: 10, 9: 8}, n_classes=2, text_dim=5, width=8, n_attention_heads=2)
     with pytest.raises(ConfigError) as caught:
         PaperHead(spec)
     message = str(caught.value)

@@ -11,7 +11,7 @@ from textdiff.stages.heads.input import HeadInput
 from textdiff.stages.heads.pixel import PixelHead
 from textdiff.stages.seeds import named_generator, named_seed
 
-SPEC = HeadSpec(channels={2: 6, 5: 4}, n_classes=3, text_dim=8, width=16, n_heads=4)
+SPEC = HeadSpec(channels={2: 6, 5: 4}, n_classes=3, text_dim=8, width=16, n_attention_heads=4)
 SIZE = (8, 8)
 
 
@@ -85,7 +85,7 @@ def test_without_text_the_null_token_is_read_and_with_text_it_is_not(head, maps,
 
 def test_attention_is_torchs_multi_head_attention():
     torch.manual_seed(0)
-    ours = TextAttention(width=16, text_dim=8, n_heads=4, n_out=16)
+    ours = TextAttention(width=16, text_dim=8, n_attention_heads=4, n_out=16)
     theirs = torch.nn.MultiheadAttention(16, 4, bias=False, kdim=8, vdim=8, batch_first=True)
     with torch.no_grad():
         theirs.q_proj_weight.copy_(ours.to_query.weight)
@@ -120,7 +120,7 @@ def test_named_seeds_depend_on_every_name_and_on_nothing_else():
 
 def test_where_no_image_has_a_text_all_read_what_each_would_read_alone():
     torch.manual_seed(0)
-    attention = TextAttention(width=16, text_dim=8, n_heads=4, n_out=6)
+    attention = TextAttention(width=16, text_dim=8, n_attention_heads=4, n_out=6)
     torch.nn.init.normal_(attention.null_token)
     pixels, tokens = torch.randn(2, 7, 16), torch.randn(2, 5, 8)
     with_text = torch.tensor([[0] * 5, [1] * 5]).bool()
@@ -132,10 +132,10 @@ def test_where_no_image_has_a_text_all_read_what_each_would_read_alone():
 def test_a_head_without_places_gives_pixels_alike_the_same_answer(text):
     torch.manual_seed(0)
     alike = {2: [torch.ones(4, 4, 6)], 5: [torch.ones(8, 8, 4)]}
-    for place in (True, False):
-        head = PixelHead(replace(SPEC, place=place)).eval()
+    for position in (True, False):
+        head = PixelHead(replace(SPEC, position=position)).eval()
         found = logits_of(head, alike, *text)
-        assert bool((found - found[:, :1, :1]).abs().max() < 1e-5) is not place
+        assert bool((found - found[:, :1, :1]).abs().max() < 1e-5) is not position
 
 
 def test_the_text_scales_the_place_by_itself(text):
@@ -156,7 +156,7 @@ def test_the_text_scales_the_place_by_itself(text):
 
 def test_attention_weights_are_those_of_torchs_multi_head_attention():
     torch.manual_seed(3)
-    attention = TextAttention(width=8, text_dim=6, n_heads=2, n_out=8)
+    attention = TextAttention(width=8, text_dim=6, n_attention_heads=2, n_out=8)
     torch.nn.init.normal_(attention.null_token)
     pixels, tokens = torch.randn(2, 5, 8), torch.randn(2, 4, 6)
     mask = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0]]).bool()
