@@ -1,88 +1,56 @@
-"""Where `cache export` writes a cache's files: a folder, an object store or an HDF5 file; whole or not at all."""
+"""Copies a cache's files to a folder, an object store or an HDF5 file; whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from ..errors import CacheError
+from .format.layout import ArrayLayout
+from .format.shard import ShardDamage, read_shard
 from .hdf5 import HdfWriter
 from .storage.atomic import TEMPORARY_SUFFIX, sync_folder, write_durably
 from .storage.location import Location, on_disk, remove_folder
 from .storage.locks import LOCK
+from .verify import Damage, ShardPlace
 
-WRITERS, REMOTE_WRITERS = 4, 16
-"""Files that are written to a folder or an object store at once."""
+COPIERS, REMOTE_COPIERS = 4, 16
+"""Shards that are copied at once between disks, and from or to an object store."""
 
-
-class Sink(Protocol):
-    """Where a cache's files go: the metadata of an array before its shards, and the manifest last."""
-
-    def add(self, path: str, content: bytes) -> None:
-        """Write a file; it may wait for others."""
-
-    def flush(self) -> None:
-        """Wait until all files are written."""
-
-    def close(self) -> None:
-        """Wait and end, also after a failure."""
-
-
-class FolderWriter:
-    """Writes files to a folder or an object store, several at once.
-
-    Args:
-        root: the folder.
-    """
-
-    def __init__(self, root: Location) -> None:
-        self._root, self._n_writers = root, WRITERS if on_disk(root) else REMOTE_WRITERS
-        self._pool, self._waiting = ThreadPoolExecutor(self._n_writers), deque[Future[int]]()
-
-    def add(self, path: str, content: bytes) -> None:
-        """As `Sink`."""
-        while len(self._waiting) >= self._n_writers:
-            self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(write_durably, self._root / path, [content]))
-
-    def flush(self) -> None:
-        """As `Sink`."""
-        while self._waiting:
-            self._waiting.popleft().result()
-
-    def close(self) -> None:
-        """As `Sink`."""
-        self._pool.shutdown(cancel_futures=True)
+Add = Callable[[str, bytes], object]
+"""Writes a file of a cache, given its path; several threads call it."""
 
 
 @contextmanager
-def writing(out: Location, *, hdf5: bool) -> Iterator[Sink]:
-    """Gives where to put the files; when the block ends, `out` is whole, or, if it ends with an error, absent.
+def writing(out: Location, arrays: Iterable[tuple[ArrayLayout, int]] | None = None) -> Iterator[Add]:
+    """Gives a function that writes files; when the block ends, `out` is whole, or, if it ends with an error, absent.
 
     Args:
         out: where nothing is.
-        hdf5: whether to make one HDF5 file of them, on a disk.
+        arrays: of the cache, with their numbers of rows, to write an HDF5 file; `None`: the files are written as they
+            are.
     """
     if (path := on_disk(out)) is None:
-        with _writing_remote(out) as sink:
-            yield sink
+        try:
+            yield partial(_write, out)
+        except BaseException:
+            remove_folder(out)
+            raise
         return
     with whole_or_absent(path) as temporary:
-        if hdf5:
-            with _closing(HdfWriter(temporary)) as sink:
-                yield sink
+        if arrays is None:
+            make_folder(temporary)
+            yield partial(_write, temporary)
+        else:
+            with HdfWriter(temporary, arrays) as writer:
+                yield writer.add
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-        else:
-            make_folder(temporary)
-            with _closing(FolderWriter(temporary)) as sink:
-                yield sink
 
 
 @contextmanager
@@ -112,21 +80,21 @@ def make_folder(folder: Path) -> None:
     (folder / LOCK).touch()
 
 
-@contextmanager
-def _writing_remote(out: Location) -> Iterator[Sink]:
-    """The manifest comes last: without it there is no cache for readers."""
-    try:
-        with _closing(FolderWriter(out)) as sink:
-            yield sink
-    except BaseException:
-        remove_folder(out)
-        raise
+def copy_shards(
+    root: Location, places: Sequence[ShardPlace], add: Add, *, workers: int = COPIERS
+) -> Iterator[tuple[ShardPlace, Damage | None]]:
+    """Copy shards whose bytes are right, `workers` at once; gives each shard, in order, with its damage."""
+    with ThreadPoolExecutor(workers) as pool:
+        yield from zip(places, pool.map(partial(_copy, root, add), places), strict=True)
 
 
-@contextmanager
-def _closing(sink: Sink) -> Iterator[Sink]:
-    try:
-        yield sink
-        sink.flush()
-    finally:
-        sink.close()
+def _copy(root: Location, add: Add, place: ShardPlace) -> Damage | None:
+    content = read_shard(root, place.record, place.rows_per_shard)
+    if isinstance(content, ShardDamage):
+        return Damage(place.record.path, content.problem, place)
+    add(place.record.path, content)
+    return None
+
+
+def _write(root: Location, path: str, content: bytes) -> None:
+    write_durably(root / path, [content])

@@ -5,7 +5,6 @@ Nothing else reads such a file: it is written from a cache, and unpacked to the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from .format.layout import ArrayLayout
 from .format.manifest import COPY, MANIFEST, Manifest, whole_manifest
 from .format.samples import TABLE
 from .format.shard import split_rows, write_shard
-from .format.zarr_metadata import METADATA, layout_of_metadata
 from .storage.atomic import write_durably
 from .verify import Damage, ShardPlace
 
@@ -36,47 +34,47 @@ REPAIR = "restore the file from a backup, or export it again from the cache that
 
 
 class HdfWriter:
-    """Writes a cache's files to an HDF5 file; an array's metadata comes before its shards.
+    """Writes a cache's files to an HDF5 file; use it as a context manager.
 
     Args:
         file: the new file.
+        arrays: of the cache, each with its number of rows.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, arrays: Iterable[tuple[ArrayLayout, int]]) -> None:
+        self._file, self._arrays = file, {layout.name: (layout, n_rows) for layout, n_rows in arrays}
+
+    def __enter__(self) -> Self:
         import h5py
 
         # Fixed arrays index the chunks, which older readers than HDF5 1.10 (2016) do not know.
         self._content = h5py.File(
-            file, "w", libver=("v110", "v110"), alignment_threshold=ROW_ALIGNMENT, alignment_interval=ROW_ALIGNMENT
+            self._file,
+            "w",
+            libver=("v110", "v110"),
+            alignment_threshold=ROW_ALIGNMENT,
+            alignment_interval=ROW_ALIGNMENT,
         )
-        self._layouts: dict[str, ArrayLayout] = {}
+        for layout, n_rows in self._arrays.values():
+            shape, chunks = (n_rows, *layout.row_shape), (1, *layout.row_shape)
+            dataset = self._content.create_dataset(layout.name, shape, layout.dtype, chunks=chunks)
+            for axis, name in enumerate(layout.axes):
+                dataset.dims[axis].label = name
+        return self
 
-    def add(self, path: str, content: bytes) -> None:
-        """Add a file."""
-        array, is_shard, name = path.partition(SHARDS)
-        if is_shard:
-            layout, dataset = self._layouts[array], self._content[array].id
-            first = int(name.partition("/")[0]) * layout.rows_per_shard
-            for position, row in split_rows(content, layout.rows_per_shard).items():
-                dataset.write_direct_chunk((first + position, *(0 for _ in layout.row_shape)), row)
-            return
-        self._content[f"{FILES}/{path}"] = np.frombuffer(content, np.uint8)
-        if path.endswith(f"/{METADATA}") and json.loads(content)["node_type"] == "array":
-            self._begin_array(*layout_of_metadata(path.removesuffix(f"/{METADATA}"), content))
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def close(self) -> None:
-        """Close the file."""
+    def __exit__(self, *_: object) -> None:
         self._content.close()
 
-    def _begin_array(self, layout: ArrayLayout, n_rows: int) -> None:
-        shape, chunks = (n_rows, *layout.row_shape), (1, *layout.row_shape)
-        dataset = self._content.create_dataset(layout.name, shape, layout.dtype, chunks=chunks)
-        for axis, name in enumerate(layout.axes):
-            dataset.dims[axis].label = name
-        self._layouts[layout.name] = layout
+    def add(self, path: str, content: bytes) -> None:
+        """Add a file of the cache; a shard must be whole."""
+        array, is_shard, index = path.partition(SHARDS)
+        if not is_shard:
+            self._content[f"{FILES}/{path}"] = np.frombuffer(content, np.uint8)
+            return
+        layout, _ = self._arrays[array]
+        first = int(index.partition("/")[0]) * layout.rows_per_shard
+        for position, row in split_rows(content, layout.rows_per_shard).items():
+            self._content[array].id.write_direct_chunk((first + position, *(0 for _ in layout.row_shape)), row)
 
 
 class HdfReader:
@@ -139,8 +137,8 @@ class HdfReader:
 
     def _unpack_shard(self, folder: Path, rows: Mapping[str, Container[int]], place: ShardPlace) -> Damage | None:
         path, size = place.record.path, place.rows_per_shard
-        array, _, name = path.partition(SHARDS)
-        first = int(name.partition("/")[0]) * size
+        array, _, index = path.partition(SHARDS)
+        first = int(index.partition("/")[0]) * size
         with self._naming():
             data = {row - first: self._content[array][row] for row in range(first, first + size) if row in rows[array]}
         if write_shard(folder, path, data, size) == place.record:

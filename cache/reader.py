@@ -16,17 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CacheMismatchError
-from .format.layout import (
-    ArrayLayout,
-    features_layout,
-    filters_layout,
-    images_layout,
-    labels_layout,
-    scales_layout,
-    texts_layouts,
-)
+from .format.layout import ArrayLayout, filters_layout, images_layout, labels_layout, texts_layouts
 from .format.manifest import Manifest, whole_manifest
-from .format.maps import QUANTISED, StoredMaps
+from .format.maps import StoredMaps
 from .format.projections import Projections, read_projections
 from .format.samples import SampleRow, SampleTable, read_table
 from .format.shard import ShardFile, read_rows
@@ -114,16 +106,14 @@ class FeatureReader:
         """One row as it is stored: views of the files [y, x, channel] and, for int8, [channel]."""
         if (block, timestep) not in self.pairs:
             self.require([block], [timestep])
-        values, scales = self._layouts(block, timestep)
-        return StoredMaps(self._row(values, row), None if scales is None else self._row(scales, row))
+        return StoredMaps(*(self._row(layout, row) for layout in self.manifest.features_layouts(block, timestep)))
 
     def fetch(self, blocks: Sequence[int], timesteps: Sequence[int], row: int, *, filters: bool = False) -> None:
         """Download the shards of a row side by side, where the cache lies in an object store."""
         if on_disk(self.root):
             return
-        spec = self.manifest.features
-        layouts = [layout for pair in product(blocks, timesteps) for layout in self._layouts(*pair) if layout]
-        layouts += [filters_layout(spec.image_size, spec.rows_per_shard)] * filters
+        layouts = [layout for pair in product(blocks, timesteps) for layout in self.manifest.features_layouts(*pair)]
+        layouts += [filters_layout(self.manifest.features)] * filters
         with ThreadPoolExecutor(REMOTE_WORKERS) as pool:
             list(pool.map(lambda layout: self._row(layout, row), layouts))
 
@@ -148,13 +138,13 @@ class FeatureReader:
         """
         self.require(blocks, timesteps)
         self._check_rows(rows)
-        pairs = [(block, timestep) for block in blocks for timestep in timesteps]
-        layouts = [layout for pair in pairs for layout in self._layouts(*pair) if layout]
-        arrays = dict(zip(layouts, _allocate(layouts, len(rows)), strict=True))
+        layouts = {pair: self.manifest.features_layouts(*pair) for pair in product(blocks, timesteps)}
+        every = [layout for each in layouts.values() for layout in each]
+        arrays = dict(zip(every, _allocate(every, len(rows)), strict=True))
         tasks = [task for layout, array in arrays.items() for task in self._by_shard(layout, array, rows)]
         with ThreadPoolExecutor(workers or (WORKERS if on_disk(self.root) else REMOTE_WORKERS)) as pool:
             list(pool.map(lambda task: read_rows(*task), tasks))
-        return {pair: StoredMaps(*(arrays[layout] for layout in self._layouts(*pair) if layout)) for pair in pairs}
+        return {pair: StoredMaps(*(arrays[layout] for layout in each)) for pair, each in layouts.items()}
 
     def projections(self, blocks: Sequence[int], timesteps: Sequence[int]) -> Projections:
         """What the activations of these pairs were projected on; nothing for a pair with the UNet's own channels."""
@@ -163,13 +153,11 @@ class FeatureReader:
 
     def labels(self, row: int) -> npt.NDArray[np.uint8]:
         """Class indices of one row, uint8 [y, x]; the table's `ignore` where not labelled."""
-        spec = self.manifest.features
-        return self._row(labels_layout(spec.image_size, spec.rows_per_shard), row)
+        return self._row(labels_layout(self.manifest.features), row)
 
     def image(self, row: int) -> npt.NDArray[np.uint8]:
         """What the model saw, uint8 [y, x, 3], RGB."""
-        spec = self.manifest.features
-        return self._row(images_layout(spec.image_size, spec.rows_per_shard), row)
+        return self._row(images_layout(self.manifest.features), row)
 
     def filters(self, row: int) -> npt.NDArray[np.float16]:
         """Filters of what the model saw, float16 [y, x, filter].
@@ -178,8 +166,7 @@ class FeatureReader:
             CacheMismatchError: if the cache has none.
         """
         self.require_filters()
-        spec = self.manifest.features
-        return self._row(filters_layout(spec.image_size, spec.rows_per_shard), row)
+        return self._row(filters_layout(self.manifest.features), row)
 
     def require_filters(self) -> None:
         """Refuse a cache without filters.
@@ -215,13 +202,6 @@ class FeatureReader:
     def _row(self, layout: ArrayLayout, row: int) -> npt.NDArray[Any]:
         group, position = layout.locate(row)
         return self._shard(layout, group).row(position)
-
-    def _layouts(self, block: int, timestep: int) -> tuple[ArrayLayout, ArrayLayout | None]:
-        """Of the values and, for int8, of the scales."""
-        spec, shape = self.manifest.features, self.manifest.block_shapes[block]
-        values = features_layout(block, timestep, shape, spec.dtype, spec.rows_per_shard)
-        quantised = spec.dtype == QUANTISED
-        return values, scales_layout(block, timestep, shape[2], spec.rows_per_shard) if quantised else None
 
     def _by_shard(
         self, layout: ArrayLayout, array: npt.NDArray[Any], rows: Sequence[int]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import CacheError
 from .format.layout import TEXTS_PER_SHARD
@@ -63,25 +64,19 @@ def shard_places(manifest: Manifest) -> Iterator[ShardPlace]:
         yield ShardPlace(light.shard, n_rows, _rows_of_group(light.shard.path, n_rows))
 
 
-def check_shards(root: Location, places: Sequence[ShardPlace], checked: Callable[[ShardPlace], None]) -> list[Damage]:
-    """Read every shard whole, several at once.
-
-    Args:
-        root: the cache.
-        places: shards.
-        checked: is told each shard when it was read, in order.
-    """
-    found = []
+def check_shards(root: Location, places: Sequence[ShardPlace]) -> Iterator[tuple[ShardPlace, Damage | None]]:
+    """Read every shard whole, several at once; gives each, in order, with its damage."""
     with ThreadPoolExecutor(CHECKERS) as pool:
-        damages = pool.map(lambda place: check_shard(root, place.record, place.rows_per_shard), places)
-        for place, damage in zip(places, damages, strict=True):
-            checked(place)
-            if damage:
-                first = min(place.rows) // place.rows_per_shard * place.rows_per_shard
-                lost = None if damage.positions is None else {first + position for position in damage.positions}
-                rows = tuple(row for row in place.rows if lost is None or row in lost)
-                found.append(Damage(place.record.path, damage.problem, place, rows))
-    return found
+        yield from zip(places, pool.map(partial(_check_shard, root), places), strict=True)
+
+
+def _check_shard(root: Location, place: ShardPlace) -> Damage | None:
+    damage = check_shard(root, place.record, place.rows_per_shard)
+    if damage is None:
+        return None
+    first = min(place.rows) // place.rows_per_shard * place.rows_per_shard
+    lost = place.rows if damage.positions is None else [first + position for position in damage.positions]
+    return Damage(place.record.path, damage.problem, place, tuple(row for row in place.rows if row in lost))
 
 
 def check_tables(root: Location, manifest: Manifest) -> list[Damage]:

@@ -76,8 +76,8 @@ def wanted_shards(
     spec: FeatureSpec, samples: Sequence[SampleRow], classes: Mapping[str, Any], *, filters: bool
 ) -> Iterator[DerivedShard]:
     """The shards of images, labels and, where asked for, filters that a cache of these samples has."""
-    images = images_layout(spec.image_size, spec.rows_per_shard)
-    labels = labels_layout(spec.image_size, spec.rows_per_shard)
+    images = images_layout(spec)
+    labels = labels_layout(spec)
     for index, members in _by_shard(samples, labels).items():
         rows = tuple(sample.row for sample in members)
         of_images = [[sample.row, sample.image_digest] for sample in members]
@@ -85,7 +85,7 @@ def wanted_shards(
         yield DerivedShard(images, index, rows, digest(of_images))
         yield DerivedShard(labels, index, rows, digest([dict(classes), of_masks]))
         if filters:
-            layout = filters_layout(spec.image_size, spec.rows_per_shard)
+            layout = filters_layout(spec)
             yield DerivedShard(layout, index, rows, digest([FILTERS_ARE, of_images]))
 
 

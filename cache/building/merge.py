@@ -14,7 +14,7 @@ from pathlib import Path
 from ...errors import CacheCorruptError, CacheError, CacheMismatchError
 from ..format.manifest import PLAN, LightShard, Manifest, Unit, read_manifest
 from ..format.samples import SampleTable, read_table
-from ..format.shard import check_shard
+from ..format.shard import ShardDamage, check_shard, read_shard
 from ..storage.atomic import write_durably
 from ..storage.locks import LOCK, refuse_if_locked
 from ..verify import ShardPlace, shard_places
@@ -24,7 +24,6 @@ from .plan import PendingUnit
 from .shared_plan import SharedPlan, differences, missing_units, read_shared_plan
 from .writer import CacheWriter
 
-PIECE_BYTES = 1 << 22
 COPIERS = 4
 """Shards that are copied at once."""
 NAMED = 8
@@ -180,17 +179,14 @@ def _refuse_missing(roots: Sequence[Path], merge: MergePlan, units: Sequence[Pen
 
 
 def _copy(source: Path, out: Path, place: ShardPlace) -> ShardPlace:
-    """Copy a shard, unless it is there, and compare every byte with what was written."""
-    record = place.record
-    if (out / record.path).exists() and check_shard(out, record, place.rows_per_shard) is None:
+    """Copy a shard that is right, unless it is there."""
+    record, n_rows = place.record, place.rows_per_shard
+    if (out / record.path).exists() and check_shard(out, record, n_rows) is None:
         return place
-    try:
-        with (source / record.path).open("rb") as file:
-            write_durably(out / record.path, iter(lambda: file.read(PIECE_BYTES), b""))
-    except FileNotFoundError as error:
-        raise CacheCorruptError(f"{source / record.path}: absent; {_AGAIN}") from error
-    if damage := check_shard(out, record, place.rows_per_shard):
-        raise CacheCorruptError(f"{source / record.path}: {damage.problem}; {_AGAIN}")
+    content = read_shard(source, record, n_rows)
+    if isinstance(content, ShardDamage):
+        raise CacheCorruptError(f"{source / record.path}: {content.problem}; {_AGAIN}")
+    write_durably(out / record.path, [content])
     return place
 
 

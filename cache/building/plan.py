@@ -213,14 +213,14 @@ def _unfitted(
 
 
 def _unfiltered(manifest: Manifest, rows: Sequence[int]) -> tuple[int, ...]:
-    layout = filters_layout(manifest.features.image_size, manifest.features.rows_per_shard)
+    layout = filters_layout(manifest.features)
     there = {light.shard.path for light in manifest.light_shards}
     return tuple(row for row in rows if layout.shard_path(layout.locate(row)[0]) not in there)
 
 
 def _filters_bytes(manifest: Manifest) -> int:
     """Of one row."""
-    layout = filters_layout(manifest.features.image_size, manifest.features.rows_per_shard)
+    layout = filters_layout(manifest.features)
     return math.prod(layout.row_shape) * layout.dtype.itemsize
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -12,24 +12,14 @@ import numpy.typing as npt
 
 from ...errors import CacheError
 from ..format.digests import features_digest, labels_digest, texts_digest
-from ..format.layout import (
-    FILTERS_ARRAY,
-    ArrayLayout,
-    features_layout,
-    filters_layout,
-    images_layout,
-    labels_layout,
-    projection_layout,
-    scales_layout,
-    texts_layouts,
-)
+from ..format.layout import FILTERS_ARRAY, ArrayLayout
 from ..format.manifest import COPY, MANIFEST, LightShard, Manifest, ProjectionRecord, Unit, write_manifest
-from ..format.maps import QUANTISED, StoredMaps
+from ..format.maps import StoredMaps
 from ..format.projections import Projections, projection_digest, write_projection
 from ..format.samples import TABLE, SampleTable, write_table
 from ..format.shard import ShardRecord, write_shard
 from ..format.spec import TextSpec
-from ..format.zarr_metadata import METADATA, write_array_metadata, write_group_metadata
+from ..format.zarr_metadata import write_metadata
 from ..storage.atomic import write_json
 from ..storage.location import Location, remove_folder
 from .derived import DerivedShard, LoadShard, TextArrays, text_shards, wanted_shards
@@ -113,7 +103,11 @@ class CacheWriter:
         """The first half of `write_unit`, for a worker whose units another process records."""
         self._refuse_unprojected(features)
         self._refuse_not_finite(pending, features)
-        arrays = [array for pair, maps in sorted(features.items()) for array in self._arrays(pair, maps)]
+        arrays = [
+            array
+            for pair, maps in sorted(features.items())
+            for array in zip(self._manifest.features_layouts(*pair), maps.arrays, strict=True)
+        ]
         with ThreadPoolExecutor(self._workers) as pool:
             shards = pool.map(lambda array: self._write_array(pending, *array), arrays)
         return Unit(pending.rows, pending.timesteps, pending.blocks, dict(conditions), tuple(shards))
@@ -181,7 +175,8 @@ class CacheWriter:
         ]
         shards = tuple(sorted([*kept, *written], key=lambda light: light.shard.path))
         self._manifest = replace(self._manifest, classes=classes, texts=text_spec, light_shards=shards)
-        self._manifest = replace(self._manifest, metadata=self._write_metadata(len(table.texts)))
+        metadata = write_metadata(self._root, self._manifest.arrays(len(table.texts)))
+        self._manifest = replace(self._manifest, metadata=metadata)
         self._finish(table)
         self._remove(known.keys() - {shard.path for shard in wanted})
         return self._manifest
@@ -222,44 +217,6 @@ class CacheWriter:
         if not table.texts:
             return None
         return texts.spec if texts else self._manifest.texts
-
-    def _write_metadata(self, n_texts: int) -> dict[str, str]:
-        """Groups and arrays as Zarr sees them: file → SHA-256."""
-        arrays = list(self._zarr_arrays(n_texts))
-        groups = sorted({name for layout, _ in arrays for name in _groups_above(layout.name)})
-        digests = {name: write_group_metadata(self._root, name) for name in groups}
-        digests |= {layout.name: write_array_metadata(self._root, layout, n_rows) for layout, n_rows in arrays}
-        return {f"{name}/{METADATA}".removeprefix("/"): digest for name, digest in digests.items()}
-
-    def _zarr_arrays(self, n_texts: int) -> Iterator[tuple[ArrayLayout, int]]:
-        """Every array, and how long its first axis is."""
-        spec, n_rows, texts = self._manifest.features, len(self._manifest.rows), self._manifest.texts
-        for pair in sorted(self._manifest.coverage()):
-            yield self._features_layout(*pair), n_rows
-            if spec.dtype == QUANTISED:
-                yield self._scales_layout(*pair), n_rows
-        for record in self._manifest.projections:
-            yield projection_layout(*record.pair, record.shape), record.shape[0]
-        yield images_layout(spec.image_size, spec.rows_per_shard), n_rows
-        yield labels_layout(spec.image_size, spec.rows_per_shard), n_rows
-        if self._manifest.has_filters:
-            yield filters_layout(spec.image_size, spec.rows_per_shard), n_rows
-        if texts:
-            yield from ((layout, n_texts) for layout in texts_layouts(texts.n_tokens, texts.dim))
-
-    def _features_layout(self, block: int, timestep: int) -> ArrayLayout:
-        spec = self._manifest.features
-        return features_layout(block, timestep, self._manifest.block_shapes[block], spec.dtype, spec.rows_per_shard)
-
-    def _scales_layout(self, block: int, timestep: int) -> ArrayLayout:
-        n_channels = self._manifest.block_shapes[block][2]
-        return scales_layout(block, timestep, n_channels, self._manifest.features.rows_per_shard)
-
-    def _arrays(self, pair: tuple[int, int], maps: StoredMaps) -> Iterator[tuple[ArrayLayout, npt.NDArray[Any]]]:
-        """The arrays that a unit's activations of one block and timestep go to."""
-        yield self._features_layout(*pair), maps.values
-        if maps.scales is not None:
-            yield self._scales_layout(*pair), maps.scales
 
     def _write_array(self, pending: PendingUnit, layout: ArrayLayout, array: npt.NDArray[Any]) -> ShardRecord:
         if array.dtype != layout.dtype or array.shape != (len(pending.rows), *layout.row_shape):
@@ -309,9 +266,3 @@ class CacheWriter:
 
 def _is_known(shard: DerivedShard, known: Mapping[str, LightShard]) -> bool:
     return shard.path in known and known[shard.path].made_from == shard.made_from
-
-
-def _groups_above(name: str) -> Iterator[str]:
-    """The groups that an array lies in, from the root's empty name on."""
-    parts = name.split("/")
-    yield from ("/".join(parts[:depth]) for depth in range(len(parts)))

@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .spec import FeatureSpec
+
+METADATA = "zarr.json"
+"""The Zarr metadata of an array or group."""
 TEXTS_PER_SHARD = 256
 FILTERS_ARRAY = "filters"
 N_FILTERS = 60
@@ -19,7 +23,7 @@ class ArrayLayout:
     """One array: its name, axes and how its rows are cut into shards."""
 
     name: str
-    """Its place in the group."""
+    """Its path in the cache."""
     axes: tuple[str, ...]
     """Names of its axes; the first is `row`, `text` or `component`."""
     row_shape: tuple[int, ...]
@@ -32,9 +36,9 @@ class ArrayLayout:
         """Size of one row without its checksum."""
         return math.prod(self.row_shape) * self.dtype.itemsize
 
-    def shard_path(self, group: int) -> str:
-        """The file of shard number `group`, relative to the cache's folder."""
-        return "/".join([self.name, "c", str(group), *("0" for _ in self.row_shape)])
+    def shard_path(self, index: int) -> str:
+        """The file of shard number `index`, relative to the cache's folder."""
+        return "/".join([self.name, "c", str(index), *("0" for _ in self.row_shape)])
 
     def locate(self, row: int) -> tuple[int, int]:
         """The shard that holds `row`, and the row's position in it."""
@@ -61,21 +65,22 @@ def projection_layout(block: int, timestep: int, shape: tuple[int, int]) -> Arra
     return ArrayLayout(name, ("component", "channel"), shape[1:], np.dtype("float32"), shape[0])
 
 
-def images_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
+def images_layout(spec: FeatureSpec) -> ArrayLayout:
     """The images as the model saw them, RGB."""
-    shape = (image_size, image_size, 3)
-    return ArrayLayout("images", ("row", "y", "x", "channel"), shape, np.dtype("uint8"), rows_per_shard)
+    shape = (spec.image_size, spec.image_size, 3)
+    return ArrayLayout("images", ("row", "y", "x", "channel"), shape, np.dtype("uint8"), spec.rows_per_shard)
 
 
-def filters_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
+def filters_layout(spec: FeatureSpec) -> ArrayLayout:
     """Multi-scale filters of the images."""
-    shape = (image_size, image_size, N_FILTERS)
-    return ArrayLayout(FILTERS_ARRAY, ("row", "y", "x", "channel"), shape, np.dtype("float16"), rows_per_shard)
+    shape = (spec.image_size, spec.image_size, N_FILTERS)
+    return ArrayLayout(FILTERS_ARRAY, ("row", "y", "x", "channel"), shape, np.dtype("float16"), spec.rows_per_shard)
 
 
-def labels_layout(image_size: int, rows_per_shard: int) -> ArrayLayout:
+def labels_layout(spec: FeatureSpec) -> ArrayLayout:
     """Class indices at the model's size."""
-    return ArrayLayout("labels", ("row", "y", "x"), (image_size, image_size), np.dtype("uint8"), rows_per_shard)
+    shape = (spec.image_size, spec.image_size)
+    return ArrayLayout("labels", ("row", "y", "x"), shape, np.dtype("uint8"), spec.rows_per_shard)
 
 
 def texts_layouts(n_tokens: int, dim: int) -> tuple[ArrayLayout, ArrayLayout]:

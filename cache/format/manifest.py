@@ -8,7 +8,7 @@ While units are made, each is recorded in the journal (`journal.py`); publishing
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,23 @@ from typing import Any
 from ...errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheNotFoundError
 from ..storage.atomic import write_durably
 from ..storage.location import Location, refuse_hdf5
-from .layout import FILTERS_ARRAY, TEXTS_PER_SHARD
+from .layout import (
+    FILTERS_ARRAY,
+    METADATA,
+    TEXTS_PER_SHARD,
+    ArrayLayout,
+    features_layout,
+    filters_layout,
+    images_layout,
+    labels_layout,
+    projection_layout,
+    scales_layout,
+    texts_layouts,
+)
+from .maps import QUANTISED
 from .sealed_json import read_sealed, sealed_json
 from .shard import ShardRecord
 from .spec import FORMAT, FeatureSpec, TextSpec
-from .zarr_metadata import METADATA
 
 MANIFEST = "manifest.json"
 COPY = "manifest.copy.json"
@@ -123,6 +135,28 @@ class Manifest:
             for pair in ((block, timestep) for block in unit.blocks for timestep in unit.timesteps):
                 covered.setdefault(pair, set()).update(unit.rows)
         return {pair: frozenset(rows) for pair, rows in covered.items()}
+
+    def features_layouts(self, block: int, timestep: int) -> tuple[ArrayLayout, ...]:
+        """The array of activations and, for int8, that of their scales."""
+        spec, shape = self.features, self.block_shapes[block]
+        values = features_layout(block, timestep, shape, spec.dtype, spec.rows_per_shard)
+        if spec.dtype != QUANTISED:
+            return (values,)
+        return values, scales_layout(block, timestep, shape[2], spec.rows_per_shard)
+
+    def arrays(self, n_texts: int) -> Iterator[tuple[ArrayLayout, int]]:
+        """Every array of the cache, and the length of its first axis."""
+        n_rows = len(self.rows)
+        for pair in sorted(self.coverage()):
+            yield from ((layout, n_rows) for layout in self.features_layouts(*pair))
+        for record in self.projections:
+            yield projection_layout(*record.pair, record.shape), record.shape[0]
+        yield images_layout(self.features), n_rows
+        yield labels_layout(self.features), n_rows
+        if self.has_filters:
+            yield filters_layout(self.features), n_rows
+        if self.texts:
+            yield from ((layout, n_texts) for layout in texts_layouts(self.texts.n_tokens, self.texts.dim))
 
     @property
     def has_filters(self) -> bool:

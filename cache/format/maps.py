@@ -28,6 +28,11 @@ class StoredMaps:
             return self.values
         return self.values * self.scales[..., None, None, :]
 
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """The values and, for int8, the scales."""
+        return (self.values,) if self.scales is None else (self.values, self.scales)
+
     def row(self, position: int) -> StoredMaps:
         """One of several rows, without a copy."""
         return StoredMaps(self.values[position], None if self.scales is None else self.scales[position])

@@ -122,6 +122,15 @@ def check_shard(
         return ShardDamage(unreadable(error))
 
 
+def read_shard(root: Location, record: ShardRecord, rows_per_shard: int) -> bytes | ShardDamage:
+    """A shard's bytes, if all of them are right; arguments as of `check_shard`."""
+    try:
+        content = (root / record.path).read_bytes()
+    except OSError as error:
+        return ShardDamage(unreadable(error))
+    return check_shard(root, record, rows_per_shard, content) or content
+
+
 def unreadable(error: OSError) -> str:
     """A file's problem, where it cannot be read."""
     return "absent" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"

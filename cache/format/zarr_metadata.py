@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import json
-
-import numpy as np
+from collections.abc import Iterable
 
 from ..storage.atomic import canonical_json, write_durably
 from ..storage.location import Location
-from .layout import ArrayLayout
+from .layout import METADATA, ArrayLayout
 
-METADATA = "zarr.json"
-
-
-def layout_of_metadata(name: str, content: bytes) -> tuple[ArrayLayout, int]:
-    """The inverse of `write_array_metadata`.
-
-    Returns:
-        The layout, and how many rows the array has.
-    """
-    values = json.loads(content)
-    rows_per_shard, *row_shape = values["chunk_grid"]["configuration"]["chunk_shape"]
-    axes, dtype = tuple(values["dimension_names"]), np.dtype(values["data_type"])
-    return ArrayLayout(name, axes, tuple(row_shape), dtype, rows_per_shard), values["shape"][0]
+GROUP = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3}, indent=1)
 
 
-def write_group_metadata(root: Location, name: str = "") -> str:
-    """Make `name` a Zarr v3 group; returns the SHA-256 of its metadata."""
-    content = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3}, indent=1)
-    return _write_metadata(root / name, content)
-
-
-def write_array_metadata(root: Location, layout: ArrayLayout, n_rows: int) -> str:
-    """Write the Zarr v3 metadata of an array of `n_rows` rows, as zarr-python makes it; touches no data.
+def write_metadata(root: Location, arrays: Iterable[tuple[ArrayLayout, int]]) -> dict[str, str]:
+    """Write the metadata of arrays, each with its number of rows, and of the groups that they lie in.
 
     Returns:
-        SHA-256 of the file.
+        Path of each file → its SHA-256.
     """
+    files = {f"{layout.name}/{METADATA}": array_metadata(layout, n_rows) for layout, n_rows in arrays}
+    for name in [*files]:
+        folders = name.split("/")[:-2]
+        files |= {"/".join([*folders[:depth], METADATA]): GROUP for depth in range(len(folders) + 1)}
+    for name, content in files.items():
+        write_durably(root / name, [content])
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def array_metadata(layout: ArrayLayout, n_rows: int) -> bytes:
+    """The metadata of an array of `n_rows` rows, as zarr-python makes it."""
     import zarr
     from zarr.codecs import Crc32cCodec
     from zarr.core.buffer import default_buffer_prototype
@@ -57,9 +48,4 @@ def write_array_metadata(root: Location, layout: ArrayLayout, n_rows: int) -> st
     metadata = sync(store.get("zarr.json", default_buffer_prototype()))
     if metadata is None:
         raise AssertionError("zarr.create_array wrote no metadata")
-    return _write_metadata(root / layout.name, metadata.to_bytes())
-
-
-def _write_metadata(folder: Location, content: bytes) -> str:
-    write_durably(folder / METADATA, [content])
-    return hashlib.sha256(content).hexdigest()
+    return metadata.to_bytes()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...cache.export import Sink, make_folder, whole_or_absent, writing
+from ...cache.export import COPIERS, REMOTE_COPIERS, copy_shards, make_folder, whole_or_absent, writing
 from ...cache.format.decoding import REPAIR
 from ...cache.format.manifest import COPY, MANIFEST, whole_manifest
-from ...cache.format.samples import TABLE
-from ...cache.format.shard import ShardDamage, check_shard, unreadable
+from ...cache.format.samples import TABLE, read_table
 from ...cache.hdf5 import REPAIR as HDF5_REPAIR
 from ...cache.hdf5 import HdfReader
 from ...cache.storage.location import Location, free_bytes, is_hdf5, on_disk
@@ -22,11 +19,9 @@ from ...cache.storage.locks import refuse_if_locked
 from ...cache.verify import Damage, ShardPlace, check_tables, shard_places
 from ...errors import CacheBusyError, CacheCorruptError, CacheError
 from ..config.cache import CacheExportConfig
-from ..runtime.prefetch import prefetch
 from ..runtime.progress import Progress
+from .verify import damages_among
 
-SHARDS_READ_AHEAD = 3
-"""Bounds memory."""
 MARGIN = 1.01
 """Of the size of the shards: an HDF5 file also holds offsets of rows, names and padding."""
 
@@ -89,14 +84,16 @@ def _copy(config: CacheExportConfig, progress: Progress) -> Sequence[ShardPlace]
     _refuse_out(config, sum(place.record.size_bytes for place in places))
     if damages := check_tables(root, manifest):
         raise _damaged(config, damages, REPAIR)
-    with writing(config.out, hdf5=config.to == "hdf5") as sink:
+    arrays = manifest.arrays(len(read_table(root).texts)) if config.to == "hdf5" else None
+    workers = COPIERS if on_disk(root) and on_disk(config.out) else REMOTE_COPIERS
+    with writing(config.out, arrays) as add:
         for name in (*sorted(manifest.metadata), TABLE):
-            sink.add(name, (root / name).read_bytes())
-        if damages := list(_copy_shards(root, places, sink, progress)):
+            add(name, (root / name).read_bytes())
+        shards = copy_shards(root, places, add, workers=workers)
+        if damages := damages_among(shards, len(places), progress, "export"):
             raise _damaged(config, damages, REPAIR)
-        sink.flush()
-        for name in (MANIFEST, COPY):
-            sink.add(name, (root / name).read_bytes())
+        for name in (MANIFEST, COPY):  # last: without a manifest there is no cache for readers of a store
+            add(name, (root / name).read_bytes())
         if _content(root / MANIFEST) != before:
             raise CacheBusyError(f"{root}: changed while it was exported; nothing was written: repeat the command")
     return places
@@ -113,10 +110,7 @@ def _unpack(config: CacheExportConfig, file: Path, progress: Progress) -> Sequen
         manifest = packed.unpack_tables(folder)
         places = list(shard_places(manifest))
         damages = check_tables(folder, manifest)
-        with _task(progress, len(places)) as advance:
-            for place, damage in packed.unpack_shards(folder, places):
-                damages += [damage] if damage else []
-                advance(place)
+        damages += damages_among(packed.unpack_shards(folder, places), len(places), progress, "export")
         if damages:
             raise _damaged(config, damages, HDF5_REPAIR)
     return places
@@ -141,41 +135,6 @@ def _refuse_out(config: CacheExportConfig, n_bytes: int) -> None:
             f"{out}: needs {n_bytes * MARGIN / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; choose another disk. Nothing "
             "was written"
         )
-
-
-def _copy_shards(root: Location, places: Sequence[ShardPlace], sink: Sink, progress: Progress) -> Iterator[Damage]:
-    """Copy the shards; after the first damaged one the others are only checked, to name all of them."""
-    sound = True
-    with _task(progress, len(places)) as advance:
-        for place, content in zip(places, prefetch(partial(_read, root), places, SHARDS_READ_AHEAD), strict=True):
-            if isinstance(content, ShardDamage):
-                sound = False
-                yield Damage(place.record.path, content.problem, place)
-            elif sound:
-                sink.add(place.record.path, content)
-            advance(place)
-
-
-@contextmanager
-def _task(progress: Progress, n_shards: int) -> Iterator[Callable[[ShardPlace], None]]:
-    """Gives a function that is to be told of each shard."""
-    started, n_bytes = time.monotonic(), 0
-    with progress.task("export", n_shards, "shards") as task:
-
-        def advance(place: ShardPlace) -> None:
-            nonlocal n_bytes
-            n_bytes += place.record.size_bytes
-            task.advance(1, **{"MB/s": n_bytes / 1e6 / max(time.monotonic() - started, 1e-9)})
-
-        yield advance
-
-
-def _read(root: Location, place: ShardPlace) -> bytes | ShardDamage:
-    try:
-        content = (root / place.record.path).read_bytes()
-    except OSError as error:
-        return ShardDamage(unreadable(error))
-    return check_shard(root, place.record, place.rows_per_shard, content) or content
 
 
 def _damaged(config: CacheExportConfig, damages: Sequence[Damage], repair: str) -> CacheCorruptError:

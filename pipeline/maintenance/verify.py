@@ -96,7 +96,8 @@ def verify_cache(root: Location, progress: Progress | None = None) -> VerifySumm
     started = time.monotonic()
     manifest = whole_manifest(root, recover=True)
     places = list(shard_places(manifest))
-    damages = _check_shards(root, places, progress or Progress()) + check_tables(root, manifest)
+    damages = damages_among(check_shards(root, places), len(places), progress or Progress())
+    damages += check_tables(root, manifest)
     damaged = _describe(root, manifest, damages)
     return VerifySummary(
         cache=str(root),
@@ -118,7 +119,8 @@ def damaged_shards(root: Location, manifest: Manifest, progress: Progress) -> tu
         manifest: what is there, units of an extraction under way included.
         progress: where to say it.
     """
-    damages = _check_shards(root, list(shard_places(manifest)), progress)
+    places = list(shard_places(manifest))
+    damages = damages_among(check_shards(root, places), len(places), progress)
     for one in _describe(root, manifest, damages):
         progress.say(f"damaged, written again: {one.line()}")
     if manifest.complete:
@@ -127,16 +129,17 @@ def damaged_shards(root: Location, manifest: Manifest, progress: Progress) -> tu
     return tuple(damage.path for damage in damages)
 
 
-def _check_shards(root: Location, places: Sequence[ShardPlace], progress: Progress) -> list[Damage]:
-    started, n_bytes = time.monotonic(), 0
-    with progress.task("check", len(places), "shards") as task:
-
-        def checked(place: ShardPlace) -> None:
-            nonlocal n_bytes
+def damages_among(
+    shards: Iterable[tuple[ShardPlace, Damage | None]], n_shards: int, progress: Progress, task: str = "check"
+) -> list[Damage]:
+    """The damages of shards that are being read; shows how quickly."""
+    started, n_bytes, damages = time.monotonic(), 0, []
+    with progress.task(task, n_shards, "shards") as bar:
+        for place, damage in shards:
+            damages += [damage] if damage else []
             n_bytes += place.record.size_bytes
-            task.advance(1, **{"MB/s": n_bytes / 1e6 / max(time.monotonic() - started, 1e-9)})
-
-        return check_shards(root, places, checked)
+            bar.advance(1, **{"MB/s": n_bytes / 1e6 / max(time.monotonic() - started, 1e-9)})
+    return damages
 
 
 def _describe(root: Location, manifest: Manifest, damages: Iterable[Damage]) -> tuple[DamagedFile, ...]:

@@ -8,7 +8,7 @@ import zarr
 from textdiff.cache.format import shard as shards
 from textdiff.cache.format.layout import features_layout
 from textdiff.cache.format.shard import ShardFile, read_rows, write_shard
-from textdiff.cache.format.zarr_metadata import write_array_metadata, write_group_metadata
+from textdiff.cache.format.zarr_metadata import write_metadata
 from textdiff.errors import CacheCorruptError
 
 LAYOUT = features_layout(6, 50, (5, 7, 3), "float16", 4)
@@ -21,9 +21,7 @@ def rows():
 
 @pytest.fixture
 def root(tmp_path, rows):
-    for name in ("", "features", "features/6"):
-        write_group_metadata(tmp_path, name)
-    write_array_metadata(tmp_path, LAYOUT, len(rows))
+    write_metadata(tmp_path, [(LAYOUT, len(rows))])
     write_shard(tmp_path, LAYOUT.shard_path(0), dict(enumerate(rows[:4])), 4)
     write_shard(tmp_path, LAYOUT.shard_path(1), dict(enumerate(rows[4:])), 4)
     return tmp_path
