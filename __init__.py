@@ -16,6 +16,7 @@ from . import errors
 if TYPE_CHECKING:
     from .cache.building.arrays import write_features
     from .cache.reader import FeatureReader
+    from .cache.storage.location import location
     from .pipeline.ablation.ablate import ablate_timesteps
     from .pipeline.config.ablation import AblateConfig
     from .pipeline.config.cache import CacheExportConfig, MergeConfig
@@ -81,6 +82,7 @@ __all__ = [
     "export_cache",
     "extract_features",
     "load_unet",
+    "location",
     "merge_caches",
     "predict",
     "pretrain_unet",
@@ -126,6 +128,7 @@ _HOMES = {
     "export_cache": "pipeline.maintenance.export",
     "extract_features": "pipeline.extraction.extract",
     "load_unet": "stages.unet",
+    "location": "cache.storage.location",
     "merge_caches": "pipeline.maintenance.merge",
     "predict": "pipeline.prediction.predict",
     "pretrain_unet": "pipeline.unets.pretrain",

@@ -1,13 +1,15 @@
-"""How fast one cache is written to and read from a folder and an S3 server, and an HDF5 file written, on this machine.
+"""Speed of writing a cache to a folder, an HDF5 file and an S3 server on this machine, and of reading it there.
 
     python benchmarks/speed/stores.py CACHE [--samples 16] [--repeats 3] [--out DIR] [--json]
 
-Each repetition takes the forms in turns. Written is the whole cache, as `cache export` does it: every byte read from
-CACHE, checked and put in the other form, on the disk or, on S3, with the server. Read are all blocks and timesteps of
-the first --samples rows, as `FeatureReader.read` does it, with every checksum; `rows` are the same again one by one, as
-a training asks for them, the first time and then once more (from S3: over the network, then from local copies). The
-kernel is asked to drop what is on the disk before it is read; the result says whether it did. An HDF5 file is
-not read in place.
+The forms take turns in each repetition. The kernel is asked to drop the files before each reading from the disk; the
+result says whether it did.
+
+    write       `cache export`: every byte of CACHE read, checked and written in the other form
+    read        `FeatureReader.read` of all blocks and timesteps of the first --samples rows, with every checksum; an
+                HDF5 file is not read in place
+    rows        the same rows one by one, as a training asks for them: from S3 over the network
+    rows again  once more: from S3, from local copies
 
 The server is moto's, a process of its own that keeps objects in memory; it says what the protocol and Python cost here,
 not how fast Amazon is. It needs the extra dev.
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -30,10 +33,7 @@ from typing import Any
 import numpy as np
 from cache_io import clock, drop_from_cache
 
-from textdiff.cache.reader import FeatureReader
-from textdiff.cache.storage.location import Location, location, remove_folder
-from textdiff.pipeline.config.cache import CacheExportConfig
-from textdiff.pipeline.maintenance.export import export_cache
+from textdiff import CacheExportConfig, FeatureReader, export_cache, location
 
 FORMS = {"folder": "folder", "hdf5": "cache.h5", "s3": ""}
 SERVER = (
@@ -46,8 +46,8 @@ def main() -> None:
     """Measure and print."""
     args = parse_arguments()
     with tempfile.TemporaryDirectory(dir=args.out) as folder, s3_server() as bucket:
-        found = measure(args, Path(folder), bucket)
-    print(json.dumps(found) if args.json else "\n".join(lines(found)))
+        result = measure(args, Path(folder), bucket)
+    print(json.dumps(result) if args.json else "\n".join(lines(result)))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -91,14 +91,14 @@ def measure(args: argparse.Namespace, folder: Path, bucket: str) -> dict[str, An
     for repetition in range(args.repeats):
         order = list(FORMS)[repetition % len(FORMS) :] + list(FORMS)[: repetition % len(FORMS)]
         for name in order:
-            out = location(f"{bucket}/{repetition}") if name == "s3" else folder / FORMS[name]
-            written = export_cache(CacheExportConfig(args.cache, out))
+            out = f"{bucket}/{repetition}" if name == "s3" else str(folder / FORMS[name])
+            written = export_cache(CacheExportConfig(args.cache, location(out)))
             rates[name].setdefault("write", []).append(written.size_bytes / 1e6 / written.seconds)
             dropped &= drop_from_cache(folder)
             if name != "hdf5":
                 for step, rate in read_rates(out, args.samples, lambda: drop_from_cache(folder)):
                     rates[name].setdefault(step, []).append(rate)
-            out.unlink() if name == "hdf5" else remove_folder(out)
+            remove(out)
     return {
         "cache": str(args.cache),
         "repeats": args.repeats,
@@ -111,16 +111,16 @@ def measure(args: argparse.Namespace, folder: Path, bucket: str) -> dict[str, An
     }
 
 
-def read_rates(cache: Location, n_rows: int, forget: Callable[[], bool]) -> Iterator[tuple[str, float]]:
-    """MB/s of each way to read."""
+def read_rates(cache: str, n_rows: int, forget: Callable[[], bool]) -> Iterator[tuple[str, float]]:
+    """Step and MB/s of each way to read."""
     reader = FeatureReader(cache)
     rows = [sample.row for sample in reader.samples[:n_rows]]
     n_bytes = 0
 
     def in_bulk() -> None:
         nonlocal n_bytes
-        found = reader.read(reader.blocks, reader.timesteps, rows)
-        n_bytes = sum(maps.values.nbytes for maps in found.values())
+        maps = reader.read(reader.blocks, reader.timesteps, rows)
+        n_bytes = sum(stored.values.nbytes for stored in maps.values())
 
     def one_by_one() -> None:
         for row in rows:
@@ -135,13 +135,25 @@ def read_rates(cache: Location, n_rows: int, forget: Callable[[], bool]) -> Iter
             forget()
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
+def remove(cache: str) -> None:
+    """Remove a folder, a file or all objects below a URL."""
+    if "://" in cache:
+        import s3fs
+
+        s3fs.S3FileSystem(skip_instance_cache=True).rm(cache, recursive=True)
+    elif Path(cache).is_dir():
+        shutil.rmtree(cache)
+    else:
+        Path(cache).unlink()
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
     """The result for people."""
     yield (
-        f"{found['cache']}, median of {found['repeats']}, load average {found['load_average']:.1f}; what was read "
-        f"first {'came from the disk' if found['cold_is_cold'] else 'may have come from memory'}; MB/s:"
+        f"{result['cache']}, median of {result['repeats']}, load average {result['load_average']:.1f}; cold reads "
+        f"{'came from the disk' if result['cold_is_cold'] else 'may have come from memory'}; MB/s:"
     )
-    for name, steps in found["mb_per_s"].items():
+    for name, steps in result["mb_per_s"].items():
         yield f"{name:7} {', '.join(f'{step} {rate:.0f}' for step, rate in steps.items())}"
 
 
