@@ -1,4 +1,4 @@
-"""Starts the command line: a Ctrl-C is answered in one line even while its modules are loaded."""
+"""Start of the command line; a Ctrl-C gives one line even while modules are being imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted before anything began: repeat the command\n")
+        sys.stderr.write("interrupted before the command began: repeat it\n")
         sys.exit(130)
 
 

@@ -31,13 +31,13 @@ from .pipeline.runtime.progress import Progress
 
 
 class Summary(Protocol):
-    """What a command shows."""
+    """Result of a command."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The values that `--json` prints."""
 
     def lines(self) -> list[str]:
-        """For the terminal."""
+        """The lines for the terminal."""
 
 
 Call = Callable[[Callable[..., Summary], Any, Progress], Summary]
@@ -60,7 +60,7 @@ class Command:
 
 COMMANDS = (
     Command("demo", configs.DemoConfig, "demo.demo:run_demo",
-        "Go the whole way in a few minutes, on images that the program draws itself."),
+        "Run every step in a few minutes, on images that the program draws itself."),
     Command("check-data", configs.CheckConfig, "data.check:check_data",
         "List what a data set holds and everything that is wrong with it; exit code 1 if anything is.",
         lambda function, config, _: function(config.data, config.window)),
@@ -93,7 +93,7 @@ COMMANDS = (
     Command("cache export", configs.CacheExportConfig, "maintenance.export:export_cache",
         "Copy a cache to an HDF5 file (OUT.h5) and back, or to a folder or a URL, checking every byte."),
     Command("cache merge", configs.MergeConfig, "maintenance.merge:merge_caches",
-        "Put parts that `extract-features --num-parts` made in folders of their own together to one cache."),
+        "Join the parts that `extract-features --num-parts` made in folders of their own to one cache."),
 )  # fmt: skip
 
 PANELS = {
@@ -133,7 +133,7 @@ def build_app() -> typer.Typer:
     whole = typer.Typer(
         name="textdiff", help=about, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
     )
-    about = "Look at a feature cache, check it, bring it into another form, put it together."
+    about = "Describe, check, export or merge feature caches."
     group = typer.Typer(help=about, no_args_is_help=True)
     for command in COMMANDS:
         name = command.name.removeprefix("cache ")
@@ -170,9 +170,9 @@ def _parameters(config_class: type[Any]) -> list[inspect.Parameter]:
     own_first = sorted(fields(config_class), key=lambda field: field.kw_only is True)  # a base's are keyword-only
     parameters = [_parameter(field, kinds[field.name], texts[field.name]) for field in own_first]
     if config_class is configs.ExtractConfig:
-        about = typer.Option(help="Named settings, for what is not given.", show_default=False)
+        about = typer.Option(help="Named settings; flags that are given come first.", show_default=False)
         parameters.append(_keyword("preset", Literal[tuple(configs.PRESETS)] | None, about, None))
-    about = typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")
+    about = typer.Option("--json", help="Print one JSON object on stdout and nothing else.")
     return [*parameters, _keyword("as_json", bool, about, False)]
 
 
@@ -253,7 +253,7 @@ def _as_flag(value: Any) -> str:  # noqa: ANN401
 
 
 def field_docstrings(config_class: type[Any]) -> dict[str, str]:
-    """Field → the docstring under it, from the source: Python itself forgets them."""
+    """Field → the docstring under it, from the source, since Python does not keep them."""
     texts: dict[str, str] = {}
     for one in filter(is_dataclass, reversed(config_class.__mro__)):
         body = ast.parse(inspect.getsource(one)).body[0].body  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The settings of every command, as frozen dataclasses; imports neither torch nor numpy."""
+"""Settings of every command, as frozen dataclasses; imports neither torch nor numpy."""
 
 from .ablation import AblateConfig
 from .cache import CacheExportConfig, CacheInfoConfig, CacheVerifyConfig, MergeConfig

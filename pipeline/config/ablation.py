@@ -22,25 +22,25 @@ class AblateConfig(CommandConfig):
     cache: Location
     """The feature cache to compare on."""
     out: Path
-    """The folder for the table (CSV, JSON) and the plot. Finished heads are kept there: the same command goes on, and
-    other settings add to them."""
+    """The folder for the table (CSV, JSON) and the plot. It keeps finished heads: the same command continues, and other
+    settings add to them."""
     over: Over = "timesteps"
-    """What the heads differ in: the timesteps they see, or the blocks, or the text (true, none and shuffled)."""
+    """The variable that is compared: timesteps, blocks, or the text (true, none and shuffled)."""
     subsets: tuple[Distinct, ...] | None = None
-    """Sets of timesteps (with `--over blocks`, of blocks) to compare; `None`: what `--grid` says, and without it each
+    """Sets of timesteps (with `--over blocks`, of blocks) to compare; `None`: those of `--grid`, and without it each
     one alone, and all together."""
     grid: Grid | None = None
-    """Which subsets to compare: each one alone; each pair; all but one, and all; or greedy forward selection, which
-    begins with the best one, adds what helps most again and again, and shows how far that is worth it."""
+    """Subsets to compare: each one alone; each pair; all but one, and all; or greedy forward selection, which begins
+    with the best one and repeatedly adds the one that helps most."""
     seeds: Distinct = (0, 1, 2)
-    """Heads are trained for each subset with each of these seeds."""
+    """Seeds; a head is trained for each subset with each of them."""
     folds: Annotated[int, at_least(2)] | None = None
-    """Score the training split by cross-validation over groups in so many folds, of which each head holds one out and
-    is scored as it is after its last epoch; the validation split is not opened. `None`: split as `train-head` does."""
+    """Folds of a cross-validation over the groups of the training split; each head is scored after its last epoch on
+    the fold held out, and the validation split is not opened. `None`: split as `train-head` does."""
     timesteps: Distinct | None = None
-    """Which timesteps to look at; `None`: all that are cached."""
+    """Timesteps to compare; `None`: all that are cached."""
     blocks: Distinct | None = None
-    """Which blocks to look at; `None`: all that are cached."""
+    """Blocks to compare; `None`: all that are cached."""
     text: TextMode | None = None
     """As for `train-head`; `None`: true. `--over text` compares them."""
     epochs: Count | None = None
@@ -53,7 +53,7 @@ class AblateConfig(CommandConfig):
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`. On the CPU as many heads are trained at once as torch has threads
     (`OMP_NUM_THREADS`), on one thread each."""
 
-    # What the command line says where it could not finish.
+    # The state after an interrupt, for the command line's message.
     unfinished: ClassVar[str] = "finished heads are kept: repeat the command to go on"
 
     def contradictions(self) -> Iterator[str | None]:

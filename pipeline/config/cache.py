@@ -27,7 +27,7 @@ class CacheVerifyConfig(CommandConfig):
     cache: Location
     """The feature cache: a folder or a URL."""
 
-    # What the command line says where it could not finish.
+    # The state after an interrupt, for the command line's message.
     unfinished: ClassVar[str] = "nothing was changed: repeat the command"
 
 
@@ -58,7 +58,7 @@ class MergeConfig(CommandConfig):
     parts: tuple[Path, ...]
     """The folders of all parts of one extraction, as `extract-features --num-parts N --part-id K` made them."""
 
-    unfinished: ClassVar[str] = "the parts are as they were: repeat the command, which goes on"
+    unfinished: ClassVar[str] = "the parts are unchanged: repeat the command to continue"
 
     def contradictions(self) -> Iterator[str | None]:
         """Folders that are named twice, or are none."""

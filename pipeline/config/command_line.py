@@ -1,4 +1,4 @@
-"""A config as the command line that gives it."""
+"""The command line that gives a config."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any
 
 from ...cache.storage.location import Location
+from .validation import flag
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
 def command_line(command: str, config: DataclassInstance, without: Collection[str] = ()) -> str:
-    """The command that gives the config, quoted for a shell; what is as by default is left out.
+    """The command that gives the config, quoted for a shell; settings at their defaults are left out.
 
     Args:
         command: its name (`train-head`).
         config: its settings.
-        without: fields that are left out as well.
+        without: other fields to leave out.
     """
-    told = [field for field in fields(config) if field.name not in without]
     words = ["textdiff", *command.split()]
-    for field in told:
-        words += _words(field, getattr(config, field.name))
+    for field in fields(config):
+        if field.name not in without:
+            words += _words(field, getattr(config, field.name))
     return shlex.join(words)
 
 
 def _words(field: Field[Any], value: Any) -> Iterator[str]:  # noqa: ANN401
-    flag = "--" + field.name.replace("_", "-")
     if field.default is MISSING and isinstance(value, Location):
         yield str(value)
     elif value == field.default or value is None:
         return
     elif isinstance(value, bool):
-        yield flag if value else flag.replace("--", "--no-", 1)
+        yield flag(field.name if value else f"no_{field.name}")
     else:
-        yield from (flag, _text(value))
+        yield from (flag(field.name), _text(value))
 
 
 def _text(value: Any) -> str:  # noqa: ANN401

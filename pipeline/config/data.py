@@ -28,4 +28,4 @@ class DemoConfig(CommandConfig):
     """Settings of `demo`."""
 
     out: Path = Path("demo")
-    """The folder for everything that the demo makes."""
+    """The folder for all results of the demo."""

@@ -18,7 +18,7 @@ class ScoringOptions(CommandConfig):
     """Settings that `evaluate` and `compare` share."""
 
     split: SplitName = "test"
-    """Which samples to score."""
+    """Split whose samples are scored."""
     at: Literal["model", "native"] = "model"
     """Compare at the size that the UNet sees, or bring probabilities to the images' own size and compare with the mask
     files. Tiles are put together to whole images of their own size either way; `model` needs no mask files for it.
@@ -39,7 +39,7 @@ class EvaluateConfig(ScoringOptions):
     cache: Location
     """Features of the samples to score, made with the settings of the run's own cache."""
     text: TextMode | None = None
-    """Which text the head is shown; `None`: as in training."""
+    """Text that the head is given; `None`: as in training."""
     surface: bool = False
     """Also measure the boundary distance: the 95 % Hausdorff distance (HD95) of each sample, in pixels of the size that
     is compared at. Needs more time and whole images in memory."""
@@ -65,7 +65,7 @@ class CompareConfig(ScoringOptions):
     cache: Location | None = None
     """Features of the samples to compare on; `None`: for each run the cache that it was trained on."""
     split: SplitName = field(default="val", kw_only=True)
-    """Which samples to compare on."""
+    """Split whose samples are compared on."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class SuggestConfig(CommandConfig):
     run: Path
     """A finished run."""
     n: Count = 10
-    """How many samples to suggest."""
+    """Number of samples to suggest."""
     split: SplitName = "train"
-    """Which unlabelled samples to choose from."""
+    """Split whose unlabelled samples are candidates."""
     out: Path | None = None
     """A folder for the table (`suggestions.csv`) and a figure of the samples with the head's masks
     (`suggestions.png`); `None`: neither."""

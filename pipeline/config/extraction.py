@@ -40,7 +40,7 @@ class ExtractConfig(CommandConfig):
     data: Path
     """A folder in LViT's layout, or a manifest (CSV or XLSX)."""
     cache: Location
-    """The cache's folder, or its URL in an object store (s3://BUCKET/CACHE): made, or extended where it stands."""
+    """The cache's folder, or its URL in an object store (s3://BUCKET/CACHE): made, or extended if it exists."""
     unet: str
     """The frozen UNet: diffusers:FOLDER_OR_HUB_ID, guided-diffusion:FILE or stable-diffusion:FOLDER_OR_HUB_ID."""
     text_encoder: str | None = None
@@ -52,9 +52,9 @@ class ExtractConfig(CommandConfig):
     unet_config: Path | None = None
     """JSON file of guided-diffusion's flags, for a `guided-diffusion:` checkpoint that is no published model."""
     class_label: Annotated[int, at_least(0)] | None = None
-    """What a class-conditional UNet is told; `None`: nothing."""
+    """Class of a class-conditional UNet; `None`: no class."""
     condition: Literal["empty", "own"] = "empty"
-    """What a text-conditioned UNet is told: nothing, or each sample's own text (no head can then go without)."""
+    """Prompt of a text-conditioned UNet: the empty one, or each sample's own text (heads then depend on texts)."""
     image_size: Annotated[int, at_least(8)] | None = None
     """Side in pixels to which images or tiles are resized before the UNet; `None`: the tile's side, or 256."""
     tile: Annotated[int, at_least(8)] | None = None
@@ -62,44 +62,44 @@ class ExtractConfig(CommandConfig):
     tile_overlap: int = 0
     """Native pixels that neighbouring tiles share."""
     views: ViewCount = 1
-    """Rows for this many flips and rotations of each training image, texts rewritten: 1, 2 (mirrored), 4 (and upside
-    down), 8 (and turned)."""
+    """Number of flips and rotations of each training image that get rows, texts rewritten (augmentation): 1, 2
+    (mirrored), 4 (and upside down), 8 (and transposed)."""
     views_of: Literal["train", "all"] = "train"
-    """Whose views to make; `all`: those of the other splits too, which `evaluate --tta` averages over."""
+    """Splits whose flips and rotations are cached; `evaluate --tta` (test-time augmentation) needs `all`."""
     dtype: Literal["float16", "float32", "int8"] = "float16"
-    """How activations are stored; int8 with a scale for each image, timestep and channel."""
+    """Stored type of activations; int8 has a scale for each row, timestep and channel."""
     pca: Count | None = None
-    """Store this many principal components of each block's channels; `None`: the channels as they are."""
+    """Principal components to store of each block's channels; `None`: all channels."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the UNet; `auto`: the cache's; for a new cache bfloat16 on CUDA, float32 elsewhere."""
+    """Arithmetic of the UNet; `auto`: that of the cache; for a new cache bfloat16 on CUDA, float32 elsewhere."""
     compile: bool = False
     """Run the UNet through torch.compile: minutes at the start, for many images on a GPU."""
     noise: Literal["shared", "per-sample"] = "shared"
-    """One noise for all images (the paper's way), or one for each, seeded by its id."""
+    """One noise for all images (as the paper), or one for each sample, seeded by its id."""
     noise_draws: Count = 1
-    """Activations are the mean over this many noises."""
+    """Number of noises over which activations are averaged."""
     seed: int = 40
     """Seed of the noise."""
     window: Window | None = None
     """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
     colours: Literal["own", "standardised"] = "own"
-    """`standardised`: bring each image's channels to one mean and spread first, which takes most of the difference
-    between stains, scanners and exposures away; the UNet should have been pretrained on such images."""
+    """Stain (colour) normalisation. `standardised`: each image's channels are brought to one mean and spread, which
+    removes most of the difference between stains, scanners and exposures; pretrain the UNet on such images too."""
     filters: bool = True
-    """Also cache multi-scale filters of each image (colours, edges, textures), 120 bytes a pixel, which the pixel head
-    sees beside the UNet's activations; they can be added later, or left out again, without running the UNet."""
+    """Also cache a hand-crafted filter bank of each image (colours, edges, textures at several scales), 120 bytes a
+    pixel, for heads to use beside the UNet's activations. It can be added or left out later without the UNet."""
     batch_size: Count = 8
     """Images in one work unit, one forward and one shard."""
     truncate_texts: bool = False
-    """Cut texts that are longer than the encoder's limit, with a warning, where they would be an error."""
+    """Cut texts that are longer than the encoder's limit, with a warning; by default they are an error."""
     offline: bool = False
-    """Load models from this machine alone: hub ids stand for what was fetched before."""
+    """Load models from this machine alone; hub ids name models that were fetched before."""
     num_parts: Count | None = None
-    """Share the work among this many processes, on any machines that see the cache's folder: give each the same
-    command and a --part-id of its own. Each skips what is finished; whoever finishes the last unit makes the cache
-    whole. (Folders of their own are put together by `cache merge`.)"""
+    """Number of processes that share the work, on any machines that see the cache's folder: give each the same command
+    and a --part-id of its own. Each skips finished units; the last one publishes the cache. (`cache merge` joins parts
+    that were made in folders of their own.)"""
     part_id: int | None = None
-    """Which of the parts this process is, from 0."""
+    """Number of this process's part, from 0."""
     engine: Literal["local", "ray"] = "local"
     """`ray`: run the UNet in processes that Ray starts and, where one is lost, replaces (extra `ray`)."""
     workers: Count | None = None
@@ -107,15 +107,14 @@ class ExtractConfig(CommandConfig):
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     hash_ids: bool = False
-    """Store keyed hashes in place of ids, groups and names of files; CACHE.ids.csv, beside the cache (in the working
-    directory where that is an URL), says what they stand for. Texts stay as they are."""
+    """Store keyed hashes in place of ids, groups and file names; CACHE.ids.csv, beside the cache (in the working
+    directory if the cache is a URL), maps them back. Texts are stored unchanged."""
     hash_key: Path | None = None
-    """The file with the key of `--hash-ids`, which is made where there is none; `None`: CACHE.key, beside
-    CACHE.ids.csv."""
+    """The file with the key of `--hash-ids`, made if absent; `None`: CACHE.key, beside CACHE.ids.csv."""
     resume: bool = False
-    """Go on with an extraction that did not finish."""
+    """Continue an extraction that did not finish."""
     dry_run: bool = False
-    """Say what would be done and how large it would be; do nothing."""
+    """Print the plan and the size of the result; do nothing."""
 
     @property
     def side(self) -> int:

@@ -42,12 +42,12 @@ class PredictConfig(ModelOverrides):
     probabilities: bool = False
     """Also write NAME.npy: float16 [class, y, x]."""
     uncertainty: bool = False
-    """Also write NAME_uncertainty.png, 16 bits a pixel: from black, certain, to white, as uncertain as can be. Of an
+    """Also write NAME_uncertainty.png, 16 bits a pixel, from black (certain) to white (most uncertain). Of an
     ensemble it is the mutual information of prediction and head, of a single head the predictive entropy; in nats
     ln(classes) × (grey / 65535)²."""
     tta: ViewCount = 1
-    """Average over this many flips and rotations of each image, texts rewritten: 1, 2, 4 or 8; as many as the cache
-    was made with serve best."""
+    """Number of flips and rotations of each image to average over, texts rewritten (test-time augmentation): 1, 2, 4 or
+    8; the number that the cache was made with is the best."""
 
     def contradictions(self) -> Iterator[str]:
         """Texts that are given in two ways."""
@@ -62,17 +62,17 @@ class ExplainConfig(ModelOverrides):
     run: Path
     """A finished run, trained with texts."""
     image: Path
-    """The image: whatever `predict` takes for one."""
+    """The image, of any kind that `predict` reads."""
     text: SomeText
     """The text whose words are to be explained."""
     versus: SomeText | None = None
-    """Another text: what would the mask be then?"""
+    """Another text, whose mask is compared with the first's (counterfactual)."""
     target: str | None = None
-    """The class that is asked about, by its name; `None`: all but the background together."""
+    """Name of the class to explain; `None`: all but the background together."""
     mask: Path | None = None
     """The image's true mask, to compare the predicted ones with."""
     out: Path | None = None
-    """A folder for the picture (`explanation.png`) and the figures (`explanation.json`); `None`: neither."""
+    """A folder for the plot (`explanation.png`) and the figures (`explanation.json`); `None`: neither."""
     arrays: bool = False
     """Also write `effects.npz` there: effects float32 [word, y, x], attention float32 [name, word, y, x], and
     more."""

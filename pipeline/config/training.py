@@ -51,20 +51,20 @@ class TrainConfig(CommandConfig):
     run: Path
     """The folder for the trained head; must not hold another run."""
     head: HeadKind = "pixel"
-    """The head's architecture: `pixel` is light and learns from sampled pixels in seconds; `context` looks at each
-    pixel's neighbours too, learns from crops in minutes, and is the most accurate; `paper` is TextDiff's own, learns
-    from whole images and is by far the slowest."""
+    """The head's architecture: `pixel`, a light pixel classifier that learns from sampled pixels in seconds; `context`,
+    U-Net-like, which learns from crops in minutes and is the most accurate; `paper`, TextDiff's own, which learns from
+    whole images and is by far the slowest."""
     ensemble: Count = 1
-    """Train this many heads (`pixel` or `context`) at once and average their probabilities: better than one, and where
-    they disagree they are not to be trusted (`predict --uncertainty`). They differ in their initial weights, and those
-    of `pixel` in which half of the sampled pixels they learn from."""
+    """Members of an ensemble of `pixel` or `context` heads, trained at once; their mean probabilities are better than
+    one head's, and their disagreement shows where not to trust them (`predict --uncertainty`). Members differ in their
+    initial weights; `pixel` members also in the half of the sampled pixels that each learns from."""
     timesteps: Distinct | None = None
-    """Which cached timesteps to use; `None`: all of them."""
+    """Cached timesteps to use; `None`: all of them."""
     blocks: Distinct | None = None
-    """Which cached blocks to use; `None`: all of them."""
+    """Cached blocks to use; `None`: all of them."""
     filters: bool = True
-    """Show the head the images' colours, edges and textures beside the UNet's activations, where the cache has
-    them (`extract-features --filters`); `paper` never sees them."""
+    """Use the hand-crafted filter bank (each image's colours, edges and textures) beside the UNet's activations, where
+    the cache has it (`extract-features --filters`); `paper` never does."""
     position: bool = True
     """Positional encoding: `pixel` and `context` heads know where in the image a pixel lies, which texts that name
     sides need. Leave it out (`--no-position`) where images have no upright position, as in histology: few of them are
@@ -72,8 +72,8 @@ class TrainConfig(CommandConfig):
     text: TextMode = "true"
     """Each sample's own text, no text at all, or another sample's text (a control)."""
     n_labelled: Count | None = None
-    """Train on this many labelled groups, drawn with the seed; `None`: on all. One of each stratum comes first: strata
-    are what the manifest's column `stratum` says, else the groups' sets of classes, or quarters by foreground share."""
+    """Number of labelled groups to train on, drawn with the seed; `None`: all. One of each stratum comes first; strata
+    are those of the manifest's column `stratum`, else the groups' sets of classes, or quarters by foreground share."""
     val_fraction: Annotated[float, between(0.01, 0.9)] = 0.2
     """Share of the training groups, and of each stratum, held out to choose the epoch, where the cache has no
     validation split."""
@@ -82,7 +82,7 @@ class TrainConfig(CommandConfig):
     seed: int = 0
     """Seed of initial weights, sampled pixels, text dropout and every draw of samples."""
     epochs: Count | None = None
-    """Passes over the training images; `pixel` and `context` make several at once where they are few.
+    """Passes over the training images; an epoch of `pixel` and `context` makes several where the images are few.
     `None`: 40, and 50 for `paper`."""
     images_per_step: Count | None = None
     """Images in one optimiser step. `None`: 8, and 1 for `paper`."""
@@ -99,23 +99,23 @@ class TrainConfig(CommandConfig):
     n_attention_heads: int = 8
     """Attention heads of the cross-attention to the text."""
     text_dropout: Annotated[float, between(0.0, 1.0)] | None = None
-    """Chance that a training image is shown without its text, so that prediction without text works.
+    """Probability of training on an image without its text, so that prediction without text works.
     `None`: 0.1, and 0 for `paper`."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     resume: bool = False
-    """Go on with a training that did not finish."""
+    """Continue a training that did not finish."""
     log: LogKind | None = None
-    """Where epochs are told beside `metrics.jsonl`: `tensorboard` (an extra of that name), in RUN/tensorboard."""
+    """Log of epochs beside `metrics.jsonl`: `tensorboard` (an extra of that name), in RUN/tensorboard."""
 
     @property
     def uses_filters(self) -> bool | None:
-        """Whether the head is to see filters of the images; `None`: where the cache has them."""
+        """Whether the head uses the filter bank; `None`: where the cache has it."""
         return None if self.filters and self.head != "paper" else False
 
     @property
     def settings(self) -> HeadSettings:
-        """What is given, over the head's own defaults."""
+        """The given settings, over the head's own defaults."""
         defaults = asdict(HEAD_DEFAULTS[self.head])
         given = {name: getattr(self, name) for name in defaults}
         return HeadSettings(**defaults | {name: value for name, value in given.items() if value is not None})

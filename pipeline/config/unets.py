@@ -23,7 +23,7 @@ class PretrainConfig(CommandConfig):
     image_size: int = 256
     """Side in pixels to which images are resized before cropping: the size at which features will be extracted."""
     crop: int = 32
-    """Side in pixels of the random crops; small ones leave time for a wide UNet, which is worth more (measured)."""
+    """Side in pixels of the random crops; small crops leave time for a wide UNet, which is worth more (measured)."""
     steps: Count = 500
     """Optimiser steps."""
     batch_size: Count = 8
@@ -41,14 +41,14 @@ class PretrainConfig(CommandConfig):
     window: Window | None = None
     """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
     colours: Literal["own", "standardised"] = "own"
-    """`standardised`: each image's channels are brought to one mean and spread, as `extract-features` can do, which
-    must then be told the same."""
+    """Stain (colour) normalisation. `standardised`: each image's channels are brought to one mean and spread; give
+    `extract-features` the same."""
     seed: int = 0
     """Seed of initial weights, crops and noise."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     resume: bool = False
-    """Go on with a training that did not finish."""
+    """Continue a training that did not finish."""
 
     def contradictions(self) -> Iterator[str | None]:
         """Sizes that the levels cannot halve."""

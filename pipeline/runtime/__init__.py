@@ -1,1 +1,1 @@
-"""The process around a command: device, allocator, progress, signals, error messages, folders."""
+"""The process around a command: its preparation, device, progress, signals, error messages, folders."""

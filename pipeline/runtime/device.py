@@ -1,4 +1,4 @@
-"""Which device the work runs on: said once, never silently another."""
+"""The device of a command; never silently another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...errors import ConfigError
 
 
 def resolve_device(name: str) -> str:
-    """Turn `auto` into the best device that is here, and refuse a named one that is not.
+    """The best device of this machine for `auto`, else the named one.
 
     Raises:
         ConfigError: if the named device does not exist on this machine.

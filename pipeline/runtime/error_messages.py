@@ -1,4 +1,4 @@
-"""What stopped a command, in words: what it was, what is left behind, what to do; and the exit code."""
+"""Messages and exit codes for exceptions that stop a command: the problem, the state left behind, the next step."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ EXPLAINED, INTERRUPTED, TERMINATED = 1, 130, 143
 
 _ADVICE = {
     errno.ENOSPC: "free some space, or take another disk",
-    errno.EDQUOT: "free some of your share of the disk, or take another disk",
+    errno.EDQUOT: "free some of your disk quota, or take another disk",
     errno.EFBIG: "raise the limit on the size of files, or take another disk",
-    errno.EROFS: "take a place that can be written to",
-    errno.EACCES: "ask for the right to it, or take another place",
+    errno.EROFS: "take a folder that can be written to",
+    errno.EACCES: "ask for permission, or take another folder",
     errno.EIO: "the disk fails: look at the system's log",
 }
 _SMALLER = ("batch_size", "images_per_step", "pixels_per_image", "crop", "tta")
 
 
 def describe(error: BaseException, config_class: type[DataclassInstance]) -> tuple[str, int] | None:
-    """The message for stderr and the exit code; `None` for what nobody foresaw.
+    """The message for stderr and the exit code; `None` for an unforeseen error.
 
     Args:
-        error: what was raised.
-        config_class: of the command.
+        error: the exception.
+        config_class: the command's config.
     """
     if isinstance(error, TextdiffError):
         return f"error: {error}", EXPLAINED
@@ -47,8 +47,8 @@ def describe(error: BaseException, config_class: type[DataclassInstance]) -> tup
 
 
 def _left_behind(config_class: type[DataclassInstance]) -> str:
-    if told := getattr(config_class, "unfinished", None):
-        return str(told)
+    if state := getattr(config_class, "unfinished", None):
+        return str(state)
     if any(field.name == "resume" for field in fields(config_class)):
         return "finished work is kept: repeat the command with --resume to go on"
     return "nothing is half-written: repeat the command"
@@ -56,12 +56,12 @@ def _left_behind(config_class: type[DataclassInstance]) -> str:
 
 def _of_the_system(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
-    advice = _ADVICE.get(error.errno or 0, "put this right first")
+    advice = _ADVICE.get(error.errno or 0, "correct this first")
     return f"{where}{error.strerror or error} ({advice})"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Python's own, or that of torch's allocators; torch is asked only where something has imported it."""
+    """Whether it comes from Python or from torch's allocators; torch is not imported for this."""
     torch = sys.modules.get("torch")
     on_device = torch is not None and isinstance(error, torch.OutOfMemoryError)
     return on_device or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
@@ -70,5 +70,5 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _too_large(config_class: type[DataclassInstance]) -> str:
     names = {field.name for field in fields(config_class)}
     smaller = " or ".join(f"--{name.replace('_', '-')}" for name in _SMALLER if name in names)
-    told = [*([f"a smaller {smaller}"] if smaller else []), *(["another --device"] if "device" in names else [])]
-    return f"out of memory (give {', or '.join(told)})" if told else "out of memory (close other programs)"
+    advice = [*([f"a smaller {smaller}"] if smaller else []), *(["another --device"] if "device" in names else [])]
+    return f"out of memory (give {', or '.join(advice)})" if advice else "out of memory (close other programs)"

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the SIGTERM with which schedulers end a job: both stop the work in the same way.
+"""Ctrl-C, and the SIGTERM of schedulers: both stop the work in the same way.
 
 Within `terminations_raised` a SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt; within
 `interrupts_held` both wait for the end of a step.
@@ -18,30 +18,30 @@ Handler = Callable[[int, FrameType | None], Any]
 
 
 class Terminated(KeyboardInterrupt):
-    """A SIGTERM, which is answered as Ctrl-C is."""
+    """A SIGTERM, handled as Ctrl-C is."""
 
 
 class StopRequest:
-    """Whether the work is to stop, and by what."""
+    """The signal, if any, that asked the work to stop."""
 
     def __init__(self) -> None:
         self._number: int | None = None
 
     def is_set(self) -> bool:
-        """Whether it is."""
+        """Whether a signal asked."""
         return self._number is not None
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """Take note of a signal; of a second one, stop at once."""
+        """Keep a signal for later; at a second one, stop at once."""
         if self._number is not None:
             _raise(number, frame)
         self._number = number
 
     def stop(self) -> None:
-        """Raise what was asked for.
+        """Stop if a signal asked.
 
         Raises:
-            KeyboardInterrupt: for a SIGTERM it is `Terminated`.
+            KeyboardInterrupt: after a Ctrl-C; `Terminated` after a SIGTERM.
         """
         if self._number is not None:
             _raise(self._number, None)
@@ -50,14 +50,14 @@ class StopRequest:
 @contextmanager
 def interrupts_held() -> Iterator[StopRequest]:
     """Turn Ctrl-C and SIGTERM into a request, so that no step is cut in half; a second one takes effect at once."""
-    asked = StopRequest()
-    with _handled(asked.ask, SIGNALS):
-        yield asked
+    request = StopRequest()
+    with _handled(request.ask, SIGNALS):
+        yield request
 
 
 @contextmanager
 def terminations_raised() -> Iterator[None]:
-    """Let a SIGTERM raise `Terminated`, so that what is under way is tidied up."""
+    """Let a SIGTERM raise `Terminated`, so that work in progress is cleaned up."""
     with _handled(_raise, (signal.SIGTERM,)):
         yield
 
@@ -72,7 +72,7 @@ def _handled(handler: Handler, signals: tuple[signal.Signals, ...]) -> Iterator[
         yield
     finally:
         for number, before in previous.items():
-            # What something other than Python installed cannot be put back, and is `None`.
+            # `None`: a handler that was not installed from Python, and cannot be restored.
             signal.signal(number, signal.SIG_DFL if before is None else before)
 
 

@@ -1,4 +1,4 @@
-"""Work that overlaps: files read ahead of the model, results written behind it, both with a bound on what waits."""
+"""Files read ahead of the model and results written behind it, in threads; both queues are bounded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Loaded = TypeVar("Loaded")
 def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item], depth: int) -> Iterator[Loaded]:
     """`map(load, items)`, in order, with `load` at work in threads on the next `depth` items.
 
-    No more than `depth` results wait to be taken. What `load` raises is raised when its turn comes; when the iterator
-    is closed, work that was not begun is dropped.
+    No more than `depth` results wait. An exception of `load` is raised in its turn; closing the iterator cancels work
+    that was not begun.
     """
     with ThreadPoolExecutor(depth, thread_name_prefix="ahead", initializer=give_way) as pool:
         waiting: deque[Future[Loaded]] = deque()
@@ -35,10 +35,10 @@ def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item], depth: int) 
 
 
 class BackgroundWriter:
-    """One thread that does what it is given, in order, while the caller goes on.
+    """One thread that runs the submitted work in order beside the caller.
 
-    One piece of work may be under way and one may wait: `submit` blocks until there is room, which bounds memory. The
-    first exception is raised by the next `submit`, or on leaving the `with` block; nothing after it is begun.
+    One piece of work may run and one may wait: `submit` blocks until there is room, which bounds memory. The first
+    exception is raised by the next `submit`, or on leaving the `with` block; no later work is begun.
     """
 
     def __enter__(self) -> Self:
@@ -49,7 +49,7 @@ class BackgroundWriter:
         return self
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Have `work` done after what was submitted before."""
+        """Run `work` after all that was submitted before."""
         while len(self._waiting) > 1:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._unless_failed, work))
@@ -57,7 +57,7 @@ class BackgroundWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what was submitted; after an exception of the caller, only for what is under way."""
+        """Wait for the submitted work; after an exception of the caller, only for the running piece."""
         if error is not None:
             for future in self._waiting:
                 future.cancel()

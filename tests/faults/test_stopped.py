@@ -78,7 +78,7 @@ def test_a_place_that_cannot_be_written_to_is_told(disk, name):
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     code, told = run(on_disk(WORKS[name], disk))
     assert (code, told.count("error: ")) == (1, 1), told
-    assert f"Read-only file system (take a place that can be written to); {WORKS[name].left}" in told
+    assert f"Read-only file system (take a folder that can be written to); {WORKS[name].left}" in told
     assert "Traceback" not in told
 
 

@@ -129,7 +129,7 @@ def test_an_interrupt_while_modules_are_loaded_ends_with_one_line(capsys, monkey
     with pytest.raises(SystemExit) as exit_:
         start.main()
     assert exit_.value.code == 130
-    assert capsys.readouterr().err == "interrupted before anything began: repeat the command\n"
+    assert capsys.readouterr().err == "interrupted before the command began: repeat it\n"
 
 
 def test_check_data_exits_with_1_and_lists_what_is_wrong(textdiff, tiny_data):
