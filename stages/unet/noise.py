@@ -55,7 +55,7 @@ def add_noise(
     timesteps: Sequence[int],
     alphas_cumprod: Float[Tensor, " T"],
 ) -> Float[Tensor, "timestep batch channel y x"]:
-    """x_t at each timestep, bit for bit what diffusers' `DDPMScheduler.add_noise` gives (Ho et al. 2020, eq. 4).
+    """x_t at each timestep, as diffusers' `DDPMScheduler.add_noise` gives it (Ho et al. 2020, eq. 4).
 
     Args:
         image: x_0 in [-1, 1].

@@ -88,7 +88,8 @@ def test_tiles_are_blended_as_predictions_are(extraction, tmp_path):
     np.testing.assert_array_equal(explanation.image, np.array(Image.open(image)))
     predicted = segmenter.predict(image, TEXT)
     np.testing.assert_allclose(explanation.probability, predicted.probabilities[1], atol=1e-5)
-    np.testing.assert_array_equal(explanation.mask, predicted.mask > 0)
+    decided = np.abs(predicted.probabilities[1] - 0.5) > 1e-4  # of two computations each rounds for itself
+    np.testing.assert_array_equal(explanation.mask[decided], predicted.mask[decided] > 0)
     np.testing.assert_allclose(explanation.attention.sum(1) + explanation.attention_elsewhere, 1, atol=1e-5)
 
 

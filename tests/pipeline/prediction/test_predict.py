@@ -49,7 +49,8 @@ def test_masks_have_the_images_size_and_the_masks_values(prediction, extraction)
     assert probabilities.shape == (2, 20, 24)
     assert probabilities.dtype == np.float16
     np.testing.assert_allclose(probabilities.astype(np.float32).sum(0), 1, atol=2e-3)
-    np.testing.assert_array_equal(probabilities[1] > probabilities[0], mask > 0)
+    decided = probabilities[1] != probabilities[0]  # float16 makes ties that the mask's float32 had not
+    np.testing.assert_array_equal((probabilities[1] > probabilities[0])[decided], (mask > 0)[decided])
 
 
 def test_a_folder_is_segmented_with_a_table_of_texts(prediction, extraction, tmp_path):

@@ -23,7 +23,9 @@ def test_the_whole_image_is_told_to_the_last_bit_as_without_a_window():
     y, x = (pixels // 80 + 0.5) / 48, (pixels % 80 + 0.5) / 80
     phase = (torch.stack([y, x], -1)[..., None] * (math.pi * torch.tensor([1.0, 2.0, 4.0]))).flatten(-2)
     expected = torch.cat([phase.sin(), phase.cos()], -1)
-    assert torch.equal(positional_encoding(pixels[None], (48, 80), [FULL_IMAGE])[0], expected)
+    torch.testing.assert_close(
+        positional_encoding(pixels[None], (48, 80), [FULL_IMAGE])[0], expected, rtol=0, atol=1e-6
+    )
 
 
 def test_four_tiles_are_told_the_places_of_the_image_that_they_make_up():

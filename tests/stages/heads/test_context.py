@@ -108,7 +108,7 @@ def test_of_the_filters_the_colours_are_read():
     features = torch.randn(5, 60)
     head.standardise(FILTERS, 3 * features)
     read = head.inputs({FILTERS: seen({FILTERS: [features]})[FILTERS][0]})[FILTERS]
-    assert torch.equal(read, head.standardised(FILTERS, features)[:, COLOURS])
+    torch.testing.assert_close(read, head.standardised(FILTERS, features)[:, COLOURS])
     assert read.shape == (5, 3)
 
 

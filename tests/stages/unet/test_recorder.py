@@ -71,10 +71,7 @@ def images(batch: int = 2, size: int = 16, seed: int = 0) -> torch.Tensor:
 
 
 def seen_by_hooks(model, x_t, timesteps, class_labels=None) -> dict[int, torch.Tensor]:
-    """What forward hooks on the whole diffusers model see at the end of each of guided-diffusion's blocks.
-
-    x_t lies channels last in memory as the recorder's does, for other kernels give other last bits.
-    """
+    """What forward hooks on the whole diffusers model see at the end of each of guided-diffusion's blocks."""
     seen, handles, number = {}, [], 0
 
     def hook(block):
@@ -90,23 +87,29 @@ def seen_by_hooks(model, x_t, timesteps, class_labels=None) -> dict[int, torch.T
             ends[n - 1] = level.upsamplers[0]
         handles += [end.register_forward_hook(hook(number + i)) for i, end in enumerate(ends)]
         number += n
-    model(x_t.contiguous(memory_format=torch.channels_last), timesteps, class_labels)
+    model(x_t, timesteps, class_labels)
     for handle in handles:
         handle.remove()
     return seen
 
 
-def test_every_block_is_exactly_what_hooks_on_the_whole_model_see(frozen):
+def assert_as_seen(recorded, expected):
+    """The same to rounding: other kernels, as for other memory layouts, give other last bits."""
+    for block, activation in recorded.items():
+        torch.testing.assert_close(activation.flatten(0, 1), expected[block], rtol=1e-4, atol=1e-5)
+
+
+def test_every_block_is_what_hooks_on_the_whole_model_see(frozen):
     timesteps, image, noise = [250, 50, 1], images(), images(batch=1, seed=1)
     x_t = add_noise(image, noise, timesteps, frozen.alphas_cumprod)
     expected = seen_by_hooks(frozen.model, x_t.flatten(0, 1), torch.tensor([250, 250, 50, 50, 1, 1]))
     recorded = UNetRecorder(frozen, range(frozen.n_blocks)).record(image, timesteps, noise)
     assert frozen.n_blocks == 3 * (frozen.model.config.layers_per_block + 1)
     assert list(recorded) == list(range(frozen.n_blocks)) == sorted(expected)
-    for block, activation in recorded.items():
+    for activation in recorded.values():
         assert activation.shape[:2] == (3, 2)
         assert torch.isfinite(activation).all()
-        assert torch.equal(activation.flatten(0, 1), expected[block])
+    assert_as_seen(recorded, expected)
 
 
 def test_shapes_are_the_real_ones_and_need_no_arithmetic(frozen):
@@ -150,15 +153,15 @@ def test_a_class_label_is_told_as_diffusers_tells_it_and_none_leaves_the_embeddi
     t = torch.tensor([250, 250, 50, 50])
     expected = seen_by_hooks(told.model, x_t, t, class_labels=torch.full((4,), 3))
     recorded = UNetRecorder(told, range(9)).record(image, timesteps, noise)
-    assert all(torch.equal(a.flatten(0, 1), expected[block]) for block, a in recorded.items())
+    assert_as_seen(recorded, expected)
     assert UNetRecorder(told, [8]).shapes(16) == {8: (8, 16, 16)}
 
     untold = random_unet(**ARCHITECTURES["attention"], num_class_embeds=7)
-    untold_recorded = UNetRecorder(untold, range(9)).record(image, timesteps, noise)
+    unlabelled_recorded = UNetRecorder(untold, range(9)).record(image, timesteps, noise)
     untold.model.class_embedding.weight.zero_()
     expected = seen_by_hooks(untold.model, x_t, t, class_labels=torch.full((4,), 3))
-    assert all(torch.equal(a.flatten(0, 1), expected[block]) for block, a in untold_recorded.items())
-    assert not torch.equal(untold_recorded[8], recorded[8])
+    assert_as_seen(unlabelled_recorded, expected)
+    assert (unlabelled_recorded[8] - recorded[8]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -283,4 +286,4 @@ def test_a_compiled_recorder_gives_the_same_activations(tiny_unet, monkeypatch):
     assert compiled.shapes(16) == plain.shapes(16)
     expected = plain.record(image, (5, 50), noise)
     for block, activations in compiled.record(image, (5, 50), noise).items():
-        assert torch.equal(activations, expected[block])
+        torch.testing.assert_close(activations, expected[block])

@@ -45,7 +45,7 @@ def test_a_pipelines_folder_is_loaded_frozen_with_its_schedule(tiny_stable_diffu
 
     frozen = load_unet(f"stable-diffusion:{tiny_stable_diffusion}")
     scheduler = PNDMScheduler.from_pretrained(tiny_stable_diffusion / "scheduler")
-    assert torch.equal(frozen.alphas_cumprod, scheduler.alphas_cumprod)
+    torch.testing.assert_close(frozen.alphas_cumprod, scheduler.alphas_cumprod, rtol=1e-6, atol=0)
     assert (frozen.prediction_type, frozen.n_blocks, frozen.source) == (
         "epsilon",
         6,
@@ -145,10 +145,10 @@ def test_with_zero_terminal_signal_the_last_x_t_is_noise_alone(folder, scheduler
     recorder, seen = UNetRecorder(frozen, [5]), []
     recorder.truncated.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     image, noise = torch.rand(2, 3, 32, 32), torch.randn(1, 4, 8, 8)
-    recorded = recorder.record(image, [998, 999], noise)[5]
+    recorded = recorder.record(image, [500, 999], noise)[5]
     assert torch.equal(seen[0][2:], noise.expand(2, -1, -1, -1))
-    assert torch.equal(recorded[1, 0], recorded[1, 1])
-    assert not torch.equal(recorded[0, 0], recorded[0, 1])
+    torch.testing.assert_close(recorded[1, 0], recorded[1, 1])
+    assert (recorded[0, 0] - recorded[0, 1]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_it_computes_what_diffusers_does_where_both_can_hold_the_model(noisy):
     types = {kind: tuple(name[3:] for name in SETTINGS[kind]) for kind in ("down_block_types", "up_block_types")}
     plain = UNet2DModel(**{**SETTINGS, **shared, **types, "attention_head_dim": 16}).eval()
     plain.load_state_dict(own.state_dict())
-    assert torch.equal(own(noisy, 500).sample, plain(noisy, 500).sample)
+    torch.testing.assert_close(own(noisy, 500).sample, plain(noisy, 500).sample)
 
 
 def test_the_width_of_a_head_is_each_levels_own(noisy):
