@@ -59,9 +59,9 @@ def shard_places(manifest: Manifest) -> Iterator[ShardPlace]:
     for projection in manifest.projections:
         n_components = projection.shape[0]
         yield ShardPlace(projection.shard, n_components, tuple(range(n_components)))
-    for light in manifest.light_shards:
-        n_rows = TEXTS_PER_SHARD if light.shard.path.startswith("texts/") else size
-        yield ShardPlace(light.shard, n_rows, _rows_of_group(light.shard.path, n_rows))
+    for derived in manifest.derived_shards:
+        n_rows = TEXTS_PER_SHARD if derived.shard.path.startswith("texts/") else size
+        yield ShardPlace(derived.shard, n_rows, _rows_of_shard(derived.shard.path, n_rows))
 
 
 def check_shards(root: Location, places: Sequence[ShardPlace]) -> Iterator[tuple[ShardPlace, Damage | None]]:
@@ -125,6 +125,6 @@ def _check_manifests(root: Location) -> Iterator[Damage]:
         yield Damage(COPY, f"differs from {MANIFEST}")
 
 
-def _rows_of_group(path: str, n_rows: int) -> tuple[int, ...]:
-    group = int(path.split("/c/", 1)[1].split("/", 1)[0])
-    return tuple(range(group * n_rows, (group + 1) * n_rows))
+def _rows_of_shard(path: str, n_rows: int) -> tuple[int, ...]:
+    index = int(path.split("/c/", 1)[1].split("/", 1)[0])
+    return tuple(range(index * n_rows, (index + 1) * n_rows))

@@ -1,4 +1,4 @@
-"""The journal of an extraction under way: its plan, and one small file for each unit and light shard that is finished.
+"""The journal of an extraction under way: its plan, and one small file for each finished unit and derived shard.
 
 Each file is written whole and never appended to, so that several processes can write at once, and so that it can lie
 where nothing can be appended. Publishing moves what is recorded into the manifest and removes the journal.
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ...errors import CacheCorruptError
 from ..format.decoding import decode_json
-from ..format.manifest import PLAN, LightShard, Manifest, Unit, write_manifest
+from ..format.manifest import PLAN, DerivedShardRecord, Manifest, Unit, write_manifest
 from ..format.sealed_json import seal_holds, sealed_json
 from ..format.spec import digest
 from ..storage.atomic import write_durably
@@ -21,9 +21,9 @@ from ..storage.location import Location, names_below, remove_folder
 from ..storage.locks import PART_LOCKS
 
 FOLDER = PLAN.parent
-UNITS, LIGHT = FOLDER / "units", FOLDER / "light"
+UNITS, DERIVED = FOLDER / "units", FOLDER / "derived"
 PARTS = FOLDER / "parts.json"
-"""What parts share (`shares.py`)."""
+"""The plan that parts share (`shared_plan.py`)."""
 TABLE_OF_PARTS = FOLDER / "samples.json"
 """The sample table, from the part that makes the texts."""
 DIGITS = 12
@@ -35,8 +35,8 @@ Record = TypeVar("Record")
 
 
 def write_plan(root: Location, plan: Manifest) -> None:
-    """Record what is about to be made, with the rows given to each image; what a journal records already is kept."""
-    write_manifest(root, replace(plan, units=(), light_shards=()), PLAN)
+    """Record the plan, with the rows assigned to images; units that the journal records are kept."""
+    write_manifest(root, replace(plan, units=(), derived_shards=()), PLAN)
 
 
 def record_unit(root: Location, unit: Unit) -> None:
@@ -46,7 +46,7 @@ def record_unit(root: Location, unit: Unit) -> None:
 
 def unit_path(unit: Unit) -> Path:
     """The unit's record, relative to the cache's folder: the same for a unit that is done again."""
-    name = digest([unit.rows, unit.timesteps, unit.blocks])[:DIGITS]
+    name = digest(unit.key)[:DIGITS]
     return UNITS / f"{unit.rows[0]}-{name}.json"
 
 
@@ -60,40 +60,40 @@ def read_journal(root: Location) -> tuple[Unit, ...]:
 
     A record that is damaged counts as a unit that is not finished.
     """
-    return tuple(sorted(_read_records(root / UNITS, Unit), key=lambda unit: (unit.rows, unit.timesteps, unit.blocks)))
+    return tuple(sorted(_read_records(root / UNITS, Unit), key=lambda unit: unit.key))
 
 
-def record_light(root: Location, light: LightShard) -> None:
+def record_derived(root: Location, record: DerivedShardRecord) -> None:
     """Record a shard of images, filters, labels or texts that is on the disk."""
-    write_durably(root / light_path(light.shard.path), [sealed_json(vars(light))])
+    write_durably(root / derived_path(record.shard.path), [sealed_json(vars(record))])
 
 
-def forget_light(root: Location, shard_path: str) -> None:
+def forget_derived(root: Location, shard_path: str) -> None:
     """Forget such a shard, before it is written again."""
-    (root / light_path(shard_path)).unlink(missing_ok=True)
+    (root / derived_path(shard_path)).unlink(missing_ok=True)
 
 
-def light_path(shard_path: str) -> Path:
-    """The record of a light shard, relative to the cache's folder."""
-    array, _, place = shard_path.partition("/c/")
-    return LIGHT / f"{array.replace('/', '-')}-{place.split('/')[0]}.json"
+def derived_path(shard_path: str) -> Path:
+    """The record of a derived shard, relative to the cache's folder."""
+    array, _, index = shard_path.partition("/c/")
+    return DERIVED / f"{array.replace('/', '-')}-{index.split('/')[0]}.json"
 
 
-def read_light(root: Location) -> tuple[LightShard, ...]:
-    """The light shards that were finished but not published, by path; one with a damaged record is not finished."""
-    found = _read_records(root / LIGHT, LightShard)
-    return tuple(sorted(found, key=lambda light: light.shard.path))
+def read_derived(root: Location) -> tuple[DerivedShardRecord, ...]:
+    """The derived shards that were finished but not published, by path; one with a damaged record is not finished."""
+    records = _read_records(root / DERIVED, DerivedShardRecord)
+    return tuple(sorted(records, key=lambda record: record.shard.path))
 
 
 def remove_journal(root: Location) -> None:
-    """Forget the journal, when what it records stands in the manifest.
+    """Remove the journal, when the manifest has its content.
 
-    What parts share goes first, so that what they read while it is there is whole; the plan goes last, since it says
-    what the rest is.
+    The shared plan goes first, so that a part that finds it finds all of the journal; the plan goes last, since the
+    other files are of no meaning without it.
     """
     for path in (PARTS, TABLE_OF_PARTS):
         (root / path).unlink(missing_ok=True)
-    for folder in (UNITS, LIGHT, PART_LOCKS):
+    for folder in (UNITS, DERIVED, PART_LOCKS):
         remove_folder(root / folder)
     (root / PLAN).unlink(missing_ok=True)
     remove_folder(root / FOLDER)

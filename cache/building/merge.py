@@ -12,15 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import CacheCorruptError, CacheError, CacheMismatchError
-from ..format.manifest import PLAN, LightShard, Manifest, Unit, read_manifest
+from ..format.manifest import PLAN, DerivedShardRecord, Manifest, Unit, WorkUnit, read_manifest
 from ..format.samples import SampleTable, read_table
 from ..format.shard import ShardDamage, check_shard, read_shard
 from ..storage.atomic import write_durably
 from ..storage.locks import LOCK, refuse_if_locked
 from ..verify import ShardPlace, shard_places
 from .derived import wanted_shards
-from .journal import TABLE_OF_PARTS, read_journal, read_light
-from .plan import PendingUnit
+from .journal import TABLE_OF_PARTS, read_derived, read_journal
 from .shared_plan import SharedPlan, differences, missing_units, read_shared_plan
 from .writer import CacheWriter
 
@@ -38,7 +37,7 @@ class PartFolder:
     plan: Manifest
     shared: SharedPlan
     units: tuple[Unit, ...]
-    light: tuple[LightShard, ...]
+    derived: tuple[DerivedShardRecord, ...]
 
     @property
     def agreed(self) -> Mapping[str, object]:
@@ -86,10 +85,10 @@ def plan_merge(roots: Sequence[Path]) -> MergePlan:
     first = next((part for part in parts if (part.root / TABLE_OF_PARTS).exists()), None)
     if first is None:
         raise CacheError(f"{_names(roots)}: part 0, which has the table and the texts, is none of these; give it too")
-    units = {(unit.rows, unit.timesteps, unit.blocks): unit for part in parts for unit in part.units}
-    light = {one.shard.path: one for part in parts for one in part.light}
+    units = {unit.key: unit for part in parts for unit in part.units}
+    derived = {one.shard.path: one for part in parts for one in part.derived}
     merge = MergePlan(
-        replace(first.plan, units=tuple(units.values()), light_shards=tuple(light.values())),
+        replace(first.plan, units=tuple(units.values()), derived_shards=tuple(derived.values())),
         read_table(first.root, name=TABLE_OF_PARTS),
         dict(_roots_of(parts, first)),
         bool(first.shared.request["filters"]),
@@ -141,7 +140,7 @@ def _read_parts(roots: Sequence[Path]) -> list[PartFolder]:
         elif plan is None or shared is None:
             problems.append(f"{root}: no part of an extraction; make it with --num-parts and --part-id")
         else:
-            parts.append(PartFolder(root, plan, shared, read_journal(root), read_light(root)))
+            parts.append(PartFolder(root, plan, shared, read_journal(root), read_derived(root)))
     if problems:
         raise CacheError("\n".join(problems))
     return parts
@@ -161,13 +160,13 @@ def _refuse_differences(parts: Sequence[PartFolder]) -> None:
 def _roots_of(parts: Sequence[PartFolder], first: PartFolder) -> Iterator[tuple[str, Path]]:
     for part in parts:
         yield from ((shard.path, part.root) for unit in part.units for shard in unit.shards)
-        yield from ((light.shard.path, part.root) for light in part.light)
+        yield from ((one.shard.path, part.root) for one in part.derived)
     yield from ((record.shard.path, first.root) for record in first.plan.projections)
 
 
-def _refuse_missing(roots: Sequence[Path], merge: MergePlan, units: Sequence[PendingUnit]) -> None:
+def _refuse_missing(roots: Sequence[Path], merge: MergePlan, units: Sequence[WorkUnit]) -> None:
     missing = [f"rows {unit.rows[0]} to {unit.rows[-1]}" for unit in missing_units(units, merge.manifest.units)]
-    manifest, made_from = merge.manifest, {light.shard.path: light.made_from for light in merge.manifest.light_shards}
+    manifest, made_from = merge.manifest, {light.shard.path: light.made_from for light in merge.manifest.derived_shards}
     wanted = wanted_shards(manifest.features, merge.table.samples, manifest.classes, filters=merge.has_filters)
     missing += [shard.path for shard in wanted if made_from.get(shard.path) != shard.made_from]
     if missing:

@@ -1,46 +1,33 @@
-"""What is there, what was asked for, and so what is left to do. Nothing here writes.
+"""The work that is left: the difference between a request and the state of the cache. Nothing here writes.
 
-Rows are given out once and never move. New images begin a new shard, so that a shard that is on the disk is never
-written again, and the batch that made it is never made in another composition.
+Rows are assigned once and never move. New images begin a new shard, so that a written shard is never
+written again, and the batch that made it never gets another composition.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-import numpy as np
-
 from ...errors import CacheError, CacheIncompleteError, CacheMismatchError
-from ..format.layout import filters_layout
-from ..format.manifest import PLAN, Manifest, ProjectionRecord, RowKey, Unit, read_manifest, recover_manifest
-from ..format.maps import QUANTISED
+from ..format.layout import filters_layout, images_layout, labels_layout
+from ..format.manifest import PLAN, Manifest, ProjectionRecord, RowKey, Unit, WorkUnit, read_manifest, recover_manifest
 from ..format.spec import LOCATION_FIELDS, FeatureSpec
 from ..storage.location import Location, names_below
 from ..storage.locks import LOCK
-from .journal import read_journal, read_light
-
-
-@dataclass(frozen=True)
-class PendingUnit:
-    """Work to do: one forward over some rows of one shard."""
-
-    rows: tuple[int, ...]
-    timesteps: tuple[int, ...]
-    blocks: tuple[int, ...]
+from .journal import read_derived, read_journal
 
 
 @dataclass(frozen=True)
 class WorkPlan:
-    """What a request comes to."""
+    """The work that a request needs."""
 
     manifest: Manifest
     """The cache's manifest, with the rows of this request and the finished units."""
     rows: tuple[int, ...]
     """For each sample asked for, its row."""
-    pending: tuple[PendingUnit, ...]
+    pending: tuple[WorkUnit, ...]
     """The units to make, in order."""
     unfitted: tuple[tuple[int, int], ...]
     """(block, timestep) whose projection has to be fitted and written before the units."""
@@ -72,12 +59,12 @@ def read_state(root: Location, *, resume: bool) -> Manifest | None:
             f"{root}: holds an extraction that did not finish ({len(finished)} units are done); "
             "add --resume to go on with it, or remove the folder to begin again"
         )
-    unique = {(unit.rows, unit.timesteps, unit.blocks): unit for unit in finished}
+    unique = {unit.key: unit for unit in finished}
     done = published or plan
     if done is None:
         raise AssertionError("neither published nor begun")
-    light = {one.shard.path: one for one in (*done.light_shards, *read_light(root))}
-    done = replace(done, units=tuple(unique.values()), light_shards=tuple(light.values()))
+    derived = {one.shard.path: one for one in (*done.derived_shards, *read_derived(root))}
+    done = replace(done, units=tuple(unique.values()), derived_shards=tuple(derived.values()))
     if plan is None or published is None:
         return done
     # The plan was made before publishing began, which may have dropped what it was about to write anew.
@@ -100,7 +87,7 @@ def plan_work(
     filters: bool = False,
     damaged: Collection[str] = (),
 ) -> WorkPlan:
-    """Compare a request with what is there.
+    """Compare a request with the state of the cache.
 
     Args:
         state: what `read_state` found.
@@ -120,36 +107,22 @@ def plan_work(
     rows, sample_rows = _assign_rows(manifest, keys)
     manifest, redo, lost = _without(manifest, set(damaged), set(sample_rows))
     stored = {block: (y, x, min(channel, spec.pca or channel)) for block, (y, x, channel) in block_shapes.items()}
-    shapes = {**manifest.block_shapes, **stored}
     features = replace(manifest.features, **{name: getattr(spec, name) for name in LOCATION_FIELDS})  # the newest
-    manifest = replace(manifest, features=features, rows=rows, block_shapes=shapes)
-    again = tuple(PendingUnit(unit.rows, unit.timesteps, unit.blocks) for unit in redo)
+    manifest = replace(manifest, features=features, rows=rows, block_shapes={**manifest.block_shapes, **stored})
     promised = replace(manifest, units=(*manifest.units, *redo))
+    again = tuple(WorkUnit(*unit.key) for unit in redo)
     pending = again + _pending_units(promised, sample_rows, sorted(block_shapes), timesteps)
     unfiltered = _unfiltered(manifest, sample_rows) if filters else ()
-    units_bytes = sum(_size_bytes(unit, manifest) for unit in pending)
-    projected = [block for block in sorted(block_shapes) if stored[block] != block_shapes[block]]
-    return WorkPlan(
-        manifest,
-        sample_rows,
-        pending,
-        unfitted=tuple(sorted({*_unfitted(manifest, pending, projected), *(record.pair for record in lost)})),
-        unfiltered=unfiltered,
-        size_bytes=units_bytes + _new_pictures_bytes(pending, promised) + len(unfiltered) * _filters_bytes(manifest),
-        lost=lost,
-    )
+    needed = {pair for unit in pending for pair in unit.pairs if stored.get(pair[0]) != block_shapes.get(pair[0])}
+    unfitted = needed - {record.pair for record in manifest.projections} | {record.pair for record in lost}
+    size_bytes = _size_bytes(promised, pending, unfiltered)
+    return WorkPlan(manifest, sample_rows, pending, tuple(sorted(unfitted)), unfiltered, size_bytes, lost)
 
 
-def part_of(plan: WorkPlan, units: Sequence[PendingUnit], unfiltered: Collection[int]) -> WorkPlan:
-    """The plan of who makes only some of the units, and only some rows' filters."""
+def part_of(plan: WorkPlan, units: Sequence[WorkUnit], unfiltered: Collection[int]) -> WorkPlan:
+    """The plan of a process that makes only some of the units, and only some rows' filters."""
     rows = tuple(row for row in plan.unfiltered if row in unfiltered)
-    units_bytes = sum(_size_bytes(unit, plan.manifest) for unit in units) + _new_pictures_bytes(units, plan.manifest)
-    return replace(
-        plan,
-        pending=tuple(units),
-        unfiltered=rows,
-        size_bytes=units_bytes + len(rows) * _filters_bytes(plan.manifest),
-    )
+    return replace(plan, pending=tuple(units), unfiltered=rows, size_bytes=_size_bytes(plan.manifest, units, rows))
 
 
 def _without(
@@ -167,7 +140,7 @@ def _without(
         manifest,
         units=tuple(sound),
         projections=tuple(record for record in manifest.projections if record not in lost),
-        light_shards=tuple(light for light in manifest.light_shards if light.shard.path not in damaged),
+        derived_shards=tuple(one for one in manifest.derived_shards if one.shard.path not in damaged),
     )
     return left, tuple(unit for unit in broken if set(unit.rows) <= set(rows)), lost
 
@@ -200,58 +173,42 @@ def _rows_of_every_unit(manifest: Manifest) -> dict[int, set[int]]:
     """Shard → the rows that each of its units has: not a row that was left out of the data for a while."""
     common: dict[int, set[int]] = {}
     for unit in manifest.units:
-        group = unit.rows[0] // manifest.features.rows_per_shard
-        common[group] = common.get(group, set(unit.rows)).intersection(unit.rows)
+        index = unit.rows[0] // manifest.features.rows_per_shard
+        common[index] = common.get(index, set(unit.rows)).intersection(unit.rows)
     return common
-
-
-def _unfitted(
-    manifest: Manifest, pending: Sequence[PendingUnit], projected: Sequence[int]
-) -> tuple[tuple[int, int], ...]:
-    needed = {(b, t) for unit in pending for b in unit.blocks for t in unit.timesteps if b in projected}
-    return tuple(sorted(needed - {record.pair for record in manifest.projections}))
 
 
 def _unfiltered(manifest: Manifest, rows: Sequence[int]) -> tuple[int, ...]:
     layout = filters_layout(manifest.features)
-    there = {light.shard.path for light in manifest.light_shards}
-    return tuple(row for row in rows if layout.shard_path(layout.locate(row)[0]) not in there)
-
-
-def _filters_bytes(manifest: Manifest) -> int:
-    """Of one row."""
-    layout = filters_layout(manifest.features)
-    return math.prod(layout.row_shape) * layout.dtype.itemsize
+    written = {one.shard.path for one in manifest.derived_shards}
+    return tuple(row for row in rows if layout.shard_path(layout.locate(row)[0]) not in written)
 
 
 def _pending_units(
     manifest: Manifest, rows: Sequence[int], blocks: Sequence[int], timesteps: Sequence[int]
-) -> tuple[PendingUnit, ...]:
+) -> tuple[WorkUnit, ...]:
     coverage = manifest.coverage()
-    groups: dict[int, list[int]] = {}
+    by_shard: dict[int, list[int]] = {}
     for row in sorted(rows):
-        groups.setdefault(row // manifest.features.rows_per_shard, []).append(row)
+        by_shard.setdefault(row // manifest.features.rows_per_shard, []).append(row)
     pending = []
-    for group in groups.values():
+    for members in by_shard.values():
         missing: dict[tuple[int, ...], list[int]] = {}
         for timestep in sorted(timesteps):
-            lacking = tuple(b for b in blocks if not coverage.get((b, timestep), frozenset()).issuperset(group))
+            lacking = tuple(b for b in blocks if not coverage.get((b, timestep), frozenset()).issuperset(members))
             if lacking:
                 missing.setdefault(lacking, []).append(timestep)
-        pending += [PendingUnit(tuple(group), tuple(steps), lacking) for lacking, steps in missing.items()]
+        pending += [WorkUnit(tuple(members), tuple(steps), lacking) for lacking, steps in missing.items()]
     return tuple(pending)
 
 
-def _size_bytes(unit: PendingUnit, manifest: Manifest) -> int:
-    dtype = np.dtype(manifest.features.dtype)
-    shapes = [manifest.block_shapes[block] for block in unit.blocks]
-    maps = sum(y * x * channel for y, x, channel in shapes) * dtype.itemsize
-    scales = sum(channel for *_, channel in shapes) * 4 if dtype == QUANTISED else 0
-    return len(unit.rows) * (maps + scales) * len(unit.timesteps)
-
-
-def _new_pictures_bytes(pending: Sequence[PendingUnit], manifest: Manifest) -> int:
-    """Images and labels of rows that no unit has yet."""
-    known = {row for unit in manifest.units for row in unit.rows}
-    new = {row for unit in pending for row in unit.rows} - known
-    return len(new) * manifest.features.image_size**2 * 4
+def _size_bytes(manifest: Manifest, units: Sequence[WorkUnit], unfiltered: Sequence[int]) -> int:
+    """What units and filters add to the disk, with images and labels of rows that no unit has yet."""
+    spec = manifest.features
+    of_images = images_layout(spec).row_bytes + labels_layout(spec).row_bytes
+    new = {row for unit in units for row in unit.rows} - {row for unit in manifest.units for row in unit.rows}
+    n_bytes = len(new) * of_images + len(unfiltered) * filters_layout(spec).row_bytes
+    for unit in units:
+        layouts = (layout for pair in unit.pairs for layout in manifest.features_layouts(*pair))
+        n_bytes += len(unit.rows) * sum(layout.row_bytes for layout in layouts)
+    return n_bytes

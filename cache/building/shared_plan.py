@@ -1,7 +1,7 @@
-"""What the parts of a shared extraction agree on: one request and one list of units, fixed by the first to begin.
+"""The plan that the parts of an extraction share: one request and one list of units, fixed by the first to begin.
 
-Part K of N makes units K, K + N, K + 2N, ... of the list, whenever it starts: what is finished is told by the journal,
-and changes nothing in who makes what.
+Part K of N makes units K, K + N, K + 2N, ... of the list, whenever it starts: the journal says which are finished, and
+that changes nothing in who makes which.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import CacheMismatchError
-from ..format.manifest import Unit, read_manifest
+from ..format.manifest import Unit, WorkUnit, read_manifest
 from ..format.sealed_json import read_sealed, sealed_json
 from ..format.spec import FORMAT
 from ..storage.atomic import write_durably
 from ..storage.location import Location
 from ..storage.locks import Share
 from .journal import PARTS, read_journal
-from .plan import PendingUnit
 
 SHOWN = 72
 """Characters of a value in a message."""
 
 Request = Mapping[str, Any]
-"""What is asked for, by names; JSON values and objects of them."""
+"""Settings and data of an extraction, by names; JSON values and objects of them."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,11 @@ class SharedPlan:
     """The content of `journal/parts.json`."""
 
     request: Request
-    """All that parts must be told alike."""
-    units: tuple[PendingUnit, ...]
+    """All settings that parts must have alike."""
+    units: tuple[WorkUnit, ...]
     """All units of the extraction, finished ones included."""
 
-    def of(self, part: Share) -> tuple[PendingUnit, ...]:
+    def of(self, part: Share) -> tuple[WorkUnit, ...]:
         """The units of one part."""
         return self.units[part.id :: part.n_parts]
 
@@ -58,7 +57,7 @@ def read_shared_plan(root: Location) -> SharedPlan | None:
 
 
 def refuse_other_request(root: Location, begun: Request, asked: Request) -> None:
-    """Refuse a part that was told other things than the first.
+    """Refuse a part whose settings or data differ from those of the first.
 
     Raises:
         CacheMismatchError: with every field that differs.
@@ -74,15 +73,15 @@ def refuse_other_request(root: Location, begun: Request, asked: Request) -> None
 
 def differences(begun: Request, asked: Request) -> list[str]:
     """One line for each name under which the two differ, long values cut; objects are compared name by name."""
-    there, here = dict(_flat(begun)), dict(_flat(asked))
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    return [f"{name}: begun with {_short(there.get(name))}, this part has {_short(here.get(name))}" for name in names]
+    first, this = dict(_flat(begun)), dict(_flat(asked))
+    names = [name for name in {**first, **this} if first.get(name) != this.get(name)]
+    return [f"{name}: begun with {_short(first.get(name))}, this part has {_short(this.get(name))}" for name in names]
 
 
-def missing_units(units: Sequence[PendingUnit], finished: Sequence[Unit]) -> tuple[PendingUnit, ...]:
+def missing_units(units: Sequence[WorkUnit], finished: Sequence[Unit]) -> tuple[WorkUnit, ...]:
     """Those of the units that are not finished."""
-    there = {(unit.rows, unit.timesteps, unit.blocks) for unit in finished}
-    return tuple(unit for unit in units if (unit.rows, unit.timesteps, unit.blocks) not in there)
+    keys = {unit.key for unit in finished}
+    return tuple(unit for unit in units if unit.key not in keys)
 
 
 def units_left(root: Location) -> int | None:

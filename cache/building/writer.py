@@ -13,7 +13,16 @@ import numpy.typing as npt
 from ...errors import CacheError
 from ..format.digests import features_digest, labels_digest, texts_digest
 from ..format.layout import FILTERS_ARRAY, ArrayLayout
-from ..format.manifest import COPY, MANIFEST, LightShard, Manifest, ProjectionRecord, Unit, write_manifest
+from ..format.manifest import (
+    COPY,
+    MANIFEST,
+    DerivedShardRecord,
+    Manifest,
+    ProjectionRecord,
+    Unit,
+    WorkUnit,
+    write_manifest,
+)
 from ..format.maps import StoredMaps
 from ..format.projections import Projections, projection_digest, write_projection
 from ..format.samples import TABLE, SampleTable, write_table
@@ -23,8 +32,7 @@ from ..format.zarr_metadata import write_metadata
 from ..storage.atomic import write_json
 from ..storage.location import Location, remove_folder
 from .derived import DerivedShard, LoadShard, TextArrays, text_shards, wanted_shards
-from .journal import TABLE_OF_PARTS, forget_light, record_light, record_unit, remove_journal, write_plan
-from .plan import PendingUnit
+from .journal import TABLE_OF_PARTS, forget_derived, record_derived, record_unit, remove_journal, write_plan
 
 WRITERS = 4
 """Shards of a unit that are written at once: one is checked while others wait for the disk (measured)."""
@@ -82,7 +90,7 @@ class CacheWriter:
         self._unfitted -= projections.keys()
 
     def write_unit(
-        self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
+        self, pending: WorkUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
     ) -> None:
         """Write a unit's shards and then record it.
 
@@ -98,7 +106,7 @@ class CacheWriter:
         self.record(self.write_shards(pending, features, conditions))
 
     def write_shards(
-        self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
+        self, pending: WorkUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
     ) -> Unit:
         """The first half of `write_unit`, for a worker whose units another process records."""
         self._refuse_unprojected(features)
@@ -165,7 +173,7 @@ class CacheWriter:
         kept = [known[shard.path] for shard in wanted if _is_known(shard, known)]
         if (self._root / MANIFEST).exists():
             # What is about to be written anew is forgotten first: a crash must not leave it recorded as it was.
-            unfinished = replace(self._manifest, light_shards=tuple(kept), digests={}, complete=False)
+            unfinished = replace(self._manifest, derived_shards=tuple(kept), digests={}, complete=False)
             write_manifest(self._root, unfinished)
         written = [
             self._write_shard(shard, load_rows)
@@ -173,8 +181,8 @@ class CacheWriter:
             for shard in shards
             if not _is_known(shard, known)
         ]
-        shards = tuple(sorted([*kept, *written], key=lambda light: light.shard.path))
-        self._manifest = replace(self._manifest, classes=classes, texts=text_spec, light_shards=shards)
+        shards = tuple(sorted([*kept, *written], key=lambda one: one.shard.path))
+        self._manifest = replace(self._manifest, classes=classes, texts=text_spec, derived_shards=shards)
         metadata = write_metadata(self._root, self._manifest.arrays(len(table.texts)))
         self._manifest = replace(self._manifest, metadata=metadata)
         self._finish(table)
@@ -188,15 +196,15 @@ class CacheWriter:
         if not self._manifest.has_filters:
             remove_folder(self._root / FILTERS_ARRAY)
 
-    def _known_derived(self) -> dict[str, LightShard]:
-        return {light.shard.path: light for light in self._manifest.light_shards}
+    def _known_derived(self) -> dict[str, DerivedShardRecord]:
+        return {light.shard.path: light for light in self._manifest.derived_shards}
 
-    def _write_shard(self, shard: DerivedShard, load: LoadShard | None) -> LightShard:
+    def _write_shard(self, shard: DerivedShard, load: LoadShard | None) -> DerivedShardRecord:
         if load is None:
             raise AssertionError(f"{shard.path} is to be written, and nothing loads its rows")
-        forget_light(self._root, shard.path)
-        written = LightShard(self._write_rows(shard.layout, load(shard)), shard.made_from)
-        record_light(self._root, written)
+        forget_derived(self._root, shard.path)
+        written = DerivedShardRecord(self._write_rows(shard.layout, load(shard)), shard.made_from)
+        record_derived(self._root, written)
         return written
 
     def _finish(self, table: SampleTable) -> None:
@@ -218,7 +226,7 @@ class CacheWriter:
             return None
         return texts.spec if texts else self._manifest.texts
 
-    def _write_array(self, pending: PendingUnit, layout: ArrayLayout, array: npt.NDArray[Any]) -> ShardRecord:
+    def _write_array(self, pending: WorkUnit, layout: ArrayLayout, array: npt.NDArray[Any]) -> ShardRecord:
         if array.dtype != layout.dtype or array.shape != (len(pending.rows), *layout.row_shape):
             raise AssertionError(f"{layout.name}: got {array.dtype} {array.shape} for {len(pending.rows)} rows")
         return self._write_rows(layout, dict(zip(pending.rows, array, strict=True)))
@@ -248,7 +256,7 @@ class CacheWriter:
                 "into a new cache. Nothing was written"
             )
 
-    def _refuse_not_finite(self, pending: PendingUnit, features: Mapping[tuple[int, int], StoredMaps]) -> None:
+    def _refuse_not_finite(self, pending: WorkUnit, features: Mapping[tuple[int, int], StoredMaps]) -> None:
         bad = []
         for (block, timestep), maps in sorted(features.items()):
             for position, row in enumerate(pending.rows):
@@ -264,5 +272,5 @@ class CacheWriter:
             )
 
 
-def _is_known(shard: DerivedShard, known: Mapping[str, LightShard]) -> bool:
+def _is_known(shard: DerivedShard, known: Mapping[str, DerivedShardRecord]) -> bool:
     return shard.path in known and known[shard.path].made_from == shard.made_from

@@ -1,8 +1,8 @@
-"""What a cache holds: its manifest, which makes it whole.
+"""The manifest: the list of a cache's content, which makes it whole.
 
-A *row* is a place along the first axis of every array but the texts'; a *group* is the rows of one shard; a *unit*
-is the activations of one group at some timesteps and blocks, made by one forward, written and recorded together.
-While units are made, each is recorded in the journal (`journal.py`); publishing moves them into the manifest.
+A *row* is an index along the first axis of every array but the texts'; a *shard* is one file of consecutive rows; a
+*unit* is the activations of one shard's rows at some timesteps and blocks, made by one forward, written and recorded
+together. While units are made, each is recorded in the journal (`journal.py`); publishing moves them into the manifest.
 """
 
 from __future__ import annotations
@@ -59,12 +59,28 @@ class RowKey:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A finished piece of work."""
+class WorkUnit:
+    """Work to do: one forward over some rows of one shard."""
 
     rows: tuple[int, ...]
     timesteps: tuple[int, ...]
     blocks: tuple[int, ...]
+
+    @property
+    def key(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """What identifies the unit: finished or not, and whoever makes it."""
+        return self.rows, self.timesteps, self.blocks
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Its (block, timestep)."""
+        return [(block, timestep) for block in self.blocks for timestep in self.timesteps]
+
+
+@dataclass(frozen=True)
+class Unit(WorkUnit):
+    """A finished unit."""
+
     conditions: Mapping[str, Any]
     """Device, threads and library versions: they change last bits, not identity."""
     shards: tuple[ShardRecord, ...]
@@ -90,7 +106,7 @@ class ProjectionRecord:
 
 
 @dataclass(frozen=True)
-class LightShard:
+class DerivedShardRecord:
     """A shard of images, filters, labels or texts, which is written again when what it is made from changes."""
 
     shard: ShardRecord
@@ -111,7 +127,7 @@ class Manifest:
     texts: TextSpec | None = None
     """`None`: no sample has a text."""
     classes: Mapping[str, Any] = field(default_factory=dict)
-    light_shards: tuple[LightShard, ...] = ()
+    derived_shards: tuple[DerivedShardRecord, ...] = ()
     """Shards of images, filters, labels and texts."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of `features`, `texts`, `labels` and the file of `samples`."""
@@ -132,7 +148,7 @@ class Manifest:
         """(block, timestep) → the rows whose activations are there."""
         covered: dict[tuple[int, int], set[int]] = {}
         for unit in self.units:
-            for pair in ((block, timestep) for block in unit.blocks for timestep in unit.timesteps):
+            for pair in unit.pairs:
                 covered.setdefault(pair, set()).update(unit.rows)
         return {pair: frozenset(rows) for pair, rows in covered.items()}
 
@@ -161,25 +177,25 @@ class Manifest:
     @property
     def has_filters(self) -> bool:
         """Whether filters of every sample's image are there: they are written for all samples or for none."""
-        return any(light.shard.path.startswith(f"{FILTERS_ARRAY}/") for light in self.light_shards)
+        return any(one.shard.path.startswith(f"{FILTERS_ARRAY}/") for one in self.derived_shards)
 
     def has_texts(self, n_texts: int, made_from: str) -> bool:
         """Whether the shards of texts hold `n_texts` and were made from what has this digest."""
         wanted = 2 * -(-n_texts // TEXTS_PER_SHARD)  # tokens and mask
-        there = [light for light in self.light_shards if light.shard.path.startswith("texts/")]
-        return self.texts is not None and sum(light.made_from == made_from for light in there) == wanted
+        current = [one for one in self.derived_shards if one.shard.path.startswith("texts/")]
+        return self.texts is not None and sum(one.made_from == made_from for one in current) == wanted
 
     def shards(self) -> Iterable[ShardRecord]:
         """Every shard of the cache."""
         yield from (projection.shard for projection in self.projections)
         for unit in self.units:
             yield from unit.shards
-        yield from (light.shard for light in self.light_shards)
+        yield from (one.shard for one in self.derived_shards)
 
 
 def write_manifest(root: Location, manifest: Manifest, name: str | Path = MANIFEST) -> None:
     """Write the manifest durably, with a checksum of itself; equal manifests give equal bytes."""
-    units = sorted(manifest.units, key=lambda unit: (unit.rows, unit.timesteps, unit.blocks))
+    units = sorted(manifest.units, key=lambda unit: unit.key)
     values = {**vars(manifest), "format": FORMAT, "units": units}
     values["block_shapes"] = {str(block): shape for block, shape in manifest.block_shapes.items()}
     write_durably(root / name, [sealed_json(values)])

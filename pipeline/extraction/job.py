@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from ...cache.building.plan import PendingUnit, WorkPlan
+from ...cache.building.plan import WorkPlan
+from ...cache.format.manifest import WorkUnit
 from ...cache.format.spec import FeatureSpec
 from ..config.extraction import ExtractConfig
 from ..data.classes import Classes
@@ -61,7 +62,7 @@ class Job:
         """Row in the cache's arrays → row of the data set."""
         return dict(zip(self.plan.rows, self.rows, strict=True))
 
-    def batch(self, unit: PendingUnit) -> Batch:
+    def batch(self, unit: WorkUnit) -> Batch:
         """A unit's images, read from the files."""
         return read_batch(self.reader, [self.row_at[row] for row in unit.rows])
 

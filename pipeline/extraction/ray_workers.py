@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 
-from ...cache.building.plan import PendingUnit
 from ...cache.building.writer import CacheWriter
-from ...cache.format.manifest import Manifest, Unit
+from ...cache.format.manifest import Manifest, Unit, WorkUnit
 from ...cache.format.spec import FeatureSpec
 from ...cache.storage.locks import hold_worker
 from ...errors import CacheError, SourceError, TextdiffError
@@ -72,7 +71,7 @@ class UnitWorker:
         """Loaded by the first call, whose errors reach the driver as they are."""
         return _same_stage_one(self._order)
 
-    def make(self, unit: PendingUnit, rows: Sequence[DatasetRow]) -> Unit:
+    def make(self, unit: WorkUnit, rows: Sequence[DatasetRow]) -> Unit:
         """Read a unit's images, run the model, write the shards.
 
         Raises:
@@ -103,7 +102,7 @@ class _Crew:
     """The order, as Ray keeps it."""
     options: Mapping[str, Any]
     workers: list[Any] = field(default_factory=list)
-    in_hand: dict[Any, tuple[int, PendingUnit]] = field(default_factory=dict)
+    in_hand: dict[Any, tuple[int, WorkUnit]] = field(default_factory=dict)
     """Call → which worker, and the unit."""
 
     def hire(self, place: int | None = None) -> None:
@@ -121,10 +120,10 @@ class _Crew:
         for n_units in range(IN_HAND):
             yield from (place for place in range(len(self.workers)) if busy.count(place) == n_units)
 
-    def give(self, place: int, unit: PendingUnit, rows: Sequence[DatasetRow]) -> None:
+    def give(self, place: int, unit: WorkUnit, rows: Sequence[DatasetRow]) -> None:
         self.in_hand[self.workers[place].make.remote(unit, rows)] = place, unit
 
-    def take_from(self, place: int) -> list[PendingUnit]:
+    def take_from(self, place: int) -> list[WorkUnit]:
         """What a lost worker had in hand."""
         lost = {call: unit for call, (worker, unit) in self.in_hand.items() if worker == place}
         for call in lost:
@@ -161,13 +160,13 @@ def _order(job: Job, stage_one: FeatureExtractor, n_threads: int) -> WorkerOrder
         unet_config=None if job.config.unet_config is None else job.config.unet_config.resolve(),
     )
     projections = {pair: one.to("cpu") for pair, one in stage_one.projections.items()}
-    manifest = replace(job.plan.manifest, units=(), light_shards=())
+    manifest = replace(job.plan.manifest, units=(), derived_shards=())
     return WorkerOrder(config, stage_one.spec, manifest, projections, job.dataset.classes, n_threads)
 
 
 def _made(crew: _Crew, job: Job, progress: Progress) -> Iterator[Unit]:
     """The units as they are finished."""
-    waiting, n_failed = deque(job.plan.pending), dict[PendingUnit, int]()
+    waiting, n_failed = deque(job.plan.pending), dict[WorkUnit, int]()
     while waiting or crew.in_hand:
         for place in list(crew.idle()):
             if waiting:
@@ -188,7 +187,7 @@ def _made(crew: _Crew, job: Job, progress: Progress) -> Iterator[Unit]:
             yield made
 
 
-def _refuse_hopeless(job: Job, unit: PendingUnit, error: Exception, n_failed: dict[PendingUnit, int]) -> None:
+def _refuse_hopeless(job: Job, unit: WorkUnit, error: Exception, n_failed: dict[WorkUnit, int]) -> None:
     """Raise what will not get better by trying again."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, TextdiffError):

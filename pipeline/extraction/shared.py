@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...cache.building.derived import DerivedShard, divide_among_parts, wanted_shards
 from ...cache.building.journal import forget_unit
-from ...cache.building.plan import PendingUnit, part_of, read_state
+from ...cache.building.plan import part_of, read_state
 from ...cache.building.shared_plan import (
     Request,
     SharedPlan,
@@ -28,7 +28,7 @@ from ...cache.building.shared_plan import (
 )
 from ...cache.building.writer import CacheWriter
 from ...cache.format.layout import FILTERS_ARRAY
-from ...cache.format.manifest import Manifest, read_manifest
+from ...cache.format.manifest import Manifest, WorkUnit, read_manifest
 from ...cache.format.samples import SampleTable
 from ...cache.format.spec import LOCATION_FIELDS, digest
 from ...cache.storage.location import Location
@@ -176,8 +176,8 @@ def _forget_damaged(config: ExtractConfig, part: Share, progress: Progress) -> N
     if state is None or shared is None:
         return
     mine = set(shared.of(part))
-    own = tuple(unit for unit in state.units if PendingUnit(unit.rows, unit.timesteps, unit.blocks) in mine)
-    units_alone = replace(state, units=own, projections=(), light_shards=(), complete=False)
+    own = tuple(unit for unit in state.units if WorkUnit(*unit.key) in mine)
+    units_alone = replace(state, units=own, projections=(), derived_shards=(), complete=False)
     damaged = set(damaged_shards(config.cache, units_alone, progress))
     for unit in own:
         if any(shard.path in damaged for shard in unit.shards):
@@ -186,7 +186,7 @@ def _forget_damaged(config: ExtractConfig, part: Share, progress: Progress) -> N
 
 def _derived(share: _Share) -> list[DerivedShard]:
     """This part's share of the shards of images, labels and filters that are new."""
-    published = {light.shard.path for light in share.published.light_shards} if share.published else set()
+    published = {light.shard.path for light in share.published.derived_shards} if share.published else set()
     classes = share.job.dataset.classes.to_dict()
     spec, filters = share.job.stage_one.spec, share.job.config.filters
     wanted = wanted_shards(spec, share.table.samples, classes, filters=filters)

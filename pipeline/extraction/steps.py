@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float16
 
 from ...cache.building.derived import LoadShard, TextArrays, row_loader
-from ...cache.building.plan import PendingUnit, WorkPlan, plan_work, read_state
+from ...cache.building.plan import WorkPlan, plan_work, read_state
 from ...cache.building.writer import CacheWriter
-from ...cache.format.manifest import Manifest
+from ...cache.format.manifest import Manifest, WorkUnit
 from ...cache.format.maps import StoredMaps
 from ...cache.format.projections import read_projections
 from ...cache.storage.location import free_bytes
@@ -216,7 +216,7 @@ def _run_units_here(writer: CacheWriter, job: Job, stage_one: FeatureExtractor, 
 
 def _write_unit(
     writer: CacheWriter,
-    unit: PendingUnit,
+    unit: WorkUnit,
     features: Callable[[], Mapping[Pair, StoredMaps]],
     conditions: Mapping[str, Any],
 ) -> None:

@@ -65,7 +65,7 @@ def forge(cache, change):
 
 
 def first_light(values):
-    values["light_shards"][0]["shard"]["path"] = "../victim"
+    values["derived_shards"][0]["shard"]["path"] = "../victim"
 
 
 def first_unit(values):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from textdiff.cache.format.manifest import (
     MANIFEST,
-    LightShard,
+    DerivedShardRecord,
     Manifest,
     ProjectionRecord,
     RowKey,
@@ -87,7 +87,7 @@ manifests = st.builds(
     units=st.lists(units, max_size=3, unique_by=lambda unit: (unit.rows, unit.timesteps, unit.blocks)).map(tuple),
     texts=st.none() | st.builds(TextSpec),
     classes=st.just({"classes": {"0": "a", "1": "b"}, "ignore": None}),
-    light_shards=st.lists(st.builds(LightShard, shard=shards), max_size=2).map(tuple),
+    derived_shards=st.lists(st.builds(DerivedShardRecord, shard=shards), max_size=2).map(tuple),
     digests=st.dictionaries(words, words, max_size=2),
     metadata=st.dictionaries(
         st.from_regex(r"([a-z]{1,6}/([a-z0-9]{1,3}/){0,2})?zarr\.json", fullmatch=True), words, max_size=2

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from textdiff.cache.building.plan import PendingUnit, plan_work, read_state
-from textdiff.cache.format.manifest import LightShard, RowKey, Unit
+from textdiff.cache.building.plan import plan_work, read_state
+from textdiff.cache.format.manifest import DerivedShardRecord, RowKey, Unit, WorkUnit
 from textdiff.cache.format.shard import ShardRecord
 from textdiff.cache.format.spec import FeatureSpec
 from textdiff.errors import CacheError, CacheMismatchError
@@ -35,7 +35,7 @@ def three_images():
 
 def test_a_new_cache_needs_every_shard(three_images):
     assert three_images.rows == (0, 1, 2)
-    assert three_images.pending == (PendingUnit((0, 1), (50, 150), (3, 5)), PendingUnit((2,), (50, 150), (3, 5)))
+    assert three_images.pending == (WorkUnit((0, 1), (50, 150), (3, 5)), WorkUnit((2,), (50, 150), (3, 5)))
 
 
 def test_the_estimate_counts_every_byte_of_the_arrays(three_images):
@@ -44,8 +44,8 @@ def test_the_estimate_counts_every_byte_of_the_arrays(three_images):
 
 
 def test_filters_are_wanted_of_the_rows_whose_shard_is_not_recorded(three_images):
-    filters = [LightShard(ShardRecord("filters/c/0/0/0/0", 1, "0"), "any")]
-    there = replace(carry_out(three_images), light_shards=tuple(filters))
+    filters = [DerivedShardRecord(ShardRecord("filters/c/0/0/0/0", 1, "0"), "any")]
+    there = replace(carry_out(three_images), derived_shards=tuple(filters))
     plan = plan_work(there, SPEC, keys("a", "b", "c", "d"), SHAPES, (50, 150), filters=True)
     assert plan.unfiltered == (2, 4)
     without = plan_work(there, SPEC, keys("a", "b", "c", "d"), SHAPES, (50, 150))
@@ -62,26 +62,26 @@ def test_a_new_image_begins_a_new_shard(three_images):
     plan = plan_work(carry_out(three_images), SPEC, keys("a", "b", "c", "d"), SHAPES, (50, 150))
     assert plan.rows == (0, 1, 2, 4)
     assert plan.manifest.rows[3] is None
-    assert plan.pending == (PendingUnit((4,), (50, 150), (3, 5)),)
+    assert plan.pending == (WorkUnit((4,), (50, 150), (3, 5)),)
 
 
 def test_a_new_timestep_runs_alone_on_the_old_images(three_images):
     plan = plan_work(carry_out(three_images), SPEC, keys("a", "b", "c"), SHAPES, (50, 150, 250))
-    assert plan.pending == (PendingUnit((0, 1), (250,), (3, 5)), PendingUnit((2,), (250,), (3, 5)))
+    assert plan.pending == (WorkUnit((0, 1), (250,), (3, 5)), WorkUnit((2,), (250,), (3, 5)))
     assert plan.size_bytes == 3 * 2 * (4 * 4 * 6 + 8 * 8 * 2)
 
 
 def test_a_new_block_and_a_new_timestep_make_two_units_a_shard(three_images):
     shapes = {**SHAPES, 4: (8, 8, 1)}
     plan = plan_work(carry_out(three_images), SPEC, keys("a", "b"), shapes, (50, 250))
-    assert plan.pending == (PendingUnit((0, 1), (50,), (4,)), PendingUnit((0, 1), (250,), (3, 4, 5)))
+    assert plan.pending == (WorkUnit((0, 1), (50,), (4,)), WorkUnit((0, 1), (250,), (3, 4, 5)))
 
 
 def test_a_changed_image_gets_a_row_of_its_own(three_images):
     changed = [*keys("a", "b"), RowKey("c", "another digest")]
     plan = plan_work(carry_out(three_images), SPEC, changed, SHAPES, (50, 150))
     assert plan.rows == (0, 1, 4)
-    assert plan.pending == (PendingUnit((4,), (50, 150), (3, 5)),)
+    assert plan.pending == (WorkUnit((4,), (50, 150), (3, 5)),)
 
 
 def test_an_image_that_left_and_came_back_keeps_its_row(three_images):
@@ -93,10 +93,10 @@ def test_an_image_that_left_and_came_back_keeps_its_row(three_images):
 
 def test_an_image_that_missed_a_timestep_while_away_is_made_anew(three_images):
     without_b = plan_work(carry_out(three_images), SPEC, keys("a", "c"), SHAPES, (50, 150, 250))
-    assert without_b.pending[0] == PendingUnit((0,), (250,), (3, 5))
+    assert without_b.pending[0] == WorkUnit((0,), (250,), (3, 5))
     back = plan_work(carry_out(without_b), SPEC, keys("a", "b", "c"), SHAPES, (50, 150, 250))
     assert back.rows == (0, 4, 2)
-    assert back.pending == (PendingUnit((4,), (50, 150, 250), (3, 5)),)
+    assert back.pending == (WorkUnit((4,), (50, 150, 250), (3, 5)),)
 
 
 def test_other_features_are_refused_with_every_field_that_differs(three_images):

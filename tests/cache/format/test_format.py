@@ -17,7 +17,7 @@ from textdiff.cache.building.shared_plan import SharedPlan
 from textdiff.cache.building.writer import CacheWriter
 from textdiff.cache.format import layout
 from textdiff.cache.format.manifest import (
-    LightShard,
+    DerivedShardRecord,
     Manifest,
     ProjectionRecord,
     RowKey,
@@ -37,8 +37,8 @@ from textdiff.pipeline.maintenance.export import export_cache
 
 DOCUMENT = Path(reader.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
 DATACLASSES = [
-    FeatureSpec, TextSpec, RowKey, Unit, ShardRecord, ProjectionRecord, LightShard, Manifest, SampleRow, SampleTable,
-    SharedPlan,
+    FeatureSpec, TextSpec, RowKey, Unit, ShardRecord, ProjectionRecord, DerivedShardRecord, Manifest, SampleRow,
+    SampleTable, SharedPlan,
 ]  # fmt: skip
 JSON_TYPES = {
     str: "string",
@@ -165,7 +165,7 @@ def json_objects(cache):
         "Unit": manifest["units"],
         "ShardRecord": [shard for unit in manifest["units"] for shard in unit["shards"]],
         "ProjectionRecord": manifest["projections"],
-        "LightShard": manifest["light_shards"],
+        "DerivedShardRecord": manifest["derived_shards"],
     }
 
 
@@ -226,11 +226,11 @@ def test_the_journal_of_parts_holds_what_the_document_says(half_made):
     assert_documented("SharedPlan", shared)
     assert {name for unit in shared["units"] for name in unit} == {"rows", "timesteps", "blocks"}
     assert_documented("SampleTable", load(half_made / "journal" / "samples.json"))
-    light = {path.stem: unsealed(path) for path in (half_made / "journal" / "light").iterdir()}
+    derived = {path.stem: unsealed(path) for path in (half_made / "journal" / "derived").iterdir()}
     arrays = ("filters", "images", "labels")
-    assert sorted(light) == sorted([*(f"{a}-{n}" for a in arrays for n in (0, 2)), "texts-mask-0", "texts-tokens-0"])
-    for values in light.values():
-        assert_documented("LightShard", values)
+    assert sorted(derived) == sorted([*(f"{a}-{n}" for a in arrays for n in (0, 2)), "texts-mask-0", "texts-tokens-0"])
+    for values in derived.values():
+        assert_documented("DerivedShardRecord", values)
 
 
 def test_json_files_are_sorted_and_indented_by_one(tiny_cache):
@@ -372,7 +372,7 @@ STEP_WORDS = {
     "journal": "journal/plan.json",
     "units": "for each unit",
     "manifest.json false": "with complete false",
-    "light": "shards of images",
+    "derived": "shards of images",
     "zarr.json": "every zarr.json",
     "samples.json": "samples.json",
     "manifest.json true": "with complete true",
@@ -383,10 +383,10 @@ STEP_WORDS = {
 def kind_of(name, content):
     """To which step a file that is renamed into place belongs."""
     if "/c/" in name:
-        return "units" if name.startswith("features/") else "light"
+        return "units" if name.startswith("features/") else "derived"
     if name == "manifest.json":
         return f"{name} {json.dumps(json.loads(content)['complete'])}"
-    if name.startswith(("journal/units/", "journal/light/")):
+    if name.startswith(("journal/units/", "journal/derived/")):
         return Path(name).parent.name
     return "journal" if name.startswith("journal/") else Path(name).name
 

@@ -323,7 +323,7 @@ def test_a_second_writer_is_refused(tiny_cache, extraction):
 def test_the_manifest_names_every_shard_and_its_size(tiny_cache, folder_bytes):
     manifest = json.loads((tiny_cache / "manifest.json").read_bytes())
     named = {s["path"]: s["size_bytes"] for unit in manifest["units"] for s in unit["shards"]}
-    named |= {s["shard"]["path"]: s["shard"]["size_bytes"] for s in manifest["light_shards"]}
+    named |= {s["shard"]["path"]: s["shard"]["size_bytes"] for s in manifest["derived_shards"]}
     on_disk = {name: len(content) for name, content in folder_bytes(tiny_cache).items() if "/c/" in name}
     assert named == on_disk
     assert all(unit["conditions"]["threads"] >= 1 for unit in manifest["units"])

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from textdiff.cache.building.plan import PendingUnit
-from textdiff.cache.format.manifest import Unit
+from textdiff.cache.format.manifest import Unit, WorkUnit
 from textdiff.errors import CacheError, ConfigError, SourceError
 from textdiff.pipeline.config.ablation import AblateConfig
 from textdiff.pipeline.extraction import ray_workers as ray_units
@@ -18,7 +17,7 @@ from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.runtime.ray_session import n_workers_for, require_ray, threads_per_worker
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray (the extra ray) is not installed")
-UNITS = [PendingUnit((row,), (50,), (1,)) for row in range(8)]
+UNITS = [WorkUnit((row,), (50,), (1,)) for row in range(8)]
 JOB = SimpleNamespace(
     plan=SimpleNamespace(pending=UNITS),
     config=SimpleNamespace(cache="cache"),
