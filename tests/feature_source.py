@@ -135,7 +135,8 @@ class FeatureSourceTests(ABC):
     def test_tiles_are_upright_and_the_mean_over_their_views(self, run):
         source = self.open(run)
         tiles = [list(rows) for _, rows in groupby(run.rows, lambda row: (row.parent, row.tile))]
-        logits = segment_tiles(run.head, source, (self.rows_of(run, source, rows) for rows in tiles))
+        inputs = source.inputs(self.rows_of(run, source, run.rows))
+        logits = segment_tiles(run.head, inputs, ([row.view for row in rows] for rows in tiles))
         for rows, found in zip(tiles, logits, strict=True):
             views = [turn_back(run.head.segment(run.expected(row)).softmax(1), row.view) for row in rows]
             torch.testing.assert_close(found.softmax(1), torch.stack(views).mean(0), atol=1e-5, rtol=1e-5)

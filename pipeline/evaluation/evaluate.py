@@ -102,7 +102,9 @@ def _count(
     counts = []
     with progress.task("evaluate", len(wholes), "samples") as task:
         for rows in wholes:
-            logits = segment_tiles(head, data, (views[row.id] for row in rows))
+            tiles = [views[row.id] for row in rows]
+            inputs = data.inputs(row for tile in tiles for row in tile)
+            logits = segment_tiles(head, inputs, ([row.view for row in tile] for tile in tiles))
             bands = gallery.watch(rows[0], _bands(logits, data, config.at, labels_of, rows))
             counts.append(count_sample(bands, data.n_classes, surface=config.surface, instances=config.instances))
             task.advance()

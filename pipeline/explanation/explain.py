@@ -172,8 +172,7 @@ def explain_image(
     _refuse_too_large(size, sum(question.sizes(head)))
     offsets, request = live.offsets(image.size), PredictionRequest(image, text, sample_id)
     with (progress or Progress()).task("explain", len(offsets) * len(question.tokens), "texts") as task:
-        rows = (row for tile in live.tiles(request) for row in tile)
-        of_rows = (measure(head, x, question, advance=task.advance) for x in live.inputs(rows))
+        of_rows = (measure(head, x, question, advance=task.advance) for x in live.inputs(live.rows(request)))
         maps = next(of_rows) if live.tile is None else _blended(of_rows, live.tile, offsets, image.size)
     return assemble(question, head, maps, resize_image(image.read(0, 0, *image.size), size))
 

@@ -7,7 +7,7 @@ waits for it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
@@ -43,31 +43,6 @@ class FeatureExtractor:
         """The same with these projections, on its device."""
         return replace(self, projections={pair: one.to(self.device) for pair, one in projections.items()})
 
-    def features(
-        self,
-        images: UInt8[ndarray, "image y x 3"],
-        ids: Sequence[str],
-        timesteps: Sequence[int],
-        blocks: Sequence[int],
-        texts: Sequence[str] | None = None,
-    ) -> dict[Pair, StoredMaps]:
-        """Activations of a batch, as they are stored.
-
-        Args:
-            images: RGB, at the model's size.
-            ids: of the rows, which name the noise where it is per sample.
-            timesteps: noise levels.
-            blocks: among the recorder's.
-            texts: of the rows; the UNet is told them where the spec's condition is `own`, else they are not looked at.
-
-        Returns:
-            (block, timestep) → values [image, y, x, channel] in the spec's dtype.
-
-        Raises:
-            ConfigError: if the batch does not fit the device's memory.
-        """
-        return self.start(images, ids, timesteps, blocks, texts)()
-
     def start(
         self,
         images: UInt8[ndarray, "image y x 3"],
@@ -76,7 +51,21 @@ class FeatureExtractor:
         blocks: Sequence[int],
         texts: Sequence[str] | None = None,
     ) -> Callable[[], dict[Pair, StoredMaps]]:
-        """`features`, begun: what it gives waits for the result."""
+        """Begin with the activations of a batch, as they are stored.
+
+        Args:
+            images: RGB, at the model's size.
+            ids: of the rows, which name the noise where it is per sample.
+            timesteps: noise levels.
+            blocks: among the recorder's.
+            texts: of the rows; prompts of the UNet where the spec's condition is `own`, else not used.
+
+        Returns:
+            A function that waits for (block, timestep) → values [image, y, x, channel] in the spec's dtype.
+
+        Raises:
+            ConfigError: if the batch does not fit the device's memory.
+        """
         maps = self.record(images, ids, timesteps, blocks, texts)
         stored = {pair: self._store(pair, activations) for pair, activations in maps.items()}
         arrived = self._copies.record_event() if self._copies else None
@@ -103,7 +92,8 @@ class FeatureExtractor:
         x = self._to_device(torch.from_numpy(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         prompts = texts if self.spec.condition == "own" else None
         try:
-            maps = self._mean_over_draws(self._recorder(blocks), x, timesteps, self._noises(ids), prompts)
+            recorder, noises = self._recorder(blocks), self._noises(ids)
+            maps = _mean_over_draws((recorder.record(x, timesteps, noise, prompts) for noise in noises), len(noises))
         except torch.OutOfMemoryError as error:
             raise ConfigError(
                 f"{len(images)} images at {len(timesteps)} timesteps do not fit the memory of {self.device}; "
@@ -133,23 +123,6 @@ class FeatureExtractor:
         if set(blocks) == set(self.recorder.blocks):
             return self.recorder
         return UNetRecorder(self.frozen, blocks, self.recorder.precision, compiled=self.recorder.compiled)
-
-    def _mean_over_draws(
-        self,
-        recorder: UNetRecorder,
-        x: Float[Tensor, "image channel y x"],
-        timesteps: Sequence[int],
-        noises: Float[Tensor, "draw #image channel y x"],
-        prompts: Sequence[str] | None,
-    ) -> dict[int, Float[Tensor, "timestep image channel y x"]]:
-        if len(noises) == 1:
-            return recorder.record(x, timesteps, noises[0], prompts)
-        mean: dict[int, Tensor] = {}
-        for noise in noises:
-            for block, activations in recorder.record(x, timesteps, noise, prompts).items():
-                share = activations.float() / len(noises)
-                mean[block] = mean[block] + share if block in mean else share
-        return mean
 
     def _noises(self, ids: Sequence[str]) -> Float[Tensor, "draw #image channel y x"]:
         return draw_noise(
@@ -186,3 +159,15 @@ class FeatureExtractor:
     def _copies(self) -> torch.cuda.Stream | None:
         """The stream of copies to the host, which run beside the next forward."""
         return torch.cuda.Stream(self.device) if self.device.startswith("cuda") else None
+
+
+def _mean_over_draws(
+    draws: Iterable[dict[int, Float[Tensor, "timestep image channel y x"]]], n_draws: int
+) -> dict[int, Float[Tensor, "timestep image channel y x"]]:
+    """The mean of the activations, in float32 where there are several draws of noise."""
+    mean: dict[int, Tensor] = {}
+    for maps in draws:
+        for block, activations in maps.items():
+            share = activations.float() / n_draws if n_draws > 1 else activations
+            mean[block] = mean[block] + share if block in mean else share
+    return mean

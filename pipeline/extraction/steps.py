@@ -165,7 +165,7 @@ def try_largest_batch(job: Job) -> None:
     unit = max(job.plan.pending, key=lambda unit: len(unit.rows) * len(unit.timesteps))
     images = np.zeros((len(unit.rows), job.config.side, job.config.side, 3), np.uint8)
     blank = [""] * len(unit.rows)
-    job.stage_one.features(images, blank, unit.timesteps, unit.blocks, blank)
+    job.stage_one.start(images, blank, unit.timesteps, unit.blocks, blank)()
 
 
 def fit(job: Job, progress: Progress) -> dict[Pair, Projection]:

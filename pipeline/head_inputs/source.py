@@ -7,7 +7,7 @@ ones.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice, tee
+from itertools import islice
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -22,40 +22,28 @@ from ...stages.heads.input import HeadInput
 from ..views.symmetries import View
 from ..views.transforms import mean_over_views
 
-
-class ViewedRow(Protocol):
-    """One view of an image or of a tile."""
-
-    @property
-    def view(self) -> View:
-        """How it is turned."""
+Row = TypeVar("Row", contravariant=True)  # noqa: PLC0105
 
 
-Row = TypeVar("Row", bound=ViewedRow)
-RowIn_contra = TypeVar("RowIn_contra", bound=ViewedRow, contravariant=True)
-
-
-class FeatureSource(Protocol[RowIn_contra]):
+class FeatureSource(Protocol[Row]):
     """Inputs of a head, row by row."""
 
-    def inputs(self, rows: Iterable[RowIn_contra]) -> Iterator[HeadInput]:
+    def inputs(self, rows: Iterable[Row]) -> Iterator[HeadInput]:
         """The input of each row, in order; rows are taken one by one, or a batch ahead."""
 
 
 def segment_tiles(
-    head: Head, source: FeatureSource[Row], tiles: Iterable[Sequence[Row]]
+    head: Head, inputs: Iterator[HeadInput], views: Iterable[Sequence[View]]
 ) -> Iterator[Float[Tensor, "member n_classes y x"]]:
     """Each member's logits of tiles, or of images that are not cut, upright: from the mean over views.
 
     Args:
         head: in evaluation mode.
-        source: of the tiles' rows.
-        tiles: the views of each, taken as the source takes rows.
+        inputs: the views of each tile in turn; no more are taken than the tiles have.
+        views: of each tile.
     """
-    ahead, current = tee(tiles)
-    inputs = source.inputs(row for rows in ahead for row in rows)
-    for rows in current:
-        yield mean_over_views(map(head.segment, islice(inputs, len(rows))), [row.view for row in rows])
+    for of_tile in views:
+        yield mean_over_views(map(head.segment, islice(inputs, len(of_tile))), of_tile)
 
 
 def head_maps(

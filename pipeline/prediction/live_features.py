@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, islice
 
@@ -19,23 +18,12 @@ from ..head_inputs.source import head_maps
 from ..images.filter_bank import image_filters
 from ..images.source import Offset
 from ..runs.run_config import RunConfig
-from ..views.symmetries import View
 from ..views.transforms import turn
 from .live_texts import LiveTexts
 from .request import PredictionRequest
 
-
-@dataclass(frozen=True, eq=False)
-class LiveRow:
-    """A row of a new image, with its pixels."""
-
-    row: Row
-    pixels: UInt8[np.ndarray, "side side 3"]
-
-    @property
-    def view(self) -> View:
-        """How the row is turned."""
-        return self.row.view
+LiveRow = tuple[Row, UInt8[np.ndarray, "side side 3"]]
+"""A row of a new image, and its pixels."""
 
 
 class LiveFeatures:
@@ -67,8 +55,8 @@ class LiveFeatures:
         """Offsets of the tiles of an image of this size; one of an image that is not cut."""
         return [offset or (0, 0) for offset in tiles_of(size, self._config.features)]
 
-    def tiles(self, request: PredictionRequest, n_views: int = 1) -> Iterator[list[LiveRow]]:
-        """The views of each tile, or of the image that is not cut.
+    def rows(self, request: PredictionRequest, n_views: int = 1) -> Iterator[LiveRow]:
+        """The views of each tile in turn, or of the image that is not cut.
 
         Args:
             request: the image and its text.
@@ -78,21 +66,21 @@ class LiveFeatures:
         rows = rows_of(request.sample_id, request.image.size, request.text, spec, range(n_views))
         for offset, views in groupby(rows, lambda row: row.offset):
             upright = read_upright(request.image, offset, spec)  # once for all views
-            yield [LiveRow(row, turn(upright, row.view)) for row in views]
+            yield from ((row, turn(upright, row.view)) for row in views)
 
     def inputs(self, rows: Iterable[LiveRow]) -> Iterator[HeadInput]:
         """As `FeatureSource`: a batch is taken ahead. How rows fall together in batches changes last bits."""
         coming, (blocks, timesteps) = iter(rows), (self._config.blocks, self._config.timesteps)
         while batch := list(islice(coming, self._config.features.rows_per_shard)):
-            images, ids = np.stack([live.pixels for live in batch]), [live.row.id for live in batch]
-            texts = [live.row.text or "" for live in batch]
-            features = self._stage_one.features(images, ids, timesteps, blocks, texts)
+            images, ids = np.stack([pixels for _, pixels in batch]), [row.id for row, _ in batch]
+            texts = [row.text or "" for row, _ in batch]
+            features = self._stage_one.start(images, ids, timesteps, blocks, texts)()
             _refuse_not_finite(features, ids)
-            for i, live in enumerate(batch):
+            for i, (row, pixels) in enumerate(batch):
                 stored = {(b, t): features[b, t].row(i) for b in blocks for t in timesteps}
-                filters = image_filters(live.pixels) if self._config.filters else None
+                filters = image_filters(pixels) if self._config.filters else None
                 maps = head_maps(stored, filters, self._device)
-                yield HeadInput(maps, self.size, *self._texts.tokens(live.row.text), live.row.region)
+                yield HeadInput(maps, self.size, *self._texts.tokens(row.text), row.region)
 
     def load(self) -> None:
         """Load the frozen UNet now, to refuse it before anything is written.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, tee
+from itertools import tee
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, UInt, UInt8
 from torch import Tensor
 
 from ...stages.heads.base import Head
+from ...stages.heads.input import HeadInput
 from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
 from ..config.prediction import ModelOverrides
 from ..config.validation import ViewCount, problems_of, refuse
@@ -30,6 +31,7 @@ from ..runs.heads import load_head
 from ..runs.projections import load_projections
 from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
+from ..views.text_rewriting import safe_views
 from .live_features import LiveFeatures
 from .live_texts import LiveTexts
 from .request import Pixels, PredictionRequest
@@ -183,18 +185,16 @@ class Segmenter:
             ConfigError: as `predict`; or if `tta` is no number of views.
         """
         refuse(*problems_of("tta", tta, ViewCount))
-        return self._segment(requests, tta)
-
-    def _segment(
-        self, requests: Iterable[PredictionRequest], tta: int
-    ) -> Iterator[tuple[PredictionRequest, Iterator[Segment]]]:
         ahead, current = tee(requests)
-        tiles = (tile for request in ahead for tile in self.live.tiles(request, tta))
-        logits = segment_tiles(self.head, self.live, tiles)
-        for request in current:
-            offsets = self.live.offsets(request.image.size)
-            bands = whole_image(islice(logits, len(offsets)), request.image.size, self.live.tile, offsets)
-            yield request, (Segment(top, *mean_and_uncertainty(members)) for top, members in bands)
+        inputs = self.live.inputs(row for request in ahead for row in self.live.rows(request, tta))
+        return ((request, self._bands(inputs, request, tta)) for request in current)
+
+    def _bands(self, inputs: Iterator[HeadInput], request: PredictionRequest, tta: int) -> Iterator[Segment]:
+        """Bands of the request whose rows come next among the inputs."""
+        size, offsets, views = request.image.size, self.live.offsets(request.image.size), safe_views(request.text, tta)
+        logits = segment_tiles(self.head, inputs, [views] * len(offsets))
+        for top, members in whole_image(logits, size, self.live.tile, offsets):
+            yield Segment(top, *mean_and_uncertainty(members))
 
     def source(self, image: UInt8[np.ndarray, "y x 3"] | Path | str) -> ImageReader:
         """RGB pixels or an image file, as the head's training images were read.

@@ -50,11 +50,11 @@ def test_an_effect_is_the_prediction_less_that_without_the_word_and_the_unet_run
 
     image, segmenter = np.array(Image.open(asked.image).resize((16, 16))), Segmenter.load(run, device="cpu")
     alone = {text: segmenter.predict(image, text).probabilities for text in (TEXT, OTHER, *LEFT.values())}
-    forwards, features = [], FeatureExtractor.features
+    forwards, start = [], FeatureExtractor.start
     monkeypatch.setattr(
         FeatureExtractor,
-        "features",
-        lambda stage, images, *rest: forwards.append(len(images)) or features(stage, images, *rest),
+        "start",
+        lambda stage, images, *rest: forwards.append(len(images)) or start(stage, images, *rest),
     )
     explanation = explaining.explain_image(segmenter, segmenter.source(image), TEXT, versus=OTHER)
     assert forwards == [1]

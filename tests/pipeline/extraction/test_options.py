@@ -270,7 +270,7 @@ def test_a_gpu_gives_the_cpus_features(extraction, dtype):
     found = []
     for device in ("cpu", "cuda"):
         stage_one = load_stage_one(replace(extraction, device=device, dtype=dtype, precision="float32"))
-        found.append(stage_one.features(images, ["a", "b", "c", "d"], (50, 150), (1, 3)))
+        found.append(stage_one.start(images, ["a", "b", "c", "d"], (50, 150), (1, 3))())
     for pair, maps in found[0].items():
         np.testing.assert_allclose(found[1][pair].activations, maps.activations, rtol=0.02, atol=0.02)
 

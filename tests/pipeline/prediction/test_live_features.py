@@ -18,6 +18,6 @@ class TestLiveFeatures(FeatureSourceTests):
                 text = table.texts[upright.text] if upright.text is not None and run.config.texts else None
                 text = None if run.config.train["text"] == "none" else text
                 image = Segmenter.load(run.folder).open(run.folder.parent / row.image)
-                tiles = source.tiles(PredictionRequest(image, text, row.parent), 4)
-                live |= {one.row.id: one for tile in tiles for one in tile}
+                own = source.rows(PredictionRequest(image, text, row.parent), 4)
+                live |= {one.id: (one, pixels) for one, pixels in own}
         return [live[row.id] for row in rows]

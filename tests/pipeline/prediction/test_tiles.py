@@ -47,13 +47,13 @@ def tiled_run(extraction, tmp_path, stored):
 @pytest.fixture
 def batches(monkeypatch):
     """The ids of every batch that went through the UNet."""
-    seen, features = [], FeatureExtractor.features
+    seen, start = [], FeatureExtractor.start
 
     def recording(self, images, ids, *args, **kwargs):
         seen.append(list(ids))
-        return features(self, images, ids, *args, **kwargs)
+        return start(self, images, ids, *args, **kwargs)
 
-    monkeypatch.setattr(FeatureExtractor, "features", recording)
+    monkeypatch.setattr(FeatureExtractor, "start", recording)
     return seen
 
 
@@ -153,15 +153,15 @@ def test_masks_and_probabilities_of_tiles_are_whole_files(tiled_run, extraction,
 
 
 def test_an_interrupted_image_leaves_no_half_file(tiled_run, extraction, tmp_path, monkeypatch):
-    features, calls = FeatureExtractor.features, []
+    start, calls = FeatureExtractor.start, []
 
     def interrupted(self, *args, **kwargs):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return features(self, *args, **kwargs)
+        return start(self, *args, **kwargs)
 
-    monkeypatch.setattr(FeatureExtractor, "features", interrupted)
+    monkeypatch.setattr(FeatureExtractor, "start", interrupted)
     config = PredictConfig(
         tiled_run.run, extraction.data.parent / "test0.png", tmp_path / "masks", probabilities=True, device="cpu"
     )

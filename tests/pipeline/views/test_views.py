@@ -110,7 +110,7 @@ def test_the_activations_are_those_of_the_turned_image_under_the_same_noise(turn
     reader = FeatureReader(turned.cache)
     sample = next(sample for sample in reader.samples if sample.id == "train1~5")
     images = turn(reader.image(1), 5)[None]
-    live = load_stage_one(turned).features(images, ["whatever"], (50,), (3,))[3, 50].row(0).activations
+    live = load_stage_one(turned).start(images, ["whatever"], (50,), (3,))()[3, 50].row(0).activations
     np.testing.assert_allclose(reader.features(3, 50, sample.row), live, rtol=2e-3, atol=2e-3)
 
 
