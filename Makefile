@@ -9,11 +9,11 @@ demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 -m "not slow"
 
 # Killed processes, whole command lines, clusters: what takes many seconds a test.
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 -m slow
 
 check: $(INSTALLED) .build/textdiff
 	$(BIN)/ruff format --check .
