@@ -97,7 +97,7 @@ COMMANDS = (
 )  # fmt: skip
 
 PANELS = {
-    "Models": "unet text_encoder unet_config class_label condition offline precision compile noise noise_draws",
+    "Models": "unet_config class_label condition offline precision compile noise noise_draws",
     "Images and texts": "crop window colours tile_overlap views views_of filters truncate_texts",
     "Storage": "dtype pca hash_ids hash_key",
     "Several processes": "engine workers num_parts part_id",
@@ -122,7 +122,7 @@ _ARGUMENTS: dict[Any, Any] = {Path: Path, _PATHS: list[Path], Location: str}
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 a problem that was explained, 2 wrong usage, 130 interrupted, 143 terminated."""
+    """Run the command line: 0 done, 1 an explained problem, 2 wrong usage, 130 interrupted, 143 terminated."""
     prepare_process()
     app()
 
@@ -170,7 +170,7 @@ def _parameters(config_class: type[Any]) -> list[inspect.Parameter]:
     own_first = sorted(fields(config_class), key=lambda field: field.kw_only is True)  # a base's are keyword-only
     parameters = [_parameter(field, kinds[field.name], texts[field.name]) for field in own_first]
     if config_class is configs.ExtractConfig:
-        about = typer.Option(help="Named settings; flags that are given come first.", show_default=False)
+        about = typer.Option(help="Named settings for the flags that are not given.", show_default=False)
         parameters.append(_keyword("preset", Literal[tuple(configs.PRESETS)] | None, about, None))
     about = typer.Option("--json", help="Print one JSON object on stdout and nothing else.")
     return [*parameters, _keyword("as_json", bool, about, False)]

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the program: `python docs/make_cli.py`. What `--help` says is the only source."""
+"""Writer of docs/cli.md, whose only source is `--help`: `python docs/make_cli.py`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ PAGE = Path(__file__).with_name("cli.md")
 REMAKE = "make docs"
 _HEADER = f"""# The command line
 
-*Made from the program by `{REMAKE}`; what stands here is what `textdiff COMMAND --help` says.*
+*Made from the program by `{REMAKE}`: the texts are those of `textdiff COMMAND --help`.*
 
-Exit codes: 0 done, 1 a problem that was explained, 2 wrong usage, 130 interrupted, 143 terminated
-(SIGTERM, which is answered as Ctrl-C is). With `--json` one JSON object stands
-on stdout, and nothing else.
+Exit codes: 0 done, 1 an explained problem, 2 wrong usage, 130 interrupted, 143 terminated
+(SIGTERM, handled as Ctrl-C is). With `--json` one JSON object stands on stdout and nothing else.
 """
 
 
 def page() -> str:
     """The whole reference as Markdown."""
     commands = list(_commands("textdiff", cli.app))
-    contents = [f"- [`{name}`](#{name.replace(' ', '-')}): {_told(function)}" for name, function in commands]
+    contents = [f"- [`{name}`](#{name.replace(' ', '-')}): {_about(function)}" for name, function in commands]
     return "\n".join([_HEADER, *contents, *(line for one in commands for line in _section(*one))]) + "\n"
 
 
@@ -50,17 +49,22 @@ def _section(name: str, function: Function) -> Iterator[str]:
     arguments = [(one, about) for one, _, about in parameters if isinstance(about, ArgumentInfo)]
     options = [one for one in parameters if isinstance(one[2], OptionInfo)]
     needed = [f"{_flag(one)} {_value(kind, about)}" for one, kind, about in options if one.default is Parameter.empty]
-    yield from ("", f"## {name}", "", _told(function), "")
+    yield from ("", f"## {name}", "", _about(function), "")
     yield f"    {' '.join([name, *(one.name.upper() for one, _ in arguments), *needed])} [OPTIONS]"
     if arguments:
         yield from ("", "| Argument | |", "|---|---|")
         yield from (f"| `{one.name.upper()}` | {_help(about)} |" for one, about in arguments)
     yield from ("", "| Option | Value | Default | |", "|---|---|---|---|")
-    for one, kind, about in options:
+    panels = [None, *cli.PANELS]  # the everyday ones come first
+    panel = None
+    for one, kind, about in sorted(options, key=lambda option: panels.index(option[2].rich_help_panel)):
+        if about.rich_help_panel != panel:
+            panel = about.rich_help_panel
+            yield f"| **{panel}** | | | |"
         yield f"| {_flags(one, about)} | {_code(_value(kind, about))} | {_default(one, about)} | {_help(about)} |"
 
 
-def _told(function: Function) -> str:
+def _about(function: Function) -> str:
     return " ".join((function.__doc__ or "").split())
 
 

@@ -65,7 +65,7 @@ class ExtractConfig(CommandConfig):
     """Number of flips and rotations of each training image that get rows, texts rewritten (augmentation): 1, 2
     (mirrored), 4 (and upside down), 8 (and transposed)."""
     views_of: Literal["train", "all"] = "train"
-    """Splits whose flips and rotations are cached; `evaluate --tta` (test-time augmentation) needs `all`."""
+    """Splits whose flips and rotations are cached; `evaluate --tta` needs `all` for other splits than `train`."""
     dtype: Literal["float16", "float32", "int8"] = "float16"
     """Stored type of activations; int8 has a scale for each row, timestep and channel."""
     pca: Count | None = None

@@ -1,4 +1,4 @@
-"""Flags that say nothing, too much, or two things at once: 2 for what is no such flag, 1 for what contradicts."""
+"""Flags that are unknown or malformed (exit code 2), and settings that are out of range or contradictory (1)."""
 
 import pytest
 
@@ -11,19 +11,19 @@ PREDICT = ["predict", "run", "images", "out"]
 USAGE = {
     "no such command": (["segment"], "No such command 'segment'"),
     "no such flag": ([*TRAIN, "--depth", "3"], "No such option: --depth"),
-    "a place that is missing": (["train-head", "cache"], "Missing argument"),
-    "a place too many": ([*TRAIN, "more"], "Got unexpected extra argument"),
+    "an argument too few": (["train-head", "cache"], "Missing argument"),
+    "an argument too many": ([*TRAIN, "more"], "Got unexpected extra argument"),
     "no UNet": (["extract-features", "data", "cache"], "Missing option '--unet'"),
     "no text": (["explain", "run", "image"], "Missing option '--text'"),
-    "words for a number": ([*TRAIN, "--epochs", "many"], "--epochs"),
+    "text for a number": ([*TRAIN, "--epochs", "many"], "--epochs"),
     "half a number": ([*TRAIN, "--epochs", "1.5"], "--epochs"),
-    "words for numbers": ([*TRAIN, "--timesteps", "50;150"], "--timesteps got '50;150'; expected N,N,..."),
+    "text for numbers": ([*TRAIN, "--timesteps", "50;150"], "--timesteps got '50;150'; expected N,N,..."),
     "numbers that end in a comma": ([*EXTRACT, "--blocks", "6,8,"], "--blocks got '6,8,'; expected N,N,..."),
     "two lists that are none": (
         [*TRAIN, "--timesteps", "a", "--blocks", "b"],
         "--timesteps got 'a'; expected N,N,...; --blocks got 'b'",
     ),
-    "words for subsets": ([*ABLATE, "--subsets", "a,b"], "--subsets got 'a,b'; expected N;N,N;..."),
+    "text for subsets": ([*ABLATE, "--subsets", "a,b"], "--subsets got 'a,b'; expected N;N,N;..."),
     "a window of three": (["check-data", "data", "--window", "1,2,3"], "--window got '1,2,3'; expected LOW,HIGH"),
     "a choice that is none": ([*TRAIN, "--text", "perhaps"], "'perhaps' is not one of"),
     "a head that is none": ([*TRAIN, "--head", "oracle"], "'oracle' is not one of"),
@@ -97,7 +97,7 @@ CONTRADICTIONS = {
         ["explain", "run", "image", "--text", " "],
         "--text got ' '; expected at least one word",
     ),
-    "arrays without a place": (
+    "arrays without a folder": (
         ["explain", "run", "image", "--text", "a", "--arrays"],
         "--arrays was given without --out; give a folder too",
     ),

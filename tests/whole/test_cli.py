@@ -17,8 +17,8 @@ def call(capsys, monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["textdiff", *map(str, arguments)])
     with pytest.raises(SystemExit) as exit_:
         cli.main()
-    told = capsys.readouterr()
-    return exit_.value.code or 0, told.out, told.err
+    printed = capsys.readouterr()
+    return exit_.value.code or 0, printed.out, printed.err
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ main()
         (["pretrain-unet", "nowhere", "o"], 1, "nowhere"),
     ],
 )
-def test_wrong_usage_and_wrong_input_are_told_apart_and_explained(
+def test_wrong_usage_and_wrong_input_have_their_own_codes_and_messages(
     textdiff, tmp_path, monkeypatch, arguments, code, message
 ):
     monkeypatch.chdir(tmp_path)
@@ -135,10 +135,10 @@ def test_an_interrupt_while_modules_are_loaded_ends_with_one_line(capsys, monkey
 def test_check_data_exits_with_1_and_lists_what_is_wrong(textdiff, tiny_data):
     (tiny_data.parent / "val0_mask.png").unlink()
     code, out, _ = textdiff("check-data", tiny_data, "--json")
-    found = json.loads(out)
+    report = json.loads(out)
     assert code == 1
-    assert len(found["problems"]) == 1
-    assert "val0_mask.png" in found["problems"][0]
+    assert len(report["problems"]) == 1
+    assert "val0_mask.png" in report["problems"][0]
 
 
 def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, tmp_path):
@@ -187,5 +187,5 @@ def test_panels_hold_fields_that_there_are_and_the_everyday_ones_come_first(text
     assert set(grouped) <= known
     assert len(set(grouped)) == len(grouped)
     _, out, _ = textdiff("extract-features", "--help")
-    places = [out.index(one) for one in ("─ Options ", "--timesteps", "─ Models ", "--unet ", "─ Several processes ")]
+    places = [out.index(one) for one in ("─ Options ", "--unet ", "--timesteps", "─ Models ", "─ Several processes ")]
     assert places == sorted(places)

@@ -1,4 +1,4 @@
-"""docs/cli.md is what the program says of itself."""
+"""docs/cli.md equals the page made from the program."""
 
 import importlib
 import inspect
@@ -23,7 +23,7 @@ def test_the_reference_is_what_the_program_says(make_cli):
     assert written == make_cli.page(), f"docs/cli.md is not what the program says; mend it with `{make_cli.REMAKE}`"
 
 
-def test_flags_values_defaults_and_brackets_are_told(make_cli):
+def test_the_page_has_flags_values_defaults_and_brackets(make_cli):
     page = make_cli.page()
     assert "    textdiff extract-features DATA CACHE --unet TEXT [OPTIONS]" in page
     assert re.search(r"\| `--timesteps` \| `N,N,...` \| `50,150,250` \| .*\[0, number of training timesteps\)", page)

@@ -33,7 +33,7 @@ MEASURE = ["measure()", "measure_in_a_thread()"]
 OF_A_TENSOR = 64_000_000 // 2**21
 """The fewest page faults that touching one takes: its pages may be huge ones of 2 MB."""
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told so")
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 
 
 def faults(*lines: str, environment: dict[str, str] | None = None) -> int:

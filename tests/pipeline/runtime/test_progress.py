@@ -25,9 +25,9 @@ def test_lines_tell_rate_remaining_time_and_figures(capsys, clock):
         task.advance(2, loss=0.25)
         clock[0] = 20.0
         task.advance(6)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines() == [
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
         "train: 4/10 epochs, 8 s, 0.5 epochs/s, 12 s left, loss 0.25",
         "train: 10/10 epochs, 20 s, 0.5 epochs/s",
     ]
@@ -55,5 +55,5 @@ def test_a_library_call_says_nothing(capsys):
     with Progress().task("train", 1, "epochs") as task:
         task.advance(loss=1.0)
     Progress().say("hello")
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "")
