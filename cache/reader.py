@@ -172,7 +172,7 @@ class FeatureReader:
         """Refuse a cache without filters.
 
         Raises:
-            CacheMismatchError: as said.
+            CacheMismatchError: if it has none.
         """
         if not self.manifest.has_filters:
             raise CacheMismatchError(
@@ -206,7 +206,7 @@ class FeatureReader:
     def _by_shard(
         self, layout: ArrayLayout, array: npt.NDArray[Any], rows: Sequence[int]
     ) -> Iterator[tuple[Location, Mapping[int, npt.NDArray[Any]], int]]:
-        """What `read_rows` is to be told for each shard that holds some of the rows."""
+        """Arguments of `read_rows` for each shard that holds some of the rows."""
         groups: dict[int, dict[int, npt.NDArray[Any]]] = {}
         for row, out in zip(rows, array, strict=True):
             group, position = layout.locate(row)

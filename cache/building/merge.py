@@ -42,9 +42,9 @@ class PartFolder:
     @property
     def agreed(self) -> Mapping[str, object]:
         """What all parts must have alike; the texts are part 0's."""
-        told = {name: value for name, value in self.shared.request.items() if name != "text_encoder"}
+        settings = {name: value for name, value in self.shared.request.items() if name != "text_encoder"}
         fitted = [(record.pair, record.digest) for record in self.plan.projections]
-        return told | {"rows": self.plan.rows, "units": self.shared.units, "projections": fitted}
+        return settings | {"rows": self.plan.rows, "units": self.shared.units, "projections": fitted}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def merge_parts(out: Path, merge: MergePlan, copied: Callable[[ShardPlace], None
     Args:
         out: the cache's folder.
         merge: what `plan_merge` gave.
-        copied: is told each shard that is there.
+        copied: is given each shard once it is copied.
 
     Raises:
         CacheCorruptError: if a shard is not as it was written.
@@ -119,7 +119,7 @@ def refuse_other_folder(out: Path, merge: MergePlan) -> None:
     """Refuse to merge into a folder of something else, or into a cache.
 
     Raises:
-        CacheError: as said.
+        CacheError: if `out` holds something other than an unfinished merge of these parts.
     """
     if not out.exists():
         return

@@ -172,9 +172,8 @@ class CacheWriter:
         wanted, known = [*of_files, *of_texts], self._known_derived()
         kept = [known[shard.path] for shard in wanted if _is_known(shard, known)]
         if (self._root / MANIFEST).exists():
-            # What is about to be written anew is forgotten first: a crash must not leave it recorded as it was.
-            unfinished = replace(self._manifest, derived_shards=tuple(kept), digests={}, complete=False)
-            write_manifest(self._root, unfinished)
+            # Shards that are written anew are forgotten first: a crash must not leave them recorded as they were.
+            write_manifest(self._root, replace(self._manifest, derived_shards=tuple(kept), digests={}, complete=False))
         written = [
             self._write_shard(shard, load_rows)
             for shards, load_rows in ((of_files, load), (of_texts, texts.load if texts else None))

@@ -45,9 +45,9 @@ class FeatureSpec:
     precision: str = "float32"
     """Arithmetic of the forward: `float32`, or the dtype of autocast (`bfloat16`, `float16`)."""
     class_label: int | None = None
-    """What a class-conditional UNet was told; `None`: nothing."""
+    """Class of a class-conditional UNet; `None`: none."""
     condition: str = "none"
-    """What a text-conditioned UNet is told: the `empty` prompt or the sample's `own` text; `none`: it reads no text."""
+    """Prompt of a text-conditioned UNet: `empty` or the sample's `own` text; `none`: it reads no text."""
     pca: int | None = None
     """Principal components kept of each block's channels; `None`: the channels as they are."""
     tile: int | None = None

@@ -16,7 +16,7 @@ from ..runtime.progress import Progress
 
 @dataclass(frozen=True)
 class MergeSummary:
-    """What a merge came to."""
+    """Result of a merge."""
 
     cache: str
     n_parts: int

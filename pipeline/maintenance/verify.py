@@ -42,7 +42,7 @@ class DamagedFile:
 
 @dataclass(frozen=True)
 class VerifySummary:
-    """What a check of every byte came to."""
+    """Result of a check of every byte."""
 
     cache: str
     n_shards: int
