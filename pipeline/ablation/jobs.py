@@ -31,7 +31,7 @@ class TrainingJob:
 
     variant: Variant
     config: TrainConfig
-    """With the cache's absolute path and the device's name."""
+    """Resolved: a worker need not know the defaults, the working directory or the meaning of `auto`."""
     split: Split
     """Its `val` is scored."""
     chooses_epoch: bool
@@ -110,15 +110,14 @@ class JobFactory:
 
     def _job(self, variant: Variant, seed: int, fold: int, split: Split) -> TrainingJob:
         config = training_config(self._config, variant, seed)
-        settings = to_dict(replace(config, **asdict(config.settings)))
+        resolved = replace(config, **asdict(config.settings), cache=config.cache.resolve(), device=self._device)
         identity = {
             "cache": self._digests(variant, seed, split),
             "fold": fold,
             "n_folds": self._config.folds,
-            "settings": {name: value for name, value in settings.items() if name not in NOT_IN_IDENTITY},
+            "settings": {name: value for name, value in to_dict(resolved).items() if name not in NOT_IN_IDENTITY},
         }
-        located = replace(config, cache=config.cache.resolve(), device=self._device)
-        return TrainingJob(variant, located, split, self._config.folds is None, identity)
+        return TrainingJob(variant, resolved, split, self._config.folds is None, identity)
 
     def _digests(self, variant: Variant, seed: int, split: Split) -> dict[str, str]:
         manifest, used = self._reader.manifest, (*split.train, *split.val)

@@ -47,6 +47,7 @@ def train_in_processes(device: str, jobs: Sequence[TrainingJob]) -> Iterator[Out
         try:
             with _main_hidden():
                 futures = [pool.submit(train_job, job) for job in jobs]
+                pool.submit(int)  # the executor may not watch the process that the submission before started
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:

@@ -105,9 +105,9 @@ def test_the_table_the_picture_and_only_what_is_named_is_read(config):
     assert (cells["timesteps"], cells["n_seeds"]) == ("50", "2")
     assert float(cells["dice_mean"]) == pytest.approx(np.mean(scores))
     assert float(cells["dice_std"]) == pytest.approx(np.std(scores, ddof=1))
-    told = json.loads((config.out / "ablation.json").read_bytes())
-    assert told["rows"][0]["dice"] == pytest.approx(scores)
-    assert told["verdict"] == "50 alone was trained; there is nothing to compare it with"
+    kept = json.loads((config.out / "ablation.json").read_bytes())
+    assert kept["rows"][0]["dice"] == pytest.approx(scores)
+    assert kept["verdict"] == "50 alone was trained; there is nothing to compare it with"
     assert (config.out / "ablation.png").read_bytes().startswith(b"\x89PNG")
     assert "only 2 groups" in "\n".join(summary.lines())
 

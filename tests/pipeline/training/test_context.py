@@ -76,19 +76,19 @@ def test_a_new_image_gets_what_the_cache_gives(training):
     (x,) = data.inputs([sample])
     (expected,) = load_head(training.run, RunConfig.read(training.run), "cpu").segment(x)
     text = reader.table.texts[sample.text]
-    found = Segmenter.load(training.run).predict(np.array(reader.image(sample.row)), text, sample_id=sample.id)
-    torch.testing.assert_close(torch.from_numpy(found.probabilities), expected.softmax(0), atol=1e-2, rtol=0)
+    prediction = Segmenter.load(training.run).predict(np.array(reader.image(sample.row)), text, sample_id=sample.id)
+    torch.testing.assert_close(torch.from_numpy(prediction.probabilities), expected.softmax(0), atol=1e-2, rtol=0)
 
 
 def test_a_batch_holds_the_same_crop_of_every_block_and_of_the_labels(training):
     data, reader = open_all(training.cache)
     batch = draw_crops(data, reader.split("train")[:2], named_generator(0, "crops"))
     assert batch.size == data.size  # images of 24 pixels are smaller than any crop
-    for place, sample in enumerate(reader.split("train")[:2]):
-        assert torch.equal(batch.labels[place], data.labels(sample))
+    for i, sample in enumerate(reader.split("train")[:2]):
+        assert torch.equal(batch.labels[i], data.labels(sample))
         for block, of in seen(data.maps(sample)).items():
             whole = torch.cat([torch.as_tensor(map_) for map_ in of], -1).float()
-            assert torch.equal(batch.features[block][place], whole)
+            assert torch.equal(batch.features[block][i], whole)
 
 
 def test_crops_are_turned_with_their_labels(training):
@@ -98,10 +98,10 @@ def test_crops_are_turned_with_their_labels(training):
     batch = draw_crops(data, samples, named_generator(1, "crops"), turn=True)
     assert upright.turns == [0, 0, 0, 0]
     assert len(set(batch.turns)) > 1
-    for place, turn in enumerate(batch.turns):  # the crops are whole images
-        assert torch.equal(batch.labels[place], turned(upright.labels[place], turn))
+    for i, turn in enumerate(batch.turns):  # the crops are whole images
+        assert torch.equal(batch.labels[i], turned(upright.labels[i], turn))
         for block, maps in upright.features.items():
-            assert torch.equal(batch.features[block][place], turned(maps[place], turn))
+            assert torch.equal(batch.features[block][i], turned(maps[i], turn))
 
 
 def test_colours_are_the_images_own(training):

@@ -109,19 +109,19 @@ def test_an_ensemble_is_evaluated_by_its_mean_and_compared_with_a_single_head(tr
     single = replace(training, ensemble=1, run=tmp_path / "single")
     train_head(single)
     assert summary.lines()[0].startswith(f"{training.run}: 3 heads, together ")
-    found = evaluate(EvaluateConfig(training.run, training.cache, device="cpu"))
-    assert found.scores["dice"] == pytest.approx(summary.summary.test["dice"])
+    evaluation = evaluate(EvaluateConfig(training.run, training.cache, device="cpu"))
+    assert evaluation.scores["dice"] == pytest.approx(summary.summary.test["dice"])
     by_entropy, by_mutual_information = (
-        found.scores["selective"][kind] for kind in ("predictive_entropy", "mutual_information")
+        evaluation.scores["selective"][kind] for kind in ("predictive_entropy", "mutual_information")
     )
-    assert by_entropy["1.00"] == by_mutual_information["1.00"] == pytest.approx(found.scores["dice"])
-    text = "\n".join(found.lines())
+    assert by_entropy["1.00"] == by_mutual_information["1.00"] == pytest.approx(evaluation.scores["dice"])
+    text = "\n".join(evaluation.lines())
     assert "\n  by predictive entropy " in text
     assert "\n  by mutual information " in text
     difference = compare(CompareConfig(training.run, single.run, split="test", device="cpu")).paired.difference
     alone = evaluate(EvaluateConfig(single.run, training.cache, device="cpu")).scores
     assert [*alone["selective"]] == ["predictive_entropy"]
-    assert difference == pytest.approx(found.scores["dice"] - alone["dice"])
+    assert difference == pytest.approx(evaluation.scores["dice"] - alone["dice"])
 
 
 @pytest.mark.parametrize("tile", [None, 16])
@@ -131,16 +131,16 @@ def test_uncertainty_is_the_members_mutual_information_after_views_and_tiles(ext
     training = replace(training, cache=cache, epochs=1)
     train_head(training)
     segmenter, image = Segmenter.load(training.run, device="cpu"), extraction.data.parent / "test0.png"
-    found = segmenter.predict(image, tta=4)
+    prediction = segmenter.predict(image, tta=4)
     ensemble, alone = segmenter.head, []
     for member in ensemble.members:  # what each comes to alone, the whole way
         segmenter.head = member
         alone.append(torch.from_numpy(segmenter.predict(image, tta=4).probabilities))
     members = torch.stack(alone)
-    np.testing.assert_allclose(found.probabilities, members.mean(0), atol=1e-5)
-    np.testing.assert_allclose(found.uncertainty, mutual_information(members), atol=1e-5)
-    assert found.uncertainty.max() > 1e-3
-    np.testing.assert_array_equal(found.mask > 0, found.probabilities[1] > found.probabilities[0])
+    np.testing.assert_allclose(prediction.probabilities, members.mean(0), atol=1e-5)
+    np.testing.assert_allclose(prediction.uncertainty, mutual_information(members), atol=1e-5)
+    assert prediction.uncertainty.max() > 1e-3
+    np.testing.assert_array_equal(prediction.mask > 0, prediction.probabilities[1] > prediction.probabilities[0])
 
 
 @pytest.mark.parametrize(("ensemble", "kind"), [(1, "predictive_entropy"), (2, "mutual_information")])
@@ -152,9 +152,9 @@ def test_maps_of_uncertainty_are_written_read_back_and_removed(training, extract
     )
     predict(config)
     grey = np.array(Image.open(config.out / "test0_uncertainty.png"))
-    found = Segmenter.load(training.run, device="cpu").predict(config.images)
+    prediction = Segmenter.load(training.run, device="cpu").predict(config.images)
     assert (grey.dtype, grey.shape) == (np.uint16, (20, 24))
-    np.testing.assert_allclose(np.log(2) * (grey / 65535) ** 2, found.uncertainty, atol=1e-4)
+    np.testing.assert_allclose(np.log(2) * (grey / 65535) ** 2, prediction.uncertainty, atol=1e-4)
     record = json.loads((config.out / "predictions.json").read_bytes())["masks"]["test0"]
     assert record["uncertainty"] == kind
     predict(replace(config, uncertainty=False))

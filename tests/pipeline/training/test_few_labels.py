@@ -125,8 +125,8 @@ def test_classes_are_named_and_one_that_is_nowhere_in_an_image_has_a_dice_of_1(l
     assert found.to_dict()["classes"] == ("stroma", "tumour")
     assert [line.split()[0] for line in found.lines() if line.startswith(("stroma", "tumour"))] == ["stroma", "tumour"]
     counts = confusion_of(config)
-    for told, of in zip(found.scores["per_sample"], counts, strict=True):
-        assert told["class_dice"][1] == (1.0 if of[:, 2].sum() == 0 else 0.0)  # val has no tumour
+    for sample, counted in zip(found.scores["per_sample"], counts, strict=True):
+        assert sample["class_dice"][1] == (1.0 if counted[:, 2].sum() == 0 else 0.0)  # val has no tumour
 
 
 def confusion_of(config):
@@ -167,4 +167,4 @@ def test_tiles_and_views_have_their_samples_weight(extraction):
     )
     extract_features(replace(extraction, tile=16, tile_overlap=4, image_size=None, views=2))
     weights = {(row.parent, row.weight) for row in FeatureReader(extraction.cache).samples}
-    assert weights == {(name, place + 1) for place, name in enumerate(NAMES)}
+    assert weights == {(name, i + 1) for i, name in enumerate(NAMES)}

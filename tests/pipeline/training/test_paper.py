@@ -86,8 +86,8 @@ def test_a_new_image_gets_what_the_cache_gives(training):
     (x,) = data.inputs([sample])
     (expected,) = load_head(training.run, config, "cpu").segment(x)
     text = reader.table.texts[sample.text]
-    found = Segmenter.load(training.run).predict(np.array(reader.image(sample.row)), text, sample_id=sample.id)
-    torch.testing.assert_close(torch.from_numpy(found.probabilities), expected.softmax(0), atol=1e-2, rtol=0)
+    prediction = Segmenter.load(training.run).predict(np.array(reader.image(sample.row)), text, sample_id=sample.id)
+    torch.testing.assert_close(torch.from_numpy(prediction.probabilities), expected.softmax(0), atol=1e-2, rtol=0)
 
 
 def test_blocks_that_cannot_share_a_projection_are_refused_before_anything_is_written(training, extraction, tmp_path):

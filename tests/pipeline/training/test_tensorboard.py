@@ -24,8 +24,8 @@ def test_tensorboard_gets_what_the_metrics_have(training):
     metrics = [json.loads(line) for line in (training.run / "metrics.jsonl").read_text().splitlines()]
     events = accumulator.EventAccumulator(str(training.run / "tensorboard")).Reload()
     for name in ("loss", "val_dice_sampled"):
-        told = [(event.step, event.value) for event in events.Scalars(name)]
-        assert told == [(row["epoch"], pytest.approx(row[name], rel=1e-6)) for row in metrics]
+        logged = [(event.step, event.value) for event in events.Scalars(name)]
+        assert logged == [(row["epoch"], pytest.approx(row[name], rel=1e-6)) for row in metrics]
     assert "log" not in json.loads((training.run / "config.json").read_bytes())["train"]
 
 

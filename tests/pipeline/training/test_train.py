@@ -183,17 +183,17 @@ def test_too_few_labels_say_so(training, extraction):
 
 def test_evaluate_agrees_with_masks_worked_out_one_by_one(training):
     train_head(training)
-    found = evaluate(EvaluateConfig(training.run, training.cache, split="val")).scores
+    scores = evaluate(EvaluateConfig(training.run, training.cache, split="val")).scores
     reader, config = FeatureReader(training.cache), RunConfig.read(training.run)
     head = load_head(training.run, config, "cpu")
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")
     samples = reader.split("val")
-    for sample, x, scored in zip(samples, data.inputs(samples), found["per_sample"], strict=True):
+    for sample, x, scored in zip(samples, data.inputs(samples), scores["per_sample"], strict=True):
         predicted = head.segment(x)[0].argmax(0)
         truth = torch.from_numpy(np.array(reader.labels(sample.row)))
         assert scored["dice"] == pytest.approx(float(dice(confusion(predicted, truth, 2, 255))))
-    assert found["dice"] == pytest.approx(np.mean([scored["dice"] for scored in found["per_sample"]]))
-    assert found["n"] == 2
+    assert scores["dice"] == pytest.approx(np.mean([scored["dice"] for scored in scores["per_sample"]]))
+    assert scores["n"] == 2
 
 
 def test_native_scores_need_the_mask_files_as_they_were(training, extraction):

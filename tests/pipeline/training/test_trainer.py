@@ -62,8 +62,8 @@ def test_the_pixel_heads_epoch_has_eight_steps_at_least_and_its_rate_follows_the
     trainer, _, _ = opened(replace(config, images_per_step=3, learning_rate=0.5))
     steps = steps_of(trainer, monkeypatch)
     assert [len(ids) for ids, _ in steps] == [3] * 8
-    assert sorted(name for ids, _ in steps for name in ids) == sorted([f"train{place}" for place in range(4)] * 6)
-    assert [rate for _, rate in steps] == pytest.approx([0.5 * schedule(place / 8 / 4) for place in range(8)])
+    assert sorted(name for ids, _ in steps for name in ids) == sorted([f"train{i}" for i in range(4)] * 6)
+    assert [rate for _, rate in steps] == pytest.approx([0.5 * schedule(i / 8 / 4) for i in range(8)])
 
 
 def test_a_step_of_the_papers_head_is_adams_on_all_labelled_pixels(config):
@@ -71,12 +71,12 @@ def test_a_step_of_the_papers_head_is_adams_on_all_labelled_pixels(config):
     sample, other = split.train[0], copy.deepcopy(trainer.head).train()
     optimizer = torch.optim.Adam(other.parameters(), lr=0.01)
     trainer.head.train()
-    found = trainer.step([sample], 0.0, named_generator(0, "any"))
+    stepped = trainer.step([sample], 0.0, named_generator(0, "any"))
     logits = other(stack_maps([data.maps(sample)]), data.size, *data.texts([sample]))[0]
     loss = segmentation_loss(logits.flatten(1).T, data.labels(sample).flatten(), data.ignore)
     loss.backward()
     optimizer.step()
-    assert found == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert stepped == pytest.approx(float(loss.detach()), rel=1e-5)
     for name, weight in other.state_dict().items():
         torch.testing.assert_close(trainer.head.state_dict()[name], weight, atol=1e-5, rtol=1e-4)
 
@@ -101,9 +101,9 @@ def test_the_finalist_that_is_best_on_whole_images_wins(config, head):
     checked = [row[trainer.objective.check_name] for row in trainer.history]
     expected = sorted(range(4), key=lambda epoch: (-checked[epoch], epoch))[:2]
     assert [finalist.epoch - 1 for finalist in trainer.finalists] == expected
-    best, found = trainer.finish()
+    best, val_dice = trainer.finish()
     means = {epoch: float(dice(score_samples(heads[epoch], data, split.val)).mean()) for epoch in expected}
-    assert means[best.epoch - 1] == max(means.values()) == float(found.mean())
+    assert means[best.epoch - 1] == max(means.values()) == float(val_dice.mean())
 
 
 def test_text_dropout_hides_texts_by_the_named_generator(config):
@@ -125,13 +125,13 @@ def weighted(config, weights):
 
 @pytest.mark.parametrize("head", ["pixel", "context", "paper"])
 def test_only_the_ratios_of_weights_count(config, head):
-    found = []
+    weights_after = []
     for weights in ((1, 1, 1, 1), (2, 2, 2, 2), (1, 1, 4, 1)):
         trainer = weighted(replace(config, head=head), weights)
         trainer.run_epoch()
-        found.append(trainer.head.state_dict())
-    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
-    assert any(not torch.equal(tensor, found[2][name]) for name, tensor in found[0].items())
+        weights_after.append(trainer.head.state_dict())
+    assert all(torch.equal(tensor, weights_after[1][name]) for name, tensor in weights_after[0].items())
+    assert any(not torch.equal(tensor, weights_after[2][name]) for name, tensor in weights_after[0].items())
 
 
 def test_a_sample_alone_in_its_step_counts_by_its_weight_too(config):
@@ -150,16 +150,16 @@ def test_statistics_are_of_all_pixels_however_few_are_labelled(config):
     maps = torch.stack([interpolate(data.maps(s)[1][0], torch.arange(256), data.size).float() for s in split.train])
     mean = maps.flatten(0, 1).mean(0)
     trainer.run_epoch()
-    found = trainer.head.get_buffer("mean_1")[: len(mean)]
-    torch.testing.assert_close(found, mean, atol=0.02 * float(maps.std()), rtol=0.02)
+    standardised_by = trainer.head.get_buffer("mean_1")[: len(mean)]
+    torch.testing.assert_close(standardised_by, mean, atol=0.02 * float(maps.std()), rtol=0.02)
 
 
 def test_sampled_labels_are_those_of_the_pixels_drawn(config):
     _, data, split = opened(config)
     batch = sample_batch(data, split.train[:2], 20, named_generator(0, "batch"))
     assert {block: x.shape[:2] for block, x in batch.features.items()} == {1: (2, 20), 3: (2, 20), FILTERS: (2, 20)}
-    for place, sample in enumerate(split.train[:2]):
-        assert torch.equal(batch.labels[place], data.labels(sample).flatten()[batch.pixels[place]])
+    for i, sample in enumerate(split.train[:2]):
+        assert torch.equal(batch.labels[i], data.labels(sample).flatten()[batch.pixels[i]])
 
 
 def test_what_is_not_given_is_the_heads_own(config):
@@ -173,10 +173,10 @@ def test_what_is_not_given_is_the_heads_own(config):
 @pytest.mark.parametrize("name", [field.name for field in fields(HeadSettings)])
 def test_help_names_the_defaults_of_every_head(name):
     """Numbers stand by the head's name; the number that several heads share stands first, without names."""
-    told = field_docstrings(TrainConfig)[name].rpartition("`None`: ")[2].rstrip(".")
-    named = re.findall(r"([\d.]+) for `(\w+)`", told)
-    others = re.match(r"([\d.]+)(?: |,)(?!for)", told)
-    found = {head: float(number) for number, head in named}
+    text = field_docstrings(TrainConfig)[name].rpartition("`None`: ")[2].rstrip(".")
+    named = re.findall(r"([\d.]+) for `(\w+)`", text)
+    others = re.match(r"([\d.]+)(?: |,)(?!for)", text)
+    defaults = {head: float(number) for number, head in named}
     for head, settings in HEAD_DEFAULTS.items():
-        expected = found[head] if head in found else float(others[1].rstrip(","))
+        expected = defaults[head] if head in defaults else float(others[1].rstrip(","))
         assert expected == asdict(settings)[name]
