@@ -36,77 +36,77 @@ def handed_on(tmp_path):
 
 def keep(run, hits, *, truth="t", classes=("foreground",), per_group=1, **more):
     """Keep an evaluation on samples of 100 true pixels, of which `hits` are found and nothing else."""
-    names = [f"s{place:02}" for place in range(len(hits))]
+    names = [f"s{i:02}" for i in range(len(hits))]
     rows = [
-        SampleRow(name, name, f"g{place // per_group:02}", "val", 0, None, (4, 4), "", "", None, None)
-        for place, name in enumerate(names)
+        SampleRow(name, name, f"g{i // per_group:02}", "val", 0, None, (4, 4), "", "", None, None)
+        for i, name in enumerate(names)
     ]
     counts = torch.tensor([[[900, 0], [100 - hit, hit]] for hit in hits])
     about = {"split": "val", "at": "model", "text": "true", "tta": 1, "cache_digest": "0123456789"} | more
-    found = scores(counts, rows)
+    figures = scores(counts, rows)
     seen = {"train": 0, "val": 0}
-    Evaluation(str(run), "cache", classes=classes, truth=truth, n_seen=seen, scores=found, **about).keep()
-    return found
+    Evaluation(str(run), "cache", classes=classes, truth=truth, n_seen=seen, scores=figures, **about).keep()
+    return figures
 
 
-def told(found):
-    return "\n".join(found.lines())
+def printed(comparison):
+    return "\n".join(comparison.lines())
 
 
-def test_a_clear_difference_is_told_with_its_interval_and_test(handed_on):
+def test_a_clear_difference_is_printed_with_its_interval_and_test(handed_on):
     of_a = keep(handed_on.run_a, [80, 82, 78, 85, 81, 79, 90, 60])
     of_b = keep(handed_on.run_b, [70, 71, 70, 74, 70, 70, 78, 57])
-    found = compare(handed_on)
-    assert found.paired.difference == pytest.approx(of_a["dice"] - of_b["dice"])
-    assert 0 < found.paired.interval[0] < found.paired.difference < found.paired.interval[1]
-    assert found.paired.test.p_value == 2 / 256
-    assert found.verdict == "a"
-    assert "A is better on these samples" in told(found)
-    assert "8 samples in 8 groups of val" in told(found)
+    comparison = compare(handed_on)
+    assert comparison.paired.difference == pytest.approx(of_a["dice"] - of_b["dice"])
+    assert 0 < comparison.paired.interval[0] < comparison.paired.difference < comparison.paired.interval[1]
+    assert comparison.paired.test.p_value == 2 / 256
+    assert comparison.verdict == "a"
+    assert "A is better on these samples" in printed(comparison)
+    assert "8 samples in 8 groups of val" in printed(comparison)
     best = 2 * 81 / 181 - 2 * 70 / 170
-    assert {one["id"]: one["difference"] for one in found.per_sample}["s04"] == pytest.approx(best)
-    assert [one["difference"] for one in found.per_sample] == sorted(
-        (one["difference"] for one in found.per_sample), reverse=True
+    assert {one["id"]: one["difference"] for one in comparison.per_sample}["s04"] == pytest.approx(best)
+    assert [one["difference"] for one in comparison.per_sample] == sorted(
+        (one["difference"] for one in comparison.per_sample), reverse=True
     )
-    assert "A loses most on no sample" in told(found)
+    assert "A loses most on no sample" in printed(comparison)
     turned = compare(replace(handed_on, run_a=handed_on.run_b, run_b=handed_on.run_a))
-    assert (turned.verdict, turned.paired.difference) == ("b", pytest.approx(-found.paired.difference))
-    assert json.loads(json.dumps(found.to_dict()))["test"]["exact"] is True
+    assert (turned.verdict, turned.paired.difference) == ("b", pytest.approx(-comparison.paired.difference))
+    assert json.loads(json.dumps(comparison.to_dict()))["test"]["exact"] is True
 
 
 def test_where_the_interval_includes_0_it_cannot_tell(handed_on):
     keep(handed_on.run_a, [80, 60, 78, 55, 81, 59])
     keep(handed_on.run_b, [70, 71, 70, 74, 70, 70])
-    found = compare(handed_on)
-    assert found.paired.interval[0] < 0 < found.paired.interval[1]
-    assert found.verdict == "cannot tell"
-    assert "cannot tell which is better: the interval includes 0" in told(found)
-    assert "A gains most on s04 +0.0715" in told(found)
-    assert "A loses most on s03 -0.1409" in told(found)
+    comparison = compare(handed_on)
+    assert comparison.paired.interval[0] < 0 < comparison.paired.interval[1]
+    assert comparison.verdict == "cannot tell"
+    assert "cannot tell which is better: the interval includes 0" in printed(comparison)
+    assert "A gains most on s04 +0.0715" in printed(comparison)
+    assert "A loses most on s03 -0.1409" in printed(comparison)
 
 
 def test_five_groups_are_too_few_for_the_test_however_clear_the_difference(handed_on):
     keep(handed_on.run_a, [80, 81, 82, 83, 84])
     keep(handed_on.run_b, [70, 71, 72, 73, 74])
-    found = compare(handed_on)
-    assert found.paired.interval[0] > 0
-    assert found.verdict == "cannot tell"
-    assert "with 5 groups the test cannot give less than p = 0.062" in told(found)
+    comparison = compare(handed_on)
+    assert comparison.paired.interval[0] > 0
+    assert comparison.verdict == "cannot tell"
+    assert "with 5 groups the test cannot give less than p = 0.062" in printed(comparison)
 
 
 def test_groups_are_counted_and_not_samples(handed_on):
     keep(handed_on.run_a, [80, 81, 82, 83, 84, 85, 86, 87], per_group=4)
     keep(handed_on.run_b, [70, 71, 72, 73, 74, 75, 76, 77], per_group=4)
-    found = compare(handed_on)
-    assert (found.paired.n_groups, found.paired.test.n_flips) == (2, 4)
-    assert found.verdict == "cannot tell"
-    assert "only 2 groups: intervals of fewer than 5 mean little" in told(found)
+    comparison = compare(handed_on)
+    assert (comparison.paired.n_groups, comparison.paired.test.n_flips) == (2, 4)
+    assert comparison.verdict == "cannot tell"
+    assert "only 2 groups: intervals of fewer than 5 mean little" in printed(comparison)
 
 
 def test_one_group_alone_shows_nothing(handed_on):
     for run, hits in ((handed_on.run_a, [80, 90]), (handed_on.run_b, [70, 60])):
         keep(run, hits, per_group=2)
-    assert "one group alone shows nothing" in told(compare(handed_on))
+    assert "one group alone shows nothing" in printed(compare(handed_on))
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,14 @@ def test_what_is_not_kept_is_evaluated_on_the_cache_that_the_run_was_trained_on(
             said.append(line)
 
     config = CompareConfig(run, run, device="cpu")
-    found = compare(config, Listening())
-    assert (found.paired.difference, found.paired.interval, found.paired.test.p_value) == (0, (0, 0), 1)
-    assert found.verdict == "cannot tell"
+    comparison = compare(config, Listening())
+    assert (comparison.paired.difference, comparison.paired.interval, comparison.paired.test.p_value) == (0, (0, 0), 1)
+    assert comparison.verdict == "cannot tell"
     assert said[0] == f"{run}: evaluating on val"
     assert len(said) == 2  # the second time it is kept
-    assert f"of these samples 2 were used to choose the epoch by {run}" in told(found)
+    assert f"of these samples 2 were used to choose the epoch by {run}" in printed(comparison)
     monkeypatch.setattr(module, "evaluate", None)
-    assert compare(replace(config, cache=tiny_cache)).to_dict() == found.to_dict()
+    assert compare(replace(config, cache=tiny_cache)).to_dict() == comparison.to_dict()
 
 
 def test_what_is_no_evaluation_is_refused(handed_on):

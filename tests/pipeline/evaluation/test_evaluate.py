@@ -56,13 +56,13 @@ def test_a_tiled_cache_is_scored_by_whole_images_at_their_own_size(tiled, extrac
     assert (summary.n_train, summary.n_val, summary.test["n"]) == (4, 2, 1)
     reader = FeatureReader(config.cache)
     assert [row.tile for row in reader.split("test")] == [(0, 0), (0, 8), (4, 0), (4, 8)]
-    found = evaluate(replace(config, split="val", at="native")).scores
-    assert [one["id"] for one in found["per_sample"]] == ["val0", "val1"]
+    evaluation = evaluate(replace(config, split="val", at="native")).scores
+    assert [one["id"] for one in evaluation["per_sample"]] == ["val0", "val1"]
     run = RunConfig.read(config.run)
     head = load_head(config.run, run, "cpu")
     data = open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu")
     window = np.sin(np.pi * (np.arange(16) + 0.5) / 16) ** 2
-    for parent, scored in zip(("val0", "val1"), found["per_sample"], strict=True):
+    for parent, scored in zip(("val0", "val1"), evaluation["per_sample"], strict=True):
         canvas, weights = np.zeros((2, 20, 24)), np.zeros((20, 24))
         rows = [row for row in reader.split("val") if row.parent == parent]
         for (y, x), given in zip((row.tile for row in rows), data.inputs(rows), strict=True):
@@ -163,15 +163,15 @@ def test_the_run_keeps_what_evaluate_says(tiny_cache, tmp_path):
     training = training_of(tiny_cache, tmp_path / "run")
     summary = train_head(training).summary
     config, progress = EvaluateConfig(training.run, tiny_cache, device="cpu"), Listening()
-    found = evaluate(config, progress)
-    assert found.scores["dice"] == pytest.approx(summary.test["dice"])
-    assert progress.said == [f"kept in {found.path}; look at {found.path.with_suffix('.html')}"]
-    assert found.path.with_suffix(".html").exists()
-    assert found.path.parent == training.run / "evaluations"
-    assert json.loads(found.path.read_bytes()) == json.loads(json.dumps(found.to_dict()))
-    assert read_evaluation(found.path).lines() == found.lines()
+    evaluation = evaluate(config, progress)
+    assert evaluation.scores["dice"] == pytest.approx(summary.test["dice"])
+    assert progress.said == [f"kept in {evaluation.path}; look at {evaluation.path.with_suffix('.html')}"]
+    assert evaluation.path.with_suffix(".html").exists()
+    assert evaluation.path.parent == training.run / "evaluations"
+    assert json.loads(evaluation.path.read_bytes()) == json.loads(json.dumps(evaluation.to_dict()))
+    assert read_evaluation(evaluation.path).lines() == evaluation.lines()
     other = evaluate(replace(config, split="val", text="none"))
-    assert other.path != found.path
+    assert other.path != evaluation.path
     assert other.n_seen == {"train": 0, "val": 2}
     assert f"of these samples 2 were used to choose the epoch by {training.run}" in other.lines()
 
@@ -183,18 +183,18 @@ def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(tiny_cache, tmp_
     training, progress = training_of(tiny_cache, tmp_path / "run"), Listening()
     train_head(training)
     monkeypatch.setattr(evaluations, "write_json", refuse)
-    found = evaluate(EvaluateConfig(training.run, tiny_cache, device="cpu"), progress)
-    assert progress.said == [f"not kept: {found.path} cannot be written (Permission denied)"]
-    assert found.scores["n"] == 1
+    evaluation = evaluate(EvaluateConfig(training.run, tiny_cache, device="cpu"), progress)
+    assert progress.said == [f"not kept: {evaluation.path} cannot be written (Permission denied)"]
+    assert evaluation.scores["n"] == 1
 
 
 def test_outlines_and_objects_are_measured_on_request_and_bands_give_the_same_as_whole_images(tiled):
     config = replace(tiled[0], split="train")
     assert {"hd95", "aji", "pq"}.isdisjoint(evaluate(config).scores)
-    found = evaluate(replace(config, surface=True, instances=True)).scores
-    assert evaluate(replace(config, surface=True, instances=True, at="native")).scores == found
-    assert found["n_groups"] == 4
-    for sample in found["per_sample"]:
+    evaluation = evaluate(replace(config, surface=True, instances=True)).scores
+    assert evaluate(replace(config, surface=True, instances=True, at="native")).scores == evaluation
+    assert evaluation["n_groups"] == 4
+    for sample in evaluation["per_sample"]:
         assert 0 <= sample["pq"] <= 1
         assert 0 <= sample["aji"] <= sample["iou"] + 1e-9  # unions of objects that are not matched only add up
         assert sample["hd95"] >= 0
@@ -203,11 +203,11 @@ def test_outlines_and_objects_are_measured_on_request_and_bands_give_the_same_as
 def test_the_table_shows_every_figure_with_its_interval_and_each_class(tiny_cache, tmp_path):
     training = training_of(tiny_cache, tmp_path / "run")
     train_head(training)
-    found = evaluate(
+    evaluation = evaluate(
         EvaluateConfig(training.run, tiny_cache, split="train", surface=True, instances=True, device="cpu")
     )
-    text = "\n".join(found.lines())
-    scores = found.scores
+    text = "\n".join(evaluation.lines())
+    scores = evaluation.scores
     assert text.startswith("4 samples in 4 groups of train, at model size, text: true")
     assert "only 4 groups: intervals of fewer than 5 mean little" in text
     low, high = scores["intervals"]["dice"]
@@ -224,10 +224,10 @@ def test_the_table_shows_every_figure_with_its_interval_and_each_class(tiny_cach
         "calibration error (ECE)",
     ):
         assert f"\n{label} " in text
-    fields = asdict(found) | {"classes": ("gland", "vessel")}
+    fields = asdict(evaluation) | {"classes": ("gland", "vessel")}
     fields["scores"] = scores | {"intervals": scores["intervals"] | {"dice": (0.25, 0.75)}}
     fields["scores"] |= {name: 2 * values for name, values in scores.items() if name.startswith("class_")}
-    several = type(found)(**fields).lines()
+    several = type(evaluation)(**fields).lines()
     assert any("[0.2500, 0.7500]" in line for line in several)
     (vessel,) = (line for line in several if line.startswith("vessel"))
     assert vessel.split()[1] == f"{scores['class_dice'][0]:.4f}"

@@ -58,14 +58,14 @@ def test_the_order_is_that_of_entropy_times_distance_worked_out_one_by_one(confi
         pooled.append(np.concatenate([map_.astype(np.float32).mean((0, 1)) for map_ in maps]))
     alike = standardised(torch.from_numpy(np.stack(pooled)))
     weights = torch.tensor([entropy[row.id] for row in rows[1:]]).double()
-    places, distances = choose_centres(alike[1:], weights, alike[:1], 3)
-    found = suggest(config)
-    assert (found.n_unlabelled, found.n_labelled) == (3, 1)
-    assert [one.id for one in found.suggestions] == [rows[1 + place].id for place in places]
-    assert [one.distance for one in found.suggestions] == pytest.approx(distances, rel=1e-4)
-    assert [one.uncertainty for one in found.suggestions] == pytest.approx(weights[places].tolist(), rel=1e-4)
-    assert all(0 < one.uncertainty < math.log(2) for one in found.suggestions)
-    assert [one.rank for one in found.suggestions] == [1, 2, 3]
+    chosen, distances = choose_centres(alike[1:], weights, alike[:1], 3)
+    summary = suggest(config)
+    assert (summary.n_unlabelled, summary.n_labelled) == (3, 1)
+    assert [one.id for one in summary.suggestions] == [rows[1 + i].id for i in chosen]
+    assert [one.distance for one in summary.suggestions] == pytest.approx(distances, rel=1e-4)
+    assert [one.uncertainty for one in summary.suggestions] == pytest.approx(weights[chosen].tolist(), rel=1e-4)
+    assert all(0 < one.uncertainty < math.log(2) for one in summary.suggestions)
+    assert [one.rank for one in summary.suggestions] == [1, 2, 3]
 
 
 def test_as_many_are_suggested_as_asked_for_and_the_fewer_are_the_first_of_the_more(config):
@@ -76,16 +76,18 @@ def test_as_many_are_suggested_as_asked_for_and_the_fewer_are_the_first_of_the_m
 
 
 def test_table_and_picture_are_written(config, tmp_path):
-    found = suggest(replace(config, out=tmp_path / "next"))
+    summary = suggest(replace(config, out=tmp_path / "next"))
     rows = list(csv.DictReader((tmp_path / "next" / "suggestions.csv").read_text().splitlines()))
-    assert [row["id"] for row in rows] == [one.id for one in found.suggestions]
+    assert [row["id"] for row in rows] == [one.id for one in summary.suggestions]
     assert all(read_image(Path(row["image"])).shape == (20, 24, 3) for row in rows)
     assert {row["id"]: row["text"] for row in rows}["train1"] == "the nuclei are not round"
     height, width, _ = read_image(tmp_path / "next" / "suggestions.png").shape
     assert (height, width) == (605, 990)  # 3 samples, two in a row of 2.75 inches of 110 pixels
-    assert json.loads(json.dumps(found.to_dict()))["suggestions"][0]["rank"] == 1
-    assert found.lines()[0] == ("3 of 3 unlabelled samples of train, to be labelled in this order; 1 are labelled")
-    assert [line.split()[:2] for line in found.lines()[3:6]] == [[str(one.rank), one.id] for one in found.suggestions]
+    assert json.loads(json.dumps(summary.to_dict()))["suggestions"][0]["rank"] == 1
+    assert summary.lines()[0] == ("3 of 3 unlabelled samples of train, to be labelled in this order; 1 are labelled")
+    assert [line.split()[:2] for line in summary.lines()[3:6]] == [
+        [str(one.rank), one.id] for one in summary.suggestions
+    ]
 
 
 def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_ranked(config, tmp_path):
@@ -97,28 +99,28 @@ def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_ranked(conf
 def test_a_mask_without_a_labelled_pixel_counts_as_none(extraction, tmp_path):
     (extraction.data.parent / "classes.json").write_text('{"classes": {"0": "b", "255": "f"}, "ignore": 7}')
     Image.fromarray(np.full((20, 24), 7, np.uint8)).save(extraction.data.parent / "train2_mask.png")
-    found = suggest(trained(extraction, tmp_path))
-    assert ([one.id for one in found.suggestions], found.n_labelled) == (["train2"], 3)
+    summary = suggest(trained(extraction, tmp_path))
+    assert ([one.id for one in summary.suggestions], summary.n_labelled) == (["train2"], 3)
 
 
 def test_tiles_and_views_of_an_image_are_one_suggestion(extraction, tmp_path):
     unlabel(extraction, "train1", "train3")
     tiled = replace(extraction, tile=16, tile_overlap=4, image_size=None, views=2, cache=tmp_path / "tiles")
     config = trained(tiled, tmp_path)
-    found = suggest(replace(config, out=tmp_path / "next"))
+    summary = suggest(replace(config, out=tmp_path / "next"))
     assert len(FeatureReader(tiled.cache).split("train")) == 4 * 4 * 2
-    assert (sorted(one.id for one in found.suggestions), found.n_labelled) == (["train1", "train3"], 2)
+    assert (sorted(one.id for one in summary.suggestions), summary.n_labelled) == (["train1", "train3"], 2)
 
 
 def test_nothing_is_said_to_be_near_where_nothing_is_labelled(config, extraction):
     unlabel(extraction, "train0")
     extract_features(extraction)
-    found = suggest(config)
-    first, *others = found.suggestions
+    summary = suggest(config)
+    first, *others = summary.suggestions
     assert first.distance is None
-    assert first.uncertainty == max(one.uncertainty for one in found.suggestions)
+    assert first.uncertainty == max(one.uncertainty for one in summary.suggestions)
     assert all(one.distance is not None for one in others)
-    assert "none" in found.lines()[3].split()
+    assert "none" in summary.lines()[3].split()
 
 
 def test_a_split_without_unlabelled_samples_says_so(config):

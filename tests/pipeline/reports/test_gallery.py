@@ -1,4 +1,4 @@
-"""Thumbnails: what a head said of a sample, small, with every pixel from its own place."""
+"""Thumbnails: predictions in small, every pixel from its own position."""
 
 import math
 

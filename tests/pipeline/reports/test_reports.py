@@ -45,7 +45,7 @@ def headings(page):
     return re.findall(r"<h2[^>]*>([^<]*)<", page)
 
 
-def test_a_training_tells_what_was_asked_what_came_out_and_how_to_repeat_it(run, check_page):
+def test_a_training_reports_its_settings_results_and_commands(run, check_page):
     page = read(run.run / "report.html", check_page)
     assert headings(page) == ["Warnings", "Training", "Worst, median and best", "Every sample", "Cache", "Reproduce"]
     assert "learnt to find foreground from 4 labelled images, with each image's own text" in page
@@ -60,10 +60,10 @@ def test_a_training_tells_what_was_asked_what_came_out_and_how_to_repeat_it(run,
 
 
 def test_an_evaluation_has_a_page_beside_its_json(run, check_page):
-    found = evaluate(EvaluateConfig(run.run, run.cache, split="train", device="cpu", surface=True, instances=True))
-    assert found.report == found.path.with_suffix(".html")
-    assert found.path.exists()
-    page = read(found.report, check_page)
+    evaluation = evaluate(EvaluateConfig(run.run, run.cache, split="train", device="cpu", surface=True, instances=True))
+    assert evaluation.report == evaluation.path.with_suffix(".html")
+    assert evaluation.path.exists()
+    page = read(evaluation.report, check_page)
     assert headings(page) == [
         "Warnings",
         "Worst, median and best",
@@ -73,7 +73,7 @@ def test_an_evaluation_has_a_page_beside_its_json(run, check_page):
         "Reproduce",
     ]
     assert "Of these samples 4 were trained on by" in page
-    ranked = sorted(found.scores["per_sample"], key=lambda one: (one["dice"], one["id"]))
+    ranked = sorted(evaluation.scores["per_sample"], key=lambda one: (one["dice"], one["id"]))
     assert re.findall(r'<th scope="row">([^<]*)<', page) == [one["id"] for one in ranked]
     assert f"Worst: {ranked[0]['id']}, Dice {ranked[0]['dice']:.3f}" in page
     assert f"Median: {ranked[1]['id']}" in page
@@ -83,13 +83,13 @@ def test_an_evaluation_has_a_page_beside_its_json(run, check_page):
     assert "--split train --surface --instances --device cpu" in page
 
 
-def test_what_words_did_to_the_worst_mask_is_shown_on_request(run, check_page):
-    found = evaluate(EvaluateConfig(run.run, run.cache, split="train", words=True, device="cpu"))
-    page = read(found.report, check_page)
+def test_effects_of_words_on_the_worst_mask_are_shown_on_request(run, check_page):
+    evaluation = evaluate(EvaluateConfig(run.run, run.cache, split="train", words=True, device="cpu"))
+    page = read(evaluation.report, check_page)
     assert "Words" in headings(page)
-    assert f"The effect of each word on the mask of {found.worst}, the sample with the lowest Dice" in page
+    assert f"The effect of each word on the mask of {evaluation.worst}, the sample with the lowest Dice" in page
     reader = FeatureReader(run.cache)
-    row = next(row for row in reader.samples if row.id == found.worst)
+    row = next(row for row in reader.samples if row.id == evaluation.worst)
     for word in re.findall(r"[\w-]+", reader.table.texts[row.text]):
         assert f"<b>{word}" in page
     with pytest.raises(ConfigError, match="--words shows the effect of each sample's own words"):
@@ -97,16 +97,16 @@ def test_what_words_did_to_the_worst_mask_is_shown_on_request(run, check_page):
 
 
 def test_a_worst_sample_whose_words_cannot_be_explained_costs_no_evaluation(extraction, tmp_path, capsys):
-    told = extraction.data.read_text()
+    manifest = extraction.data.read_text()
     for text in ("the nuclei are round", "the nuclei are not round", "spindle nuclei in the upper half"):
-        told = told.replace(text, "???")
-    extraction.data.write_text(told.replace(",,train", ",???,train"))
+        manifest = manifest.replace(text, "???")
+    extraction.data.write_text(manifest.replace(",,train", ",???,train"))
     extract_features(extraction)
     config = TrainConfig(extraction.cache, tmp_path / "run", epochs=1, width=16, n_attention_heads=2, device="cpu")
     train_head(config)
-    found = evaluate(EvaluateConfig(config.run, config.cache, words=True, device="cpu"), Progress(shown=True))
+    evaluation = evaluate(EvaluateConfig(config.run, config.cache, words=True, device="cpu"), Progress(shown=True))
     assert "has no words to explain" in capsys.readouterr().err
-    assert "Words" not in headings(found.report.read_text(encoding="utf-8"))
+    assert "Words" not in headings(evaluation.report.read_text(encoding="utf-8"))
 
 
 def test_an_ensemble_of_a_tiled_cache_with_classes_is_shown_whole(extraction, tmp_path, check_page):
@@ -127,12 +127,12 @@ def test_an_ensemble_of_a_tiled_cache_with_classes_is_shown_whole(extraction, tm
     train_head(config)
     page = read(config.run / "report.html", check_page)
     assert "2 pixel heads, whose probabilities are averaged" in page
-    found = evaluate(EvaluateConfig(config.run, config.cache, split="val", at="native", device="cpu"))
-    page = found.report.read_text(encoding="utf-8")
+    evaluation = evaluate(EvaluateConfig(config.run, config.cache, split="val", at="native", device="cpu"))
+    page = evaluation.report.read_text(encoding="utf-8")
     check_page(page)
     assert "<b>left" not in page
-    for told in ("of another class (dotted)", "Classes", "the heads agree", "15% of the pixels are not labelled"):
-        assert told in html_text.unescape(page)
+    for words in ("of another class (dotted)", "Classes", "the heads agree", "15% of the pixels are not labelled"):
+        assert words in html_text.unescape(page)
     assert re.findall(r'height="(\d+)" width="(\d+)"', page)[:1] == [("20", "24")]
 
 
@@ -143,9 +143,9 @@ def test_a_run_that_cannot_be_written_is_still_evaluated(run, monkeypatch):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(report_page, "write_durably", full)
-    found = evaluate(EvaluateConfig(run.run, run.cache, device="cpu"))
-    assert found.scores["n"] == 1
-    assert not found.path.exists()
+    evaluation = evaluate(EvaluateConfig(run.run, run.cache, device="cpu"))
+    assert evaluation.scores["n"] == 1
+    assert not evaluation.path.exists()
 
 
 def test_an_interrupt_while_the_report_is_written_leaves_a_run_to_go_on_with(run, tmp_path, monkeypatch):
@@ -183,28 +183,28 @@ def test_the_demos_index_leads_to_the_reports_that_are_there(run, check_page):
     from textdiff.pipeline.config.data import DemoConfig
 
     out = run.run.parent
-    found = evaluate(EvaluateConfig(run.run, run.cache, device="cpu"))
+    evaluation = evaluate(EvaluateConfig(run.run, run.cache, device="cpu"))
     (out / "run").mkdir()
     (out / "run" / "report.html").write_text("")
     image, mask = np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 8), np.uint8)
     mask[2:5, 2:5] = 1
     small = Thumbnail(image, mask, 1 - mask, np.full((8, 8), 0.3, np.float32), "round")
     shown = case("test-000, <own>", "test-000", small, ("foreground",), "predictive_entropy")
-    write_demo_report(DemoConfig(out), dict.fromkeys(("true", "none", "other"), found), [shown])
+    write_demo_report(DemoConfig(out), dict.fromkeys(("true", "none", "other"), evaluation), [shown])
     page = (out / "report.html").read_text(encoding="utf-8")
     check_page(page.replace("my%20run", "run").replace("my run", "run"))
     assert "test-000, &lt;own&gt;" in page
     assert 'href="run/report.html"' in page
     assert "ablation/report.html" not in page
-    assert f"{found.scores['dice']:.3f}" in page
+    assert f"{evaluation.scores['dice']:.3f}" in page
 
 
 def test_the_command_of_a_run_gives_its_settings_again(run):
-    told = train_command(RunConfig.read(run.run).train_config(run.run))
-    assert told.startswith(f"textdiff train-head {run.cache.resolve()} '{run.run}' --timesteps 50,150 --blocks 1,3 ")
-    assert {"--n-attention-heads 2", "--epochs 3"} <= {" ".join(pair) for pair in pairwise(told.split())}
-    assert "--learning-rate" not in told  # as by default
-    assert "--resume" not in told
+    command = train_command(RunConfig.read(run.run).train_config(run.run))
+    assert command.startswith(f"textdiff train-head {run.cache.resolve()} '{run.run}' --timesteps 50,150 --blocks 1,3 ")
+    assert {"--n-attention-heads 2", "--epochs 3"} <= {" ".join(pair) for pair in pairwise(command.split())}
+    assert "--learning-rate" not in command  # as by default
+    assert "--resume" not in command
 
 
 def test_extremes_name_each_sample_once():
