@@ -83,11 +83,11 @@ def test_equal_pages_are_equal_bytes_and_a_failed_one_leaves_the_old(page, tmp_p
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_page(path, replace(page, title="new"))
     assert path.read_bytes() == before
-    assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_a_table_shows_some_thousands_of_rows_and_says_of_how_many(page):
