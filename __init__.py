@@ -15,6 +15,7 @@ from . import errors
 
 if TYPE_CHECKING:
     from .cache.building.arrays import write_features
+    from .cache.format.samples import SampleRow
     from .cache.reader import FeatureReader
     from .cache.storage.location import location
     from .pipeline.ablation.ablate import ablate_timesteps
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from .pipeline.evaluation.evaluate import evaluate
     from .pipeline.evaluation.suggest import suggest
     from .pipeline.explanation.explain import explain, explain_image
+    from .pipeline.explanation.result import Explanation
     from .pipeline.extraction.extract import extract_features
-    from .pipeline.head_inputs.splits import Split
+    from .pipeline.head_inputs.inputs import CachedFeatures, open_head_data
+    from .pipeline.head_inputs.splits import Split, divide_into_folds
     from .pipeline.images.reading import read_image, read_mask
     from .pipeline.maintenance.export import export_cache
     from .pipeline.maintenance.info import cache_info
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from .pipeline.maintenance.verify import verify_cache
     from .pipeline.prediction.predict import predict
     from .pipeline.prediction.segmenter import Segmenter
+    from .pipeline.scoring.intervals import bootstrap_intervals, mean_intervals
     from .pipeline.training.train import train_head
     from .pipeline.training.trainer import Trainer
     from .pipeline.unets.convert import convert_unet
@@ -54,16 +58,19 @@ __version__ = "0.1.0"
 __all__ = [
     "AblateConfig",
     "CacheExportConfig",
+    "CachedFeatures",
     "CompareConfig",
     "ConvertConfig",
     "DemoConfig",
     "EvaluateConfig",
     "ExplainConfig",
+    "Explanation",
     "ExtractConfig",
     "FeatureReader",
     "MergeConfig",
     "PredictConfig",
     "PretrainConfig",
+    "SampleRow",
     "Segmenter",
     "Split",
     "SuggestConfig",
@@ -71,10 +78,12 @@ __all__ = [
     "Trainer",
     "UNetRecorder",
     "ablate_timesteps",
+    "bootstrap_intervals",
     "cache_info",
     "check_data",
     "compare",
     "convert_unet",
+    "divide_into_folds",
     "errors",
     "evaluate",
     "explain",
@@ -83,7 +92,9 @@ __all__ = [
     "extract_features",
     "load_unet",
     "location",
+    "mean_intervals",
     "merge_caches",
+    "open_head_data",
     "predict",
     "pretrain_unet",
     "read_image",
@@ -101,16 +112,19 @@ __all__ = [
 _HOMES = {
     "AblateConfig": "pipeline.config.ablation",
     "CacheExportConfig": "pipeline.config.cache",
+    "CachedFeatures": "pipeline.head_inputs.inputs",
     "CompareConfig": "pipeline.config.evaluation",
     "ConvertConfig": "pipeline.config.unets",
     "DemoConfig": "pipeline.config.data",
     "EvaluateConfig": "pipeline.config.evaluation",
     "ExplainConfig": "pipeline.config.prediction",
+    "Explanation": "pipeline.explanation.result",
     "ExtractConfig": "pipeline.config.extraction",
     "FeatureReader": "cache.reader",
     "MergeConfig": "pipeline.config.cache",
     "PredictConfig": "pipeline.config.prediction",
     "PretrainConfig": "pipeline.config.unets",
+    "SampleRow": "cache.format.samples",
     "Segmenter": "pipeline.prediction.segmenter",
     "Split": "pipeline.head_inputs.splits",
     "SuggestConfig": "pipeline.config.evaluation",
@@ -118,10 +132,12 @@ _HOMES = {
     "Trainer": "pipeline.training.trainer",
     "UNetRecorder": "stages.unet",
     "ablate_timesteps": "pipeline.ablation.ablate",
+    "bootstrap_intervals": "pipeline.scoring.intervals",
     "cache_info": "pipeline.maintenance.info",
     "check_data": "pipeline.data.check",
     "compare": "pipeline.evaluation.compare",
     "convert_unet": "pipeline.unets.convert",
+    "divide_into_folds": "pipeline.head_inputs.splits",
     "evaluate": "pipeline.evaluation.evaluate",
     "explain": "pipeline.explanation.explain",
     "explain_image": "pipeline.explanation.explain",
@@ -129,7 +145,9 @@ _HOMES = {
     "extract_features": "pipeline.extraction.extract",
     "load_unet": "stages.unet",
     "location": "cache.storage.location",
+    "mean_intervals": "pipeline.scoring.intervals",
     "merge_caches": "pipeline.maintenance.merge",
+    "open_head_data": "pipeline.head_inputs.inputs",
     "predict": "pipeline.prediction.predict",
     "pretrain_unet": "pipeline.unets.pretrain",
     "read_image": "pipeline.images.reading",

@@ -1,4 +1,4 @@
-"""What smaller caches cost: bytes an image and Dice, beside those of float16.
+"""Cost of smaller caches: bytes an image and Dice, beside those of float16.
 
     python benchmarks/accuracy/compression.py DATA --unet diffusers:unet [--blocks 2,4,6,7] [--timesteps 5,50,150]
         [--seeds 5] [--folds 5] [--epochs 10] [--json]
@@ -20,10 +20,7 @@ from typing import Any
 
 from folds import cross_validate, mean_with_interval
 
-from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.config.extraction import ExtractConfig
-from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.extraction.extract import extract_features
+from textdiff import ExtractConfig, FeatureReader, TrainConfig, extract_features
 
 KINDS: dict[str, dict[str, Any]] = {
     "float16": {},
@@ -37,16 +34,16 @@ def main() -> None:
     """Make the caches, train, and print the table."""
     args = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
-        found = [measure(name, settings, args, args.folder or Path(folder)) for name, settings in KINDS.items()]
-    reference = found[0].pop("by_seed")
-    for row in found[1:]:
+        rows = [measure(name, settings, args, args.folder or Path(folder)) for name, settings in KINDS.items()]
+    reference = rows[0].pop("by_seed")
+    for row in rows[1:]:
         row["difference"] = mean_with_interval(
             [
                 {name: one[name] - other[name] for name in one}
                 for one, other in zip(row.pop("by_seed"), reference, strict=True)
             ]
         )
-    print(json.dumps(found, indent=None if args.json else 1))
+    print(json.dumps(rows, indent=None if args.json else 1))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -87,13 +84,14 @@ def measure(name: str, settings: dict[str, Any], args: argparse.Namespace, folde
         )
         for seed in range(args.seeds)
     ]
-    n_bytes = sum(shard.size_bytes for unit in reader.manifest.units for shard in unit.shards)
-    print(name, [sum(found.values()) / len(found) for found in by_seed], file=sys.stderr, flush=True)
+    arrays = [path for name in ("features", "scales") for path in (cache / name).rglob("*") if path.is_file()]
+    n_bytes = sum(path.stat().st_size for path in arrays)
+    print(name, [sum(dice.values()) / len(dice) for dice in by_seed], file=sys.stderr, flush=True)
     return {
         "kind": name,
         "mb_per_image": n_bytes / len(reader.samples) / 1e6,
         "dice": mean_with_interval(by_seed),
-        "dice_by_seed": [sum(found.values()) / len(found) for found in by_seed],
+        "dice_by_seed": [sum(dice.values()) / len(dice) for dice in by_seed],
         "seconds": time.perf_counter() - started,
         "by_seed": by_seed,
     }

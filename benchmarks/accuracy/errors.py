@@ -1,4 +1,4 @@
-"""What kind of mistakes a head makes on images that it has not learnt from, and what each kind costs in Dice.
+"""Kinds of errors of a head on images that it has not learnt from, and the cost of each kind in Dice.
 
     python benchmarks/accuracy/errors.py CACHE [--head pixel] [--text none] [--no-position] [--folds 5] [--seed 0]
         [--device auto] [--json]
@@ -7,14 +7,14 @@
 The heads are trained as `few_shot.py` trains them, and score the images of the other folds (or of the validation split,
 once all choices are made). Wrong pixels of the foreground, every class but the background, are of one kind each:
 
-    missed      in a true object of which less than a tenth was found
-    invented    in a predicted object of which less than a tenth is true
+    missed      in a true object of which less than a tenth was predicted (a false negative)
+    invented    in a predicted object of which less than a tenth is true (a false positive)
     boundary    of the others, those at most 2 pixels from an outline of the truth
     inside      the rest: holes, and outlines further off
 
 Mended Dice is what it would be if the pixels of one kind were right. `merged` is the share of true objects that share
 their predicted object with another, `split` the share that several predicted ones divide, each with at least a fifth of
-it. `threshold` is what the best threshold of each image, which nobody knows, would add: the part of stain and contrast.
+it. `threshold` is the gain of the best threshold of each image, which nobody knows: the part of stain and contrast.
 """
 
 from __future__ import annotations
@@ -24,21 +24,16 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from few_shot_ladder import divide
-from folds import organ
+from folds import organ, originals
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from textdiff.cache.format.samples import SampleRow
-from textdiff.cache.reader import FeatureReader
+from textdiff import FeatureReader, SampleRow, Split, TrainConfig, Trainer, split_objects
 from textdiff.errors import TextdiffError
-from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
-from textdiff.pipeline.head_inputs.splits import Split, originals
-from textdiff.pipeline.training.trainer import Trainer
-from textdiff.stages.metrics.instances import split_objects
 
 BAND_PIXELS = 2
 FOUND = 0.1
@@ -55,16 +50,16 @@ def main() -> None:
         rows = divided_errors(args)
     except TextdiffError as error:
         raise SystemExit(f"error: {error}") from error
-    found = {"mean": means(rows), "by_organ": by_organ(rows), "per_sample": rows}
-    print(json.dumps(found) if args.json else "\n".join(lines(found)))
+    result = {"mean": means(rows), "by_organ": by_organ(rows), "per_sample": rows}
+    print(json.dumps(result) if args.json else "\n".join(lines(result)))
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
-    parser.add_argument("--head", choices=get_args(HeadKind), default="pixel")
-    parser.add_argument("--text", choices=get_args(TextMode), default="none")
+    parser.add_argument("--head", choices=("pixel", "context", "paper"), default="pixel")
+    parser.add_argument("--text", choices=("true", "none", "shuffled"), default="none")
     parser.add_argument("--no-position", action="store_true", help="as train-head's")
     parser.add_argument("--split-for-report", choices=("cv", "val"), default="cv")
     parser.add_argument("--folds", type=int, default=5)
@@ -77,13 +72,12 @@ def parse_arguments() -> argparse.Namespace:
 def divided_errors(args: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each image that was scored."""
     reader = FeatureReader(args.cache)
-    position = not args.no_position
     config = TrainConfig(
         args.cache,
         Path("unused"),
         head=args.head,
         text=args.text,
-        position=position,
+        position=not args.no_position,
         seed=args.seed,
         device=args.device,
     )
@@ -172,11 +166,11 @@ def by_organ(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return {name: means([row for row in rows if organ(row["id"]) == name]) for name in organs}
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
+def lines(result: Mapping[str, Any]) -> list[str]:
     """A Markdown table, a row for each organ and one for all images."""
     columns = ("images", "Dice", *KINDS, "threshold", "merged", "split")
     table = ["| organ | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, of in {**found["by_organ"], "all": found["mean"]}.items():
+    for name, of in {**result["by_organ"], "all": result["mean"]}.items():
         gains = [f"+{of['gain'][kind]:.3f}" for kind in KINDS]
         cells = [str(of["n"]), f"{of['dice']:.3f}", *gains, f"+{of['threshold']:.3f}"]
         table.append("| " + " | ".join([name, *cells, f"{of['merged']:.0%}", f"{of['split']:.0%}"]) + " |")

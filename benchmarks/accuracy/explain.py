@@ -1,37 +1,36 @@
-"""Do explanations find the words that matter? Known on the phantom, whose reports are made from parts with meanings.
+"""Do explanations find the words that matter? On the demo's phantom the purpose of every word is known.
 
     python benchmarks/accuracy/explain.py DEMO_FOLDER
 
 Over the test images of a finished `textdiff demo`: every word of each report is occluded, and the change of the
-logits inside the target's true mask is compared with that outside, by what the word is there for. Then each image gets
-the report that names the other kind of nuclei, and its mask is compared with the other kind's. Intervals (95 %) are
+log odds inside the target's true mask is compared with that outside, by the word's purpose. Then each image gets the
+report that names the other kind of nuclei, and its mask is compared with the other kind's. Intervals (95 %) are
 bootstrapped over images.
 """
 
 from __future__ import annotations
 
 import argparse
-import string
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from jaxtyping import Bool
+from PIL import Image
 
-from textdiff.cache.format.samples import IGNORE
-from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.demo.sentences import OTHER_KIND, Report, write_reports
-from textdiff.pipeline.explanation.measure import explain_sample
-from textdiff.pipeline.explanation.result import Explanation
-from textdiff.pipeline.images.reading import read_mask
-from textdiff.pipeline.images.resizing import resize_labels
-from textdiff.pipeline.runs.compatibility import check_same_features, open_as_trained
-from textdiff.pipeline.runs.heads import load_head
-from textdiff.pipeline.runs.run_config import RunConfig
-from textdiff.pipeline.scoring.intervals import bootstrap_intervals, mean_intervals
-from textdiff.stages.metrics.overlap import confusion, dice
-from textdiff.stages.text.loading import load_text_encoder
-from textdiff.stages.text.words import split_words
+from textdiff import (
+    Explanation,
+    FeatureReader,
+    Segmenter,
+    bootstrap_intervals,
+    explain_image,
+    mean_intervals,
+    read_mask,
+)
+
+Mask = Bool[np.ndarray, "y x"]
 
 ROLES = {
     "target type": "names the target as a type (spindle, round)",
@@ -40,64 +39,79 @@ ROLES = {
     "says": "says something of a kind (malignant, tumour, not, upper, ...)",
     "nothing": "names nothing (the, nuclei, cell, are, of, ...)",
 }
-TELLING = {"tumour", "lesion", "stroma", "tissue", "not", "only", "all", "half"}
+KIND_WORDS = {
+    "spindle": {"spindle-shaped", "elongated", "slender", "cigar-shaped", "thin"},
+    "round": {"round", "rounded", "plump", "oval", "vesicular"},
+}
+"""The phantom's adjectives for both kinds of nuclei; its test images have a spindle and a round target in turn."""
+TELLING = {
+    "tumour", "lesion", "stroma", "tissue", "not", "only", "all", "half", "opposite", "upper", "lower", "left", "right",
+    "malignant", "neoplastic", "cancerous", "benign", "reactive", "normal",
+}  # fmt: skip
 
 
-def roles(report: Report) -> list[str]:
-    """What each word of a report is there for, in order."""
-    fills = {
-        "target": [(report.kind_words[report.target], "target shape")],
-        "other": [(report.kind_words[OTHER_KIND[report.target]], "other")],
-        "cell": [(report.target, "target type"), ("cell", "nothing")],
-        "bystander": [(OTHER_KIND[report.target], "other"), ("cell", "nothing")],
-        "yes": [(report.target_word, "says")],
-        "no": [(report.other_word, "says")],
-        "place": [(str(report.side), "says")],
-        "opposite": [("opposite", "says")],
-    }
-    found: list[str] = []
-    for literal, gap, _, _ in string.Formatter().parse(report.wording.sentence):
-        found += ["says" if word.text in TELLING else "nothing" for word in split_words(literal)]
-        found += [role for _, role in fills.get(gap or "", [])]
-    return found
+def roles(words: Sequence[str], target: str) -> list[str]:
+    """Purpose of each word of a report, in order."""
+    other = "round" if target == "spindle" else "spindle"
+    lower = [word.lower() for word in words]
+    of_words = []
+    for word, following in zip(lower, [*lower[1:], ""], strict=True):
+        if word in ("spindle", "round") and following == "cell":
+            of_words.append("target type" if word == target else "other")
+        elif word in KIND_WORDS[target]:
+            of_words.append("target shape")
+        else:
+            of_words.append("other" if word in KIND_WORDS[other] else "says" if word in TELLING else "nothing")
+    return of_words
 
 
-def explanations(demo: Path) -> Iterator[tuple[Report, np.ndarray, np.ndarray, Explanation]]:
-    """Report, true mask, the other kind's mask and explanation of each image; other words as the what-if."""
-    run = demo / "run"
-    config, reader = RunConfig.read(run), FeatureReader(demo / "cache")
-    check_same_features(config, reader)
-    if config.texts is None:
-        raise SystemExit(f"{run} was trained without texts; give the folder of a finished `textdiff demo`")
-    data, head = open_as_trained(config, reader, "true", "cpu"), load_head(run, config, "cpu")
-    encoder, rows = load_text_encoder(config.texts.encoder), reader.split("test")
-    for row, report in zip(rows, write_reports("test", len(rows), seed=0), strict=True):
-        other = report.counterfactual()
-        if row.text is None or reader.table.texts[row.text] != report.text:
-            raise SystemExit(f"{row.id}: its text is not the phantom's; give the folder of a finished `textdiff demo`")
-        mask = Path(reader.table.root) / "masks" / f"{row.parent}-other.png"
-        others = resize_labels((read_mask(mask) > 0).astype(np.uint8), data.size) > 0
-        found = explain_sample(head, data, row, encoder, report.text, versus=other.text)
-        yield report, data.labels(row).numpy() > 0, others, found
+@dataclass(frozen=True)
+class Case:
+    """A test image of the demo, with its report explained and the other kind's report as the what-if."""
+
+    target: str
+    truth: Mask
+    other_truth: Mask
+    """The other kind's mask."""
+    explanation: Explanation
 
 
-def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
+def cases(demo: Path) -> Iterator[Case]:
+    """Every test image, in order."""
+    segmenter, reader = Segmenter.load(demo / "run", device="cpu"), FeatureReader(demo / "cache")
+    data = Path(reader.table.root)
+    with (data / "counterfactual.csv").open(encoding="utf-8", newline="") as file:
+        others = {Path(row["image"]): row for row in csv.DictReader(file)}
+    for i, row in enumerate(reader.split("test")):
+        other, image = others[Path(row.image)], segmenter.source(data / row.image)
+        text = reader.table.texts[row.text] if row.text is not None else ""
+        explanation = explain_image(segmenter, image, text, versus=other["text"], sample_id=row.id)
+        truth, other_truth = (resized(read_mask(data / mask) > 0, explanation.mask.shape)
+                              for mask in (row.mask, other["mask"]))  # fmt: skip
+        yield Case("spindle" if i % 2 == 0 else "round", truth, other_truth, explanation)
+
+
+def resized(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """The mask at the size that the head works at."""
+    return np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST))
+
+
+def overlap(mask: Mask, truth: Mask) -> float:
     """Dice."""
-    counts = confusion(torch.from_numpy(mask).long(), torch.from_numpy(truth).long(), 2, IGNORE)
-    return float(dice(counts)[0])
+    return 2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum())
 
 
-def figures_of(found: Explanation, truth: np.ndarray) -> np.ndarray:
+def figures_of(explanation: Explanation, truth: Mask) -> np.ndarray:
     """Of each word: mean changes inside and outside, mean effect inside, area flipped, and its selectivity.
 
     Logits move more on what the head can mark than between it, whatever changes in the text. Selectivity takes that
     out: the word's ratio of inside to outside over that of the text's median word.
     """
-    sizes, odds = np.abs(found.effects), _odds(found.probability)
+    sizes, odds = np.abs(explanation.effects), _odds(explanation.probability)
     inside, outside = sizes[:, truth].mean(1), sizes[:, ~truth].mean(1)
-    flipped = ((odds > 0) != (odds - found.effects > 0)).sum((1, 2)) / max(found.mask.sum(), 1)
+    flipped = ((odds > 0) != (odds - explanation.effects > 0)).sum((1, 2)) / max(explanation.mask.sum(), 1)
     ratios = inside / outside
-    effect = found.effects[:, truth].mean(1)
+    effect = explanation.effects[:, truth].mean(1)
     return np.stack([inside, outside, effect, flipped, ratios / np.median(ratios)], 1).astype(np.float64)
 
 
@@ -132,23 +146,26 @@ def main() -> None:
     parser.add_argument("demo", type=Path)
     given = parser.parse_args()
     of_roles: dict[str, list[list[float]]] = {role: [] for role in ROLES}
-    flips, places_in_rank = [], []
-    for report, truth, others, found in explanations(given.demo):
-        of_words, figures = roles(report), figures_of(found, truth)
+    flips, first_names_target = [], []
+    for case in cases(given.demo):
+        explanation, what_if = case.explanation, case.explanation.versus
+        if what_if is None:
+            raise AssertionError("versus was given")
+        of_words = roles([word.text for word in explanation.words], case.target)
+        figures = figures_of(explanation, case.truth)
         for role in ROLES:
             of_role = figures[[one == role for one in of_words]]
             of_roles[role].append([len(of_role), *of_role.sum(0)])
-        places_in_rank.append(float(of_words[found.ranked()[0].place].startswith("target")))
-        if found.versus is None:
-            raise AssertionError("asked for")
-        flips.append([overlap(found.mask, truth), overlap(found.versus.mask, others), overlap(found.mask, others)])
+        first_names_target.append(float(of_words[explanation.ranked()[0].index].startswith("target")))
+        own, other = explanation.mask, what_if.mask
+        flips.append([overlap(own, case.truth), overlap(other, case.other_truth), overlap(own, case.other_truth)])
     names = ("inside", "outside", "inside / outside", "effect inside", "area flipped / mask", "selectivity")
     print(f"{'words':<13} {'n':>4}  " + "  ".join(name.ljust(24) for name in names))
     for role in ROLES:
         print_role(role, np.array(of_roles[role]))
-    print("\n".join(f"  {role}: {told}" for role, told in ROLES.items()))
-    values = np.column_stack([flips, places_in_rank])
-    intervals = mean_intervals(values, [str(place) for place in range(len(values))])
+    print("\n".join(f"  {role}: {meaning}" for role, meaning in ROLES.items()))
+    values = np.column_stack([flips, first_names_target])
+    intervals = mean_intervals(values, [str(i) for i in range(len(values))])
     names = ("own report, own mask", "other report, other mask", "own report, other mask", "first word names target")
     for name, value, interval in zip(names, values.mean(0), intervals, strict=True):
         print(f"{name:<26} {shown(float(value), interval)}")

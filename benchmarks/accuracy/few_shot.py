@@ -1,8 +1,8 @@
-"""How much few labels are worth: Dice against the number of labelled images, for our head and for what it must beat.
+"""Worth of few labels: Dice against the number of labelled images, of our heads and of the methods they must beat.
 
     python benchmarks/accuracy/few_shot.py CACHE [--n 1,2,4,8,16,24] [--seeds 0,1,2] [--methods head,unet,...]
         [--unet-n 4,24] [--random-cache CACHE2]
-        [--split-for-report cv|val] [--folds 5] [--no-position] [--out few-shot] [--device auto]
+        [--split-for-report cv|val] [--folds 5] [--no-position] [--out few-shot] [--device cpu]
         [--json]
 
 All methods see the same images and labels at the cache's size, learn from the same ones, and are scored on the same
@@ -10,7 +10,7 @@ others: by cross-validation over groups of the training images, organs spread ev
 with `--split-for-report val`, on the validation split, which is to be opened once. N groups are drawn with the seed,
 those of a smaller N among them; where a fold has fewer than N, it gives all that it has, and the table says how many.
 
-    head          the pixel head with its default settings and the samples' texts, as it is after its last epoch
+    head          the pixel head with its default settings and the samples' texts, after its last epoch
     head-no-text  the same without texts
     context       the context head with its default settings and the texts; context-no-text, without
     linear-probe  a ridge classifier on all cached features of a pixel
@@ -40,18 +40,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from few_shot_ladder import Identity, Protocol, Rung, climb
+import torch
+from few_shot_ladder import Finished, Identity, Protocol, Rung, climb
 from few_shot_methods import Method, Task, methods
 from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
 
-from textdiff.cache.format.samples import parents
-from textdiff.cache.reader import FeatureReader
-from textdiff.cache.storage.atomic import write_durably, write_json
+from textdiff import FeatureReader
 from textdiff.errors import ConfigError, TextdiffError
-from textdiff.pipeline.ablation.finished import Journal
-from textdiff.pipeline.runtime.device import resolve_device
-from textdiff.pipeline.scoring.summary import counts_by_parent
-from textdiff.stages.metrics.overlap import dice
 
 
 def main() -> None:
@@ -59,10 +54,10 @@ def main() -> None:
     args = parse_arguments()
     try:
         refuse_what_is_missing(args)
-        found = report(list(ladder(args)), args)
+        shown = report(list(ladder(args)), args)
     except TextdiffError as error:
         raise SystemExit(f"error: {error}") from error
-    print(json.dumps(found) if args.json else "\n".join(found["lines"]))
+    print(json.dumps(shown) if args.json else "\n".join(shown["lines"]))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -78,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--split-for-report", choices=get_args(Protocol), default="cv")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("few-shot"))
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
@@ -109,63 +104,61 @@ def refuse_what_is_missing(args: argparse.Namespace) -> None:
 
 
 def ladder(args: argparse.Namespace) -> Iterator[Cells]:
-    """All that was asked for, a method after the other: from the journal, or computed now."""
-    journal = Journal(args.out / "cells.jsonl")
+    """All cells asked for, a method after the other: those of the file, or computed now."""
+    finished = Finished(args.out / "cells.jsonl")
     for name in args.methods:
         method = methods(position=args.position)[name]
         reader = FeatureReader(args.random_cache if method.random_features else args.cache)
         ns = args.unet_n if name == "unet" else args.n
         results: dict[int, dict[tuple[int, int], dict[str, Any]]] = {n: {} for n in ns}
         for rung in climb(reader, ns, args.seeds, args.split_for_report, args.folds):
-            results[rung.n][rung.seed, rung.fold] = result_of(name, method, rung, reader, journal, args)
+            results[rung.n][rung.seed, rung.fold] = result_of(name, method, rung, reader, finished, args)
         yield from (Cells(name, n, of) for n, of in results.items())
 
 
 def result_of(  # noqa: PLR0917
-    name: str, method: Method, rung: Rung, reader: FeatureReader, journal: Journal, args: argparse.Namespace
+    name: str, method: Method, rung: Rung, reader: FeatureReader, finished: Finished, args: argparse.Namespace
 ) -> dict[str, Any]:
     """One cell: Dice by sample, groups learnt from, seconds."""
     n_folds = args.folds if args.split_for_report == "cv" else 1
     digests = dict(reader.manifest.digests)
     settings = {**method.settings(), "cached_filters": reader.manifest.has_filters}  # no digest covers them
     identity = Identity(name, rung.n, rung.seed, rung.fold, n_folds, args.split_for_report, digests, settings)
-    known = journal.result(identity)
+    known = finished.result(identity)
     if known is None:
-        known = compute(method, rung, reader, resolve_device(args.device))
-        journal.record(identity, known)
+        known = compute(method, rung, reader, args.device)
+        finished.record(identity, known)
         mean = sum(known["dice"].values()) / len(known["dice"])
-        told = f"{name}, N = {rung.n}, seed {rung.seed}, fold {rung.fold}: {mean:.4f}, {known['seconds']:.0f} s"
-        print(told, file=sys.stderr, flush=True)
+        line = f"{name}, N = {rung.n}, seed {rung.seed}, fold {rung.fold}: {mean:.4f}, {known['seconds']:.0f} s"
+        print(line, file=sys.stderr, flush=True)
     return known
 
 
 def compute(method: Method, rung: Rung, reader: FeatureReader, device: str) -> dict[str, Any]:
     """Train, and score whole images; tiles of one image count together."""
     started = time.perf_counter()
-    counts = method.run(Task(reader, rung.train, rung.scored, rung.seed, device))
-    of_samples = dice(counts_by_parent(counts, rung.scored)).mean(-1).tolist()
     return {
-        "dice": dict(zip(parents(rung.scored), of_samples, strict=True)),
+        "dice": method.run(Task(reader, rung.train, rung.scored, rung.seed, device)),
         "n_groups": rung.n_groups,
         "seconds": time.perf_counter() - started,
     }
 
 
 def report(climbed: list[Cells], args: argparse.Namespace) -> dict[str, Any]:
-    """Write the table and the picture, and give them for the screen."""
+    """Write the table and the plot, and give the table for the screen."""
     group_of = {sample.parent: sample.group for sample in FeatureReader(args.cache).samples}
-    rows, found = [summarise(cells, group_of) for cells in climbed], matches(climbed, group_of)
+    rows, matched = [summarise(cells, group_of) for cells in climbed], matches(climbed, group_of)
     scored_on = f"{args.folds}-fold cross-validation" if args.split_for_report == "cv" else "validation split"
     shown = {
         "cache": str(args.cache),
         "scored_on": scored_on,
         "rows": [asdict(row) for row in rows],
-        "matches": [asdict(match) for match in found],
-        "lines": list(lines(rows, found)),
+        "matches": [asdict(match) for match in matched],
+        "lines": list(lines(rows, matched)),
     }
-    write_json(args.out / "few_shot.json", shown)
-    write_durably(args.out / "few_shot.csv", [to_csv(rows).encode()])
-    write_durably(args.out / "few_shot.png", [plot(rows, scored_on)])
+    (args.out / "few_shot.json").write_text(json.dumps(shown, indent=1), encoding="utf-8")
+    (args.out / "few_shot.csv").write_text(to_csv(rows), encoding="utf-8")
+    (args.out / "few_shot.png").write_bytes(plot(rows, scored_on))
     return shown
 
 

@@ -6,25 +6,25 @@ on, so that a cell is computed again when the cache, the protocol or the method'
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from folds import folds
+from folds import folds, has_labels, originals
+from seeding import named_generator
 
-from textdiff.cache.format.samples import SampleRow
-from textdiff.cache.reader import FeatureReader
+from textdiff import FeatureReader, SampleRow
 from textdiff.errors import DataError
-from textdiff.pipeline.head_inputs.splits import has_labels, originals
-from textdiff.stages.seeds import named_generator
 
 Protocol = Literal["cv", "val"]
 
 
 @dataclass(frozen=True)
 class Rung:
-    """What one training learns from, and what it is scored on."""
+    """Samples of one training, and those on which it is scored."""
 
     n: int
     """Labelled groups that were asked for."""
@@ -85,13 +85,13 @@ def draw_groups(pool: Sequence[SampleRow], n: int, seed: int) -> tuple[SampleRow
     """The samples of `n` groups; with a larger `n`, of these groups and others."""
     groups = sorted({sample.group for sample in pool})
     order = torch.randperm(len(groups), generator=named_generator(seed, "labelled groups")).tolist()
-    drawn = {groups[place] for place in order[:n]}
+    drawn = {groups[i] for i in order[:n]}
     return tuple(sample for sample in pool if sample.group in drawn)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a cell's result depends on."""
+    """Everything that a cell's result depends on."""
 
     method: str
     n: int
@@ -104,3 +104,38 @@ class Identity:
     """Digests of the features, labels, texts and samples."""
     settings: Mapping[str, Any]
     """The method's."""
+
+
+class Finished:
+    """Results of finished cells by their identity, a line of JSON each.
+
+    Args:
+        path: of the file; need not exist yet. A line that a crash cut short is dropped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._results: dict[str, dict[str, Any]] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                cell = json.loads(line)
+            except ValueError:
+                continue
+            self._results[_key(cell["identity"])] = cell["result"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cells = ({"identity": json.loads(key), "result": result} for key, result in self._results.items())
+        path.write_text("".join(json.dumps(cell) + "\n" for cell in cells), encoding="utf-8")
+
+    def result(self, identity: Identity) -> dict[str, Any] | None:
+        """The result of a cell; `None`: it is not finished."""
+        return self._results.get(_key(asdict(identity)))
+
+    def record(self, identity: Identity, result: dict[str, Any]) -> None:
+        """Keep a cell's result."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"identity": asdict(identity), "result": result}) + "\n")
+        self._results[_key(asdict(identity))] = result
+
+
+def _key(identity: Mapping[str, Any]) -> str:
+    return json.dumps(identity, sort_keys=True)

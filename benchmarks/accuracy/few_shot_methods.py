@@ -1,4 +1,4 @@
-"""What `few_shot.py` compares, behind one signature: a task in, confusion counts of the scored images out.
+"""The methods that `few_shot.py` compares, behind one signature: a task in, Dice of the scored images out.
 
 No method sees the scored images before it is scored, and none chooses an epoch, a threshold or a setting by them.
 """
@@ -13,19 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from folds import dice_of_head, originals
 from pixel_baselines import FILTERS, PROBE, PixelBaseline, learn_pixels
-from torch import Tensor
+from scoring import dice_of_images, n_classes_of
 
-from textdiff.cache.format.samples import SampleRow
-from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.config.serialising import to_dict
-from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
-from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.head_inputs.scoring import score_samples
-from textdiff.pipeline.head_inputs.splits import Split, originals
-from textdiff.pipeline.training.trainer import Trainer
-from textdiff.stages.metrics.overlap import confusion
+from textdiff import FeatureReader, SampleRow, Split, TrainConfig, open_head_data
 
 CONDITIONS = ("cache", "run", "seed", "device", "resume")
 """Fields of a head's settings that stand elsewhere in a cell's identity, or do not matter."""
@@ -42,33 +34,32 @@ class Task:
     device: str
 
 
-Counts = Int[Tensor, "scored label predicted"]
+Dice = dict[str, float]
+"""Of each scored image, mean over foreground classes."""
 
 
 @dataclass(frozen=True)
 class Method:
     """One line of the comparison."""
 
-    run: Callable[[Task], Counts]
+    run: Callable[[Task], Dice]
     settings: Callable[[], Mapping[str, Any]]
-    """All that would change its results, ready for JSON."""
+    """Everything that its results depend on, ready for JSON."""
     random_features: bool = False
-    """It is given the cache of `--random-cache`."""
+    """Whether it learns from the cache of `--random-cache`."""
 
 
-def head(kind: HeadKind, text: TextMode, *, position: bool, random_features: bool = False) -> Method:
+def head(kind: Any, text: Any, *, position: bool, random_features: bool = False) -> Method:  # noqa: ANN401
     """A head of ours with its default settings, as it is after its last epoch."""
     config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, position=position)
-    kept = {name: value for name, value in to_dict(config).items() if name not in CONDITIONS}
+    kept = {name: value for name, value in asdict(config).items() if name not in CONDITIONS}
     return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
 
 
-def run_head(config: TrainConfig, task: Task) -> Counts:
+def run_head(config: TrainConfig, task: Task) -> Dice:
     """Train for the fixed number of epochs; the scored samples are checked on the way and choose nothing."""
-    config = replace(config, cache=task.reader.root, seed=task.seed, device=task.device)
-    trainer = Trainer.from_config(config, task.reader, Split(tuple(task.train), tuple(task.scored)))
-    trainer.run()
-    return score_samples(trainer.head, trainer.data, task.scored)
+    config = replace(config, seed=task.seed, device=task.device)
+    return dice_of_head(config, task.reader, Split(tuple(task.train), tuple(task.scored)))
 
 
 def pixels(baseline: PixelBaseline) -> Method:
@@ -76,16 +67,15 @@ def pixels(baseline: PixelBaseline) -> Method:
     return Method(partial(run_pixels, baseline), lambda: baseline.settings)
 
 
-def run_pixels(baseline: PixelBaseline, task: Task) -> Counts:
-    """Fit it on sampled pixels of the images as they are."""
+def run_pixels(baseline: PixelBaseline, task: Task) -> Dice:
+    """Fit it on sampled pixels of the images without augmentation."""
     data = open_head_data(
         task.reader, blocks=None, timesteps=None, text="none", seed=task.seed, device="cpu", filters=False
     )
-    predict = learn_pixels(baseline, data, originals(task.train), task.seed)
-    return _count(task, predict)
+    return dice_of_images(task.reader, task.scored, learn_pixels(baseline, data, originals(task.train), task.seed))
 
 
-def run_unet(task: Task) -> Counts:
+def run_unet(task: Task) -> Dice:
     """Train a U-Net from scratch."""
     from unet_baseline import UNetRecipe, segment, train_unet
 
@@ -93,13 +83,14 @@ def run_unet(task: Task) -> Counts:
     model = train_unet(
         [torch.tensor(task.reader.image(sample.row)) for sample in train],
         [torch.tensor(task.reader.labels(sample.row)) for sample in train],
-        n_classes=_n_classes(task.reader),
+        n_classes=n_classes_of(task.reader),
         ignore=task.reader.table.ignore,
         recipe=UNetRecipe.for_images(task.reader.manifest.features.image_size),
         seed=task.seed,
         device=task.device,
     )
-    return _count(task, lambda sample: segment(model, torch.tensor(task.reader.image(sample.row)), task.device))
+    image = lambda row: torch.tensor(task.reader.image(row.row))  # noqa: E731
+    return dice_of_images(task.reader, task.scored, lambda row: segment(model, image(row), task.device).numpy())
 
 
 def unet_settings() -> dict[str, Any]:
@@ -107,18 +98,6 @@ def unet_settings() -> dict[str, Any]:
     from unet_baseline import UNetRecipe
 
     return asdict(UNetRecipe())
-
-
-def _count(task: Task, predict: Callable[[SampleRow], Int[Tensor, "y x"]]) -> Counts:
-    reader = task.reader
-    return torch.stack([
-        confusion(predict(sample), torch.tensor(reader.labels(sample.row)), _n_classes(reader), reader.table.ignore)
-        for sample in task.scored
-    ])  # fmt: skip
-
-
-def _n_classes(reader: FeatureReader) -> int:
-    return len(reader.manifest.classes["classes"])
 
 
 def methods(*, position: bool = True) -> dict[str, Method]:

@@ -1,4 +1,4 @@
-"""What `few_shot.py` found, as rows with intervals, a table, a picture, and one sentence that decides."""
+"""Results of `few_shot.py`: rows with intervals, a table, a plot, and one sentence that decides."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from textdiff.pipeline.scoring.intervals import Interval, mean_intervals
+from textdiff import mean_intervals
 
+Interval = tuple[float, float]
 OURS = ("head", "head-no-text", "context", "context-no-text")
 REFERENCE = "unet"
 
@@ -61,13 +62,13 @@ class Cells:
     def by_image(self) -> dict[str, float]:
         """Sample → mean Dice over seeds."""
         by_seed = self.by_seed
-        return {name: statistics.fmean(found[name] for found in by_seed) for name in by_seed[0]}
+        return {name: statistics.fmean(dice[name] for dice in by_seed) for name in by_seed[0]}
 
 
 def summarise(cells: Cells, group_of: Mapping[str, str]) -> Row:
     """One row of the table."""
     by_image = cells.by_image()
-    of_seeds = [statistics.fmean(found.values()) for found in cells.by_seed]
+    of_seeds = [statistics.fmean(dice.values()) for dice in cells.by_seed]
     low, high = interval(by_image, group_of) or (None, None)
     results = cells.results.values()
     return Row(
@@ -107,10 +108,10 @@ class Match:
     def line(self) -> str:
         """The sentence."""
         low_high = "" if self.interval is None else f" ({self.interval[0]:+.4f} to {self.interval[1]:+.4f})"
-        told = f"{self.difference:+.4f}{low_high} Dice"
+        gain = f"{self.difference:+.4f}{low_high} Dice"
         if self.n is None:
-            return f"{self.method} does not match the U-Net's {self.reference_n} labels: {told} at its best"
-        return f"{self.method} matches the U-Net's {self.reference_n} labels with {self.n}: {told}"
+            return f"{self.method} does not match the U-Net's {self.reference_n} labels: {gain} at its best"
+        return f"{self.method} matches the U-Net's {self.reference_n} labels with {self.n}: {gain}"
 
 
 def matches(ladder: Sequence[Cells], group_of: Mapping[str, str]) -> list[Match]:
@@ -144,18 +145,18 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def lines(rows: Sequence[Row], found: Sequence[Match]) -> Iterator[str]:
+def lines(rows: Sequence[Row], matches: Sequence[Match]) -> Iterator[str]:
     """The table and the sentences for people."""
     yield "| method | N | Dice (95 % interval) | seeds, lowest to highest | images | s |"
     yield "|---|---|---|---|---|---|"
     for row in rows:
         between = "" if row.low is None else f" ({row.low:.3f} to {row.high:.3f})"
-        n = f"{row.n}" if row.n_groups == row.n else f"{row.n} ({row.n_groups:.1f} there)"
+        n = f"{row.n}" if row.n_groups == row.n else f"{row.n} ({row.n_groups:.1f} in a fold)"
         yield (
             f"| {row.method} | {n} | {row.dice:.4f}{between} | {row.n_seeds}: {row.lowest_seed:.4f} to "
             f"{row.highest_seed:.4f} | {row.n_images} | {row.seconds:.1f} |"
         )
-    yield from (match.line() for match in found)
+    yield from (match.line() for match in matches)
 
 
 def plot(rows: Sequence[Row], scored_on: str) -> bytes:
@@ -163,11 +164,11 @@ def plot(rows: Sequence[Row], scored_on: str) -> bytes:
     figure = Figure(figsize=(7.5, 4.5), dpi=130, layout="constrained")
     axes = figure.subplots()
     methods = list(dict.fromkeys(row.method for row in rows))
-    for place, method in enumerate(methods):
+    for i, method in enumerate(methods):
         shown = sorted((row for row in rows if row.method == method), key=lambda row: row.n)
         dice = np.array([row.dice for row in shown])
         reach = [[row.dice - (row.low or row.dice), (row.high or row.dice) - row.dice] for row in shown]
-        beside = np.array([row.n_groups for row in shown]) * 1.02 ** (place - len(methods) / 2)
+        beside = np.array([row.n_groups for row in shown]) * 1.02 ** (i - len(methods) / 2)
         axes.errorbar(beside, dice, np.array(reach).T.clip(min=0), fmt="o-", capsize=2, markersize=4, label=method)
     axes.set_xscale("log", base=2)
     learnt_from = sorted({row.n_groups for row in rows})

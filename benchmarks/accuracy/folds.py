@@ -7,17 +7,11 @@ a fixed number of epochs and scored as it is then: the held-out images choose no
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from textdiff.cache.format.samples import SampleRow
-from textdiff.cache.reader import FeatureReader
-from textdiff.pipeline.config.training import TrainConfig
-from textdiff.pipeline.head_inputs.scoring import score_samples
-from textdiff.pipeline.head_inputs.splits import Split, divide_into_folds, originals
-from textdiff.pipeline.scoring.summary import scores
-from textdiff.pipeline.training.trainer import Trainer
+from textdiff import FeatureReader, SampleRow, Split, TrainConfig, Trainer, divide_into_folds
 
 MONUSEG_ORGANS = {
     "breast": ("A7-A13E", "A7-A13F", "AR-A1AK", "AR-A1AS", "E2-A1B5", "E2-A14V"),
@@ -37,27 +31,42 @@ def organ(sample_id: str) -> str:
     return next((name for name, patients in MONUSEG_ORGANS.items() if patient in patients), "unknown")
 
 
+def originals(rows: Iterable[SampleRow]) -> tuple[SampleRow, ...]:
+    """Rows without augmentation, which scores are of."""
+    return tuple(row for row in rows if row.view == 0)
+
+
+def has_labels(reader: FeatureReader, row: SampleRow) -> bool:
+    """Whether at least one pixel of the row is labelled."""
+    return row.mask is not None and bool((reader.labels(row.row) != reader.table.ignore).any())
+
+
 def folds(samples: Sequence[SampleRow], n_folds: int, seed: int) -> list[Split]:
     """Each fold holds out other groups (`val`), MoNuSeg's organs spread over them."""
     return divide_into_folds(samples, n_folds, seed, [organ(sample.parent) for sample in originals(samples)])
 
 
 def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> dict[str, float]:
-    """Sample id → Dice of the head that did not see its group. The seed divides the folds as well."""
+    """Image → Dice of the head that did not see its group. The seed divides the folds as well."""
     samples = [sample for sample in reader.split("train") if sample.mask is not None]
-    found: dict[str, float] = {}
+    dice: dict[str, float] = {}
     for fold in folds(samples, n_folds, config.seed):
-        trainer = Trainer.from_config(config, reader, fold)
-        trainer.run()
-        per_sample = scores(score_samples(trainer.head, trainer.data, fold.val), fold.val)["per_sample"]
-        found |= {one["id"]: one["dice"] for one in per_sample}
-    return found
+        dice |= dice_of_head(config, reader, fold)
+    return dice
+
+
+def dice_of_head(config: TrainConfig, reader: FeatureReader, split: Split) -> dict[str, float]:
+    """Image of `split.val` → Dice, mean over foreground classes, of a head trained for all its epochs."""
+    trainer = Trainer.from_config(config, reader, split)
+    trainer.run()
+    images = dict.fromkeys(row.parent for row in split.val)
+    return dict(zip(images, trainer.validate().mean(-1).tolist(), strict=True))
 
 
 def mean_with_interval(by_seed: Sequence[Mapping[str, float]], draws: int = 10_000) -> tuple[float, float, float]:
     """Mean over images of the mean over seeds, with the 95 % bootstrap interval over images."""
     names = sorted(by_seed[0])
-    means = np.array([statistics.fmean(found[name] for found in by_seed) for name in names])
+    means = np.array([statistics.fmean(dice[name] for dice in by_seed) for name in names])
     picked = np.random.default_rng(0).integers(0, len(means), (draws, len(means)))
     low, high = np.quantile(means[picked].mean(1), [0.025, 0.975])
     return float(means.mean()), float(low), float(high)

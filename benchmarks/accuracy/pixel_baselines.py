@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from seeding import named_generator
 from skimage.feature import multiscale_basic_features
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -21,10 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from textdiff.cache.format.samples import SampleRow
-from textdiff.pipeline.head_inputs.inputs import CachedFeatures
-from textdiff.stages.features.sampling import gather, sample_pixels
-from textdiff.stages.seeds import named_generator
+from textdiff import CachedFeatures, SampleRow
 
 PIXELS_AT_ONCE = 8192
 
@@ -53,11 +51,11 @@ class PixelBaseline:
 
 def learn_pixels(
     baseline: PixelBaseline, data: CachedFeatures, train: Sequence[SampleRow], seed: int
-) -> Callable[[SampleRow], Int[Tensor, "y x"]]:
+) -> Callable[[SampleRow], Int[np.ndarray, "y x"]]:
     """Fit the classifier to sampled pixels.
 
     Args:
-        baseline: what to fit.
+        baseline: the description and the classifier.
         data: on the CPU.
         train: labelled samples.
         seed: of the pixels drawn, and of the classifier.
@@ -69,25 +67,25 @@ def learn_pixels(
     features, labels = [], []
     for sample in train:
         truth = data.labels(sample)
-        drawn = sample_pixels(truth, baseline.pixels_per_image, data.ignore, generator)
+        labelled = (truth.flatten() != data.ignore).nonzero().squeeze(1)
+        drawn = labelled[torch.randint(len(labelled), (baseline.pixels_per_image,), generator=generator)]
         features.append(baseline.describe(data, sample)(drawn))
         labels.append(truth.flatten()[drawn].numpy())
     classifier = make_pipeline(StandardScaler(), baseline.make_classifier(seed))
     classifier.fit(np.concatenate(features), np.concatenate(labels))
 
-    def predict(sample: SampleRow) -> Int[Tensor, "y x"]:
+    def predict(sample: SampleRow) -> Int[np.ndarray, "y x"]:
         lookup = baseline.describe(data, sample)
         chunks = torch.arange(data.size[0] * data.size[1]).split(PIXELS_AT_ONCE)
         classes = np.concatenate([classifier.predict(lookup(chunk)) for chunk in chunks])
-        return torch.from_numpy(classes).reshape(data.size)
+        return classes.reshape(data.size)
 
     return predict
 
 
 def cached_features(data: CachedFeatures, sample: SampleRow) -> Lookup:
     """All blocks and timesteps, interpolated at the pixels."""
-    maps = data.maps(sample)
-    return lambda pixels: torch.cat([x.float() for x in gather(maps, pixels, data.size).values()], -1).numpy()
+    return lambda pixels: torch.cat([x.float() for x in data.gather(sample, pixels).values()], -1).numpy()
 
 
 def rgb_filters(data: CachedFeatures, sample: SampleRow) -> Lookup:

@@ -8,20 +8,22 @@ because a ResNet's first skip is at half its input's resolution, and small objec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
+from seeding import named_generator, named_seed
 from torch import Tensor, nn
 
-from textdiff.pipeline.training.objectives import schedule
-from textdiff.stages.features.augmentation import jitter_colours
-from textdiff.stages.features.crops import draw_crop
-from textdiff.stages.heads.loss import segmentation_loss
-from textdiff.stages.seeds import named_generator, named_seed
+from textdiff import segmentation_loss
+
+GAIN_SPREAD, MIXTURE_SPREAD, OFFSET_SPREAD = 0.2, 0.1, 0.2
+"""Deviations of the colours' jitter: of gains around 1, of the share of other colours, of offsets."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,42 @@ def draw_crops(
 ) -> tuple[Float[Tensor, "crop 3 y x"], UInt8[Tensor, "crop y x"]]:
     """Draw crops that each hold a labelled pixel, in one of the eight views that flips and quarter turns make."""
     crops, truths = [], []
-    for place in torch.randint(len(images), (recipe.crops_per_step,), generator=generator).tolist():
-        crop = draw_crop(labels[place], recipe.crop, 1, ignore, generator)
-        inside = (..., slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width))
+    for i in torch.randint(len(images), (recipe.crops_per_step,), generator=generator).tolist():
+        inside = draw_crop(labels[i], recipe.crop, ignore, generator)
         turn, flip = (int(torch.randint(n, (), generator=generator)) for n in (4, 2))
-        x, truth = (torch.rot90(whole[inside], turn, (-2, -1)) for whole in (images[place], labels[place]))
+        x, truth = (torch.rot90(whole[inside], turn, (-2, -1)) for whole in (images[i], labels[i]))
         crops.append(x.flip(-1) if flip else x)
         truths.append(truth.flip(-1) if flip else truth)
     return torch.stack(crops), torch.stack(truths)
+
+
+def draw_crop(
+    labels: UInt8[Tensor, "y x"], side: int, ignore: int, generator: torch.Generator
+) -> tuple[Any, slice, slice]:
+    """Index of a square (all of an axis that is shorter) that holds a labelled pixel, which is drawn first."""
+    labelled = (labels.flatten() != ignore).nonzero().squeeze(1)
+    pixel = int(labelled[torch.randint(len(labelled), (1,), generator=generator)])
+    slices = []
+    for at, length in zip(divmod(pixel, labels.shape[1]), labels.shape, strict=True):
+        low, high = max(0, at - side + 1), max(0, min(at, length - side))
+        start = low + int(torch.randint(high - low + 1, (), generator=generator))
+        slices.append(slice(start, start + side))
+    return (..., *slices)
+
+
+def jitter_colours(
+    colours: Float[Tensor, "image y x colour"], generator: torch.Generator
+) -> Float[Tensor, "image y x colour"]:
+    """Mix each image's standardised colours a little, and scale and shift them: another stain, another scanner."""
+    n, c = len(colours), colours.shape[-1]
+    gain = torch.diag_embed(1 + GAIN_SPREAD * torch.randn(n, c, generator=generator))
+    mixture = gain + MIXTURE_SPREAD * torch.randn(n, c, c, generator=generator)
+    offset = OFFSET_SPREAD * torch.randn(n, 1, 1, c, generator=generator)
+    return torch.einsum("nyxj,nij->nyxi", colours, mixture) + offset
+
+
+def schedule(progress: float, warm_up: float = 0.05) -> float:
+    """Share of the peak learning rate, from the share of steps done: up along a line, then down along a cosine to 0."""
+    if progress < warm_up:
+        return max(progress / warm_up, 0.02)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))

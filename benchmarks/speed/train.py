@@ -1,16 +1,16 @@
-"""How long an epoch of `train-head` takes, and how much memory of its own the process needs.
+"""Time of an epoch of `train-head`, and the process's own memory.
 
     python benchmarks/speed/train.py CACHE [--head pixel|paper] [--blocks N,N,...] [--timesteps N,N,...]
         [--epochs 5] [--json]
     python benchmarks/speed/train.py CACHE --head pixel --against paper [--json]
     python benchmarks/speed/train.py CACHE --ensemble 8 --against pixel [--json]
 
-Trains a head with the default settings as `train-head` does, and writes nothing. Memory is measured as
-`peak_memory.py` says; VmHWM, which counts pages of the mapped cache too, grows with the cache.
+Trains a head with the default settings as `train-head` does, and writes nothing. An epoch is `train-head`'s: the steps
+over all training images, and the check on the validation images after them. Memory is that of `peak_memory.py`; VmHWM,
+which counts pages of the mapped cache too, grows with the cache.
 
-With `--against`, epochs of both take turns in one process, and their ratio is that of the medians, for each head of an
-ensemble. An epoch is what `train-head` calls one: the steps over all training images, and the check on the validation
-images after them.
+With `--against`, epochs of both heads take turns in one process, and their ratio is that of the medians, for each head
+of an ensemble.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from peak_memory import Phase, status_bytes
 
-from textdiff.cache.reader import FeatureReader
+from textdiff import FeatureReader, TrainConfig, Trainer
 from textdiff.errors import TextdiffError
-from textdiff.pipeline.config.training import HeadKind, TextMode, TrainConfig
-from textdiff.pipeline.runtime.device import resolve_device
-from textdiff.pipeline.training.trainer import Trainer
+
+HEADS = ("pixel", "context", "paper")
 
 
 def main() -> None:
@@ -42,22 +41,21 @@ def main() -> None:
     given = {name: getattr(args, name) for name in ("head", "ensemble", "timesteps", "blocks", "text", "epochs")}
     try:
         config = TrainConfig(args.cache, Path(os.devnull), **given)
-        found = compare(config, replace(config, head=args.against, ensemble=1)) if args.against else measure(config)
+        result = compare(config, replace(config, head=args.against, ensemble=1)) if args.against else measure(config)
     except TextdiffError as error:
         raise SystemExit(f"error: {error}") from error
-    shown = lines_of_comparison(found) if args.against else lines(found)
-    print(json.dumps(found) if args.json else "\n".join(shown))
+    shown = lines_of_comparison(result) if args.against else lines(result)
+    print(json.dumps(result) if args.json else "\n".join(shown))
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
-    heads = get_args(HeadKind)
-    parser.add_argument("--head", choices=heads, default="pixel")
+    parser.add_argument("--head", choices=HEADS, default="pixel")
     parser.add_argument("--ensemble", type=int, default=1, metavar="N", help="train this many heads at once")
-    parser.add_argument("--against", choices=heads, help="time epochs of this head, alone, as well, and divide by them")
-    parser.add_argument("--text", choices=get_args(TextMode), default="true")
+    parser.add_argument("--against", choices=HEADS, help="time epochs of this head, alone, as well, and divide by them")
+    parser.add_argument("--text", choices=("true", "none", "shuffled"), default="true")
     parser.add_argument("--blocks", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
     parser.add_argument("--timesteps", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
     parser.add_argument("--epochs", type=int, default=5, help="how many to time, of each head")
@@ -84,7 +82,7 @@ def measure(config: TrainConfig) -> dict[str, Any]:
         trainer.finish()
     seconds = [epoch.seconds for epoch in epochs]
     return {
-        **conditions(config),
+        **conditions(trainer),
         "head": name_of(config),
         "epoch_s": statistics.median(seconds),
         "epochs_s": seconds,
@@ -110,7 +108,7 @@ def compare(config: TrainConfig, against: TrainConfig) -> dict[str, Any]:
             times.append(time.perf_counter() - started)
     medians = [statistics.median(times) for times in seconds]
     return {
-        **conditions(config),
+        **conditions(trainers[0]),
         "heads": [name_of(config), name_of(against)],
         "epoch_s": medians,
         "epochs_s": seconds,
@@ -120,48 +118,48 @@ def compare(config: TrainConfig, against: TrainConfig) -> dict[str, Any]:
 
 
 def name_of(config: TrainConfig) -> str:
-    """The flags that say what is trained."""
+    """The flags of the head."""
     return f"--head {config.head}" + (f" --ensemble {config.ensemble}" if config.ensemble > 1 else "")
 
 
-def conditions(config: TrainConfig) -> dict[str, Any]:
-    """What the times depend on."""
+def conditions(trainer: Trainer) -> dict[str, Any]:
+    """Conditions of the times."""
     return {
-        "cache": str(config.cache),
-        "device": resolve_device(config.device),
+        "cache": str(trainer.data.reader.root),
+        "device": trainer.data.device,
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
     }
 
 
-def lines_of_comparison(found: dict[str, Any]) -> Iterator[str]:
+def lines_of_comparison(result: dict[str, Any]) -> Iterator[str]:
     """The result of `compare` for people."""
-    yield line_of_conditions(found)
-    for head, median_s, seconds in zip(found["heads"], found["epoch_s"], found["epochs_s"], strict=True):
+    yield line_of_conditions(result)
+    for head, median_s, seconds in zip(result["heads"], result["epoch_s"], result["epochs_s"], strict=True):
         yield f"{head}: epoch median {median_s:.3f} s of {', '.join(f'{one:.3f}' for one in seconds)}"
-    ratio, per_head = found["ratio"], found["ratio_per_head"]
+    ratio, per_head = result["ratio"], result["ratio_per_head"]
     more = f", {per_head:.4f} for each head" if per_head != ratio else ""
-    yield f"one epoch of {' ÷ one epoch of '.join(found['heads'])}: {ratio:.4f}{more}"
+    yield f"one epoch of {' ÷ one epoch of '.join(result['heads'])}: {ratio:.4f}{more}"
 
 
-def line_of_conditions(found: dict[str, Any]) -> str:
-    """What the times depend on, for people."""
-    return f"{found['device']}, {found['threads']} threads, load average {found['load_average']:.1f}"
+def line_of_conditions(result: dict[str, Any]) -> str:
+    """Conditions of the times, for people."""
+    return f"{result['device']}, {result['threads']} threads, load average {result['load_average']:.1f}"
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
+def lines(result: dict[str, Any]) -> Iterator[str]:
     """The result of `measure` for people."""
-    yield f"{found['head']}, {line_of_conditions(found)}"
+    yield f"{result['head']}, {line_of_conditions(result)}"
     yield (
-        f"epoch: median {found['epoch_s']:.2f} s of {', '.join(f'{seconds:.2f}' for seconds in found['epochs_s'])}; "
-        f"opening {found['open_s']:.2f} s, choosing the epoch on whole images {found['choose_s']:.2f} s"
+        f"epoch: median {result['epoch_s']:.2f} s of {', '.join(f'{seconds:.2f}' for seconds in result['epochs_s'])}; "
+        f"opening {result['open_s']:.2f} s, choosing the epoch on whole images {result['choose_s']:.2f} s"
     )
-    phases = ", ".join(f"{_mb(found[f'{name}_peak_anon_bytes'])} {name}" for name in ("open", "epochs", "choose"))
+    phases = ", ".join(f"{_mb(result[f'{name}_peak_anon_bytes'])} {name}" for name in ("open", "epochs", "choose"))
     yield (
-        f"peak anonymous memory: {_mb(found['peak_anon_bytes'])} ({phases}; {_mb(found['imported_anon_bytes'])} "
+        f"peak anonymous memory: {_mb(result['peak_anon_bytes'])} ({phases}; {_mb(result['imported_anon_bytes'])} "
         "after the imports)"
     )
-    yield f"VmHWM, pages of the mapped cache included: {_mb(found['vm_hwm_bytes'])}"
+    yield f"VmHWM, pages of the mapped cache included: {_mb(result['vm_hwm_bytes'])}"
 
 
 def _mb(size_bytes: int) -> str:

@@ -1,5 +1,6 @@
 """The baselines of `benchmarks/accuracy/few_shot.py` learn what can be learnt, from labelled pixels alone."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,14 @@ import torch
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.head_inputs.splits import Split
+from textdiff.pipeline.training.objectives import schedule
 from textdiff.pipeline.training.trainer import Trainer
+from textdiff.stages.features.augmentation import jitter_colours
 from textdiff.stages.features.sampling import gather
-from textdiff.stages.metrics.overlap import dice
+from textdiff.stages.metrics.overlap import confusion
+from textdiff.stages.metrics.overlap import dice as dice_of_counts
+from textdiff.stages.seeds import named_seed
 
 
 @pytest.fixture
@@ -41,26 +45,26 @@ def task(methods, tiny_cache):
 
 
 def test_filters_find_bright_squares_in_images_not_seen(methods, task):
-    counts = methods.methods()["rgb-filters"].run(task)
-    assert counts.sum((1, 2)).tolist() == [16 * 16] * 2
-    assert float(dice(counts).mean()) > 0.9
+    dice = methods.methods()["rgb-filters"].run(task)
+    assert [*dice] == ["val0", "val1"]
+    assert min(dice.values()) > 0.9
 
 
 def test_a_probe_of_random_features_knows_the_images_that_it_learnt_from(methods, task):
-    counts = methods.methods()["linear-probe"].run(replace(task, scored=task.train))
-    assert float(dice(counts).mean()) > 0.7
+    dice = methods.methods()["linear-probe"].run(replace(task, scored=task.train))
+    assert sum(dice.values()) / len(dice) > 0.7
 
 
 def test_the_head_is_scored_as_it_is_after_its_last_epoch(methods, task, monkeypatch):
     short = partial(TrainConfig, epochs=2, width=16, n_attention_heads=2, pixels_per_image=32)
     monkeypatch.setattr(methods, "TrainConfig", short)
-    counts = methods.methods()["head-no-text"].run(task)
+    dice = methods.methods()["head-no-text"].run(task)
     config = short(task.reader.root, Path("run"), text="none", seed=0, device="cpu")
     trainer = Trainer.from_config(config, task.reader, Split(tuple(task.train), tuple(task.scored)))
     trainer.run_epoch()
-    assert not torch.equal(counts, score_samples(trainer.head, trainer.data, task.scored))
+    assert [*dice.values()] != trainer.validate().mean(-1).tolist()
     trainer.run_epoch()
-    assert torch.equal(counts, score_samples(trainer.head, trainer.data, task.scored))
+    assert dice == dict(zip(["val0", "val1"], trainer.validate().mean(-1).tolist(), strict=True))
 
 
 def test_settings_say_what_results_depend_on(methods):
@@ -144,3 +148,29 @@ def test_crops_hold_labelled_pixels_and_turn_with_their_labels(unet_baseline):
 def test_standardised_colours_have_mean_0_and_deviation_1(unet_baseline):
     image = torch.tensor([[[10, 0, 7], [30, 100, 7]]], dtype=torch.uint8)
     assert unet_baseline.standardise(image).flatten(1).tolist() == [[-1.0, 1.0], [-1.0, 1.0], [0.0, 0.0]]
+
+
+def test_dice_of_class_maps_is_that_of_heads(benchmark_module, task):
+    scoring, reader = benchmark_module("accuracy", "scoring"), task.reader
+    maps = {row.row: np.random.default_rng(row.row).integers(0, 2, (16, 16)) for row in task.scored}
+    dice = scoring.dice_of_images(reader, task.scored, lambda row: maps[row.row])
+    for row in task.scored:
+        counts = confusion(torch.from_numpy(maps[row.row]), torch.tensor(reader.labels(row.row)), 2, 255)
+        assert dice[row.parent] == pytest.approx(float(dice_of_counts(counts)[0]), abs=1e-6)
+
+
+def test_seeds_and_the_u_nets_jitter_and_schedule_are_the_products(benchmark_module, unet_baseline):
+    seeding, colours = benchmark_module("accuracy", "seeding"), torch.rand(2, 3, 4, 3)
+    assert seeding.named_seed(7, "crops") == named_seed(7, "crops")
+    first, second = (torch.Generator().manual_seed(0) for _ in range(2))
+    assert torch.equal(unet_baseline.jitter_colours(colours, first), jitter_colours(colours, second))
+    assert [unet_baseline.schedule(i / 40) for i in range(41)] == [schedule(i / 40) for i in range(41)]
+
+
+def test_colours_alone_find_bright_squares(tiny_cache, benchmark_module, monkeypatch, capsys):
+    rgb_baseline = benchmark_module("accuracy", "rgb_baseline")
+    monkeypatch.setattr("sys.argv", ["rgb_baseline.py", str(tiny_cache), "--json"])
+    rgb_baseline.main()
+    result = json.loads(capsys.readouterr().out)
+    assert (result["n_train"], result["n"], result["image_size"]) == (4, 2, 16)
+    assert result["over_training_pixels"]["HistGradientBoostingClassifier"]["dice"] > 0.9

@@ -8,7 +8,6 @@ import pytest
 
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError
-from textdiff.pipeline.ablation.finished import Journal
 
 
 @pytest.fixture
@@ -67,8 +66,8 @@ def test_more_folds_than_groups_are_refused(ladder, tiny_cache):
 def test_a_cell_is_found_again_unless_anything_it_depends_on_changed(ladder, tmp_path):
     identity = ladder.Identity("unet", 4, 0, 1, 5, "cv", {"features": "a"}, {"steps": 300, "channels": (64, 32)})
     path = tmp_path / "out" / "cells.jsonl"
-    Journal(path).record(identity, {"dice": {"x": 0.5}})
-    again = Journal(path)
+    ladder.Finished(path).record(identity, {"dice": {"x": 0.5}})
+    again = ladder.Finished(path)
     assert again.result(identity) == {"dice": {"x": 0.5}}
     for change in ({"fold": 2}, {"cache": {"features": "b"}}, {"settings": {"steps": 301, "channels": (64, 32)}}):
         assert again.result(replace(identity, **change)) is None
@@ -77,14 +76,14 @@ def test_a_cell_is_found_again_unless_anything_it_depends_on_changed(ladder, tmp
 def test_a_line_that_a_crash_cut_short_is_computed_again(ladder, tmp_path):
     first, second = (ladder.Identity("head", n, 0, 0, 5, "cv", {}, {}) for n in (1, 2))
     path = tmp_path / "cells.jsonl"
-    journal = Journal(path)
-    journal.record(first, {"dice": 1})
-    journal.record(second, {"dice": 2})
+    finished = ladder.Finished(path)
+    finished.record(first, {"dice": 1})
+    finished.record(second, {"dice": 2})
     path.write_bytes(path.read_bytes()[:-5])
-    journal = Journal(path)
-    assert (journal.result(first), journal.result(second)) == ({"dice": 1}, None)
-    journal.record(second, {"dice": 3})
-    assert Journal(path).result(second) == {"dice": 3}
+    finished = ladder.Finished(path)
+    assert (finished.result(first), finished.result(second)) == ({"dice": 1}, None)
+    finished.record(second, {"dice": 3})
+    assert ladder.Finished(path).result(second) == {"dice": 3}
 
 
 def cells(shown, method, n, *by_seed):
@@ -103,7 +102,7 @@ def test_a_row_has_the_mean_over_images_of_the_mean_over_seeds(shown):
     assert (row.n_images, row.n_seeds, row.n_groups, row.seconds) == (2, 2, 19, 2.5)
     assert row.low == pytest.approx(0.6)  # both draws may be the image a
     assert row.high == pytest.approx(0.9)
-    assert "| head | 24 (19.0 there) | 0.7500 (0.600 to 0.900) | 2: 0.7000 to 0.8000 | 2 | 2.5 |" in shown.lines(
+    assert "| head | 24 (19.0 in a fold) | 0.7500 (0.600 to 0.900) | 2: 0.7000 to 0.8000 | 2 | 2.5 |" in shown.lines(
         [row], []
     )
     assert shown.to_csv([row]).splitlines()[1].startswith("head,24,19.0,2,2,0.75,")

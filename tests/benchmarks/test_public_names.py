@@ -10,13 +10,6 @@ import textdiff
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 FILES = sorted(BENCHMARKS.rglob("*.py"))
 PUBLIC_MODULES = {"textdiff.errors", "textdiff.cache.reader", "textdiff.cache.verify", "textdiff.stages.unet"}
-INTERNAL = {
-    "speed/train.py", "accuracy/compression.py", "accuracy/errors.py", "accuracy/explain.py",
-    "accuracy/few_shot.py", "accuracy/few_shot_ladder.py", "accuracy/few_shot_methods.py",
-    "accuracy/few_shot_report.py", "accuracy/folds.py", "accuracy/pixel_baselines.py", "accuracy/rgb_baseline.py",
-    "accuracy/unet_baseline.py",
-}  # fmt: skip
-"""Not yet clients."""
 
 
 def name_of(path):
@@ -36,10 +29,7 @@ def internal_imports(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_benchmarks_import_public_names_alone(path):
-    if name_of(path) in INTERNAL:
-        assert list(internal_imports(path)), "is a client now: take it from the list"
-    else:
-        assert list(internal_imports(path)) == []
+    assert list(internal_imports(path)) == []
 
 
 SCRIPTS = [path for path in FILES if "argparse" in path.read_text(encoding="utf-8")]
