@@ -97,8 +97,9 @@ def resized(mask: Mask, shape: tuple[int, ...]) -> Mask:
 
 
 def overlap(mask: Mask, truth: Mask) -> float:
-    """Dice."""
-    return 2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum())
+    """Dice; 1 where both are empty."""
+    total = int(mask.sum() + truth.sum())
+    return 2 * int((mask & truth).sum()) / total if total else 1.0
 
 
 def figures_of(explanation: Explanation, truth: Mask) -> np.ndarray:
