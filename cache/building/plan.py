@@ -12,7 +12,18 @@ from pathlib import PurePosixPath
 
 from ...errors import CacheError, CacheIncompleteError, CacheMismatchError
 from ..format.layout import filters_layout, images_layout, labels_layout
-from ..format.manifest import PLAN, Manifest, ProjectionRecord, RowKey, Unit, WorkUnit, read_manifest, recover_manifest
+from ..format.manifest import (
+    COPY,
+    MANIFEST,
+    PLAN,
+    Manifest,
+    ProjectionRecord,
+    RowKey,
+    Unit,
+    WorkUnit,
+    read_manifest,
+    recover_manifest,
+)
 from ..format.spec import LOCATION_FIELDS, FeatureSpec
 from ..storage.location import Location, names_below
 from ..storage.locks import LOCK
@@ -48,8 +59,7 @@ def read_state(root: Location, *, resume: bool) -> Manifest | None:
     """
     published, plan = recover_manifest(root) if resume else read_manifest(root), read_manifest(root, PLAN)
     if published is None and plan is None:
-        if _is_something_else(root):
-            raise CacheError(f"{root}: exists and is not a feature cache; give a new name, or an existing cache")
+        refuse_foreign(root)
         return None
     finished = (published.units if published else ()) + read_journal(root)
     if plan is None and published and published.complete:
@@ -69,6 +79,16 @@ def read_state(root: Location, *, resume: bool) -> Manifest | None:
         return done
     # The plan was made before publishing began, which may have dropped what it was about to write anew.
     return replace(done, rows=plan.rows, block_shapes=plan.block_shapes, projections=plan.projections)
+
+
+def refuse_foreign(root: Location) -> None:
+    """Refuse a folder or file that is not a cache, before anything is made in it.
+
+    Raises:
+        CacheError: if there is something else at `root`.
+    """
+    if not any((root / name).exists() for name in (MANIFEST, COPY, PLAN)) and _is_something_else(root):
+        raise CacheError(f"{root}: exists and is not a feature cache; give a new name, or an existing cache")
 
 
 def _is_something_else(root: Location) -> bool:

@@ -74,6 +74,8 @@ class Dataset:
     """By split and name in LViT's layout, in the manifest's order otherwise."""
     classes: Classes
     warnings: tuple[DataWarning, ...]
+    names_files: bool = True
+    """Whether a cache may name the files; not where ids are hashed."""
 
 
 @dataclass(frozen=True)

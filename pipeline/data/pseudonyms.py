@@ -1,9 +1,8 @@
-"""Ids that name no patient: keyed hashes in place of ids, groups and names of files, in all that a cache tells.
+"""Pseudonyms: keyed hashes in place of ids, groups and names of files in a cache.
 
 A hash is HMAC-SHA256 under a key that only the data's keeper has, cut to 64 bits: whoever lacks the key can neither
 undo it nor, as with a plain hash, try all patient numbers. Each begins with the key's mark, so that a cache whose ids
-are hashed is known by them, and one key is told from another. Which hash stands for whom is kept in a table beside the
-cache, never inside.
+are hashed is known by them, and keys are told apart. The table of hashes and ids lies beside the cache, never inside.
 """
 
 from __future__ import annotations
@@ -13,15 +12,14 @@ import hmac
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...cache.building.plan import read_state
 from ...cache.format.samples import HASHED_NAME
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, write_durably
+from ...cache.storage.location import Location
 from ...errors import CacheMismatchError, DataError
-from ..config.extraction import ExtractConfig
 from ..images.paths import read_bytes
 from .dataset import Dataset, Sample
 
@@ -33,98 +31,105 @@ _KEY_BYTES = (16, 4096)
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Names under one key, and the table of what they stand for."""
+    """Names under one key, and the table that maps them to samples."""
 
     key: bytes
     table: Path
     """`CACHE.ids.csv`, which only its owner can read."""
-    rows: tuple[tuple[str, ...], ...] = ()
-    """Of the table, as `COLUMNS` says."""
 
     @property
     def mark(self) -> str:
-        """What every name under this key begins with."""
+        """Beginning of every name under this key."""
         return "h" + self._hash("mark", "")[:8]
 
     def name(self, kind: str, name: str) -> str:
         """The name that stands for `name`; a sample and a group that are called alike have different ones."""
         return f"{self.mark}-{self._hash(kind, name)[:16]}"
 
-    def applied(self, dataset: Dataset) -> tuple[Dataset, Pseudonyms]:
-        """The data under these names, and these names with what they stand for."""
-        named = [
+    def applied(self, dataset: Dataset) -> Dataset:
+        """The data under these names; tables of it name no file."""
+        samples = (
             replace(one, id=self.name("id", one.id), group=self.name("group", one.group)) for one in dataset.samples
-        ]
-        rows = tuple(_row(after, before) for after, before in zip(named, dataset.samples, strict=True))
-        warnings = tuple(
+        )
+        warnings = (
             replace(warning, ids=tuple(self.name("id", name) for name in warning.ids)) for warning in dataset.warnings
         )
-        return replace(dataset, samples=tuple(named), warnings=warnings), replace(self, rows=rows)
+        return replace(dataset, samples=tuple(samples), warnings=tuple(warnings), names_files=False)
 
-    def keep(self) -> None:
-        """Bring the table up to date, durably; what it knows of samples that are no longer in the data stays."""
-        known = {row[0]: row for row in _read_rows(self.table)} | {row[0]: row for row in self.rows}
+    def keep(self, samples: Sequence[Sample]) -> None:
+        """Bring the table up to date with samples under their own names, durably; rows of other samples stay."""
+        known = {row[0]: row for row in _read_rows(self.table)} | {row[0]: row for row in map(self._row, samples)}
         content = io.StringIO()
         csv.writer(content, lineterminator="\n").writerows([COLUMNS, *(known[name] for name in sorted(known))])
         write_durably(self.table, [content.getvalue().encode()], private=True)
+
+    def _row(self, sample: Sample) -> tuple[str, ...]:
+        names = self.name("id", sample.id), sample.id, self.name("group", sample.group), sample.group
+        return (*names, str(sample.image), "" if sample.mask is None else str(sample.mask))
 
     def _hash(self, kind: str, name: str) -> str:
         return hmac.digest(self.key, f"textdiff {kind}\0{name}".encode(), "sha256").hex()
 
 
-def pseudonymised(dataset: Dataset, config: ExtractConfig) -> tuple[Dataset, Pseudonyms | None]:
-    """The data as a cache is to name it: as it is, or under hashed names, with these.
+def refuse_hashed(cache: Location, cached_ids: Iterable[str]) -> None:
+    """Refuse ids as they are beside hashed ones.
 
-    Makes the key if hashed names are asked for and there is none, but not where nothing is to be done (`dry_run`).
+    Raises:
+        CacheMismatchError: if ids in the cache are hashed.
+    """
+    if _marks(cached_ids) - {""}:
+        raise CacheMismatchError(
+            f"{cache}: its ids are hashed; add --hash-ids (and --hash-key) as it was made with, or extract into a new "
+            "cache: ids as they are would stand beside the hashed ones"
+        )
+
+
+def hashed_names(cache: Location, cached_ids: Iterable[str], key_file: Path | None, *, make_key: bool) -> Pseudonyms:
+    """Hashed names for a cache.
+
+    Args:
+        cache: the cache.
+        cached_ids: ids in it.
+        key_file: holds the key; `None`: CACHE.key, beside the cache.
+        make_key: whether to make the file if there is none.
 
     Raises:
         CacheMismatchError: if the cache has names of the other kind, or under another key.
         DataError: if the key cannot be used, or is gone while the cache has names under it.
     """
-    marks = _marks(config)
-    if not config.hash_ids:
-        if marks - {""}:
-            raise CacheMismatchError(
-                f"{config.cache}: its ids are hashed; add --hash-ids (and --hash-key) as it was made with, or extract "
-                "into a new cache: ids as they are would stand beside the hashed ones"
-            )
-        return dataset, None
+    marks = _marks(cached_ids)
     if "" in marks:
         raise CacheMismatchError(
-            f"{config.cache}: ids in it are not hashed; leave --hash-ids out, or extract into a new cache"
+            f"{cache}: ids in it are not hashed; leave --hash-ids out, or extract into a new cache"
         )
-    path = config.hash_key or _beside(config, KEY_SUFFIX)
-    if config.hash_key and not path.parent.is_dir():
-        raise DataError(f"--hash-key {path}: there is no folder {path.parent}; make it, or give another place")
-    key = _key(path, needed=bool(marks), make=not config.dry_run)
-    names = Pseudonyms(key, _beside(config, TABLE_SUFFIX))
+    if key_file and not key_file.parent.is_dir():
+        raise DataError(f"--hash-key {key_file}: there is no folder {key_file.parent}; make it, or give another file")
+    path = key_file or _beside(cache, KEY_SUFFIX)
+    names = Pseudonyms(_key(path, needed=bool(marks), make=make_key), _beside(cache, TABLE_SUFFIX))
     if marks - {names.mark}:
         raise CacheMismatchError(
-            f"{config.cache}: its ids were hashed with another key than {path}; say with --hash-key where that lies, "
-            "or extract into a new cache"
+            f"{cache}: its ids were hashed with another key than {path}; give that key's file with --hash-key, or "
+            "extract into a new cache"
         )
-    return names.applied(dataset)
+    return names
 
 
-def _beside(config: ExtractConfig, suffix: str) -> Path:
+def _beside(cache: Location, suffix: str) -> Path:
     """A file beside the cache; of one in an object store, in the working directory, since others read the store."""
-    name = config.cache.name + suffix
-    return config.cache.with_name(name) if isinstance(config.cache, Path) else Path(name)
+    name = cache.name + suffix
+    return cache.with_name(name) if isinstance(cache, Path) else Path(name)
 
 
-def _marks(config: ExtractConfig) -> set[str]:
-    """The marks of the keys that the cache's ids were hashed with; "" of ids as they are."""
-    state = read_state(config.cache, resume=True)
-    found = (HASHED_NAME.match(key.id) for key in state.rows if key) if state else ()
-    return {one[1] if one else "" for one in found}
+def _marks(ids: Iterable[str]) -> set[str]:
+    """The marks of the keys that ids were hashed with; "" of ids as they are."""
+    matches = map(HASHED_NAME.match, ids)
+    return {match[1] if match else "" for match in matches}
 
 
 def _key(path: Path, *, needed: bool, make: bool) -> bytes:
     if not path.exists():
         if needed:
-            raise DataError(
-                f"{path}: the key of the cache's ids is gone; restore it, or say where it is with --hash-key"
-            )
+            raise DataError(f"{path}: the key of the cache's ids is gone; restore it, or give its file with --hash-key")
         if not make:
             return secrets.token_bytes()
         _make_key(path)
@@ -144,11 +149,6 @@ def _make_key(path: Path) -> None:
         pass
     finally:
         own.unlink()
-
-
-def _row(after: Sample, before: Sample) -> tuple[str, ...]:
-    mask = "" if before.mask is None else str(before.mask)
-    return after.id, before.id, after.group, before.group, str(before.image), mask
 
 
 def _read_rows(table: Path) -> Iterator[tuple[str, ...]]:

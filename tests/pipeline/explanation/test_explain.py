@@ -50,11 +50,11 @@ def test_an_effect_is_the_prediction_less_that_without_the_word_and_the_unet_run
 
     image, segmenter = np.array(Image.open(asked.image).resize((16, 16))), Segmenter.load(run, device="cpu")
     alone = {text: segmenter.predict(image, text).probabilities for text in (TEXT, OTHER, *LEFT.values())}
-    forwards, start = [], FeatureExtractor.start
+    forwards, record = [], FeatureExtractor.record
     monkeypatch.setattr(
         FeatureExtractor,
-        "start",
-        lambda stage, images, *rest: forwards.append(len(images)) or start(stage, images, *rest),
+        "record",
+        lambda stage, batch, *rest: forwards.append(len(batch.ids)) or record(stage, batch, *rest),
     )
     explanation = explaining.explain_image(segmenter, segmenter.source(image), TEXT, versus=OTHER)
     assert forwards == [1]

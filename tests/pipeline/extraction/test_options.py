@@ -15,6 +15,7 @@ from textdiff.cache.format.samples import IGNORE
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError
 from textdiff.pipeline.extraction.extract import extract_features
+from textdiff.pipeline.extraction.feature_extractor import Batch
 from textdiff.pipeline.extraction.loading import load_stage_one
 from textdiff.pipeline.images.reading import read_image
 from textdiff.pipeline.images.resizing import resize_image
@@ -270,7 +271,7 @@ def test_a_gpu_gives_the_cpus_features(extraction, dtype):
     found = []
     for device in ("cpu", "cuda"):
         stage_one = load_stage_one(replace(extraction, device=device, dtype=dtype, precision="float32"))
-        found.append(stage_one.start(images, ["a", "b", "c", "d"], (50, 150), (1, 3))())
+        found.append(stage_one.store(stage_one.record(Batch(images, "abcd", [""] * 4), (50, 150), (1, 3)))())
     for pair, maps in found[0].items():
         np.testing.assert_allclose(found[1][pair].activations, maps.activations, rtol=0.02, atol=0.02)
 

@@ -1,8 +1,9 @@
-"""Work in Ray's processes: the same bytes, whatever happens to them; the bookkeeping on a stand-in for Ray."""
+"""Work in Ray's processes: the same bytes, whatever happens to them; errors on a stand-in for Ray."""
 
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -12,17 +13,12 @@ import pytest
 from textdiff.cache.format.manifest import Unit, WorkUnit
 from textdiff.errors import CacheError, ConfigError, SourceError
 from textdiff.pipeline.config.ablation import AblateConfig
-from textdiff.pipeline.extraction import ray_workers as ray_units
-from textdiff.pipeline.runtime.progress import Progress
+from textdiff.pipeline.extraction import ray_workers
+from textdiff.pipeline.extraction.ray_workers import WorkerOrder, run_in_ray
 from textdiff.pipeline.runtime.ray_session import n_workers_for, require_ray, threads_per_worker
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray (the extra ray) is not installed")
-UNITS = [WorkUnit((row,), (50,), (1,)) for row in range(8)]
-JOB = SimpleNamespace(
-    plan=SimpleNamespace(pending=UNITS),
-    config=SimpleNamespace(cache="cache"),
-    row_at={row: SimpleNamespace(id=f"image{row}") for row in range(8)},
-)
+UNITS = {WorkUnit((row,), (50,), (1,)): [SimpleNamespace(id=f"image{row}")] for row in range(8)}
 
 
 class RayError(Exception):
@@ -32,96 +28,90 @@ class RayError(Exception):
 
 
 class StandIn:
-    """Ray in one process: calls end in the order in which they were made, as `ends(worker, unit)` says."""
+    """Ray in one process: a call ends as `ends(unit)` says."""
 
     exceptions = SimpleNamespace(RayError=RayError)
 
     def __init__(self, ends):
-        self.ends, self.n_hired, self.killed, self.called = ends, 0, [], []
+        self.ends, self.hired = ends, []
+        self.util = SimpleNamespace(ActorPool=self.pool)
 
     def remote(self, cls):
-        assert cls is ray_units.UnitWorker
+        assert cls is ray_workers.UnitWorker
         return self
 
     def options(self, **options):
+        self.chosen = options
         return SimpleNamespace(remote=self.hire)
 
+    def put(self, order):
+        return order
+
     def hire(self, order):
-        name, self.n_hired = self.n_hired, self.n_hired + 1
-        return SimpleNamespace(name=name, make=SimpleNamespace(remote=lambda unit, _: self.call(name, unit)))
+        make = SimpleNamespace(remote=lambda unit, rows: self.ends(unit))
+        self.hired.append(SimpleNamespace(order=order, make=make))
+        return self.hired[-1]
 
-    def call(self, name, unit):
-        self.called.append((name, unit.rows[0]))
-        return name, unit, len(self.called)
+    def pool(self, actors):
+        self.actors = actors
+        return SimpleNamespace(map_unordered=lambda call, items: (call(actors[0], item) for item in items))
 
-    def wait(self, calls, num_returns):
-        return calls[:1], calls[1:]
 
-    def get(self, call):
-        name, unit, _ = call
-        if name in self.killed:
-            raise RayError("actor died")
-        return self.ends(name, unit)
+@pytest.fixture
+def run(monkeypatch):
+    """Runs the units on a stand-in; gives the rows that were recorded, in their order."""
 
-    def kill(self, worker):
-        self.killed.append(worker.name)
+    def run(ray, n_workers=2):
+        monkeypatch.setattr(ray_workers, "ray_session", lambda _: nullcontext(ray))
+        order = WorkerOrder("cache", (1,), None, "cpu", offline=True, compiled=False)
+        recorded, counted = [], []
+        writer = SimpleNamespace(record=lambda unit: recorded.append(unit.rows[0]))
+        run_in_ray(UNITS, order, writer, n_workers, counted.append)
+        assert counted == [1] * len(recorded)
+        return recorded
+
+    return run
 
 
 def done(unit):
     return Unit(unit.rows, unit.timesteps, unit.blocks, {}, ())
 
 
-def rows_made(ray, n_workers=2):
-    crew = ray_units._Crew(ray, None, {})
-    for _ in range(n_workers):
-        crew.hire()
-    return [unit.rows[0] for unit in ray_units._made(crew, JOB, Progress())]
+def test_every_unit_is_handed_out_and_recorded_once_and_no_worker_has_more_than_three(run):
+    ray = StandIn(done)
+    assert run(ray) == list(range(8))
+    assert len(ray.hired) == 2
+    assert [ray.actors.count(worker) for worker in ray.hired] == [3, 3]
+    assert ray.chosen["max_concurrency"] == 3
+    assert (ray.chosen["max_restarts"], ray.chosen["max_task_retries"]) == (-1, 2)
 
 
-def test_every_unit_is_handed_out_once_and_no_worker_has_more_than_three():
-    ray = StandIn(lambda _, unit: done(unit))
-    assert sorted(rows_made(ray)) == list(range(8))
-    assert sorted(row for _, row in ray.called) == list(range(8))
-    assert [name for name, _ in ray.called[:6]] == [0, 1, 0, 1, 0, 1]
+def test_there_are_no_more_workers_than_units_and_none_without_units(run, monkeypatch):
+    ray = StandIn(done)
+    run(ray, 20)
+    assert len(ray.hired) == 8
+    monkeypatch.setattr(ray_workers, "ray_session", None)
+    run_in_ray({}, None, None, 2, None)
 
 
-def test_what_a_lost_worker_had_in_hand_is_handed_out_again():
-    def ends(name, unit):
-        if name == 0 and unit.rows[0] == 2:
-            raise RayError("killed")
-        return done(unit)
-
-    ray = StandIn(ends)
-    assert sorted(rows_made(ray)) == list(range(8))
-    assert (ray.killed, ray.n_hired) == ([0], 3)
-    of_lost = {row for name, row in ray.called if name == 0}
-    assert {row for _, row in ray.called if [r for _, r in ray.called].count(row) == 2} == of_lost - {0}
-
-
-def test_a_unit_that_fails_three_times_stops_the_extraction():
-    def ends(_, unit):
+def test_a_worker_that_fails_stops_the_extraction(run):
+    def ends(unit):
         if unit.rows[0] == 5:
             raise RayError("first line\nno space left")
         return done(unit)
 
-    ray = StandIn(ends)
-    with pytest.raises(
-        CacheError, match=r"the unit of image5 failed 3 times, the last time with: no space left; .*--resume"
-    ):
-        rows_made(ray)
-    assert [row for _, row in ray.called].count(5) == 3
+    with pytest.raises(CacheError, match=r"cache: a worker failed: no space left; finished units are kept: .*--resume"):
+        run(StandIn(ends))
 
 
-def test_what_textdiff_itself_refuses_is_not_tried_again():
-    def ends(_, unit):
+def test_errors_of_textdiff_come_as_they_are(run):
+    def ends(_):
         error = RayError("task failed")
-        error.cause = SourceError("a worker's stage one differs")
+        error.cause = SourceError("not the UNet that made the cached features")
         raise error
 
-    ray = StandIn(ends)
-    with pytest.raises(SourceError, match="a worker's stage one differs"):
-        rows_made(ray)
-    assert ray.n_hired == 2
+    with pytest.raises(SourceError, match=r"^not the UNet that made"):
+        run(StandIn(ends))
 
 
 def test_without_ray_the_engine_is_refused_before_anything_is_read(extraction, tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ from textdiff.cache.building.shared_plan import read_shared_plan
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.storage.locks import Share, hold_lock
 from textdiff.errors import CacheBusyError, CacheError, CacheIncompleteError, CacheMismatchError, ConfigError
+from textdiff.pipeline.extraction import extraction as whole
 from textdiff.pipeline.extraction import shared as parts
-from textdiff.pipeline.extraction import steps as extract
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.pipeline.runtime.progress import Progress
@@ -79,8 +79,8 @@ def test_each_part_makes_every_nth_unit_whatever_others_have_done(part, shared):
 
 
 def test_images_labels_and_filters_are_shared_too(part, shared, monkeypatch):
-    made, of_part, image_filters = [], [], extract.image_filters
-    monkeypatch.setattr(extract, "image_filters", lambda image: made.append(1) or image_filters(image))
+    made, of_part, image_filters = [], [], whole.image_filters
+    monkeypatch.setattr(whole, "image_filters", lambda image: made.append(1) or image_filters(image))
     for part_id in (1, 0, 2):
         part(part_id, filters=True)
         of_part.append(len(made))
@@ -229,7 +229,7 @@ def test_a_dry_run_tells_of_the_part_and_writes_nothing(part, shared):
         ({"num_parts": 3}, "--num-parts was given without --part-id; give both"),
         ({"part_id": 0}, "--part-id was given without --num-parts; give both"),
         ({"num_parts": 0, "part_id": 0}, "--num-parts got 0; expected at least 1"),
-        ({"num_parts": 3, "part_id": 3}, "--part-id got 3; expected a number from 0 to 2, as there are 3 parts"),
+        ({"num_parts": 3, "part_id": 3}, "--part-id got 3; expected a number from 0 to 2"),
         ({"num_parts": 3, "part_id": -1}, "--part-id got -1"),
         ({"workers": 2}, "--workers was given without --engine ray"),
         ({"engine": "ray", "workers": 0}, "--workers got 0; expected at least 1"),

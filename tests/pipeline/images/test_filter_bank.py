@@ -115,7 +115,7 @@ def test_filters_are_not_made_again_where_they_are(tiny_cache, extraction, no_un
     def refuse(_image):
         raise AssertionError("filters were made again")
 
-    monkeypatch.setattr("textdiff.pipeline.extraction.steps.image_filters", refuse)
+    monkeypatch.setattr("textdiff.pipeline.extraction.extraction.image_filters", refuse)
     head, *rows = extraction.data.read_text(encoding="utf-8").splitlines()
     extraction.data.write_text("\n".join([head, *reversed(rows)]) + "\n", encoding="utf-8")
     extract_features(extraction)

@@ -101,7 +101,7 @@ def test_a_run_may_be_told_where_its_models_are_and_refuses_others(run, predicti
     with torch.no_grad():
         pipeline.unet.conv_in.bias.add_(1)
     pipeline.save_pretrained(tmp_path / "moved")
-    with pytest.raises(SourceError, match="not the UNet that the head was trained with"):
+    with pytest.raises(SourceError, match="not the UNet that made the cached features"):
         predict(replace(prediction, unet=f"diffusers:{tmp_path / 'moved'}"))
 
 

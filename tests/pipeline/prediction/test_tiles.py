@@ -47,13 +47,13 @@ def tiled_run(extraction, tmp_path, stored):
 @pytest.fixture
 def batches(monkeypatch):
     """The ids of every batch that went through the UNet."""
-    seen, start = [], FeatureExtractor.start
+    seen, record = [], FeatureExtractor.record
 
-    def recording(self, images, ids, *args, **kwargs):
-        seen.append(list(ids))
-        return start(self, images, ids, *args, **kwargs)
+    def recording(self, batch, *args):
+        seen.append(list(batch.ids))
+        return record(self, batch, *args)
 
-    monkeypatch.setattr(FeatureExtractor, "start", recording)
+    monkeypatch.setattr(FeatureExtractor, "record", recording)
     return seen
 
 
@@ -153,15 +153,15 @@ def test_masks_and_probabilities_of_tiles_are_whole_files(tiled_run, extraction,
 
 
 def test_an_interrupted_image_leaves_no_half_file(tiled_run, extraction, tmp_path, monkeypatch):
-    start, calls = FeatureExtractor.start, []
+    record, calls = FeatureExtractor.record, []
 
     def interrupted(self, *args, **kwargs):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return start(self, *args, **kwargs)
+        return record(self, *args, **kwargs)
 
-    monkeypatch.setattr(FeatureExtractor, "start", interrupted)
+    monkeypatch.setattr(FeatureExtractor, "record", interrupted)
     config = PredictConfig(
         tiled_run.run, extraction.data.parent / "test0.png", tmp_path / "masks", probabilities=True, device="cpu"
     )

@@ -18,7 +18,6 @@ from textdiff.pipeline.demo.phantom import write_phantom
 from textdiff.pipeline.extraction.dataset_rows import Augmentation, RowReader, dataset_rows
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.splits import choose_split, group_views, originals
-from textdiff.pipeline.images.reading import open_image
 from textdiff.pipeline.views.symmetries import is_reflection, side_in
 from textdiff.pipeline.views.text_rewriting import index_in_view
 from textdiff.pipeline.views.transforms import mean_over_views, turn, turn_back
@@ -104,13 +103,16 @@ def test_a_view_is_a_row_with_the_turned_image_labels_and_text(turned):
 
 
 def test_the_activations_are_those_of_the_turned_image_under_the_same_noise(turned):
+    from textdiff.pipeline.extraction.feature_extractor import Batch
     from textdiff.pipeline.extraction.loading import load_stage_one
 
     extract_features(turned)
     reader = FeatureReader(turned.cache)
     sample = next(sample for sample in reader.samples if sample.id == "train1~5")
     images = turn(reader.image(1), 5)[None]
-    live = load_stage_one(turned).start(images, ["whatever"], (50,), (3,))()[3, 50].row(0).activations
+    stage_one = load_stage_one(turned)
+    recorded = stage_one.record(Batch(images, ["whatever"], [""]), (50,), (3,))
+    live = stage_one.store(recorded)()[3, 50].row(0).activations
     np.testing.assert_allclose(reader.features(3, 50, sample.row), live, rtol=2e-3, atol=2e-3)
 
 
@@ -118,7 +120,7 @@ def test_the_phantoms_targets_lie_in_the_half_that_the_views_text_names(tmp_path
     data = write_phantom(tmp_path / "phantom", n_train=16, n_val=2, n_test=2, image_size=64)
     dataset = read_dataset(data)
     spec = replace(SPEC, image_size=64)
-    reader = RowReader(spec, open_image, dataset.classes)
+    reader = RowReader(spec, dataset.classes)
     halves = {"upper": np.s_[:32], "lower": np.s_[32:], "left": np.s_[:, :32], "right": np.s_[:, 32:]}
     named = []
     for row in dataset_rows(dataset.samples, spec, Augmentation(8)):

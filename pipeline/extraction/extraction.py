@@ -1,0 +1,276 @@
+"""An extraction: its data and model, planned against the cache's state, estimated, run and published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float16
+
+from ...cache.building.derived import LoadShard, TextArrays, row_loader
+from ...cache.building.plan import WorkPlan, plan_work
+from ...cache.building.writer import CacheWriter
+from ...cache.format.manifest import Manifest
+from ...cache.format.samples import SampleTable
+from ...cache.storage.location import free_bytes
+from ...errors import CacheError, ConfigError
+from ...stages.features.compression import Projection
+from ..config.extraction import ExtractConfig
+from ..data.dataset import Dataset, read_dataset
+from ..data.pseudonyms import hashed_names, refuse_hashed
+from ..images.filter_bank import image_filters
+from ..runtime.progress import Progress
+from ..unets.pretrain import colours_learnt
+from .dataset_rows import (
+    Augmentation,
+    DatasetRow,
+    RowReader,
+    dataset_rows,
+    distinct_texts,
+    sample_table,
+    views_left_out,
+)
+from .feature_extractor import Batch, FeatureExtractor, Pair
+from .loading import load_stage_one
+from .local import UnitRows, run_locally
+from .pca import cached_projections, fit_projections
+from .ray_workers import WorkerOrder, run_in_ray
+from .summary import ExtractSummary
+from .text_features import EncoderSettings, encode_texts
+
+TEXTS_NAMED = 10
+"""In the warning about views that are left out."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """An extraction by one process. `run` needs the cache's lock; all else only reads."""
+
+    config: ExtractConfig
+    progress: Progress
+    dataset: Dataset
+    """Under the names that the cache is to have."""
+    keep_names: Callable[[], None]
+    """Records whom hashed names stand for, before anything is stored under them."""
+    stage_one: FeatureExtractor
+
+    @classmethod
+    def open(cls, config: ExtractConfig, state: Manifest | None, progress: Progress) -> Self:
+        """Read the data and load the UNet.
+
+        Args:
+            config: settings.
+            state: of the cache, as `read_state` gives it.
+            progress: where to warn of oddities.
+        """
+        dataset, keep_names = _named_dataset(config, state)
+        _warn_of_data(config, dataset, progress)
+        return cls(config, progress, dataset, keep_names, load_stage_one(config, state.features if state else None))
+
+    @cached_property
+    def rows(self) -> tuple[DatasetRow, ...]:
+        """All rows of the data."""
+        return dataset_rows(self.dataset.samples, self.stage_one.spec, _augmentation(self.config))
+
+    @cached_property
+    def reader(self) -> RowReader:
+        """Reader of rows from the files."""
+        return RowReader(self.stage_one.spec, self.dataset.classes)
+
+    @property
+    def encoder(self) -> EncoderSettings:
+        """The text encoder asked for."""
+        config = self.config
+        return EncoderSettings(config.text_encoder, config.device, config.truncate_texts, config.offline)
+
+    def plan(self, state: Manifest | None, damaged: Collection[str] = ()) -> WorkPlan:
+        """Work that the cache's `state` leaves to do; `damaged` shards of it are to be written again."""
+        config, spec = self.config, self.stage_one.spec
+        shapes = self.stage_one.recorder.shapes(config.side)
+        if config.pca and config.pca >= max(channel for channel, _, _ in shapes.values()):
+            n_channels = ", ".join(f"{channel} of block {block}" for block, (channel, _, _) in shapes.items())
+            raise ConfigError(
+                f"--pca got {config.pca}; expected fewer components than there are channels ({n_channels})"
+            )
+        channels_last = {block: (y, x, channel) for block, (channel, y, x) in shapes.items()}
+        keys = [row.key(text_conditioned=spec.condition == "own") for row in self.rows]
+        return plan_work(state, spec, keys, channels_last, config.timesteps, filters=config.filters, damaged=damaged)
+
+    def estimate(self, plan: WorkPlan) -> ExtractSummary:
+        """Report the size of the work.
+
+        Raises:
+            CacheError: if it does not fit the disk.
+        """
+        summary = self.summarise(plan)
+        self.progress.say(summary.estimate)
+        self._warn_of_hidden_features(plan)
+        free = summary.free_bytes
+        if free is not None and summary.added_bytes > free:
+            raise CacheError(
+                f"{summary.cache}: needs {summary.added_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; choose "
+                "fewer blocks or timesteps, --no-filters, a smaller --image-size, or another disk. Nothing was written"
+            )
+        return summary
+
+    def run(self, plan: WorkPlan) -> None:
+        """Make what the plan lacks, and publish; while the lock of the whole cache is held."""
+        self.keep_names()
+        texts = encode_texts(self.encoder, self.rows, plan.manifest, self.progress)
+        writer, stage_one = self.begin(plan)
+        units = self.rows_of_units(plan)
+        with self.counted("extract", sum(map(len, units.values()))) as advance:
+            if self.config.engine == "ray":
+                run_in_ray(units, self._order(), writer, self.config.workers, advance)
+            else:
+                run_locally(units, self.reader, stage_one, writer, advance)
+        self._publish(writer, plan, texts)
+
+    def begin(self, plan: WorkPlan, *, begins: bool = True) -> tuple[CacheWriter, FeatureExtractor]:
+        """Try the largest batch, fit the projections that the cache lacks, and only then write.
+
+        Args:
+            plan: the work.
+            begins: whether to record the plan in the journal.
+
+        Returns:
+            The writer, and stage one with the cache's projections.
+        """
+        self._try_largest_batch(plan)
+        fitted = self._fit(plan)
+        writer = CacheWriter(self.config.cache, plan.manifest, plan.unfitted, plan.lost, begins=begins)
+        if fitted:
+            writer.write_projections({pair: projection.to_rows().numpy() for pair, projection in fitted.items()})
+        known = cached_projections(self.config.cache, plan.manifest)
+        return writer, self.stage_one.projected({**known, **fitted})
+
+    def table(self, plan: WorkPlan) -> SampleTable:
+        """The cache's table of rows."""
+        return sample_table(self.dataset, self.rows, plan.rows)
+
+    def rows_of_units(self, plan: WorkPlan) -> UnitRows:
+        """The plan's units with their rows."""
+        row_at = dict(zip(plan.rows, self.rows, strict=True))
+        return {unit: [row_at[row] for row in unit.rows] for unit in plan.pending}
+
+    def summarise(self, plan: WorkPlan) -> ExtractSummary:
+        """Summary of the extraction, as if all of the plan were done."""
+        config = self.config
+        return ExtractSummary(
+            cache=str(config.cache),
+            n_samples=len(self.dataset.samples),
+            n_rows=len(self.rows),
+            n_turned=sum(row.view != 0 for row in self.rows),
+            n_texts=len(distinct_texts(self.rows)),
+            blocks=tuple(sorted(config.blocks)),
+            timesteps=tuple(sorted(config.timesteps)),
+            n_forwards=sum(len(unit.rows) for unit in plan.pending),
+            added_bytes=plan.size_bytes,
+            free_bytes=free_bytes(config.cache),
+            precision=self.stage_one.spec.precision,
+            dry_run=config.dry_run,
+            n_units=len(plan.pending),
+            whole=not config.dry_run,
+        )
+
+    @contextmanager
+    def counted(self, label: str, n_images: int) -> Iterator[Callable[[int], None]]:
+        """Show the progress of work on images, unless there are none; yields the function that counts them."""
+        with (self.progress if n_images else Progress()).task(label, n_images, "images") as task:
+            yield task.advance
+
+    @contextmanager
+    def shard_loader(self, plan: WorkPlan) -> Iterator[LoadShard]:
+        """Loader of shards of images, labels and filters from the files; filters are counted as they are made."""
+        row_at = dict(zip(plan.rows, self.rows, strict=True))
+        with self.counted("filter", len(plan.unfiltered)) as advance:
+
+            def load_filters(row: int) -> Float16[np.ndarray, "y x filter"]:
+                filters = image_filters(self.reader.image(row_at[row]))
+                advance(1)
+                return filters
+
+            yield row_loader(
+                images=lambda row: self.reader.image(row_at[row]),
+                labels=lambda row: self.reader.labels(row_at[row]),
+                filters=load_filters,
+            )
+
+    def _publish(self, writer: CacheWriter, plan: WorkPlan, texts: TextArrays | None) -> None:
+        table, classes = self.table(plan), self.dataset.classes.to_dict()
+        with self.shard_loader(plan) as load:
+            writer.publish(table, classes, texts, filters=self.config.filters, load=load)
+
+    def _order(self) -> WorkerOrder:
+        config, classes = self.config, self.dataset.classes
+        return WorkerOrder(
+            config.cache.resolve(), config.blocks, classes, config.device, config.offline, config.compile
+        )
+
+    def _warn_of_hidden_features(self, plan: WorkPlan) -> None:
+        """A pair of block and timestep counts as cached when every sample has it: name those that new samples lack."""
+        asked = {(block, timestep) for block in self.config.blocks for timestep in self.config.timesteps}
+        coverage = plan.manifest.coverage()
+        hidden = sorted(pair for pair, rows in coverage.items() if pair not in asked and not rows.issuperset(plan.rows))
+        if hidden:
+            pairs = ", ".join(f"block {block} at {timestep}" for block, timestep in hidden)
+            self.progress.say(f"warning: not every sample has {pairs}; heads do not see these until all have them")
+
+    def _try_largest_batch(self, plan: WorkPlan) -> None:
+        """Meet "out of memory" before anything is written; on the CPU there is no such error to catch."""
+        if not self.stage_one.device.startswith("cuda") or not plan.pending:
+            return
+        unit = max(plan.pending, key=lambda unit: len(unit.rows) * len(unit.timesteps))
+        images = np.zeros((len(unit.rows), self.config.side, self.config.side, 3), np.uint8)
+        blank = [""] * len(unit.rows)
+        self.stage_one.store(self.stage_one.record(Batch(images, blank, blank), unit.timesteps, unit.blocks))()
+
+    def _fit(self, plan: WorkPlan) -> Mapping[Pair, Projection]:
+        """The projections that the cache lacks."""
+        if not plan.unfitted:
+            return {}
+        self.progress.say(f"fitting {self.config.pca} principal components on training images")
+        upright = [row for row in self.rows if row.view == 0]  # so that views change no projection
+        lost = {record.pair for record in plan.lost}
+        # A lost projection is fitted with all known ones: one forward of more timesteps has other last bits.
+        before = sorted(lost | {record.pair for record in plan.manifest.projections}) if lost else []
+        new = [pair for pair in plan.unfitted if pair not in lost]
+        fitted = [fit_projections(self.stage_one, self.reader, upright, pairs) for pairs in (before, new) if pairs]
+        return {pair: one[pair] for one in fitted for pair in one if pair in plan.unfitted}
+
+
+def _augmentation(config: ExtractConfig) -> Augmentation:
+    return Augmentation(config.views, all_splits=config.views_of == "all")
+
+
+def _named_dataset(config: ExtractConfig, state: Manifest | None) -> tuple[Dataset, Callable[[], None]]:
+    """The data under the names that the cache is to have, and what records whom hashed names stand for."""
+    dataset = read_dataset(config.data, config.window)
+    cached = [key.id for key in state.rows if key] if state else []
+    if not config.hash_ids:
+        refuse_hashed(config.cache, cached)
+        return dataset, lambda: None
+    names = hashed_names(config.cache, cached, config.hash_key, make_key=not config.dry_run)
+    return names.applied(dataset), partial(names.keep, dataset.samples)
+
+
+def _warn_of_data(config: ExtractConfig, dataset: Dataset, progress: Progress) -> None:
+    for warning in dataset.warnings:
+        progress.say(f"warning: {warning}")
+    learnt = colours_learnt(config.unet)
+    if learnt not in (None, config.colours):
+        progress.say(
+            f"warning: {config.unet} was pretrained with --colours {learnt}, and is shown images with --colours "
+            f"{config.colours}; give the same to both"
+        )
+    left_out = views_left_out(dataset.samples, _augmentation(config))
+    if left_out:
+        progress.say(
+            "warning: left out, since words of side in these texts cannot be rewritten (docs/views.md says which can): "
+            + "; ".join(left_out[:TEXTS_NAMED])
+            + (f"; and those of {len(left_out) - TEXTS_NAMED} more texts" if len(left_out) > TEXTS_NAMED else "")
+        )
