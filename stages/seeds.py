@@ -1,4 +1,4 @@
-"""Random numbers that depend on a seed and on names, never on what was drawn before: what makes a resume exact."""
+"""Random numbers that depend on a seed and on names, never on earlier draws, so that a resume is exact."""
 
 from __future__ import annotations
 

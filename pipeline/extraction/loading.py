@@ -117,7 +117,7 @@ def _precision(config: ExtractConfig, cached: FeatureSpec | None, device: str) -
 
 
 def _condition(config: ExtractConfig, frozen: FrozenUNet) -> str:
-    if frozen.reads_text:
+    if frozen.text_conditioned:
         return config.condition
     if config.condition == "own":
         raise ConfigError(f"--condition own: the UNet {config.unet} reads no text; leave it out")

@@ -1,7 +1,7 @@
-"""Whether a head is as sure as it is right: calibration, and overlap without the pixels that it is least sure of.
+"""Calibration of a head's probabilities, and overlap without its most uncertain pixels.
 
-Both are read from histograms, so that pixels are seen once, band by band, and none is kept. Histograms of the bands of
-an image add up to those of the image.
+Both come from histograms, so that pixels are read once, band by band, and none is kept. Histograms of the bands of an
+image add up to those of the image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def reliability(
         ignore: the value that means "not labelled".
 
     Returns:
-        For each bin ((m-1)/15, m/15]: how many pixels, how many of them right, and the sum of their probabilities.
+        For each bin ((m-1)/15, m/15]: number of pixels, of correct ones, and sum of their probabilities.
     """
     confidence, predicted = probabilities[:, labels != ignore].double().max(0)
     right = (predicted == labels[labels != ignore]).double()
@@ -39,7 +39,7 @@ def reliability(
 
 
 def expected_calibration_error(bins: Float[Tensor, "bin 3"]) -> float:
-    """Mean over pixels of how far the share of right ones in a bin is from its mean probability, in [0, 1].
+    """Mean over pixels of the difference between a bin's share of correct ones and its mean probability, in [0, 1].
 
     The error of the predicted class alone (Guo et al. 2017, equation 3); nan without pixels.
     """
@@ -62,14 +62,14 @@ def confusion_by_uncertainty(
         ignore: the value that means "not labelled".
 
     Returns:
-        int64 counts; the last level is the highest uncertainty that can be.
+        int64 counts; the last level is the highest possible uncertainty.
     """
     n_classes, counted = len(probabilities), labels != ignore
     # Most pixels are all but certain: by the root, levels are fine there.
     share = (uncertainty[counted] / math.log(n_classes)).sqrt()
     level = (share * N_LEVELS).long().clamp(0, N_LEVELS - 1)
-    cell = (level * n_classes + labels[counted]) * n_classes + probabilities[:, counted].argmax(0)
-    counts = torch.bincount(cell, minlength=N_LEVELS * n_classes**2)
+    index = (level * n_classes + labels[counted]) * n_classes + probabilities[:, counted].argmax(0)
+    counts = torch.bincount(index, minlength=N_LEVELS * n_classes**2)
     return counts.reshape(N_LEVELS, n_classes, n_classes)
 
 
@@ -79,11 +79,11 @@ def without_uncertain(
     """Confusion counts without the most uncertain pixels.
 
     Args:
-        by_uncertainty: what `confusion_by_uncertainty` counted.
+        by_uncertainty: counts of `confusion_by_uncertainty`.
         share: of the pixels to set aside, in [0, 1).
 
     Returns:
-        float64 counts: of the level that the limit goes through, every kind of pixel counts in proportion.
+        float64 counts: of the level at the limit, every kind of pixel counts in proportion.
     """
     n = by_uncertainty.sum((1, 2)).double()  # [level]
     before = n.cumsum(0) - n

@@ -1,4 +1,4 @@
-"""Objects instead of pixels: touching objects split, and how well predicted objects match the true ones."""
+"""Objects instead of pixels: touching objects split, and the match of predicted objects with true ones."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def aggregated_jaccard(truth: Int[np.ndarray, "y x"], predicted: Int[np.ndarray,
 
     Args:
         truth: numbered objects, 0 is the background.
-        predicted: as `truth`; the numbers have nothing to do with those of `truth`.
+        predicted: as `truth`; its numbers are independent of those of `truth`.
 
     Returns:
         In [0, 1]; nan where there are no objects in either.
     """
-    found = _Overlaps.of(truth, predicted)
-    if not len(found.true_area) and not len(found.predicted_area):
+    overlaps = _Overlaps.of(truth, predicted)
+    if not len(overlaps.true_area) and not len(overlaps.predicted_area):
         return math.nan
-    order = np.lexsort((found.iou, found.true))
-    best = order[np.append(np.diff(found.true[order]) > 0, True)] if len(order) else order
-    missed = np.delete(found.true_area, found.true[best]).sum()
-    invented = np.delete(found.predicted_area, found.predicted[best]).sum()
-    return float(found.area[best].sum() / (found.union[best].sum() + missed + invented))
+    order = np.lexsort((overlaps.iou, overlaps.true))
+    best = order[np.append(np.diff(overlaps.true[order]) > 0, True)] if len(order) else order
+    false_negative = np.delete(overlaps.true_area, overlaps.true[best]).sum()
+    false_positive = np.delete(overlaps.predicted_area, overlaps.predicted[best]).sum()
+    return float(overlaps.area[best].sum() / (overlaps.union[best].sum() + false_negative + false_positive))
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ def panoptic_quality(truth: Int[np.ndarray, "y x"], predicted: Int[np.ndarray, "
 
     Args:
         truth: numbered objects, 0 is the background.
-        predicted: as `truth`; the numbers have nothing to do with those of `truth`.
+        predicted: as `truth`; its numbers are independent of those of `truth`.
     """
-    found = _Overlaps.of(truth, predicted)
-    matched = found.iou[found.iou > 0.5]
-    n_objects = len(found.true_area) + len(found.predicted_area)
+    overlaps = _Overlaps.of(truth, predicted)
+    matched = overlaps.iou[overlaps.iou > 0.5]
+    n_objects = len(overlaps.true_area) + len(overlaps.predicted_area)
     if n_objects == 0:
         return PanopticQuality(math.nan, math.nan, math.nan)
     segmentation = float(matched.mean()) if len(matched) else math.nan
@@ -94,7 +94,7 @@ def panoptic_quality(truth: Int[np.ndarray, "y x"], predicted: Int[np.ndarray, "
 
 @dataclass(frozen=True)
 class _Overlaps:
-    """Objects by their places 0, 1, ... in order of their numbers, and the pairs that share pixels."""
+    """Objects by index, in order of their numbers, and the pairs that share pixels."""
 
     true_area: Int[np.ndarray, "true"]
     predicted_area: Int[np.ndarray, "predicted"]
@@ -116,6 +116,6 @@ class _Overlaps:
         true_ids, true_area = np.unique(truth[truth > 0], return_counts=True)
         predicted_ids, predicted_area = np.unique(predicted[predicted > 0], return_counts=True)
         shared = (truth > 0) & (predicted > 0)
-        places = np.searchsorted(true_ids, truth[shared]), np.searchsorted(predicted_ids, predicted[shared])
-        pairs, area = np.unique(np.stack(places), axis=1, return_counts=True)
+        indices = np.searchsorted(true_ids, truth[shared]), np.searchsorted(predicted_ids, predicted[shared])
+        pairs, area = np.unique(np.stack(indices), axis=1, return_counts=True)
         return cls(true_area, predicted_area, pairs[0], pairs[1], area)

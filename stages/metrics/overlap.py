@@ -34,7 +34,7 @@ def dice(counts: Num[Tensor, "*sample label predicted"]) -> Float[Tensor, "*samp
     """Dice of every foreground class, 2·TP / (2·TP + FP + FN), in [0, 1]; 1 where a class is in neither.
 
     Args:
-        counts: what `confusion` counted; class 0 is the background and has no figure.
+        counts: of `confusion`; class 0 is the background and has no figure.
     """
     hits, labelled, predicted = _marginals(counts)
     return _ratio(2 * hits, labelled + predicted, 1.0)
@@ -44,7 +44,7 @@ def iou(counts: Num[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sampl
     """Intersection over union of every foreground class, in [0, 1]; 1 where a class is in neither.
 
     Args:
-        counts: what `confusion` counted; class 0 is the background and has no figure.
+        counts: of `confusion`; class 0 is the background and has no figure.
     """
     hits, labelled, predicted = _marginals(counts)
     return _ratio(hits, labelled + predicted - hits, 1.0)
@@ -54,17 +54,17 @@ def precision(counts: Num[Tensor, "*sample label predicted"]) -> Float[Tensor, "
     """Share of a foreground class's predicted pixels that are right, in [0, 1]; nan where none is predicted.
 
     Args:
-        counts: what `confusion` counted; class 0 is the background and has no figure.
+        counts: of `confusion`; class 0 is the background and has no figure.
     """
     hits, _, predicted = _marginals(counts)
     return _ratio(hits, predicted, math.nan)
 
 
 def recall(counts: Num[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sample class"]:
-    """Share of a foreground class's labelled pixels that are found, in [0, 1]; nan where none is labelled.
+    """Share of a foreground class's labelled pixels that are predicted, in [0, 1]; nan where none is labelled.
 
     Args:
-        counts: what `confusion` counted; class 0 is the background and has no figure.
+        counts: of `confusion`; class 0 is the background and has no figure.
     """
     hits, labelled, _ = _marginals(counts)
     return _ratio(hits, labelled, math.nan)

@@ -1,4 +1,4 @@
-"""Which images to label next: those that a head is unsure of, and that are unlike the ones that are chosen already."""
+"""Choice of the images to label next: uncertain ones that are unlike those chosen before."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def choose_centres(
     of Sener & Savarese 2018 (arXiv 1708.00489). Units do not matter: either factor may be scaled.
 
     Args:
-        candidates: what each is like.
+        candidates: features of each.
         weights: of at least 0.
-        covered: what need not be taken again; where there is nothing, the candidate of most weight is the first.
-        n: how many to take; all where there are fewer.
+        covered: features of what need not be taken again; if empty, the candidate of most weight is the first.
+        n: number to take; all of fewer candidates.
 
     Returns:
-        Places among the candidates in the order in which they were taken, and for each the distance that it had then:
+        Indices of the candidates in the order in which they were taken, and for each its distance then:
         root mean square over features, infinite for the first where nothing is covered.
     """
     nearest = torch.full_like(weights, math.inf)

@@ -1,7 +1,7 @@
-"""Where frozen models come from: `kind:where` sources, folders or hub ids, and digests that tell models apart.
+"""Sources of frozen models: `kind:where`, folders or hub ids, and digests that distinguish models.
 
 A digest stands for the function that a model computes, so it covers the weights and the few settings that change
-the result without showing in the weights, never the place that they were loaded from.
+the result without showing in the weights, never their location.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _from_hub(source: str, hub_id: str, files: Sequence[str], weights: Sequence[
     try:
         for group in weights or [()]:
             folder = Path(snapshot_download(hub_id, allow_patterns=[*files, *group]))
-            if not weights or any(found for pattern in group for found in folder.glob(pattern)):
+            if not weights or any(path for pattern in group for path in folder.glob(pattern)):
                 return folder
     except HFValidationError as error:
         raise SourceError(f"{source}: {hub_id!r} is neither a folder nor a hub id (org/name)") from error
@@ -124,14 +124,13 @@ def read_config(source: str, path: Path) -> dict[str, Any]:
 
 @contextmanager
 def loading(source: str) -> Iterator[None]:
-    """Let a library read what somebody else wrote.
+    """A block in which a library reads files of unknown origin, whose code is not run.
 
     Malformed configs and damaged weights make libraries raise nearly anything, so all of it becomes the SourceError of
-    `unusable`. What they log or warn of goes unheard: what matters of it is checked and raised by the caller. Nothing
-    that the files hold is run.
+    `unusable`. Their logs and warnings are silenced; the caller checks what matters of them.
     """
     try:
-        with unheard(), guarded():
+        with silenced(), guarded():
             yield
     except (TextdiffError, MemoryError, torch.cuda.OutOfMemoryError):
         raise
@@ -140,8 +139,8 @@ def loading(source: str) -> Iterator[None]:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
-    """Nothing that libraries log or warn of reaches the terminal; for one thread at a time."""
+def silenced() -> Iterator[None]:
+    """A block without libraries' logs and warnings on the terminal; for one thread at a time."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.ERROR))
     try:
@@ -153,10 +152,10 @@ def unheard() -> Iterator[None]:
 
 
 def unusable(source: str, error: BaseException) -> SourceError:
-    """The SourceError for what a library raised while it fetched or loaded `source`."""
+    """SourceError for a library's error while it fetched or loaded `source`."""
     reason = _COLOURS.sub("", " ".join((str(error) or type(error).__name__).split()))[:300]
     if any(_asks_to_run(cause) for cause in _causes(error)):
-        reason = "its weights are damaged, or hold more than tensors"  # torch would advise to run what they hold
+        reason = "its weights are damaged, or hold more than tensors"  # torch would advise to run their code
     if any(_is_network_failure(cause) for cause in _causes(error)):
         if is_offline():
             return SourceError(_not_fetched(source))

@@ -1,7 +1,7 @@
 """Frozen text encoders behind one signature: texts in, one vector a token and a mask out.
 
-Tokens are what the encoder's last layer gives after its final normalisation, before any pooling or projection. No
-text is ever cut unless asked: several tokenizers cut at their limit without a word, so tokens are counted first.
+Tokens are the output of the encoder's last layer after its final normalisation, before any pooling or projection. No
+text is cut unless asked: several tokenizers cut at their limit in silence, so tokens are counted first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,35 +32,37 @@ class TextTokens:
     """True on a text's own tokens, special ones included, and False on padding."""
 
 
-class TextEncoder(Protocol):
-    """What the rest of the program knows of a text encoder."""
+class TextEncoder(ABC):
+    """A frozen text encoder: checks, batches and pads around a model.
 
-    @property
-    def source(self) -> str:
-        """The `kind:where` that it was loaded from."""
+    Args:
+        source: the `kind:where` that it was loaded from.
+        digest: SHA-256 over the weights, the settings that change their function, and the tokenizer's behaviour.
+        dim: size of a token's vector.
+        limit: the most tokens that a text may have, special tokens included.
+    """
 
-    @property
-    def digest(self) -> str:
-        """Sha256 over the weights, the settings that change what they compute, and the tokenizer's ways."""
+    def __init__(self, *, source: str, digest: str, dim: int, limit: int) -> None:
+        self.source, self.digest, self.dim, self.limit = source, digest, dim, limit
 
-    @property
-    def dim(self) -> int:
-        """Size of a token's vector."""
-
-    @property
-    def limit(self) -> int:
-        """The most tokens that a text may have, special tokens included."""
-
+    @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, special tokens included, before any cutting."""
+        """Number of tokens of each text, special tokens included, before any cutting."""
 
+    @abstractmethod
     def token_spans(self, text: str) -> list[Span | None]:
-        """What of a text each of its tokens stands for, in the order of `encode`; `None` for special tokens.
+        """The characters that each token of a text stands for, in the order of `encode`; `None` for special tokens.
 
         Raises:
-            SourceError: the tokenizer cannot tell.
+            SourceError: the tokenizer does not know.
             DataError: the tokenizer rewrites this text beyond recognition.
         """
+
+    @abstractmethod
+    def encode_batch(
+        self, texts: Sequence[str]
+    ) -> tuple[Float[Tensor, "batch token dim"], Bool[Tensor, "batch token"]]:
+        """Tokens and mask of at most `MAX_BATCH` checked texts, cut at the limit."""
 
     def encode(self, texts: Sequence[str], *, truncate: bool = False) -> TextTokens:
         """Encode the texts; no text's result depends on the others by more than rounding (1e-5).
@@ -69,30 +70,6 @@ class TextEncoder(Protocol):
         Raises:
             DataError: texts are empty, or longer than `limit` while `truncate` is not set; all of them are listed.
         """
-
-
-class CheckedEncoder(ABC):
-    """A `TextEncoder` but for the model: checks, batches and pads."""
-
-    def __init__(self, *, source: str, digest: str, dim: int, limit: int) -> None:
-        self.source, self.digest, self.dim, self.limit = source, digest, dim, limit
-
-    @abstractmethod
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, special tokens included, before any cutting."""
-
-    @abstractmethod
-    def token_spans(self, text: str) -> list[Span | None]:
-        """As `TextEncoder.token_spans` says."""
-
-    @abstractmethod
-    def encode_batch(
-        self, texts: Sequence[str]
-    ) -> tuple[Float[Tensor, "batch token dim"], Bool[Tensor, "batch token"]]:
-        """Tokens and mask of at most `MAX_BATCH` texts that were checked; what is too long is cut at the limit."""
-
-    def encode(self, texts: Sequence[str], *, truncate: bool = False) -> TextTokens:
-        """Encode the texts as `TextEncoder.encode` says."""
         self._check(texts, truncate)
         batches = []
         for start in range(0, len(texts), MAX_BATCH):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...errors import SourceError
 from ..sources.loading import function_digest, loading
-from .encoder import CheckedEncoder
+from .encoder import TextEncoder
 from .transformers_models import PROBE, drop_pooler, model_settings, token_offsets
 from .words import Span, original_span, spans_before_cleaning
 
@@ -25,28 +25,32 @@ _CONFIG = "open_clip_config.json"
 _UNUSED = ("logit_", "text_projection")
 
 
-class OpenClipEncoder(CheckedEncoder):
+class _OpenClipTower(TextEncoder):
+    """A text tower with one of open_clip's tokenizers."""
+
+    def __init__(self, source: str, digest: str, dim: int, tokenizer: Any, device: str) -> None:  # noqa: ANN401
+        super().__init__(source=source, digest=digest, dim=dim, limit=_limit(tokenizer))
+        self._tokenizer, self._device = tokenizer, device
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Number of tokens of each text, special tokens included."""
+        return _count(self._tokenizer, texts)
+
+    def token_spans(self, text: str) -> list[Span | None]:
+        """From the tokenizer's pieces of the cleaned text."""
+        return _spans(self.source, self._tokenizer, text, self.limit)
+
+
+class OpenClipEncoder(_OpenClipTower):
     """A tower that open_clip makes itself; its tokens are the last layer's, after `ln_final`."""
 
     def __init__(self, source: str, tower: Any, tokenizer: Any, device: str) -> None:  # noqa: ANN401
         used = {name: tensor for name, tensor in tower.state_dict().items() if not name.startswith(_UNUSED)}
         block = tower.transformer.resblocks[0]
         settings = {"heads": block.attn.num_heads, "activation": type(block.mlp.gelu).__name__}
-        super().__init__(
-            source=source,
-            digest=function_digest(used, {**settings, "probe": tokenizer([PROBE]).tolist()}),
-            dim=tower.ln_final.normalized_shape[0],
-            limit=_limit(tokenizer),
-        )
-        self._tower, self._tokenizer, self._device = tower.to(device), tokenizer, device
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, special tokens included."""
-        return _count(self._tokenizer, texts)
-
-    def token_spans(self, text: str) -> list[Span | None]:
-        """From the tokenizer's pieces of the cleaned text."""
-        return _spans(self.source, self._tokenizer, text, self.limit)
+        digest = function_digest(used, {**settings, "probe": tokenizer([PROBE]).tolist()})
+        super().__init__(source, digest, tower.ln_final.normalized_shape[0], tokenizer, device)
+        self._tower = tower.to(device)
 
     def encode_batch(
         self, texts: Sequence[str]
@@ -58,26 +62,14 @@ class OpenClipEncoder(CheckedEncoder):
         return _last_layer(self._tower, ids.to(self._device)), torch.arange(ids.shape[1]) < ends[:, None]
 
 
-class OpenClipHFEncoder(CheckedEncoder):
+class OpenClipHFEncoder(_OpenClipTower):
     """A transformers model inside open_clip (BiomedCLIP); its tokens are `last_hidden_state`."""
 
     def __init__(self, source: str, model: Any, tokenizer: Any, device: str) -> None:  # noqa: ANN401
         settings = {**model_settings(model), "probe": tokenizer([PROBE]).tolist()}
-        super().__init__(
-            source=source,
-            digest=function_digest(model.state_dict(), settings),
-            dim=model.config.hidden_size,
-            limit=_limit(tokenizer),
-        )
-        self._model, self._tokenizer, self._device = model.to(device), tokenizer, device
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, special tokens included."""
-        return _count(self._tokenizer, texts)
-
-    def token_spans(self, text: str) -> list[Span | None]:
-        """From the tokenizer's pieces of the cleaned text."""
-        return _spans(self.source, self._tokenizer, text, self.limit)
+        digest = function_digest(model.state_dict(), settings)
+        super().__init__(source, digest, model.config.hidden_size, tokenizer, device)
+        self._model = model.to(device)
 
     def encode_batch(
         self, texts: Sequence[str]
@@ -91,7 +83,7 @@ class OpenClipHFEncoder(CheckedEncoder):
 
 
 def load_open_clip(source: str, where: str, device: str) -> OpenClipEncoder | OpenClipHFEncoder:
-    """Load the text tower of `open_clip:MODEL[/PRETRAINED]`; the image tower is let go.
+    """Load the text tower of `open_clip:MODEL[/PRETRAINED]`; the image tower is discarded.
 
     Raises:
         SourceError: there is no such model or tag, the model has no weights, or they cannot be fetched or read.
@@ -166,11 +158,11 @@ def _last_layer(tower: Any, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "b
 
 
 def _spans(source: str, tokenizer: Any, text: str, limit: int) -> list[Span | None]:  # noqa: ANN401
-    """What of a text each of its tokens stands for; `None` for special tokens."""
+    """The characters that each token of a text stands for; `None` for special tokens."""
     clean = _cleaning(tokenizer)
     origins, cleaned = spans_before_cleaning(text, clean), clean(text)
-    if hasattr(tokenizer, "encode"):  # CLIP's own encodes what its pattern finds piece by piece
-        pieces = [(found.span(), len(tokenizer.encode(found.group()))) for found in tokenizer.pat.finditer(cleaned)]
+    if hasattr(tokenizer, "encode"):  # CLIP's own encodes the matches of its pattern one by one
+        pieces = [(match.span(), len(tokenizer.encode(match.group()))) for match in tokenizer.pat.finditer(cleaned)]
         spans = [original_span(origins, span) for span, n_tokens in pieces for _ in range(n_tokens)]
         return [None, *spans[: limit - 2], None]
     offsets = token_offsets(source, tokenizer.tokenizer, cleaned, limit)
@@ -178,7 +170,7 @@ def _spans(source: str, tokenizer: Any, text: str, limit: int) -> list[Span | No
 
 
 def _cleaning(tokenizer: Any) -> Callable[[str], str]:  # noqa: ANN401
-    """What an open_clip tokenizer does to a text first."""
+    """The first step of an open_clip tokenizer."""
     from open_clip.tokenizer import get_clean_fn
 
     # SigLipTokenizer keeps none of its own

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...errors import SourceError
 from ..sources.loading import function_digest, loading, model_folder
-from .encoder import CheckedEncoder
+from .encoder import TextEncoder
 from .transformers_models import PROBE, drop_pooler, model_settings, refuse_kernels, token_offsets, without_bars
 from .words import Span
 
@@ -23,7 +23,7 @@ _LONGEST = 1 << 20
 """The limit of models that state none (T5); tokenizers then say 1e30, which they cannot take themselves."""
 
 
-class HFEncoder(CheckedEncoder):
+class HFEncoder(TextEncoder):
     """A transformers encoder; its tokens are `last_hidden_state`."""
 
     def __init__(self, source: str, model: Any, tokenizer: Any, device: str) -> None:  # noqa: ANN401
@@ -37,7 +37,7 @@ class HFEncoder(CheckedEncoder):
         self._model, self._tokenizer, self._device = model.to(device), tokenizer, device
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, special tokens included."""
+        """Number of tokens of each text, special tokens included."""
         return [len(ids) for ids in self._tokenizer(list(texts), verbose=False).input_ids] if texts else []
 
     def token_spans(self, text: str) -> list[Span | None]:
@@ -91,7 +91,7 @@ def load_package(source: str, where: str, device: str) -> HFEncoder:
 def _folder_in_package(source: str, name: str) -> Path:
     """The folder of the weights, found without running the package."""
     spec = importlib.util.find_spec(name)
-    roots = [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+    roots = [Path(root) for root in (spec.submodule_search_locations if spec else None) or ()]
     weights = sorted(path for root in roots for path in root.rglob("model.safetensors"))
     folders = [path.parent for path in weights if (path.parent / "config.json").is_file()]
     if not folders:
@@ -116,7 +116,7 @@ def _encoder_of(source: str, model: Any, info: Mapping[str, Any]) -> Any:  # noq
         raise SourceError(f"{source}: {type(model).__name__} is a decoder alone; expected a text encoder")
     if not part and model.main_input_name != "input_ids":
         raise SourceError(f"{source}: {type(model).__name__} reads {model.main_input_name}; expected a text encoder")
-    # transformers leaves what is missing at random and only warns; the pooler is not used.
+    # transformers leaves missing tensors at random and only warns; the pooler is not used.
     names = sorted({*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])})
     missing = [name for name in names if name.startswith(part) and "pooler." not in name]
     if missing:

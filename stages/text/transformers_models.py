@@ -14,15 +14,11 @@ from .words import Span
 # What changes activations and does not show in the weights' names and shapes.
 _SETTINGS = ("model_type", "num_attention_heads", "hidden_act", "layer_norm_eps")
 PROBE = "Probe: 3 ROUND nuclei, upper-left (40x)."
-"""Its token ids stand in digests for the tokenizer's vocabulary and ways."""
+"""Its token ids stand in digests for the tokenizer's vocabulary and behaviour."""
 
 
 def refuse_kernels(source: str, folder: Path) -> None:
-    """Refuse a model whose config names compiled code on the hub, which transformers would fetch and run.
-
-    Raises:
-        SourceError: as said.
-    """
+    """Raise a SourceError if a model's config names compiled code on the hub, which transformers would run."""
     path = folder / "config.json"
     named = sorted(set(_kernels(read_config(source, path)))) if path.is_file() else []
     if named:
@@ -37,33 +33,33 @@ def _kernels(value: Any) -> Iterator[str]:  # noqa: ANN401
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, part in inner:
         if str(name).lstrip("_").startswith(("attn_implementation", "experts_implementation")):
-            told = part.values() if isinstance(part, dict) else [part]
-            yield from (str(one) for one in told if "/" in str(one))
+            names = part.values() if isinstance(part, dict) else [part]
+            yield from (str(one) for one in names if "/" in str(one))
         else:
             yield from _kernels(part)
 
 
 def token_offsets(source: str, tokenizer: Any, text: str, limit: int) -> list[Span | None]:  # noqa: ANN401
-    """What of a text each of its tokens stands for, cut at the limit; `None` for special tokens.
+    """The characters that each token of a text stands for, cut at the limit; `None` for special tokens.
 
     Raises:
-        SourceError: the tokenizer is one of the slow ones, which do not tell.
+        SourceError: the tokenizer is one of the slow ones, which do not know.
     """
     if not tokenizer.is_fast:
         raise SourceError(
-            f"{source}: {type(tokenizer).__name__} does not tell which characters its tokens stand for; "
+            f"{source}: {type(tokenizer).__name__} does not know which characters its tokens stand for; "
             "save the model with a fast tokenizer (tokenizer.json)"
         )
-    told = tokenizer(
+    encoding = tokenizer(
         text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=True, max_length=limit
     )
-    places = zip(told["offset_mapping"], told["special_tokens_mask"], strict=True)
-    return [None if special else (start, end) for (start, end), special in places]
+    tokens = zip(encoding["offset_mapping"], encoding["special_tokens_mask"], strict=True)
+    return [None if special else (start, end) for (start, end), special in tokens]
 
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Loading with transformers, but for its progress bar."""
+    """A block without transformers' progress bars."""
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
@@ -76,11 +72,11 @@ def without_bars() -> Iterator[None]:
 
 
 def drop_pooler(model: Any) -> None:  # noqa: ANN401
-    """Take the pooler away: no token passes through it, and where a checkpoint lacks one its weights are random."""
+    """Remove the pooler: no token passes through it, and where a checkpoint lacks one its weights are random."""
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
 
 
 def model_settings(model: Any) -> dict[str, Any]:  # noqa: ANN401
-    """What a digest must hold of a transformers model beside its weights."""
+    """Settings that a digest must hold of a transformers model beside its weights."""
     return {name: getattr(model.config, name, None) for name in _SETTINGS}

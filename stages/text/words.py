@@ -1,7 +1,7 @@
-"""The words of a text, the text without one of them, and which of an encoder's tokens are whose.
+"""The words of a text, the text without one of them, and the word of each token.
 
-A word is letters and digits, with what joins them inside it (`spindle-shaped`, `patient's`, `0.5`). The punctuation
-between words is nobody's: taking a word away leaves it, and its tokens are counted apart.
+A word is letters and digits, with what joins them inside it (`spindle-shaped`, `patient's`, `0.5`). Punctuation
+between words belongs to none: it stays when a word is removed, and its tokens are counted apart.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ...errors import DataError
 
 Span = tuple[int, int]
-"""Where in a text something stands: its first character, and the one after its last."""
+"""Range of characters of a text: the first, and the one after the last."""
 
 _WORD = re.compile(r"[^\W_]+(?:(?:[-'’]|(?<=\d)[.,](?=\d))[^\W_]+)*")
 _CHUNK = re.compile(r"\S+")
@@ -21,22 +21,22 @@ _CHUNK = re.compile(r"\S+")
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a text, at its place."""
+    """A word of a text, with its position."""
 
     text: str
     span: Span
 
 
 def split_words(text: str) -> tuple[Word, ...]:
-    """The words of a text as it has them, in order; a word that occurs twice is there twice."""
-    return tuple(Word(found.group(), found.span()) for found in _WORD.finditer(text))
+    """The words of a text in order; a repeated word is repeated."""
+    return tuple(Word(match.group(), match.span()) for match in _WORD.finditer(text))
 
 
 def without(text: str, word: Word) -> str:
-    """The text without one of its words, and without the space that parted it from the others.
+    """The text without one of its words and the space before it.
 
     Punctuation stays, but not what would then begin the text, a mark that would meet another (`thin,, round`), or empty
-    brackets; "" where the word was all there was.
+    brackets; "" for a text of that word alone.
     """
     before, after = text[: word.span[0]].rstrip(), text[word.span[1] :]
     if not before:
@@ -47,7 +47,7 @@ def without(text: str, word: Word) -> str:
 
 
 def words_of_tokens(words: Sequence[Word], spans: Sequence[Span | None]) -> list[int | None]:
-    """The place of the word that each token belongs to; `None`: a special token or punctuation.
+    """Index of the word that each token belongs to; `None`: a special token or punctuation.
 
     Args:
         words: of the text, in order.
@@ -63,13 +63,13 @@ def _word_at(words: Sequence[Word], span: Span) -> int | None:
 
 
 def spans_before_cleaning(text: str, clean: Callable[[str], str]) -> list[Span]:
-    """Where in a text each character of the cleaned text comes from, for tokenizers that clean texts first.
+    """Origin in a text of each character of the cleaned text, for tokenizers that clean texts first.
 
     Cleaning may change case and spaces and mend or drop characters; where a chunk between spaces gets longer or
     shorter, its characters come from the chunk as a whole.
 
     Raises:
-        DataError: if cleaning does more than that.
+        DataError: cleaning does more than that.
     """
     origins: list[Span] = []
     for chunk in _CHUNK.finditer(text):
@@ -77,18 +77,18 @@ def spans_before_cleaning(text: str, clean: Callable[[str], str]) -> list[Span]:
         if cleaned and origins:
             origins.append((start, start))
         if len(cleaned) == end - start:
-            origins += [(place, place + 1) for place in range(start, end)]
+            origins += [(i, i + 1) for i in range(start, end)]
         else:
             origins += [(start, end)] * len(cleaned)
     if len(origins) != len(clean(text)):
         raise DataError(
-            f"{text[:60]!r}: the text encoder's tokenizer rewrites this text, so that its tokens cannot be told apart "
-            "by words; write it in plain letters and punctuation"
+            f"{text[:60]!r}: the text encoder's tokenizer rewrites this text, so that its tokens cannot be "
+            "assigned to words; write it in plain letters and punctuation"
         )
     return origins
 
 
 def original_span(origins: Sequence[Span], span: Span) -> Span:
-    """A span of the cleaned text as one of the text before; an empty one stays empty."""
+    """The span of the original text for one of the cleaned text; an empty one stays empty."""
     start, end = span
     return (origins[start][0], origins[end - 1][1]) if end > start else (0, 0)

@@ -1,4 +1,4 @@
-"""A small DDPM learnt from unlabelled images, for those who have no checkpoint (Ho et al. 2020, arXiv 2006.11239).
+"""Training of a small DDPM on unlabelled images, for those without a checkpoint (Ho et al. 2020, arXiv 2006.11239).
 
 The one idea: every random choice of step s comes from a generator named after s, so that a training put back to any
 finished step goes on exactly as if it had never stopped.
@@ -33,7 +33,7 @@ def build_unet(crop: int, channels: Sequence[int], layers: int, seed: int) -> UN
     It is convolutional but for one attention in the middle, so it takes images larger than the crops it learns from.
 
     Args:
-        crop: side in pixels of the crops; what the folder's pipeline will sample.
+        crop: side in pixels of the crops, and of the images that the folder's pipeline samples.
         channels: channels of each level from full resolution down, multiples of `NORM_GROUPS`.
         layers: residual blocks in each level of the encoder.
         seed: seed of the initial weights; torch's global generator is left as it was.

@@ -26,7 +26,7 @@ class TruncatedUNet(nn.Module):
     Args:
         model: diffusers' `UNet2DModel` or `UNet2DConditionModel`.
         blocks: the decoder blocks to record.
-        class_label: what a class-conditional model is told; `None`: its label embedding is left out.
+        class_label: label given to a class-conditional model; `None`: its label embedding is left out.
     """
 
     label_embedding: Tensor | None
@@ -50,7 +50,7 @@ class TruncatedUNet(nn.Module):
         timesteps: Int[Tensor, " batch"],
         text: Float[Tensor, "batch token dim"] | None = None,
     ) -> dict[int, Float[Tensor, "batch channel y x"]]:
-        """The chosen blocks' activations, by number in ascending order; `text` for models that read it."""
+        """The chosen blocks' activations, by number in ascending order; `text` for text-conditioned models."""
         time = self.time_embedding(self.time_proj(timesteps).to(x_t.dtype))
         if self.label_embedding is not None:
             time = time + self.label_embedding
@@ -73,13 +73,13 @@ class DecoderBlock(nn.Module):
     """One of guided-diffusion's `output_blocks`, from diffusers' parts."""
 
     def __init__(
-        self, resnet: nn.Module, attention: nn.Module | None, upsampler: nn.Module | None, *, reads_text: bool
+        self, resnet: nn.Module, attention: nn.Module | None, upsampler: nn.Module | None, *, text_conditioned: bool
     ) -> None:
         from diffusers.models.resnet import ResnetBlock2D
 
         super().__init__()
         self.resnet, self.attention, self.upsampler = resnet, attention, upsampler
-        self.reads_text = reads_text
+        self.text_conditioned = text_conditioned
         self.upsampler_reads_time = isinstance(upsampler, ResnetBlock2D)
 
     def forward(
@@ -89,9 +89,9 @@ class DecoderBlock(nn.Module):
         time: Float[Tensor, "batch dim"],
         text: Float[Tensor, "batch token text_dim"] | None,
     ) -> Float[Tensor, "batch out_channel out_y out_x"]:
-        """Join the skip connection, then residual block, attention and upsampling, as far as there are any."""
+        """Join the skip connection, then residual block, and attention and upsampling if the block has them."""
         hidden = self.resnet(torch.cat([hidden, skip], dim=1), time)
-        if self.attention is not None and self.reads_text:
+        if self.attention is not None and self.text_conditioned:
             (hidden,) = self.attention(hidden, encoder_hidden_states=text, return_dict=False)
         elif self.attention is not None:
             hidden = self.attention(hidden)
@@ -102,10 +102,10 @@ class DecoderBlock(nn.Module):
 
 def _run_level(level: nn.Module, hidden: Tensor, time: Tensor, text: Tensor | None) -> Any:  # noqa: ANN401
     """A level of the encoder, or the middle, run whole."""
-    return level(hidden, time, encoder_hidden_states=text) if _reads_text(level) else level(hidden, time)
+    return level(hidden, time, encoder_hidden_states=text) if _has_cross_attention(level) else level(hidden, time)
 
 
-def _reads_text(level: nn.Module) -> bool:
+def _has_cross_attention(level: nn.Module) -> bool:
     return bool(getattr(level, "has_cross_attention", False))
 
 
@@ -117,7 +117,7 @@ def _decoder_blocks(model: nn.Module) -> list[DecoderBlock]:
         upsampler = level.upsamplers[0] if level.upsamplers else None
         upsamplers = [None] * (n_resnets - 1) + [upsampler]
         parts = zip(level.resnets, attentions, upsamplers, strict=True)
-        blocks += [DecoderBlock(*part, reads_text=_reads_text(level)) for part in parts]
+        blocks += [DecoderBlock(*part, text_conditioned=_has_cross_attention(level)) for part in parts]
     return blocks
 
 

@@ -1,7 +1,7 @@
 """UNets in diffusers' folders: found, checked against their configs, and only then loaded.
 
-diffusers fills what a checkpoint lacks with random numbers and runs what it was not meant to run, with a warning at
-most; everything here that loads also checks.
+diffusers fills a checkpoint's missing tensors with random numbers, and loads models into classes that compute something
+else, with a warning at most; everything here that loads also checks.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def load_pixel_unet(source: str, where: str) -> tuple[Any, Any]:
         The model in float32 on the CPU, in eval mode and without gradients, and diffusers' scheduler.
 
     Raises:
-        SourceError: as `load_unet` says.
+        SourceError: there is no such model, it is damaged or incomplete, or its decoder cannot be numbered.
     """
     root = model_folder(source, where, _HUB_FILES)
     folder = root / "unet" if (root / "unet" / "config.json").is_file() else root
@@ -77,7 +77,7 @@ def load_pixel_unet(source: str, where: str) -> tuple[Any, Any]:
 
 
 def init_defaults(model_class: type) -> dict[str, Any]:
-    """What a diffusers class takes for the fields that a config leaves out."""
+    """Defaults of a diffusers class, for the fields that a config leaves out."""
     parameters = inspect.signature(model_class.__init__).parameters.values()  # type: ignore[misc]
     return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
@@ -88,8 +88,8 @@ def _refuse_latents(source: str, where: str, root: Path, folder: Path) -> None:
     parts = read_config(source, index) if index.is_file() else {}
     others = [name for name in parts if not name.startswith("_") and name not in ("unet", "scheduler")]
     if {"vae", "text_encoder"} <= set(others):
-        place = where if pipeline == root else pipeline
-        raise SourceError(f"{source}: the pipeline has a VAE and a text encoder; use stable-diffusion:{place}")
+        named = where if pipeline == root else pipeline
+        raise SourceError(f"{source}: the pipeline has a VAE and a text encoder; use stable-diffusion:{named}")
     if others:
         raise SourceError(
             f"{source}: the pipeline also has {', '.join(others)}, so its UNet does not read images alone; "
@@ -115,7 +115,7 @@ def _pixel_class(source: str, folder: Path, config: Mapping[str, Any]) -> Any:  
 
 
 def unnumbered_parts(config: Mapping[str, Any], in_channels: int = 3) -> list[str]:
-    """Everything in a whole config for which a UNet's decoder blocks cannot be numbered and recorded."""
+    """Problems of a whole config that prevent numbering and recording a UNet's decoder blocks."""
     problems = []
     named = (*config["down_block_types"], *config["up_block_types"])
     others = sorted(
@@ -164,6 +164,6 @@ def _weights(folder: Path, ending: str) -> Path:
 
 
 def model_settings(model: Any) -> dict[str, Any]:  # noqa: ANN401
-    """What a digest must hold of a UNet beside its weights: all that changes the function and does not show in them."""
+    """Settings that a digest must hold beside the weights: all that change the function and do not show in them."""
     names = (*_MODEL_SETTINGS, *(_TEXT_MODEL_SETTINGS if "cross_attention_dim" in model.config else ()))
     return {name: model.config.get(name) for name in names}

@@ -1,4 +1,4 @@
-"""What stands before a latent, text-conditioned UNet: an image becomes a latent, a prompt becomes tokens.
+"""Inputs of a latent, text-conditioned UNet: latents of images, tokens of prompts.
 
 Latent diffusion (Rombach et al. 2022, arXiv 2112.10752) noises and denoises the scaled latents of a VAE, and its UNet
 attends to the tokens of a prompt in every level. Only the half of the VAE that encodes is kept.
@@ -99,7 +99,7 @@ class LatentInput(nn.Module):
 
 
 def _settings(vae: Any, text_encoder: Any, tokenizer: Any, max_tokens: int) -> dict[str, Any]:  # noqa: ANN401
-    """What a digest must hold beside the weights; CLIP's merges rank as their results do in the vocabulary."""
+    """Settings that a digest must hold beside the weights; CLIP's merges rank as their results do in the vocabulary."""
     vocabulary = json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()
     probe = tokenizer(["", PROBE], padding="max_length", max_length=max_tokens, truncation=True)
     return {

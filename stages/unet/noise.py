@@ -1,4 +1,4 @@
-"""The forward diffusion, x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, and where eps comes from.
+"""The forward diffusion, x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, and the draws of eps.
 
 eps is always drawn on the CPU, so the same seed means the same noise on every device.
 """
@@ -28,8 +28,8 @@ def draw_noise(
         seed: from which every draw follows.
         kind: `shared` gives one eps for all samples (batch axis of size 1), as the official code draws it;
             `per-sample` gives each its own, seeded by its id, whatever else is in the batch.
-        sample_ids: ids of the batch's samples in order; not looked at for `shared`.
-        n_draws: how many independent draws; the first of many is the same as the only one.
+        sample_ids: ids of the batch's samples in order; unused for `shared`.
+        n_draws: number of independent draws; the first of many is the same as the only one.
 
     Raises:
         ConfigError: `kind` is unknown or `n_draws` below 1.

@@ -22,7 +22,7 @@ from .decoder import TruncatedUNet, levels
 from .diffusers_folder import load_pixel_unet, model_settings
 from .latent import LatentInput
 from .noise import add_noise
-from .schedule import noise_schedule
+from .schedule import NoiseSchedule, noise_schedule
 
 KINDS = ("diffusers", "guided-diffusion", "stable-diffusion")
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -30,7 +30,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True, eq=False)
 class FrozenUNet:
-    """A UNet that is never trained again, with what its checkpoint says about the noise it was trained on."""
+    """A UNet that is never trained again, with the noise schedule of its training."""
 
     model: nn.Module
     """diffusers' `UNet2DModel` or `UNet2DConditionModel`, in eval mode, without gradients."""
@@ -39,34 +39,34 @@ class FrozenUNet:
     """alpha_bar of the checkpoint's scheduler, float32 on the CPU."""
 
     prediction_type: str
-    """What the UNet predicts (`epsilon`, `v_prediction`, `sample`)."""
+    """Target of its predictions: `epsilon`, `v_prediction` or `sample`."""
 
     digest: str
     """Sha256 over the weights, the settings that change what they compute, and the noise schedule; for a latent UNet
-    also over what makes its latents and tokens. The class label and the prompts are not in it."""
+    also over the VAE and the text encoder. The class label and the prompts are not in it."""
 
     source: str
     """The `kind:where` that it was loaded from."""
 
     class_label: int | None = None
-    """What a class-conditional UNet is told; `None`: nothing, its label embedding is left out."""
+    """Label given to a class-conditional UNet; `None`: its label embedding is left out."""
 
     latent: LatentInput | None = None
-    """What makes latents of images and tokens of prompts; `None`: the UNet reads the image itself and no text."""
+    """VAE and text encoder of a latent UNet; `None`: the UNet reads the image itself and no text."""
 
     @property
-    def reads_text(self) -> bool:
-        """Whether the UNet is told a prompt."""
+    def text_conditioned(self) -> bool:
+        """Whether the UNet reads a prompt."""
         return self.latent is not None
 
     @property
     def n_blocks(self) -> int:
-        """How many decoder blocks there are to choose from."""
+        """Number of decoder blocks."""
         return sum(len(level.resnets) for level in levels(self.model.up_blocks))
 
     @property
     def in_channels(self) -> int:
-        """Channels of the image that it is given; of a latent UNet, those that its VAE reads."""
+        """Channels of its images; of a latent UNet, those that its VAE reads."""
         return 3 if self.latent else cast("nn.Conv2d", self.model.conv_in).in_channels
 
     @property
@@ -77,7 +77,7 @@ class FrozenUNet:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
 
@@ -97,8 +97,7 @@ class UNetRecorder:
             compiled: run the UNet through torch.compile: minutes at the first forward of each shape.
 
         Raises:
-            ConfigError: no block was given, one was given twice, there is none of that number, or the precision is
-                unknown.
+            ConfigError: no block was given, one was given twice or does not exist, or the precision is unknown.
         """
         _check_blocks(blocks, frozen.n_blocks)
         if precision not in get_args(Precision):
@@ -128,9 +127,9 @@ class UNetRecorder:
             prompts: one an image, for a UNet that reads text; `None`: the empty prompt for all.
 
         Returns:
-            Activations by block number on the UNet's device, as inference tensors (no autograd), in the dtype in which
-            the block's last operation gave them: the weights' own, or under autocast mostly `precision`. In memory
-            they mostly lie channels last.
+            Activations by block number on the UNet's device, as inference tensors (no autograd), in the dtype of the
+            block's last operation: the weights' own, or under autocast mostly `precision`. In memory they mostly lie
+            channels last.
 
         Raises:
             ConfigError: timesteps are out of range, the UNet cannot read images of this shape, the noise has another
@@ -232,14 +231,12 @@ def load_unet(
     """Load a frozen UNet with its noise schedule, in float32, its weights channels last in memory.
 
     Args:
-        source: one of
-            `diffusers:FOLDER_OR_HUB_ID`, where the folder is a `UNet2DModel`'s own, with `scheduler_config.json` in it
-            or in a `scheduler` folder in or beside it, or a DDPM or DDIM pipeline's, or one that `convert-unet` wrote;
-            `guided-diffusion:FILE`, a checkpoint of OpenAI's guided-diffusion;
+        source: `diffusers:FOLDER_OR_HUB_ID`, a DDPM or DDIM pipeline, or a `UNet2DModel` with `scheduler_config.json`
+            in it or in a `scheduler` folder in or beside it; `guided-diffusion:FILE`, a checkpoint of OpenAI's; or
             `stable-diffusion:FOLDER_OR_HUB_ID`, a Stable Diffusion pipeline (version 1 or 2).
         device: where to put the weights.
         config: for `guided-diffusion` alone: JSON file of its flags, which published models do not need.
-        class_label: for a class-conditional UNet: the label that it is always told; `None`: none.
+        class_label: for a class-conditional UNet: its label for all images; `None`: none.
         offline: whether the network is forbidden: hub ids then stand for what was fetched before.
 
     Raises:
@@ -254,19 +251,14 @@ def load_unet(
         model, scheduler, latent = _load(source, kind, where, config)
     _check_class_label(source, model, class_label)
     schedule = noise_schedule(source, scheduler)
-    settings, state = {**model_settings(model), **schedule.settings}, model.state_dict()
-    if latent is not None:
-        settings["latent"] = latent.settings
-        state |= {f"latent.{name}": tensor for name, tensor in latent.state_dict().items()}
-        latent.to(device)
     return FrozenUNet(
+        digest=_digest(model, schedule, latent),  # before the weights move to the device
         model=model.to(device, memory_format=torch.channels_last),
         alphas_cumprod=schedule.alphas_cumprod,
         prediction_type=schedule.prediction_type,
-        digest=function_digest(state, settings),
         source=source,
         class_label=class_label,
-        latent=latent,
+        latent=latent.to(device) if latent is not None else None,
     )
 
 
@@ -283,11 +275,21 @@ def _load(source: str, kind: str, where: str, config: Path | None) -> tuple[Any,
     return *load_pixel_unet(source, where), None
 
 
+def _digest(model: Any, schedule: NoiseSchedule, latent: LatentInput | None) -> str:  # noqa: ANN401
+    settings, state = {**model_settings(model), **schedule.settings}, model.state_dict()
+    if latent is not None:
+        settings["latent"] = latent.settings
+        state |= {f"latent.{name}": tensor for name, tensor in latent.state_dict().items()}
+    return function_digest(state, settings)
+
+
 def _check_class_label(source: str, model: Any, class_label: int | None) -> None:  # noqa: ANN401
     if class_label is None:
         return
     if model.class_embedding is None:
-        raise ConfigError(f"{source}: got the class label {class_label}, but the UNet knows no classes; leave it out")
+        raise ConfigError(
+            f"{source}: got the class label {class_label}, but the UNet is not class-conditional; leave it out"
+        )
     n_classes = model.class_embedding.num_embeddings
     if not 0 <= class_label < n_classes:
         raise ConfigError(f"{source}: there is no class {class_label}; the UNet has classes 0 to {n_classes - 1}")

@@ -1,4 +1,4 @@
-"""Noise schedules in diffusers' folders: what a UNet was trained on, said by its scheduler's config."""
+"""Noise schedules of a UNet's training, from the scheduler's config in diffusers' folders."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """What a UNet's scheduler says about the noise that it was trained on."""
+    """The noise of a UNet's training, by its scheduler."""
 
     alphas_cumprod: Float[Tensor, " T"]
     """alpha_bar, float32 on the CPU; exactly 0 at the end where the signal-to-noise ratio there is zero."""
 
     prediction_type: str
-    """What the UNet predicts: `epsilon`, `v_prediction` or `sample`."""
+    """Target of the UNet's predictions: `epsilon`, `v_prediction` or `sample`."""
 
     settings: dict[str, Any]
     """All that alpha_bar follows from."""
 
 
-def load_scheduler(source: str, places: Sequence[Path]) -> Any:  # noqa: ANN401
+def load_scheduler(source: str, folders: Sequence[Path]) -> Any:  # noqa: ANN401
     """The scheduler from the first of the folders that has a `scheduler_config.json`.
 
     Raises:
@@ -48,10 +48,10 @@ def load_scheduler(source: str, places: Sequence[Path]) -> Any:  # noqa: ANN401
     """
     import diffusers
 
-    path = next((p / "scheduler_config.json" for p in places if (p / "scheduler_config.json").is_file()), None)
+    path = next((p / "scheduler_config.json" for p in folders if (p / "scheduler_config.json").is_file()), None)
     if path is None:
         raise SourceError(
-            f"{source}: no scheduler_config.json in {', '.join(map(str, places))}; expected the noise schedule that "
+            f"{source}: no scheduler_config.json in {', '.join(map(str, folders))}; expected the noise schedule that "
             "the UNet was trained with: save its scheduler there with save_pretrained"
         )
     config = read_config(source, path)
@@ -67,7 +67,7 @@ def load_scheduler(source: str, places: Sequence[Path]) -> Any:  # noqa: ANN401
 
 
 def noise_schedule(source: str, scheduler: Any) -> NoiseSchedule:  # noqa: ANN401
-    """What a scheduler of any of diffusers' discrete classes says about the noise.
+    """The noise schedule of a scheduler of any of diffusers' discrete classes.
 
     Euler's and other solvers' schedulers put 2**-24 in place of a last alpha_bar of zero, since they divide by it;
     DDPMScheduler, which does not, computes it from the same settings.
@@ -89,8 +89,8 @@ def noise_schedule(source: str, scheduler: Any) -> NoiseSchedule:  # noqa: ANN40
     stated = {name: value for name, value in settings.items() if value is not None}
     with loading(source):
         alpha_bar = DDPMScheduler(**stated).alphas_cumprod.float()
-        is_told_whole = torch.allclose(alpha_bar, scheduler.alphas_cumprod.float(), rtol=1e-4, atol=1e-6)
-    if not is_told_whole:
+        is_complete = torch.allclose(alpha_bar, scheduler.alphas_cumprod.float(), rtol=1e-4, atol=1e-6)
+    if not is_complete:
         raise SourceError(
             f"{source}: {type(scheduler).__name__} does not make its noise levels from {', '.join(settings)} alone; "
             "expected those of DDPMScheduler: save that, with the settings that the UNet was trained with"

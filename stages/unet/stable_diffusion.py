@@ -1,6 +1,6 @@
 """Stable Diffusion pipelines in diffusers' folders: checked against their configs, then loaded part by part.
 
-Every config is read before any weights are, and everything that is wrong with them is said at once.
+Every config is read before any weights, and all problems with them make one error.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def load_stable_diffusion(source: str, where: str) -> tuple[Any, Any, LatentInpu
     """Load the parts of `stable-diffusion:FOLDER_OR_HUB_ID` that extraction needs.
 
     Returns:
-        The `UNet2DConditionModel`, diffusers' scheduler, and what makes latents and tokens; in float32 on the CPU,
+        The `UNet2DConditionModel`, diffusers' scheduler, and the VAE with the text encoder; in float32 on the CPU,
         in eval mode and without gradients.
 
     Raises:
-        SourceError: as `load_unet` says.
+        SourceError: there is no such pipeline, it is damaged or incomplete, or of another kind.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
@@ -87,7 +87,7 @@ def _check_parts(source: str, root: Path) -> None:
     ]
     if others:
         raise SourceError(
-            f"{source}: the pipeline also has {', '.join(others)}, so its UNet is not told a prompt alone; "
+            f"{source}: the pipeline also has {', '.join(others)}, so its UNet reads more than a prompt; "
             "expected Stable Diffusion 1 or 2, or a model tuned from them"
         )
 
@@ -117,7 +117,7 @@ def _unet_problems(unet: Mapping[str, Any], vae: Mapping[str, Any], text: Mappin
     config = {**init_defaults(UNet2DConditionModel), **unet}
     latent_channels = {**init_defaults(AutoencoderKL), **vae}["latent_channels"]
     if config["addition_embed_type"] == "text_time":
-        yield "it is an SDXL pipeline, whose UNet is also told sizes and a pooled text; use Stable Diffusion 1 or 2"
+        yield "it is an SDXL pipeline, whose UNet also reads sizes and a pooled text; use Stable Diffusion 1 or 2"
     elif config["in_channels"] > latent_channels:
         yield (
             f"the UNet reads {config['in_channels']} channels and the VAE gives {latent_channels}: it also reads a "

@@ -149,7 +149,7 @@ FIT = {
     "a size that it cannot halve": (extract(image_size="18"), "height and width must be multiples of 4, got 18x18"),
     "a class of a UNet without": (
         extract(class_label="3"),
-        "got the class label 3, but the UNet knows no classes; leave it out",
+        "got the class label 3, but the UNet is not class-conditional; leave it out",
     ),
     "its own text for a UNet that reads none": (extract(condition="own"), "reads no text; leave it out"),
     "more components than channels": (

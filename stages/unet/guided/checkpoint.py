@@ -1,4 +1,4 @@
-"""Files of OpenAI's guided-diffusion, read without running anything that they hold: a UNet's tensors by name."""
+"""Files of OpenAI's guided-diffusion, read without running their code: a UNet's tensors by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ....errors import SourceError
-from ...sources.loading import unheard
+from ...sources.loading import silenced
 
 _OLD_PICKLES = 4
 """In a file from before torch 1.6: a magic number, the version, the machine, the tensors' names."""
@@ -56,14 +56,14 @@ def _read(source: str, path: Path) -> Mapping[str, Any]:
     if path.suffix not in (".pt", ".pth", ".safetensors"):
         raise SourceError(f"{source}: a file of no known kind; expected .pt, .pth or .safetensors")
     try:
-        with unheard():
+        with silenced():
             content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except MemoryError as error:
         raise SourceError(f"{source}: it needs more memory than there is: it is damaged, or too large") from error
     except PermissionError as error:
         raise SourceError(f"{source}: it cannot be read: {error.strerror}") from error
     except Exception as error:  # damaged bytes make either library raise nearly anything
-        # torch's own text is never told: it advises to run what the file holds.
+        # torch's own message stays out: it advises to run the file's code.
         raise SourceError(
             f"{source}: it is no checkpoint, or holds more than tensors; fetch it again, or save its state dict by "
             "itself, with torch.save or safetensors"
@@ -79,7 +79,7 @@ def _unpickle(path: Path) -> Any:  # noqa: ANN401
 
 
 def _refuse_long_names(path: Path, is_archive: bool) -> None:
-    """Refuse pickles with endless names: torch seeks words in its own message of them, in time quadratic in length."""
+    """Refuse pickles with endless names: torch searches its own message for words, in time quadratic in length."""
     with ExitStack() as stack:
         if is_archive:
             archive = stack.enter_context(zipfile.ZipFile(path))
@@ -109,18 +109,18 @@ def _refuse_odd(source: str, state: Mapping[Any, Any]) -> None:
 
 def _only_state(source: str, content: Mapping[Any, Any]) -> Mapping[Any, Any]:
     parts = {"the file itself": content, **{name: part for name, part in content.items() if isinstance(part, Mapping)}}
-    found = {name: part for name, part in parts.items() if any(_MARK in str(key) for key in part)}
-    if not found:
+    states = {name: part for name, part in parts.items() if any(_MARK in str(key) for key in part)}
+    if not states:
         held = f"it holds {_some(content)}" if content else "it holds no named tensors"
         raise SourceError(
             f"{source}: expected the state dict of a guided-diffusion UNet ({_MARK}0.0.weight ...); {held}"
         )
-    if len(found) > 1:
+    if len(states) > 1:
         raise SourceError(
-            f"{source}: it holds several state dicts ({_some(found)}); save the one wanted by itself, usually "
+            f"{source}: it holds several state dicts ({_some(states)}); save the one wanted by itself, usually "
             "the averaged weights (EMA)"
         )
-    return next(iter(found.values()))
+    return next(iter(states.values()))
 
 
 def _some(names: Mapping[Any, Any] | list[Any]) -> str:

@@ -13,7 +13,7 @@ from textdiff.pipeline.explanation.measure import ask, assemble, measure
 from textdiff.stages.heads.base import Head, HeadSpec
 from textdiff.stages.heads.ensemble import Ensemble
 from textdiff.stages.heads.input import HeadInput
-from textdiff.stages.text.encoder import CheckedEncoder
+from textdiff.stages.text.encoder import TextEncoder
 from textdiff.stages.text.words import split_words
 
 VALUES = {"plump": 2.0, "thin": -1.0, "nuclei": 0.0, "not": -4.0}
@@ -22,7 +22,7 @@ SPEC = HeadSpec(channels={0: 1}, n_classes=2, text_dim=2, width=1, n_attention_h
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 
 
-class BagOfWords(CheckedEncoder):
+class BagOfWords(TextEncoder):
     """A start token, then for each word its value, as many tokens as it has letters, and an end token."""
 
     def __init__(self):

@@ -321,5 +321,5 @@ def test_the_spans_of_a_cut_text_are_those_of_the_tokens_that_are_left(encoder):
 def test_a_slow_tokenizer_cannot_tell_words_apart(tiny_encoder, monkeypatch):
     encoder = load_text_encoder(f"hf:{tiny_encoder}")
     monkeypatch.setattr(type(encoder._tokenizer), "is_fast", property(lambda _: False))
-    with pytest.raises(SourceError, match="does not tell which characters its tokens stand for; save the model with"):
+    with pytest.raises(SourceError, match="does not know which characters its tokens stand for; save the model with"):
         encoder.token_spans("round")

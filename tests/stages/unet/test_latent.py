@@ -120,7 +120,7 @@ def test_blocks_are_numbered_as_latent_diffusions_twelve(frozen):
         8: (16, 64),
         **dict.fromkeys((9, 10, 11), (8, 64)),
     }
-    assert [block.reads_text for block in recorder.truncated.decoder] == [False] * 3 + [True] * 9
+    assert [block.text_conditioned for block in recorder.truncated.decoder] == [False] * 3 + [True] * 9
 
 
 def test_latents_are_the_pipelines_scaled_modes(frozen, pipeline):
@@ -178,12 +178,12 @@ def test_prompts_that_are_too_long_are_listed_and_never_cut(frozen):
 def test_each_image_is_told_its_own_prompt_and_the_empty_one_by_default(frozen):
     recorder = UNetRecorder(frozen, [5])
     image, noise = images(batch=1).repeat(3, 1, 1, 1), eps(recorder)
-    told = recorder.record(image, [50, 150], noise, ["", "nuclei", ""])[5]
-    untold = recorder.record(image, [50, 150], noise)[5]
+    prompted = recorder.record(image, [50, 150], noise, ["", "nuclei", ""])[5]
+    plain = recorder.record(image, [50, 150], noise)[5]
     for timestep in range(2):
-        torch.testing.assert_close(told[timestep, 0], untold[timestep, 0])
-        torch.testing.assert_close(told[timestep, 2], untold[timestep, 1])
-        assert not torch.allclose(told[timestep, 1], untold[timestep, 1])
+        torch.testing.assert_close(prompted[timestep, 0], plain[timestep, 0])
+        torch.testing.assert_close(prompted[timestep, 2], plain[timestep, 1])
+        assert not torch.allclose(prompted[timestep, 1], plain[timestep, 1])
     with pytest.raises(ConfigError, match="got 1 prompts for 3 images; expected one an image, or none"):
         recorder.record(image, [50], noise, ["nuclei"])
 
@@ -204,7 +204,7 @@ def test_an_image_and_a_prompt_are_encoded_once_a_batch_whatever_the_timesteps(f
 
 def test_sizes_are_checked_in_pixels_and_noise_in_latents(frozen):
     recorder = UNetRecorder(frozen, [0])
-    assert (frozen.in_channels, frozen.size_multiple, frozen.reads_text) == (3, 8, True)
+    assert (frozen.in_channels, frozen.size_multiple, frozen.text_conditioned) == (3, 8, True)
     assert recorder.noise_shape(40) == (4, 10, 10)
     assert recorder.shapes(512) == {0: (16, 64, 64)}
     with pytest.raises(ConfigError, match=r"halves images 3 times: .* multiples of 8, got 20x20"):

@@ -146,20 +146,20 @@ def test_timesteps_keep_their_order_and_samples_their_noise():
             torch.testing.assert_close(recorded[4][i, j], alone[4][0, 0], rtol=1e-5, atol=1e-5)
 
 
-def test_a_class_label_is_told_as_diffusers_tells_it_and_none_leaves_the_embedding_out():
+def test_a_class_label_is_given_as_diffusers_gives_it_and_none_leaves_the_embedding_out():
     timesteps, image, noise = [250, 50], images(), images(batch=1, seed=1)
-    told = random_unet(**ARCHITECTURES["attention"], num_class_embeds=7, class_label=3)
-    x_t = add_noise(image, noise, timesteps, told.alphas_cumprod).flatten(0, 1)
+    labelled = random_unet(**ARCHITECTURES["attention"], num_class_embeds=7, class_label=3)
+    x_t = add_noise(image, noise, timesteps, labelled.alphas_cumprod).flatten(0, 1)
     t = torch.tensor([250, 250, 50, 50])
-    expected = seen_by_hooks(told.model, x_t, t, class_labels=torch.full((4,), 3))
-    recorded = UNetRecorder(told, range(9)).record(image, timesteps, noise)
+    expected = seen_by_hooks(labelled.model, x_t, t, class_labels=torch.full((4,), 3))
+    recorded = UNetRecorder(labelled, range(9)).record(image, timesteps, noise)
     assert_as_seen(recorded, expected)
-    assert UNetRecorder(told, [8]).shapes(16) == {8: (8, 16, 16)}
+    assert UNetRecorder(labelled, [8]).shapes(16) == {8: (8, 16, 16)}
 
-    untold = random_unet(**ARCHITECTURES["attention"], num_class_embeds=7)
-    unlabelled_recorded = UNetRecorder(untold, range(9)).record(image, timesteps, noise)
-    untold.model.class_embedding.weight.zero_()
-    expected = seen_by_hooks(untold.model, x_t, t, class_labels=torch.full((4,), 3))
+    unlabelled = random_unet(**ARCHITECTURES["attention"], num_class_embeds=7)
+    unlabelled_recorded = UNetRecorder(unlabelled, range(9)).record(image, timesteps, noise)
+    unlabelled.model.class_embedding.weight.zero_()
+    expected = seen_by_hooks(unlabelled.model, x_t, t, class_labels=torch.full((4,), 3))
     assert_as_seen(unlabelled_recorded, expected)
     assert (unlabelled_recorded[8] - recorded[8]).abs().max() > 1e-2
 
@@ -167,7 +167,7 @@ def test_a_class_label_is_told_as_diffusers_tells_it_and_none_leaves_the_embeddi
 @pytest.mark.parametrize(
     ("n_classes", "label", "message"),
     [
-        (None, 0, "got the class label 0, but the UNet knows no classes; leave it out"),
+        (None, 0, "got the class label 0, but the UNet is not class-conditional; leave it out"),
         (7, 7, "there is no class 7; the UNet has classes 0 to 6"),
         (7, -1, "there is no class -1; the UNet has classes 0 to 6"),
     ],
@@ -180,9 +180,9 @@ def test_class_labels_that_the_unet_does_not_know_are_refused(tmp_path, n_classe
 
 def test_the_class_label_stands_apart_from_the_digest(tmp_path):
     save(random_unet(**ARCHITECTURES["plain"], num_class_embeds=7), tmp_path)
-    untold, told = (load_unet(f"diffusers:{tmp_path}", class_label=label) for label in (None, 6))
-    assert (untold.class_label, told.class_label) == (None, 6)
-    assert untold.digest == told.digest
+    unlabelled, labelled = (load_unet(f"diffusers:{tmp_path}", class_label=label) for label in (None, 6))
+    assert (unlabelled.class_label, labelled.class_label) == (None, 6)
+    assert unlabelled.digest == labelled.digest
 
 
 def save(frozen: FrozenUNet, folder) -> None:
@@ -264,7 +264,7 @@ def test_noise_has_the_images_shape_and_no_other():
 
 def test_a_unet_on_pixels_takes_no_prompts(tiny_unet):
     frozen = load_unet(f"diffusers:{tiny_unet}")
-    assert not frozen.reads_text
+    assert not frozen.text_conditioned
     with pytest.raises(ConfigError, match="reads no text, got 2 prompts; give none"):
         UNetRecorder(frozen, [0]).record(images(), [50], images(), prompts=["a", "b"])
 

@@ -154,7 +154,7 @@ def test_with_zero_terminal_signal_the_last_x_t_is_noise_alone(folder, scheduler
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
-        ("unet/config.json", {"addition_embed_type": "text_time"}, "it is an SDXL pipeline, whose UNet is also told"),
+        ("unet/config.json", {"addition_embed_type": "text_time"}, "it is an SDXL pipeline, whose UNet also reads"),
         ("unet/config.json", {"in_channels": 9}, r"reads 9 channels and the VAE gives 4: .* \(inpainting, editing\)"),
         ("unet/config.json", {"in_channels": 3}, r"the UNet reads 3 channels; expected 4 \(the VAE's\)"),
         (
@@ -188,7 +188,7 @@ def test_with_zero_terminal_signal_the_last_x_t_is_noise_alone(folder, scheduler
         (
             "model_index.json",
             {"controlnet": ["diffusers", "ControlNetModel"]},
-            "also has controlnet, .* a prompt alone",
+            "also has controlnet, .* reads more than a prompt",
         ),
         (
             "scheduler/scheduler_config.json",
