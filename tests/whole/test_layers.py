@@ -1,9 +1,10 @@
 """The import rules, from the syntax trees and the folders: one direction among layers, among rooms, among modules."""
 
 import ast
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,23 +37,31 @@ OUTSIDE = {
 STAGE_ONE = {"diffusers", "open_clip", "transformers", "timm"}
 HEAVY = {"torch", "numpy", "zarr", "h5py", "fsspec", "matplotlib", "scipy", "sklearn"} | STAGE_ONE
 POSIX_ONLY = {"fcntl", "resource", "termios", "pwd", "grp"}
+DECODERS = ("raster", "tiff", "dicom", "dicom_codecs", "nifti", "reading")
 MOST_MODULES = 14
 
 
+Sources = Mapping[str, str]
+"""Full name of a module (`textdiff.cache.reader`) → its text; a package ends in `.__init__`."""
+
+
+def _read() -> Sources:
+    paths = [path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")] + [*ROOT.glob("*.py")]
+    return {
+        ".".join(("textdiff", *path.relative_to(ROOT).with_suffix("").parts)): path.read_text(encoding="utf-8")
+        for path in paths
+    }
+
+
+SOURCES = _read()
+
+
 @cache
-def modules(root: Path) -> dict[str, Path]:
-    """Name (`textdiff.cache.reader`) → file, of the whole package."""
-    paths = [path for layer in LAYERS for path in (root / layer).rglob("*.py")]
-    paths += [path for path in root.glob("*.py") if path.name != "setup.py"]
-    return {_name(root, path): path for path in paths}
+def parsed(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
-def _name(root: Path, path: Path) -> str:
-    parts = path.relative_to(root).with_suffix("").parts
-    return ".".join(("textdiff", *(parts[:-1] if parts[-1] == "__init__" else parts)))
-
-
-def _imported(node: ast.AST, package: tuple[str, ...]) -> Iterable[str]:
+def _imported(node: ast.AST, package: tuple[str, ...]) -> list[str]:
     """Full names of modules, or of names in them, that a statement imports."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
@@ -60,11 +69,11 @@ def _imported(node: ast.AST, package: tuple[str, ...]) -> Iterable[str]:
         base = package[: len(package) - node.level + 1] if node.level else ()
         source = ".".join((*base, *((node.module,) if node.module else ())))
         return [f"{source}.{alias.name}" for alias in node.names]
-    return ()
+    return []
 
 
-def _statements(tree: ast.Module, *, lazy: bool) -> Iterable[ast.AST]:
-    """All statements, or those that run when a module is imported."""
+def _statements(tree: ast.Module, *, lazy: bool) -> Iterator[ast.AST]:
+    """All statements, or those alone that run when a module is imported."""
     if lazy:
         yield from ast.walk(tree)
         return
@@ -79,160 +88,136 @@ def _statements(tree: ast.Module, *, lazy: bool) -> Iterable[ast.AST]:
 
 
 @cache
-def imports(root: Path, name: str, *, lazy: bool = True) -> frozenset[str]:
-    """Modules of ours (full names) and libraries (first names) that a module imports; packages on the way included."""
-    path, found = modules(root)[name], set()
-    package = tuple(name.split(".")) if path.name == "__init__.py" else tuple(name.split(".")[:-1])
-    for node in _statements(ast.parse(path.read_text(encoding="utf-8")), lazy=lazy):
-        for target in _imported(node, package):
-            if target.split(".")[0] != "textdiff":
-                found.add(target.split(".")[0])
-                continue
-            parts = target.split(".")
-            ours = [".".join(parts[:n]) for n in range(2, len(parts) + 1)]
-            found |= {one for one in ours if one in modules(root)} or {"textdiff"}
-    return frozenset(found - {name})
+def _targets(name: str, text: str, *, lazy: bool) -> tuple[str, ...]:
+    package = tuple(name.split(".")[:-1])
+    return tuple(target for node in _statements(parsed(text), lazy=lazy) for target in _imported(node, package))
 
 
-def closure(root: Path, names: Iterable[str], *, lazy: bool = False) -> set[str]:
-    """All that importing modules brings in, one way or another; with `lazy`, what their functions import as well."""
+def imports(sources: Sources, name: str, *, lazy: bool = True) -> set[str]:
+    """Modules of ours (full names) and libraries (first names) that a module imports, packages on the way included."""
+    found = set()
+    for target in _targets(name, sources[name], lazy=lazy):
+        parts = target.split(".")
+        ours = [".".join(parts[:n]) for n in range(1, len(parts) + 1)] if parts[0] == "textdiff" else []
+        found |= {known for one in ours for known in (one, f"{one}.__init__") if known in sources}
+        found |= set() if ours else {parts[0]}
+    return found - {name}
+
+
+def closure(sources: Sources, names: Iterable[str]) -> set[str]:
+    """All modules and libraries that importing some modules brings in."""
     seen, waiting = set(), list(names)
     while waiting:
         if (name := waiting.pop()) not in seen:
             seen.add(name)
-            waiting += imports(root, name, lazy=lazy) if name in modules(root) else ()
+            waiting += imports(sources, name, lazy=False) if name in sources else ()
     return seen
 
 
 def room(name: str) -> tuple[str, str]:
-    """Layer and room of a module: `textdiff.cache.reader` → ("cache", "reader")."""
-    _, layer, *rest = name.split(".")
-    return layer, rest[0] if rest else ""
+    """Layer and room of a module: `textdiff.cache.reader` → ("cache", "reader"); ("", "") of any other."""
+    _, layer, own, *_ = *name.split("."), "", "", ""
+    return (layer, own) if layer in LAYERS and own != "__init__" else ("", "")
 
 
-def inside(name: str) -> bool:
-    return name.startswith("textdiff.") and name.split(".")[1] in LAYERS
+def of_rooms(*rooms: str) -> list[str]:
+    return [name for name in SOURCES if room(name) in {("pipeline", one) for one in rooms}]
 
 
-def offences(root: Path) -> list[str]:
+def offences(sources: Sources) -> list[str]:
     """Every import against the direction of layers or of rooms, and every library that a layer must not know."""
     found = []
-    for name in filter(inside, modules(root)):
+    for name in sources:
         layer, own = room(name)
-        for target in sorted(imports(root, name)):
-            if target in OUTSIDE[layer] or target in {"textdiff.cli", "textdiff.__main__"}:
+        for target in sorted(imports(sources, name)) if layer else ():
+            other, theirs = room(target)
+            levels = LEVELS[layer]
+            if (
+                target in OUTSIDE[layer] | {"textdiff.cli", "textdiff.__main__"}
+                or (other not in ("", layer) and layer != "pipeline")
+                or (other == layer and theirs != own and levels[theirs] >= levels[own])
+            ):
                 found.append(f"{name} imports {target}")
-            elif inside(target) and room(target)[1]:
-                other, theirs = room(target)
-                levels = LEVELS[layer]
-                if other != layer and layer != "pipeline":
-                    found.append(f"{name} imports {target}")
-                elif other == layer and own and theirs != own and levels[theirs] >= levels[own]:
-                    found.append(f"{name} imports {target}, which is not below it")
     return found
 
 
-def circles(root: Path) -> list[tuple[str, ...]]:
-    """Modules that import each other; lazy and type-only imports count."""
-    graph = {name: {x for x in imports(root, name) if inside(x)} for name in modules(root) if inside(name)}
+def circle(sources: Sources) -> list[str]:
+    """Modules that import each other, lazy and type-only imports counted; the first circle that is there."""
     # A package's own module is imported with any of its modules, and says nothing of order.
-    packages = {name for name, path in modules(root).items() if path.name == "__init__.py"}
-    graph = {name: targets - packages for name, targets in graph.items() if name not in packages}
+    names = {name for name in sources if room(name)[0] and not name.endswith(".__init__")}
     try:
-        TopologicalSorter(graph).prepare()
-    except ValueError as error:
-        return [tuple(error.args[1])]
+        TopologicalSorter({name: imports(sources, name) & names for name in names}).prepare()
+    except CycleError as error:
+        return error.args[1]
     return []
 
 
-def folders() -> dict[str, int]:
-    return {
-        str(folder.relative_to(ROOT)): sum(path.name != "__init__.py" for path in folder.glob("*.py"))
-        for layer in LAYERS
-        for folder in [ROOT / layer, *(path for path in (ROOT / layer).rglob("*") if path.is_dir())]
-        if any(folder.glob("*.py"))
-    }
+def stage_two(sources: Sources) -> set[str]:
+    """What stage two must not reach, and does: image readers, and the libraries of stage one."""
+    masks = "textdiff.pipeline.evaluation.mask_files"  # for `--at native` alone, imported then
+    reached = closure(sources, {*of_rooms("training", "evaluation", "ablation")} - {masks})
+    readers = {f"textdiff.pipeline.images.{name}" for name in DECODERS}
+    unets = {name for name in reached if name.startswith(("textdiff.stages.unet", "textdiff.pipeline.extraction"))}
+    return reached & (STAGE_ONE | readers) | unets
 
 
-def of_rooms(*names: str) -> list[str]:
-    return [name for name in modules(ROOT) if inside(name) and room(name)[1] in names and room(name)[0] == "pipeline"]
+def prediction(sources: Sources) -> set[str]:
+    """What `predict` must not reach, and does: trainers."""
+    return {name for name in closure(sources, of_rooms("prediction")) if room(name) == ("pipeline", "training")}
 
 
-def test_imports_go_one_way():
-    assert offences(ROOT) == []
+def command_line(sources: Sources) -> set[str]:
+    """What the command line must not import, and does, before it knows its command."""
+    return closure(sources, ["textdiff.cli", "textdiff.__main__", "textdiff.__init__"]) & HEAVY
 
 
-def test_no_modules_import_each_other():
-    assert circles(ROOT) == []
+CHECKS = (offences, circle, stage_two, prediction, command_line)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_imports_go_one_way(check):
+    assert not check(SOURCES)
 
 
 def test_every_room_has_a_level_and_no_more_modules_than_one_sees_at_a_glance():
-    for layer in LAYERS:
-        rooms = {room(name)[1] for name in modules(ROOT) if inside(name) and room(name)[0] == layer} - {""}
-        assert rooms == set(LEVELS[layer])
-    assert {folder: n for folder, n in folders().items() if n > MOST_MODULES} == {}
-
-
-def test_stage_two_reaches_no_image_reader_and_no_library_of_stage_one():
-    evaluation = ("evaluate", "compare", "suggest", "report", "result")
-    commands = of_rooms("training", "ablation") + [f"textdiff.pipeline.evaluation.{name}" for name in evaluation]
-    reached = closure(ROOT, commands)
-    assert not reached & STAGE_ONE
-    assert not {name for name in reached if name.startswith(("textdiff.stages.unet", "textdiff.pipeline.extraction"))}
-    decoders = {"raster", "tiff", "dicom", "dicom_codecs", "nifti", "reading"}
-    assert not {name for name in reached if name.startswith("textdiff.pipeline.images.")} & {
-        f"textdiff.pipeline.images.{name}" for name in decoders
-    }
-
-
-def test_predict_reaches_no_trainer():
-    reached = closure(ROOT, of_rooms("prediction"))
-    assert not [name for name in reached if name.startswith("textdiff.pipeline.training")]
-
-
-def test_the_command_line_imports_nothing_heavy():
-    assert not closure(ROOT, ["textdiff.cli", "textdiff.__main__", "textdiff"]) & HEAVY
+    rooms = {room(name) for name in SOURCES} - {("", "")}
+    assert rooms == {(layer, name) for layer in LAYERS for name in LEVELS[layer]}
+    folders = Counter(name.rpartition(".")[0] for name in SOURCES if not name.endswith(".__init__"))
+    assert {folder: n for folder, n in folders.items() if n > MOST_MODULES} == {}
 
 
 def test_no_module_needs_posix_to_be_imported():
-    assert [name for name in modules(ROOT) if imports(ROOT, name, lazy=False) & POSIX_ONLY] == []
+    assert [name for name in SOURCES if imports(SOURCES, name, lazy=False) & POSIX_ONLY] == []
 
 
 def test_stages_print_nothing_and_no_file_is_named_for_nothing():
-    for name, path in modules(ROOT).items():
+    for name, text in SOURCES.items():
         calls = {
             node.func.id
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for node in ast.walk(parsed(text))
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
-        assert not name.startswith("textdiff.stages") or "print" not in calls, path
-        assert path.name not in {"utils.py", "helpers.py"}, path
+        assert room(name)[0] != "stages" or "print" not in calls, name
+        assert name.rpartition(".")[2] not in {"utils", "helpers"}
     assert not {path.name for path in (ROOT / "tests").rglob("*.py")} & {"utils.py", "helpers.py"}
 
 
-PLANTED = {
-    "a layer above": ("cache/reader.py", "from ..stages.seeds import named_generator"),
-    "a room above, inside a function": ("pipeline/scoring/counts.py", "def f():\n    from ..demo import demo"),
-    "a library of another layer": ("cache/reader.py", "import torch"),
-    "the command line": ("pipeline/demo/demo.py", "from ... import cli"),
-    "a circle, for types alone": (
-        "stages/seeds.py",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .unet.noise import x",
-    ),
-    "a sibling layer": ("stages/seeds.py", "from ..cache.reader import FeatureReader"),
-}
+PLANTED = (
+    (offences, "cache.reader", "from ..stages.seeds import named_seed"),
+    (offences, "pipeline.scoring.counts", "def f():\n    from ..demo import demo"),
+    (offences, "pipeline.demo.demo", "from ... import cli"),
+    (offences, "cache.reader", "import torch"),
+    (circle, "stages.seeds", "if TYPE_CHECKING:\n    from .unet.noise import x"),
+    (circle, "pipeline.images.source", "def f():\n    from .tiff import x"),
+    (stage_two, "pipeline.config.training", "from ..data.inspection import x"),
+    (stage_two, "stages.heads.base", "import diffusers.models"),
+    (prediction, "pipeline.runs.heads", "from ..training.trainer import Trainer"),
+    (command_line, "pipeline.runtime.progress", "import numpy as np"),
+)
 
 
-@pytest.mark.parametrize(("file", "line"), PLANTED.values(), ids=PLANTED)
-def test_a_planted_import_is_noticed(file, line, tmp_path):
-    root = tmp_path / "textdiff"
-    for name, path in modules(ROOT).items():
-        copy = root / path.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-        assert name
-    assert offences(root) == offences(ROOT)
-    modules.cache_clear(), imports.cache_clear()
-    with (root / file).open("a", encoding="utf-8") as module:
-        module.write(f"\n{line}\n")
-    assert len(offences(root)) + len(circles(root)) > len(offences(ROOT))
+@pytest.mark.parametrize(("check", "name", "line"), PLANTED)
+def test_a_planted_import_is_noticed(check, name, line):
+    planted = f"textdiff.{name}"
+    assert not check(SOURCES)
+    assert check({**SOURCES, planted: f"{SOURCES[planted]}\n{line}\n"})
