@@ -89,9 +89,7 @@ def restore_stage_one(
     try:
         frozen = load_unet(source, device, config=unet_config or known, class_label=spec.class_label, offline=offline)
     except SourceError as error:
-        raise SourceError(
-            f"{error}; if the UNet lies elsewhere now, say where with --unet (and --unet-config)"
-        ) from error
+        raise SourceError(f"{error}; if the UNet was moved, give its place with --unet (and --unet-config)") from error
     if frozen.digest != spec.unet_digest:
         raise SourceError(
             f"{source}: not the UNet that made the cached features (digest {frozen.digest[:12]}, expected "

@@ -162,7 +162,7 @@ RUNS = {
     ),
     "no UNet where the run has it": (
         run(config(features__unet="diffusers:./gone"), predict()),
-        "if the UNet lies elsewhere now, say where with --unet",
+        "if the UNet was moved, give its place with --unet",
     ),
     "another UNet": (
         run(config(features__unet_digest="f" * 64), predict()),
