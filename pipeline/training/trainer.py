@@ -61,6 +61,7 @@ class Trainer:
         self._seed, self._settings = config.seed, config.settings
         self._mean_weight = sum(sample.weight for sample in split.train) / len(split.train)
         self.objective: TrainingObjective[Any] = OBJECTIVES[config.head](data, split, config)
+        self.objective.prepare(split.train)  # reads features, so that a damaged cache is refused before a run begins
         self.optimizer = torch.optim.AdamW(
             self.head.parameters(), self._settings.learning_rate, weight_decay=self._settings.weight_decay, fused=True
         )
@@ -121,8 +122,6 @@ class Trainer:
         Raises:
             ConfigError: if the loss is not finite.
         """
-        if self.epoch == 0:
-            self.objective.prepare(self.split.train)
         generator = named_generator(self._seed, "epoch", self.epoch)
         steps = self._order(generator)
         self.head.train()

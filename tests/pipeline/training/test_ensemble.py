@@ -52,7 +52,6 @@ def test_the_first_member_begins_as_a_single_head_and_the_others_do_not(training
 def test_a_step_trains_each_member_by_itself_on_its_own_half_of_the_pixels(training):
     trainer = opened(replace(training, text_dropout=0.5, learning_rate=0.01))
     data, samples = trainer.data, trainer.split.train[:2]
-    trainer.objective.prepare(trainer.split.train)
     alone = [copy.deepcopy(member).train() for member in trainer.head.members]
     assert torch.equal(alone[0].get_buffer("mean_1"), alone[2].get_buffer("mean_1"))
     trainer.head.train()
