@@ -87,11 +87,11 @@ def check_tables(root: Location, manifest: Manifest) -> list[Damage]:
         manifest: as it was recovered.
     """
     digests = {**manifest.metadata, TABLE: manifest.digests["samples"]}
-    found = [damage for path, digest in digests.items() if (damage := _check_digest(root, path, digest))]
-    found += _check_manifests(root)
+    damages = [damage for path, digest in digests.items() if (damage := _check_digest(root, path, digest))]
+    damages += _check_manifests(root)
     if (root / LOCK).exists() and (root / LOCK).read_bytes():
-        found.append(Damage(LOCK, "is not empty"))
-    return found
+        damages.append(Damage(LOCK, "is not empty"))
+    return damages
 
 
 def foreign_files(root: Location, manifest: Manifest) -> list[str]:

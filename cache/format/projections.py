@@ -30,12 +30,12 @@ def read_projections(root: Location, records: Iterable[ProjectionRecord]) -> Pro
     Raises:
         CacheCorruptError: if one is absent or damaged.
     """
-    found = {}
+    arrays = {}
     for record in records:
         array = np.empty(record.shape, np.float32)
         read_rows(root / record.shard.path, dict(enumerate(array)), len(array))
-        found[record.pair] = array
-    return found
+        arrays[record.pair] = array
+    return arrays
 
 
 def layout_of(block: int, timestep: int, array: npt.NDArray[np.float32]) -> ArrayLayout:

@@ -44,9 +44,9 @@ def location(text: str | Location) -> Location:
     return RemotePath(text)
 
 
-def on_disk(place: Location) -> Path | None:
-    """The path, where `place` is on a disk; `None`: it is in an object store."""
-    return place if isinstance(place, Path) else None
+def on_disk(root: Location) -> Path | None:
+    """The path of a location on a disk; `None`: it is in an object store."""
+    return root if isinstance(root, Path) else None
 
 
 def with_local_copies(root: Location) -> Location:
@@ -94,11 +94,11 @@ def remove_folder(folder: Location) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def free_bytes(place: Location) -> int | None:
-    """Free space on the disk where `place` is or will be; `None`: unknown, as of every object store."""
-    if isinstance(place, RemotePath):
+def free_bytes(root: Location) -> int | None:
+    """Free space on the disk where `root` is or will be; `None`: unknown, as of every object store."""
+    if isinstance(root, RemotePath):
         return None
-    whole = place.absolute()
+    whole = root.absolute()
     return shutil.disk_usage(next(folder for folder in (whole, *whole.parents) if folder.exists())).free
 
 

@@ -25,7 +25,7 @@ class DataReport:
     shares: tuple[float, ...]
     """Share of each class among all pixels of all masks, 0..1."""
     not_labelled: float
-    """Share of the pixels that nobody labelled, 0..1."""
+    """Share of the unlabelled pixels, 0..1."""
     sizes: dict[tuple[int, int], int]
     """Images of each (height, width)."""
     n_texts: int

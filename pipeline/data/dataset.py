@@ -41,7 +41,7 @@ class Sample:
     text: str
     """What the report says; "" where there is none."""
     stratum: str
-    """The kind that it is of (organ, scanner, hospital), over which draws of groups are spread; "": not told."""
+    """The kind that it is of (organ, scanner, hospital), over which draws of groups are spread; "": unknown."""
     weight: float
     """How much its pixels count in a head's loss, beside those of other samples; above 0."""
     size: tuple[int, int]
@@ -115,24 +115,24 @@ def scan_files(data: Path, window: IntensityWindow | None) -> Scan:
     listing = list_entries(data)
     inspections = inspect_entries(listing.entries, window)
     classes, class_problems = _find_classes(listing.root, inspections)
-    masks = tuple(found.mask for found in inspections if found.mask)
+    masks = tuple(inspection.mask for inspection in inspections if inspection.mask)
     problems = (
         *listing.problems,
-        *(problem for found in inspections for problem in found.problems),
+        *(problem for inspection in inspections for problem in inspection.problems),
         *class_problems,
         *duplicate_ids(listing.entries),
         *split_groups(listing.entries),
         *split_contents(inspections),
     )
     warnings = (*map(DataWarning, listing.warnings), *_odd_masks(inspections, classes))
-    samples = tuple(sample for found in inspections for sample in _samples(found))
+    samples = tuple(sample for inspection in inspections for sample in _samples(inspection))
     return Scan(Dataset(listing.root, samples, classes, warnings), problems, masks)
 
 
-def _samples(found: Inspection) -> Iterator[Sample]:
+def _samples(inspection: Inspection) -> Iterator[Sample]:
     """The sample, unless its image is unusable; an unusable mask counts as none."""
-    if found.image:
-        entry, mask = found.entry, found.mask
+    if inspection.image:
+        entry, mask = inspection.entry, inspection.mask
         yield Sample(
             id=entry.id,
             group=entry.group,
@@ -142,24 +142,24 @@ def _samples(found: Inspection) -> Iterator[Sample]:
             text=entry.text,
             stratum=entry.stratum,
             weight=entry.weight,
-            size=found.image.size,
-            image_digest=found.image.digest,
+            size=inspection.image.size,
+            image_digest=inspection.image.digest,
             mask_digest=mask.digest if mask else None,
         )
 
 
 def _find_classes(root: Path, inspections: Sequence[Inspection]) -> tuple[Classes, list[str]]:
     """The declared or binary classes, with a problem for each mask that holds something else."""
-    guessed = guess_binary([found.mask.n_pixels for found in inspections if found.mask])
+    guessed = guess_binary([inspection.mask.n_pixels for inspection in inspections if inspection.mask])
     try:
         classes = read_classes(root) or guessed
     except DataError as error:
         return guessed, [str(error)]  # what the masks may hold is not known, so nothing is said of them
-    return classes, [problem for found in inspections for problem in _undeclared(found, classes)]
+    return classes, [problem for inspection in inspections for problem in _undeclared(inspection, classes)]
 
 
-def _undeclared(found: Inspection, classes: Classes) -> Iterator[str]:
-    path, mask = found.entry.mask, found.mask
+def _undeclared(inspection: Inspection, classes: Classes) -> Iterator[str]:
+    path, mask = inspection.entry.mask, inspection.mask
     strange = sorted(set(mask.n_pixels) - classes.values()) if mask else []
     if strange and path:
         hint = "; JPEG invents values, save masks as PNG" if path.suffix.lower() in (".jpg", ".jpeg") else ""
@@ -167,7 +167,7 @@ def _undeclared(found: Inspection, classes: Classes) -> Iterator[str]:
 
 
 def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[DataWarning]:
-    masks = {found.entry.id: set(found.mask.n_pixels) for found in inspections if found.mask}
+    masks = {inspection.entry.id: set(inspection.mask.n_pixels) for inspection in inspections if inspection.mask}
     background, ignored = {classes.ids[0]}, {classes.ignore}
     unlabelled = [name for name, values in masks.items() if values <= ignored]
     empty = [name for name, values in masks.items() if background <= values <= background | ignored]
@@ -181,5 +181,7 @@ def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[
         if masks and not any(value in values for values in masks.values())
     ]
     if absent:
-        told = f"no mask has a pixel of {', '.join(absent)}; is {CLASSES_FILE} or the way the masks were saved right?"
-        yield DataWarning(told)
+        warning = (
+            f"no mask has a pixel of {', '.join(absent)}; is {CLASSES_FILE} or the way the masks were saved right?"
+        )
+        yield DataWarning(warning)

@@ -106,37 +106,37 @@ def _count(values: Integer[np.ndarray, "y x"]) -> dict[int, int]:
     """How often each value occurs."""
     if values.dtype == np.uint8:  # without sorting them
         return {value: n for value, n in enumerate(np.bincount(values.reshape(-1), minlength=256).tolist()) if n}
-    found, counts = np.unique(values, return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+    present, counts = np.unique(values, return_counts=True)
+    return dict(zip(present.tolist(), counts.tolist(), strict=True))
 
 
 def duplicate_ids(entries: Iterable[Entry]) -> Iterator[str]:
     """One line for each id that several entries have."""
-    for sample_id, found in _grouped(entries, lambda entry: entry.id).items():
-        if len(found) > 1:
-            places = ", ".join(f"{entry.where} ({entry.split})" for entry in found)
-            yield f"duplicate id {sample_id!r}: {places}; give each sample an id of its own"
+    for sample_id, same in _grouped(entries, lambda entry: entry.id).items():
+        if len(same) > 1:
+            listed = ", ".join(f"{entry.where} ({entry.split})" for entry in same)
+            yield f"duplicate id {sample_id!r}: {listed}; give each sample an id of its own"
 
 
 def split_groups(entries: Iterable[Entry]) -> Iterator[str]:
     """One line for each group (patient) in several splits; one id in several splits is a duplicate id already."""
-    for group, found in _grouped(entries, lambda entry: entry.group).items():
-        if _crosses_splits(found):
-            places = ", ".join(f"{entry.id} ({entry.split})" for entry in found)
-            yield f"group {group!r} is in more than one split: {places}; keep a group (patient) in one split"
+    for group, members in _grouped(entries, lambda entry: entry.group).items():
+        if _crosses_splits(members):
+            listed = ", ".join(f"{entry.id} ({entry.split})" for entry in members)
+            yield f"group {group!r} is in more than one split: {listed}; keep a group (patient) in one split"
 
 
 def split_contents(inspections: Iterable[Inspection]) -> Iterator[str]:
     """One line for each image that is in several splits under different ids, byte for byte."""
-    by_digest = _grouped((found for found in inspections if found.image), _digest)
+    by_digest = _grouped((one for one in inspections if one.image), _digest)
     for same in by_digest.values():
-        if _crosses_splits([found.entry for found in same]):
-            places = ", ".join(f"{found.entry.image} ({found.entry.split})" for found in same)
-            yield f"the same image is in more than one split: {places}; keep it in one"
+        if _crosses_splits([one.entry for one in same]):
+            listed = ", ".join(f"{one.entry.image} ({one.entry.split})" for one in same)
+            yield f"the same image is in more than one split: {listed}; keep it in one"
 
 
-def _digest(found: Inspection) -> str:
-    return found.image.digest if found.image else ""
+def _digest(inspection: Inspection) -> str:
+    return inspection.image.digest if inspection.image else ""
 
 
 def _crosses_splits(entries: Sequence[Entry]) -> bool:

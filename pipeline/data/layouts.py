@@ -70,13 +70,13 @@ def list_entries(data: Path) -> Listing:
         raise DataError(f"{data} does not exist; expected {_EXPECTED}")
     if data.is_file():
         return _list_manifest(_known_table(data))
-    found = [name for name in (*LVIT_FOLDERS, *MANIFESTS) if (data / name).exists()]
-    manifests = [name for name in found if name in MANIFESTS]
-    if not found:
+    names = [name for name in (*LVIT_FOLDERS, *MANIFESTS) if (data / name).exists()]
+    manifests = [name for name in names if name in MANIFESTS]
+    if not names:
         raise DataError(f"{data} is not a data folder; expected {_EXPECTED}")
-    if manifests and len(found) > 1:
-        raise DataError(f"{data} holds {', '.join(found)}; keep one of them, or give the path of the manifest itself")
-    return _list_manifest(data / manifests[0]) if manifests else _list_lvit(data, found)
+    if manifests and len(names) > 1:
+        raise DataError(f"{data} holds {', '.join(names)}; keep one of them, or give the path of the manifest itself")
+    return _list_manifest(data / manifests[0]) if manifests else _list_lvit(data, names)
 
 
 _EXPECTED = f"a folder with any of {', '.join(LVIT_FOLDERS)}, or a manifest (.csv, .xlsx) with {', '.join(_REQUIRED)}"
@@ -124,20 +124,20 @@ def _match_masks(listing: Listing, folder: Path, images: list[Path], *, optional
         by_stem[stem_of(mask)].append(mask)
     matched = {}
     for image in images:
-        found = [mask for stem in mask_stems(stem_of(image)) for mask in by_stem.pop(stem, [])]
-        if found:
-            matched[image] = found[0]
-        if len(found) != 1:
-            listing.problems.append(_not_one_mask(image, folder, found))
+        masks_of_image = [mask for stem in mask_stems(stem_of(image)) for mask in by_stem.pop(stem, [])]
+        if masks_of_image:
+            matched[image] = masks_of_image[0]
+        if len(masks_of_image) != 1:
+            listing.problems.append(_not_one_mask(image, folder, masks_of_image))
     extra = [mask for masks in by_stem.values() for mask in masks]
     listing.problems += [f"{mask} belongs to no image in {folder.parent / 'img'}; remove it" for mask in extra]
     return matched
 
 
-def _not_one_mask(image: Path, folder: Path, found: list[Path]) -> str:
-    if not found:
+def _not_one_mask(image: Path, folder: Path, masks: list[Path]) -> str:
+    if not masks:
         return f"{image} has no mask; expected {folder / stem_of(image)}.png"
-    return f"{image} has {len(found)} masks ({', '.join(mask.name for mask in found)}); keep one"
+    return f"{image} has {len(masks)} masks ({', '.join(mask.name for mask in masks)}); keep one"
 
 
 def _with_texts(listing: Listing, folder: Path, entries: list[Entry]) -> list[Entry]:
@@ -172,7 +172,7 @@ def _join_texts(listing: Listing, table: DataTable, entries: list[Entry]) -> lis
         listing.warnings.append(f"{table.path}: columns {', '.join(map(repr, unused))} are not used")
     matched = match_rows(table, [(entry.image, entry.mask) for entry in entries])
     rows = matched.rows
-    listing.problems += [*matched.problems, *matched.strangers]
+    listing.problems += [*matched.problems, *matched.unmatched]
     listing.problems += [
         f"{table.path} has no row for {entry.where}; add one" for i, entry in enumerate(entries) if i not in rows
     ]

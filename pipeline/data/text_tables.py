@@ -19,18 +19,18 @@ COLUMNS = ("image", "description")
 
 @dataclass(frozen=True)
 class Matched:
-    """What a table says about some images."""
+    """Rows of a table matched with images."""
 
     rows: dict[int, TableRow]
-    """An image's place in the list → its first row."""
+    """Index of an image in the list → its first row."""
     problems: tuple[str, ...]
     """Rows without a text, and rows for the same image again."""
-    strangers: tuple[str, ...]
+    unmatched: tuple[str, ...]
     """Rows for no image in the list."""
 
 
 def mask_stems(image_stem: str) -> tuple[str, str, str]:
-    """What an image's mask may be called, without its suffix; `mask_NAME` is QaTa-COV19's way."""
+    """Names that an image's mask may have, without its suffix; `mask_NAME` is QaTa-COV19's way."""
     return image_stem, f"mask_{image_stem}", f"{image_stem}_mask"
 
 
@@ -38,19 +38,19 @@ def match_rows(table: DataTable, images: Sequence[tuple[Path, Path | None]]) -> 
     """Find the row of each (image, mask); the table must have the `COLUMNS`."""
     by_name = _indices_by_name(images)
     rows: dict[int, TableRow] = {}
-    problems, strangers = [], []
+    problems, unmatched = [], []
     for row in table.rows:
         where, name = f"{table.path} row {row.number}", row.cells["image"]
         index = by_name.get(name, by_name.get(split_suffix(name)[0]))
         if index is None:
-            strangers.append(f"{where}: {name!r} is no image or mask here; add the image or remove the row")
+            unmatched.append(f"{where}: {name!r} is no image or mask here; add the image or remove the row")
         elif index in rows:
             problems.append(f"{where}: {name!r} has a text in row {rows[index].number} already; keep one")
         else:
             rows[index] = row
             if not row.cells["description"]:
                 problems.append(f"{where}: empty text for {name!r}; write a Description")
-    return Matched(rows, tuple(problems), tuple(strangers))
+    return Matched(rows, tuple(problems), tuple(unmatched))
 
 
 def _indices_by_name(images: Sequence[tuple[Path, Path | None]]) -> dict[str, int]:
@@ -69,8 +69,8 @@ def _indices_by_name(images: Sequence[tuple[Path, Path | None]]) -> dict[str, in
 def missing_columns(table: DataTable, columns: Sequence[str]) -> str | None:
     """A problem if the table lacks any of the columns."""
     missing = ", ".join(repr(name) for name in columns if name not in table.columns)
-    found = ", ".join(map(repr, table.columns))
-    return f"{table.path}: missing columns {missing}; found {found}; add them to the header" if missing else None
+    columns = ", ".join(map(repr, table.columns))
+    return f"{table.path}: missing columns {missing}; got {columns}; add them to the header" if missing else None
 
 
 def texts_by_image(images: Sequence[Path], table_path: Path) -> dict[Path, str]:

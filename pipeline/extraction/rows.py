@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from ...cache.format.spec import FeatureSpec
 from ...stages.features.position import Region
-from ..head_inputs.windows import window_of
+from ..head_inputs.regions import region_of
 from ..images.resizing import resize_image
 from ..images.source import ImageReader, Offset
 from ..images.tiling import read_tile, tile_offsets
@@ -53,7 +53,7 @@ def rows_of(
     for offset in tiles_of(size, spec):
         for view, rewritten in texts.items():
             if text is None or rewritten is not None:
-                region = window_of(size, spec.tile, offset or (0, 0), view)
+                region = region_of(size, spec.tile, offset or (0, 0), view)
                 yield Row(_row_id(sample_id, offset, view), offset, view, rewritten, region)
 
 

@@ -1,4 +1,4 @@
-"""What an extraction, or one part of it, came to."""
+"""Result of an extraction, or of one part of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ExtractSummary:
-    """What an extraction came to."""
+    """Result of an extraction."""
 
     cache: str
     n_samples: int
@@ -26,7 +26,7 @@ class ExtractSummary:
     added_bytes: int
     """What this request, or this part of it, adds to the disk, filters included, texts apart."""
     free_bytes: int | None
-    """Free space on the cache's disk before; `None`: an object store, where nobody can say."""
+    """Free space on the cache's disk before; `None`: unknown, as of an object store."""
     precision: str
     """Arithmetic of the UNet."""
     dry_run: bool

@@ -29,7 +29,7 @@ class CropBatch:
     features: dict[int, Float[Tensor, "image y x channel"]]
     """Block → what the head reads of it, all timesteps together, in float32, at the block's own resolution."""
     labels: UInt8[Tensor, "image y x"]
-    windows: list[Region]
+    regions: list[Region]
     """What each crop shows of the image that its text describes."""
     turns: list[int]
     """How each crop was turned after it was cut (`crops.turned`)."""
@@ -47,7 +47,7 @@ def draw_crops(
     stride = _stride(data)
     side = min(data.size[0], -(-max(MIN_SIDE, data.size[0] // SIDE_SHARE) // stride) * stride)
     features: dict[int, list[Tensor]] = {block: [] for block in data.map_keys}
-    labels, windows, turns = [], [], []
+    labels, regions, turns = [], [], []
     for sample in samples:
         truth = data.labels(sample)
         crop = draw_crop(truth.cpu(), side, stride, data.ignore, generator)
@@ -55,16 +55,16 @@ def draw_crops(
         for block, map_ in cut(seen(data.maps(sample)), crop, data.size).items():
             features[block].append(turned(map_, turns[-1]))
         labels.append(turned(crop.of(truth, data.size), turns[-1]))
-        windows.append(crop.window(data.size, data.region(sample)))
+        regions.append(crop.region(data.size, data.region(sample)))
     stacked = {block: torch.stack(maps).float() for block, maps in features.items()}
-    return CropBatch(stacked, torch.stack(labels), windows, turns)
+    return CropBatch(stacked, torch.stack(labels), regions, turns)
 
 
 def require_cells(data: CachedFeatures) -> None:
     """Refuse images that do not divide into cells.
 
     Raises:
-        ConfigError: as said.
+        ConfigError: if their size is not a multiple of a cell's.
     """
     if data.size[0] % CELL or data.size[1] % CELL:
         raise ConfigError(

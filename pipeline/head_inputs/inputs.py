@@ -18,9 +18,9 @@ from ...stages.features.sampling import FILTERS, Maps, gather
 from ...stages.heads.base import HeadSpec
 from ...stages.heads.input import HeadInput
 from ..config.training import TextMode
+from .regions import region_of
 from .source import head_maps
 from .texts import assign_texts
-from .windows import window_of
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class CachedFeatures:
 
     def region(self, row: SampleRow) -> Region:
         """Part of the image that the row's maps show; the text describes the whole image."""
-        return window_of(row.size, self.reader.manifest.features.tile, row.tile, row.view)
+        return region_of(row.size, self.reader.manifest.features.tile, row.tile, row.view)
 
     def texts(self, rows: Sequence[SampleRow]) -> tuple[Float[Tensor, "row token dim"], Bool[Tensor, "row token"]]:
         """The rows' tokens; a row without text has a token mask that is false throughout."""

@@ -120,16 +120,16 @@ def group_views(samples: Iterable[SampleRow], n_views: int) -> dict[str, tuple[S
     Raises:
         DataError: if the samples were cached in fewer views.
     """
-    found: dict[tuple[str, tuple[int, int]], dict[int, SampleRow]] = {}
+    by_tile: dict[tuple[str, tuple[int, int]], dict[int, SampleRow]] = {}
     for sample in samples:
         if sample.view < n_views:
-            found.setdefault((sample.parent, sample.tile), {})[sample.view] = sample
-    if found and max(max(views) for views in found.values()) < n_views // 2:
+            by_tile.setdefault((sample.parent, sample.tile), {})[sample.view] = sample
+    if by_tile and max(max(views) for views in by_tile.values()) < n_views // 2:
         raise DataError(
             f"--tta {n_views}: the cache does not have so many flips and rotations of these samples; add them: repeat "
             f"the `textdiff extract-features` command that made it with --views {n_views} --views-of all"
         )
-    return {views[0].id: tuple(views[view] for view in sorted(views)) for views in found.values()}
+    return {views[0].id: tuple(views[view] for view in sorted(views)) for views in by_tile.values()}
 
 
 def has_labels(reader: FeatureReader, sample: SampleRow) -> bool:

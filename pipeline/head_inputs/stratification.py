@@ -42,13 +42,13 @@ def strata_of(reader: FeatureReader, samples: Sequence[SampleRow]) -> dict[str, 
     if len({*classes.values()}) > 1:
         return classes
     ranked = sorted(n_pixels, key=lambda group: (1 - n_pixels[group][0] / n_pixels[group].sum(), group))
-    return {group: (place * N_QUARTERS // len(ranked),) for place, group in enumerate(ranked)}
+    return {group: (i * N_QUARTERS // len(ranked),) for i, group in enumerate(ranked)}
 
 
 def order_groups(strata: Mapping[str, Stratum], seed: int, *, cover: bool) -> list[str]:
     """Groups in the order in which they are to be taken, random within a stratum.
 
-    The k-th of a stratum's n groups has its place at (k - 1/2) / n of the whole order, so that any beginning holds of
+    The k-th of a stratum's n groups is ranked at (k - 1/2) / n of the whole order, so that any beginning holds of
     each stratum its share, up to one group: proportional allocation.
 
     Args:
@@ -59,15 +59,15 @@ def order_groups(strata: Mapping[str, Stratum], seed: int, *, cover: bool) -> li
     names = sorted(strata)
     shuffled = torch.randperm(len(names), generator=named_generator(seed, "labelled groups")).tolist()
     of_stratum: dict[Stratum, list[str]] = {}
-    for place in shuffled:
-        of_stratum.setdefault(strata[names[place]], []).append(names[place])
-    places = [
+    for i in shuffled:
+        of_stratum.setdefault(strata[names[i]], []).append(names[i])
+    ranks = [
         (cover and k > 0, (k + 0.5) / len(groups), group)
         for groups in of_stratum.values()
         for k, group in enumerate(groups)
     ]
-    # Stable: groups that come to the same follow the shuffled order of their strata.
-    return [group for *_, group in sorted(places, key=lambda place: place[:2])]
+    # Stable: groups of equal rank follow the shuffled order of their strata.
+    return [group for *_, group in sorted(ranks, key=lambda rank: rank[:2])]
 
 
 def _pixels_of_classes(reader: FeatureReader, samples: Sequence[SampleRow]) -> dict[str, Int[np.ndarray, "class"]]:
@@ -75,6 +75,6 @@ def _pixels_of_classes(reader: FeatureReader, samples: Sequence[SampleRow]) -> d
     n_classes = len(reader.manifest.classes["classes"])
     n_pixels: dict[str, np.ndarray] = {}
     for sample in samples:
-        found = np.bincount(reader.labels(sample.row).reshape(-1), minlength=reader.table.ignore + 1)[:n_classes]
-        n_pixels[sample.group] = n_pixels.get(sample.group, 0) + found
+        counts = np.bincount(reader.labels(sample.row).reshape(-1), minlength=reader.table.ignore + 1)[:n_classes]
+        n_pixels[sample.group] = n_pixels.get(sample.group, 0) + counts
     return n_pixels

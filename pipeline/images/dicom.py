@@ -63,7 +63,7 @@ def read_dicom(path: Path, index: int | None) -> Raster:
 
 @contextmanager
 def _silent_about_patients() -> Iterator[None]:
-    """Only the kind of an unexpected error is told: its text may quote the file."""
+    """Only the kind of an unexpected error is named: its text may quote the file."""
     try:
         yield
     except UnusableImageError:

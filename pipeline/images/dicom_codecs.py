@@ -37,13 +37,13 @@ def decode_frame(frame: bytes, runner: Any) -> bytes:  # noqa: ANN401
 
 def _frame_size(frame: bytes) -> tuple[int, int] | None:
     """Height and width as the header of a JPEG or JPEG-LS stream has them (ITU-T T.81 annex B); `None`: it has none."""
-    place = 2
-    while place + 9 <= len(frame) and frame[place] == 0xFF:
-        marker = frame[place + 1]
+    offset = 2
+    while offset + 9 <= len(frame) and frame[offset] == 0xFF:
+        marker = frame[offset + 1]
         if marker in _STARTS_OF_FRAME:
-            height, width = (int.from_bytes(frame[place + skip : place + skip + 2], "big") for skip in (5, 7))
+            height, width = (int.from_bytes(frame[offset + skip : offset + skip + 2], "big") for skip in (5, 7))
             return height, width
-        place += 1 if marker == 0xFF else 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
+        offset += 1 if marker == 0xFF else 2 + int.from_bytes(frame[offset + 2 : offset + 4], "big")
     return None
 
 

@@ -1,4 +1,4 @@
-"""A raster as a picture for the model, or as the values of a mask."""
+"""A raster as an 8-bit image for the model, or as the values of a mask."""
 
 from __future__ import annotations
 

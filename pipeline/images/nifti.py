@@ -2,7 +2,7 @@
 
 The volume is taken in the orientation closest to RAS (voxel axes towards the patient's right, front and head) and cut
 across its third axis: slice 0 is the lowest. The slice is shown in the radiological convention, from the feet: rows run
-from the front of the body to its back, columns from the patient's right, on the left of the picture, to the left.
+from the front of the body to its back, columns from the patient's right, on the left of the image, to the left.
 Where a file is a single plane across another axis, that plane is shown by the same rule: the head or the front above,
 the patient's right or front on the left. Image and mask go through the same steps and so stay aligned.
 """

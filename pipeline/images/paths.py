@@ -36,17 +36,17 @@ GZIP = b"\x1f\x8b"
 
 def split_slice(path: Path) -> tuple[Path, int | None]:
     """The file, and which slice of it is meant; None for the whole. A file that is really called so is a file."""
-    found = _SLICE.fullmatch(path.name)
-    if found is None or path.is_file():
+    match = _SLICE.fullmatch(path.name)
+    if match is None or path.is_file():
         return path, None
-    return path.with_name(found["file"]), int(found["index"])
+    return path.with_name(match["file"]), int(match["index"])
 
 
 def split_suffix(name: str) -> tuple[str, str]:
     """A file's name without an image's suffix, and that suffix; "" where it has none that is known."""
-    for found in _SUFFIX.finditer(name):
-        if found.end() == len(name) and found.start() > 0:
-            return name[: found.start()], found.group()
+    for match in _SUFFIX.finditer(name):
+        if match.end() == len(name) and match.start() > 0:
+            return name[: match.start()], match.group()
     return name, ""
 
 
@@ -148,11 +148,11 @@ def file_digest(path: Path) -> str:
     try:
         if index is None:
             return _hash(file).hexdigest()
-        found = _hash_of_volume(file, *version_of(file)).copy()
+        volume_hash = _hash_of_volume(file, *version_of(file)).copy()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
-    found.update(f"#{index}".encode())
-    return found.hexdigest()
+    volume_hash.update(f"#{index}".encode())
+    return volume_hash.hexdigest()
 
 
 def _hash(file: Path) -> hashlib._Hash:
@@ -166,6 +166,6 @@ def _hash_of_volume(file: Path, _changed_ns: int, _size_bytes: int) -> hashlib._
 
 
 def version_of(file: Path) -> tuple[int, int]:
-    """What changes when a file does: time of the last change (ns) and size (bytes); a key for what is remembered."""
-    found = file.stat()
-    return found.st_mtime_ns, found.st_size
+    """Time of a file's last change (ns) and its size (bytes): a key for results that hold until it changes."""
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size

@@ -1,6 +1,6 @@
 """Bytes of a PNG or JPEG file into the numbers that stand in it, or a reason why not.
 
-Nothing is guessed or repaired: a truncated file, a stack, ink values or a picture that is stored lying on its side
+Nothing is guessed or repaired: a truncated file, a stack, ink values or an image that is stored on its side
 is refused. The decoders are called without Pillow's `Image.open`, whose check against decompression bombs is a
 warning, which threads cannot turn into an error safely. `tiff`, `dicom` and `nifti` make the same `Raster`.
 """
@@ -23,7 +23,7 @@ from PIL.ImageFile import ImageFile
 MAX_PIXELS = 200_000_000  # 600 MB as RGB: what is decoded in one piece
 NO_MEMORY = "needs more memory than there is: it is broken, or too large for this machine"
 ORIENTATION = 0x0112
-"""The tag in Exif and TIFF that says how a picture is turned; 1 is upright."""
+"""The tag in Exif and TIFF for the orientation of an image; 1 is upright."""
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # where the header, always the first chunk, holds bit depth and colour type
 _PNG_GREY, _PNG_PALETTE = 0, 3
 
@@ -136,10 +136,10 @@ def check_upright(orientation: int) -> None:
         raise UnusableImageError(f"is stored turned (orientation {orientation}); save it upright, as its mask is")
 
 
-def check_channels(found: int, n_channels: int) -> None:
+def check_channels(n_found: int, n_channels: int) -> None:
     """Refuse other channels than those of the colours and alpha."""
-    if found not in (n_channels, n_channels + 1):
-        raise UnusableImageError(f"has {found} channels; save it as grey, RGB or RGBA")
+    if n_found not in (n_channels, n_channels + 1):
+        raise UnusableImageError(f"has {n_found} channels; save it as grey, RGB or RGBA")
 
 
 def without_alpha(pixels: np.ndarray, n_channels: int) -> np.ndarray:

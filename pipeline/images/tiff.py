@@ -1,7 +1,7 @@
 """A TIFF's image by regions: only the tiles or strips that a region touches are read and decoded.
 
 The image is the first page, at full resolution. Smaller copies of it (pyramids), and the thumbnail, label and overview
-of a scanned slide, may follow it; any other page makes the file a stack, of which nobody knows which plane is meant.
+of a scanned slide, may follow it; any other page makes the file a stack, in which the plane that is meant is unknown.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class TiffImage:
         values = without_alpha(values[..., 0] if segments.n_channels == 1 else values, _CHANNELS[self._kind])
         return Raster(values, self._bits, self._palette, self._kind == "MINISWHITE")
 
-    def _paste(self, pixels: np.ndarray, corner: tuple[int, int], place: tuple[int, int, int]) -> None:
+    def _paste(self, pixels: np.ndarray, corner: tuple[int, int], position: tuple[int, int, int]) -> None:
         """Copy what a segment and the region have in common; a segment that is not stored stays empty."""
-        segment = self._decoded(place)
+        segment = self._decoded(position)
         if segment is None:
             return
-        plane, row, column = place
+        plane, row, column = position
         top, left = row * self._segments.height - corner[0], column * self._segments.width - corner[1]
         target = pixels[max(top, 0) : top + segment.shape[0], max(left, 0) : left + segment.shape[1]]
         source = segment[max(-top, 0) :, max(-left, 0) :][: target.shape[0], : target.shape[1]]
@@ -120,9 +120,9 @@ class _Segments:
     is_jpeg: bool
     """Whether each segment is a whole JPEG stream."""
 
-    def decode(self, place: tuple[int, int, int]) -> Shaped[np.ndarray, "y x c"] | None:
+    def decode(self, position: tuple[int, int, int]) -> Shaped[np.ndarray, "y x c"] | None:
         """The segment at (plane, row, column); `None` if it is not stored."""
-        plane, row, column = place
+        plane, row, column = position
         index = (plane * self.n_rows + row) * self.n_columns + column
         if self.sizes_bytes[index] == 0:
             return None
@@ -131,7 +131,7 @@ class _Segments:
             data = file.read(self.sizes_bytes[index])
         # The decoder fills what is missing of a stream with grey, without a word.
         if self.is_jpeg and not data.rstrip(_PADDING).endswith(_END_OF_JPEG):
-            raise UnusableImageError(f"is truncated: its tile or strip {index} ends within the picture")
+            raise UnusableImageError(f"is truncated: its tile or strip {index} ends within the image")
         with broken_bytes():
             segment = self.decoder(data, index, **self.shared)[0]
         pixels: np.ndarray = segment[0]

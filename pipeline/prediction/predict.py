@@ -141,7 +141,7 @@ def _write(
 
 
 def to_grey(uncertainty: Float32[np.ndarray, "*pixel"], n_classes: int) -> UInt16[np.ndarray, "*pixel"]:
-    """Uncertainty as a picture: 65535 × √(u / ln n_classes), so that white is as uncertain as can be.
+    """Uncertainty as an image: 65535 × √(u / ln n_classes), so that white is as uncertain as can be.
 
     The root shows the small values that mutual information mostly has; of two members it is a distance between their
     predictions (Endres & Schindelin 2003, A new metric for probability distributions).

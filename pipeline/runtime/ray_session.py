@@ -66,8 +66,8 @@ def ray_session(n_workers: int) -> Iterator[ModuleType]:
 
 def threads_per_worker(n_workers: int) -> int:
     """OMP_NUM_THREADS where it is set, so that a worker computes as a process alone does; else a share of them."""
-    told = os.environ.get("OMP_NUM_THREADS")
-    return int(told) if told else max(1, torch.get_num_threads() // n_workers)
+    n_threads = os.environ.get("OMP_NUM_THREADS")
+    return int(n_threads) if n_threads else max(1, torch.get_num_threads() // n_workers)
 
 
 def n_workers_for(workers: int | None, device: str, on_cpu: int = 1) -> int:

@@ -152,11 +152,11 @@ class PixelObjective(GuidedObjective[PixelHead]):
         """On pixels drawn evenly from the labelled ones of each image; of several members each sees half."""
         batch = sample_batch(self._data, samples, self._config.pixels_per_image, generator)
         inputs = self._members[0].inputs(batch.features)
-        windows = [self._data.region(sample) for sample in samples]
+        regions = [self._data.region(sample) for sample in samples]
         for member in self._members:
             own = self._own(batch.pixels.shape[1], generator)
             given = inputs[:, own], batch.pixels[:, own], self._data.size, *self._texts(samples, generator)
-            yield member(*given, windows=windows), batch.labels[:, own]
+            yield member(*given, regions=regions), batch.labels[:, own]
 
     def _own(self, n_pixels: int, generator: torch.Generator) -> slice | Tensor:
         """Indices of the pixels of a step for one member: all if it is alone, else a random half.
@@ -168,9 +168,9 @@ class PixelObjective(GuidedObjective[PixelHead]):
         return torch.randperm(n_pixels, generator=generator)[: math.ceil(n_pixels / 2)].to(self._data.device)
 
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        batch, windows = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator), [self._data.region(sample)]
+        batch, regions = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator), [self._data.region(sample)]
         given = self._members[0].inputs(batch.features), batch.pixels, self._data.size, *self._data.texts([sample])
-        each = [member(*given, windows=windows).softmax(-1) for member in self._members]
+        each = [member(*given, regions=regions).softmax(-1) for member in self._members]
         return torch.stack(each).mean(0).argmax(-1), batch.labels
 
 
@@ -192,13 +192,13 @@ class ContextObjective(GuidedObjective[ContextHead]):
         inputs = self._jittered(self._members[0].inputs(batch.features), generator)
         for member in self._members:
             texts = self._texts(samples, generator)
-            logits = member(inputs, batch.size, *texts, windows=batch.windows, turns=batch.turns)
+            logits = member(inputs, batch.size, *texts, regions=batch.regions, turns=batch.turns)
             yield logits.movedim(1, -1).flatten(1, 2), batch.labels.flatten(1)
 
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         batch = draw_crops(self._data, [sample], generator)
         given = self._members[0].inputs(batch.features), batch.size, *self._data.texts([sample])
-        each = [member(*given, windows=batch.windows).softmax(1) for member in self._members]
+        each = [member(*given, regions=batch.regions).softmax(1) for member in self._members]
         return torch.stack(each).mean(0).argmax(1), batch.labels
 
     def _jittered(self, inputs: Mapping[int, Tensor], generator: torch.Generator) -> dict[int, Tensor]:

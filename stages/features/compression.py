@@ -95,7 +95,7 @@ def choose_fit_images(ids: Sequence[str], seed: int) -> tuple[str, ...]:
     """The training images that projections are fitted on: at most 32, the same for any order of `ids`."""
     ordered = sorted(ids)
     drawn = torch.randperm(len(ordered), generator=named_generator(seed, "pca", "images"))[:FIT_IMAGES]
-    return tuple(ordered[place] for place in sorted(drawn.tolist()))
+    return tuple(ordered[i] for i in sorted(drawn.tolist()))
 
 
 def choose_fit_pixels(

@@ -23,15 +23,15 @@ class Crop:
     width: int
 
     def of(self, map_: Tensor, size: tuple[int, int]) -> Tensor:
-        """The part of a map, [y, x, ...], which may be coarser than the label map by a divisor of the crop's place."""
+        """The part of a map, [y, x, ...], which may be coarser than the label map by a divisor of the crop's corner."""
         y, x = size[0] // map_.shape[0], size[1] // map_.shape[1]
         return map_[
             self.top // y : (self.top + self.height) // y,
             self.left // x : (self.left + self.width) // x,
         ]
 
-    def window(self, size: tuple[int, int], whole: Region) -> Region:
-        """What the crop shows of the whole image, of which the label map shows a window."""
+    def region(self, size: tuple[int, int], whole: Region) -> Region:
+        """Region of the whole image that the crop shows; `whole` is the label map's."""
         y, x = whole.height / size[0], whole.width / size[1]
         return Region(whole.top + self.top * y, whole.left + self.left * x, self.height * y, self.width * x)
 

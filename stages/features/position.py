@@ -1,7 +1,7 @@
 """Where in the whole image a pixel lies, so that words such as "upper" can mean something.
 
-A text describes the whole image, while a head may see a tile of it, flipped or turned: each picture goes with the
-window that it is in the image, turned as the picture is.
+A text describes the whole image, while a head may see a tile of it, flipped or turned: each input goes with its
+region of the image, turned as the input is.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ FULL_IMAGE = Region(0.0, 0.0, 1.0, 1.0)
 
 
 def positional_encoding(
-    pixels: Int[Tensor, "image pixel"], size: tuple[int, int], windows: Sequence[Region]
+    pixels: Int[Tensor, "image pixel"], size: tuple[int, int], regions: Sequence[Region]
 ) -> Float[Tensor, "image pixel signal"]:
-    """Sines and cosines of a pixel's place: half a wave, one and two waves across the whole image, along each axis.
+    """Sines and cosines of a pixel's position: half a wave, one and two waves across the whole image, along each axis.
 
     Args:
         pixels: positions in the flattened label map.
         size: (y, x) of the label map.
-        windows: what the label map of each image shows; a single one holds for all.
+        regions: what the label map of each image shows; a single one holds for all.
 
     Returns:
         In [-1, 1].
     """
-    top, left, height, width = torch.tensor(windows, device=pixels.device).T[..., None]  # each [image, 1]
+    top, left, height, width = torch.tensor(regions, device=pixels.device).T[..., None]  # each [image, 1]
     y = top + (pixels.div(size[1], rounding_mode="floor") + 0.5) / size[0] * height
     x = left + (pixels % size[1] + 0.5) / size[1] * width
     waves = math.pi * 2.0 ** torch.arange(N_FREQUENCIES, device=pixels.device)

@@ -113,7 +113,7 @@ class Head(nn.Module, ABC):
 
 
 class GuidedHead(Head):
-    """What heads have in common that standardise and project activations, know the pixel's place, and read the text.
+    """Parts of all heads that standardise and project activations, encode the pixel's position, and attend to the text.
 
     Args:
         spec: the sizes.
@@ -169,7 +169,7 @@ class GuidedHead(Head):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        windows: Sequence[Region],
+        regions: Sequence[Region],
     ) -> Float[Tensor, "image pixel width"]:
         """The pixels as their places and the text make them.
 
@@ -179,16 +179,16 @@ class GuidedHead(Head):
             size: (y, x) of that map.
             tokens: of each image's text.
             mask: true on real tokens; false throughout where an image has no text.
-            windows: what the map of each image shows of it; a single one holds for all.
+            regions: what the map of each image shows of it; a single one holds for all.
         """
-        known = self._known(projected, pixels, size, windows)
+        known = self._known(projected, pixels, size, regions)
         *scales, shift = self.attention(reduce(torch.add, known), tokens, mask).chunk(len(known) + 1, -1)
         return reduce(torch.add, (x * (1 + scale) for x, scale in zip(known, scales, strict=True)), shift)
 
     def _known(
-        self, projected: Tensor, pixels: Tensor, size: tuple[int, int], windows: Sequence[Region]
+        self, projected: Tensor, pixels: Tensor, size: tuple[int, int], regions: Sequence[Region]
     ) -> list[Float[Tensor, "#image pixel width"]]:
         """What is known of the pixels, whose sum reads from the text: their activations and, unless hidden, places."""
         if self.place is None:
             return [projected]
-        return [projected, self.place(POSITION_GAIN * positional_encoding(pixels, size, windows))]
+        return [projected, self.place(POSITION_GAIN * positional_encoding(pixels, size, regions))]

@@ -68,29 +68,29 @@ class ContextHead(GuidedHead):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        windows: Sequence[Region] = (FULL_IMAGE,),
+        regions: Sequence[Region] = (FULL_IMAGE,),
         turns: Sequence[int] = (0,),
     ) -> Float[Tensor, "image n_classes y x"]:
         """Logits of whole pictures, or of crops.
 
         Args:
-            inputs: of each picture, as `inputs` gives them.
+            inputs: of each crop or image, as `inputs` gives them.
             size: (y, x) of the pictures; even.
-            tokens: of each picture's text.
-            mask: true on real tokens; false throughout where a picture has no text.
-            windows: what each picture shows of the image that its text describes; a single one holds for all.
-            turns: how each picture, square then, was turned after that (`crops.turned`); likewise.
+            tokens: of each one's text.
+            mask: true on real tokens; false throughout where one has no text.
+            regions: of the image that the text describes, as each crop or image shows it; a single one holds for all.
+            turns: how each crop, square then, was turned after that (`crops.turned`); likewise.
         """
         grid = (size[0] // CELL, size[1] // CELL)
         projected = self._projected(inputs, grid)
         cells = _cells(grid, turns, projected.device)
-        guided = self.guide(projected, cells, grid, tokens, mask, windows=windows)
+        guided = self.guide(projected, cells, grid, tokens, mask, regions=regions)
         logits: Tensor = self.classifier(self.mix(guided.unflatten(1, grid).movedim(-1, 1)))
         return logits
 
     def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
         """As `Head.segment`, all pixels at once."""
-        logits: Tensor = self(_batch(prepared), x.size, x.tokens[None], x.token_mask[None], windows=[x.region])
+        logits: Tensor = self(_batch(prepared), x.size, x.tokens[None], x.token_mask[None], regions=[x.region])
         return logits
 
     def attention_maps_prepared(
@@ -125,7 +125,7 @@ def channels_read(block: int) -> slice:
 
 
 def seen(maps: Maps) -> Maps:
-    """What the head reads of a picture; nothing is copied."""
+    """One image as a batch, without a copy."""
     return {block: [dense(map_)[..., COLOURS] for map_ in of] if block == FILTERS else of for block, of in maps.items()}
 
 
@@ -164,6 +164,6 @@ def _layer(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
 
 
 def _cells(grid: tuple[int, int], turns: Sequence[int], device: torch.device) -> Int[Tensor, "#image cell"]:
-    """Where each cell of a turned picture was before, as a position in the flattened grid."""
+    """Where each cell of a turned crop was before, as a position in the flattened grid."""
     before = torch.arange(grid[0] * grid[1], device=device).reshape(grid)
     return torch.stack([turned(before, turn) for turn in turns]).flatten(1)

@@ -208,10 +208,10 @@ def _shared_channels(spec: HeadSpec, blocks: Sequence[int]) -> int:
     """Channels of those of the blocks that need a projection; the width itself where none does."""
     channels = {block: spec.channels[block] for block in blocks if spec.channels[block] != spec.width}
     if len(set(channels.values())) > 1:
-        found = ", ".join(f"block {block} has {n_channels}" for block, n_channels in channels.items())
+        sizes = ", ".join(f"block {block} has {n_channels}" for block, n_channels in channels.items())
         raise ConfigError(
             f"--head paper: all blocks after the deepest share one projection to {spec.width} channels, so those that "
-            f"are not {spec.width} wide already must be equally wide, all timesteps together; {found}. "
+            f"are not {spec.width} wide already must be equally wide, all timesteps together; {sizes}. "
             "Leave some out with --blocks, or use --head pixel"
         )
     return next(iter(channels.values()), spec.width)

@@ -1,14 +1,13 @@
-"""What a head is, and the pixel head: every pixel is classified from the frozen activations at its place and the text.
+"""The pixel head: every pixel is classified from the text and the frozen activations at its position.
 
-Each block's activations are standardised and projected; the projections are summed, with a signal of the pixel's place
-unless the head is to know of none. What this sum reads from the text (`TextAttention`) scales the projections, scales
-the place by itself, and shifts both: a text says which of the things to be seen are meant, and whether it matters where
-they are, so that it has to multiply, not only add (as FiLM does, Perez 2018, arXiv 1709.07871).
-That far goes what `GuidedHead` has for all heads of this kind. In the pixel head a feed-forward layer and an MLP give
-the classes' logits.
+The activations of each block are standardised and projected; the projections are summed, with a positional encoding
+unless `position` is off. The text scales the projections, scales the encoding by itself, and shifts both
+(`TextAttention`): it says which of the visible things are meant, and whether their position matters, so that it has to
+multiply, not only add (as in FiLM, Perez 2018, arXiv 1709.07871). So far `GuidedHead`, the base of such heads; here a
+feed-forward layer and an MLP give the logits of the classes.
 
-A 1×1 projection commutes with bilinear interpolation, so that training projects sampled pixels, and dense prediction
-projects each block at its own resolution first: the same numbers, up to rounding.
+A 1×1 projection commutes with bilinear interpolation: training projects sampled pixels, and dense prediction projects
+each block at its own resolution first. The numbers are equal up to rounding.
 """
 
 from __future__ import annotations
@@ -58,10 +57,10 @@ class PixelHead(GuidedHead):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        windows: Sequence[Region] = (FULL_IMAGE,),
+        regions: Sequence[Region] = (FULL_IMAGE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
         """Logits from the summed projections; as `guide` takes them, of pixels of the label map."""
-        x = self.guide(projected, pixels, size, tokens, mask, windows=windows)
+        x = self.guide(projected, pixels, size, tokens, mask, regions=regions)
         x = x + self.feed_forward(x)
         return self.classifier(x)
 
@@ -73,18 +72,18 @@ class PixelHead(GuidedHead):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        windows: Sequence[Region] = (FULL_IMAGE,),
+        regions: Sequence[Region] = (FULL_IMAGE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
         """Logits of sampled pixels from their `inputs`: the blocks are projected and summed as one matrix product."""
         weights: list[Tensor] = [self.get_parameter(f"projections.{block}.weight") for block in self.spec.channels]
         biases: list[Tensor] = [self.get_parameter(f"projections.{block}.bias") for block in self.spec.channels]
         projected = F.linear(inputs, torch.cat(weights, 1), torch.stack(biases).sum(0))
-        return self.classify(projected, pixels, size, tokens, mask, windows=windows)
+        return self.classify(projected, pixels, size, tokens, mask, regions=regions)
 
     def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
         """As `Head.segment`: each block is projected at its own resolution, then a few thousand pixels go at once."""
         logits = [
-            self.classify(projected, pixels, x.size, x.tokens[None], x.token_mask[None], windows=[x.region])
+            self.classify(projected, pixels, x.size, x.tokens[None], x.token_mask[None], regions=[x.region])
             for projected, pixels in self._projected(prepared, x.size)
         ]
         # In one order in memory: what follows (softmax, interpolation) may differ in last bits with other strides.

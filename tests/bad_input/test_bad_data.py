@@ -158,7 +158,7 @@ FOLDERS = {
         lvit(
             lambda d: [(d / "Val_Folder/Val_text.xlsx").unlink(), (d / "Val_Folder/a_text.csv").write_text("Name\nc\n")]
         ),
-        "missing columns 'image', 'description'; found 'name'; add them to the header",
+        "missing columns 'image', 'description'; got 'name'; add them to the header",
     ),
 }
 
@@ -167,7 +167,7 @@ TABLES = {
     "only a header": (manifest(), "lists no images; write one row for each sample"),
     "columns that are missing": (
         manifest("a,b", header="id,image"),
-        "missing columns 'mask', 'text', 'split'; found 'id', 'image'",
+        "missing columns 'mask', 'text', 'split'; got 'id', 'image'",
     ),
     "columns that nobody knows": (
         manifest(f"{GOOD},1", header=f"{HEADER},age"),

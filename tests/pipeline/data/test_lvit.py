@@ -113,7 +113,7 @@ def test_duplicate_rows_by_whatever_name(lvit, write_table, assert_one_problem):
 
 def test_a_text_table_without_its_columns_is_one_problem(lvit, write_table, assert_one_problem):
     write_table(lvit / "Train_Folder" / "Train_text.xlsx", [("File", "Description"), ("a.png", "x")])
-    assert_one_problem(lvit, r"missing columns 'image'; found 'file', 'description'; add them to the header")
+    assert_one_problem(lvit, r"missing columns 'image'; got 'file', 'description'; add them to the header")
 
 
 def test_other_columns_of_texts_are_a_warning(lvit, write_table):

@@ -88,7 +88,7 @@ def test_unknown_and_missing_columns(manifest, problems_of):
         "unknown columns 'patient'; expected id, image, mask, text, split and optionally group, stratum, weight"
         in unknown
     )
-    assert "missing columns 'text'; found 'id', 'image', 'mask', 'split', 'patient'; add them" in missing
+    assert "missing columns 'text'; got 'id', 'image', 'mask', 'split', 'patient'; add them" in missing
 
 
 def test_strata_and_weights_are_read_and_told(manifest):

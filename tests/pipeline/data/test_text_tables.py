@@ -47,5 +47,5 @@ def test_all_problems_are_told_at_once(table):
 
 
 def test_columns_are_needed(table):
-    with pytest.raises(DataError, match=r"missing columns 'description'; found 'image', 'text'; add them to"):
+    with pytest.raises(DataError, match=r"missing columns 'description'; got 'image', 'text'; add them to"):
         texts_by_image(IMAGES, table("a,b", header="Image,Text"))

@@ -131,7 +131,7 @@ def test_a_jpeg_strip_that_ends_within_the_picture_is_refused(tmp_path, rgb):
         tifffile.imwrite(path, iter([strip + ending]), shape=rgb.shape, dtype=rgb.dtype, **options)
         np.testing.assert_array_equal(read_image(path), expected)
     tifffile.imwrite(path, iter([strip[:-40]]), shape=rgb.shape, dtype=rgb.dtype, **options)
-    with pytest.raises(DataError, match=r"a\.tif is truncated: its tile or strip 0 ends within the picture"):
+    with pytest.raises(DataError, match=r"a\.tif is truncated: its tile or strip 0 ends within the image"):
         read_image(path)
 
 

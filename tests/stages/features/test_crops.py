@@ -28,14 +28,14 @@ def test_a_quantised_map_is_cut_as_it_is_dequantised():
 
 
 def test_a_crop_is_a_window_of_the_window():
-    assert CROP.window(SIZE, FULL_IMAGE) == Region(0.25, 0.5, 0.5, 0.25)
-    assert CROP.window(SIZE, Region(0.5, -0.5, 0.25, 2.0)) == Region(0.5625, 0.5, 0.125, 0.5)
+    assert CROP.region(SIZE, FULL_IMAGE) == Region(0.25, 0.5, 0.5, 0.25)
+    assert CROP.region(SIZE, Region(0.5, -0.5, 0.25, 2.0)) == Region(0.5625, 0.5, 0.125, 0.5)
 
 
 def test_pixels_of_a_crop_have_the_places_that_they_have_in_the_image():
     whole = positional_encoding(torch.arange(256)[None], SIZE, [FULL_IMAGE]).view(16, 16, -1)
     pixels = torch.arange(32)[None]
-    here = positional_encoding(pixels, (8, 4), [CROP.window(SIZE, FULL_IMAGE)]).view(8, 4, -1)
+    here = positional_encoding(pixels, (8, 4), [CROP.region(SIZE, FULL_IMAGE)]).view(8, 4, -1)
     torch.testing.assert_close(here, CROP.of(whole, SIZE), atol=1e-6, rtol=0)
 
 

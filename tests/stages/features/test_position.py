@@ -30,8 +30,8 @@ def test_the_whole_image_is_told_to_the_last_bit_as_without_a_window():
 
 def test_four_tiles_are_told_the_places_of_the_image_that_they_make_up():
     (whole,) = positional_encoding(torch.arange(64)[None], SIZE, [FULL_IMAGE])
-    windows = [Region(top, left, 0.5, 0.5) for top in (0, 0.5) for left in (0, 0.5)]
-    tiles = positional_encoding(torch.arange(16).expand(4, 16), (4, 4), windows).view(2, 2, 4, 4, 12)
+    regions = [Region(top, left, 0.5, 0.5) for top in (0, 0.5) for left in (0, 0.5)]
+    tiles = positional_encoding(torch.arange(16).expand(4, 16), (4, 4), regions).view(2, 2, 4, 4, 12)
     joined = tiles.transpose(1, 2).reshape(64, 12)  # tile row, row in it, tile column, column in it
     torch.testing.assert_close(joined, whole, atol=1e-6, rtol=0)
 

@@ -66,7 +66,7 @@ def test_a_crop_gets_the_logits_of_the_whole_image_where_the_convolutions_end_in
     whole, crop = logits_of(head, maps, *text), Crop(top=16, left=32, height=160, width=160)
     features = batched(head.inputs(cut(maps, crop, SIZE)))
     texts = text[0][None], text[1][None]
-    here = head(features, (160, 160), *texts, windows=[crop.window(SIZE, FULL_IMAGE)])[0]
+    here = head(features, (160, 160), *texts, regions=[crop.region(SIZE, FULL_IMAGE)])[0]
     inside = slice(64, 96)  # the reach is about 24 cells, and a point of the coarse map at its border
     expected = whole[:, 16:176, 32:192]
     torch.testing.assert_close(here[:, inside, inside], expected[:, inside, inside], atol=1e-4, rtol=1e-4)
@@ -135,7 +135,7 @@ def test_pictures_of_a_batch_are_turned_each_in_its_own_way(head, maps, text):
     inputs = head.prepare(maps)
     two = {block: torch.stack([map_, turned(map_, 5)]) for block, map_ in inputs.items()}
     texts = text[0].expand(2, -1, -1), text[1].expand(2, -1)
-    both = head(two, SIZE, *texts, windows=[FULL_IMAGE, FULL_IMAGE], turns=[0, 5])
+    both = head(two, SIZE, *texts, regions=[FULL_IMAGE, FULL_IMAGE], turns=[0, 5])
     for place, turn in enumerate((0, 5)):
         alone = batched({block: map_[place] for block, map_ in two.items()})
         found = head(alone, SIZE, text[0][None], text[1][None], turns=[turn])[0]

@@ -43,17 +43,17 @@ def logits_of(head, maps, *text):
     return logits
 
 
-def sampled(head, maps, text, pixels, window=FULL_IMAGE):
+def sampled(head, maps, text, pixels, region=FULL_IMAGE):
     features = {block: x[None] for block, x in gather(maps, pixels, SIZE).items()}
-    return head(head.inputs(features), pixels[None], SIZE, text[0][None], text[1][None], windows=[window])[0]
+    return head(head.inputs(features), pixels[None], SIZE, text[0][None], text[1][None], regions=[region])[0]
 
 
 def test_sampled_pixels_get_the_logits_that_the_whole_image_gets(head, maps, text):
     pixels = torch.tensor([0, 9, 31, 63])
-    for window in (FULL_IMAGE, Region(0.5, -0.25, 0.5, 1.5)):
-        whole = logits_of(head, maps, *text, window)
+    for region in (FULL_IMAGE, Region(0.5, -0.25, 0.5, 1.5)):
+        whole = logits_of(head, maps, *text, region)
         assert whole.shape == (3, 8, 8)
-        here = sampled(head, maps, text, pixels, window)
+        here = sampled(head, maps, text, pixels, region)
         torch.testing.assert_close(here, whole.flatten(1).T[pixels], atol=1e-4, rtol=1e-4)
     assert (logits_of(head, maps, *text) - whole).abs().max() > 0.01
 

@@ -11,26 +11,26 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.head_inputs.windows import window_of
+from textdiff.pipeline.head_inputs.regions import region_of
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.views.transforms import turn
 from textdiff.stages.features.position import FULL_IMAGE, Region, positional_encoding
 
 
-def test_windows_by_hand():
-    assert [window_of((40, 20), 20, offset, 0) for offset in ((0, 0), (20, 0))] == [(0, 0, 0.5, 1), (0.5, 0, 0.5, 1)]
-    upper_left = [window_of((32, 32), 16, (0, 0), view)[:2] for view in range(8)]
+def test_regions_by_hand():
+    assert [region_of((40, 20), 20, offset, 0) for offset in ((0, 0), (20, 0))] == [(0, 0, 0.5, 1), (0.5, 0, 0.5, 1)]
+    upper_left = [region_of((32, 32), 16, (0, 0), view)[:2] for view in range(8)]
     assert upper_left == [(0, 0), (0, 0.5), (0.5, 0), (0.5, 0.5), (0, 0), (0.5, 0), (0, 0.5), (0.5, 0.5)]
-    assert window_of((16, 64), 16, (0, 48), 5) == Region(0, 0, 0.25, 1)  # turned left, the right end is at the top
+    assert region_of((16, 64), 16, (0, 48), 5) == Region(0, 0, 0.25, 1)  # turned left, the right end is at the top
 
 
 def test_an_image_that_was_not_cut_is_whole_in_every_view():
-    assert {window_of((40, 20), None, (0, 0), view) for view in range(8)} == {FULL_IMAGE}
+    assert {region_of((40, 20), None, (0, 0), view) for view in range(8)} == {FULL_IMAGE}
 
 
 def test_a_tile_reaches_beyond_a_smaller_image():
-    assert window_of((10, 40), 20, (0, 20), 0) == Region(0, 0.5, 2, 0.5)
-    assert window_of((10, 40), 20, (0, 20), 2) == Region(-1, 0.5, 2, 0.5)
+    assert region_of((10, 40), 20, (0, 20), 0) == Region(0, 0.5, 2, 0.5)
+    assert region_of((10, 40), 20, (0, 20), 2) == Region(-1, 0.5, 2, 0.5)
 
 
 @pytest.mark.parametrize("view", range(8))
@@ -39,7 +39,7 @@ def test_a_pixel_of_a_turned_tile_has_the_place_that_it_has_in_the_turned_image(
     whole, tile = turn(pixels, view), turn(pixels[1:5, 4:8], view)
     in_whole = torch.from_numpy(np.argsort(whole.ravel())[tile.ravel()])
     expected = positional_encoding(in_whole[None], whole.shape, [FULL_IMAGE])
-    found = positional_encoding(torch.arange(16)[None], (4, 4), [window_of((6, 8), 4, (1, 4), view)])
+    found = positional_encoding(torch.arange(16)[None], (4, 4), [region_of((6, 8), 4, (1, 4), view)])
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
 
 
@@ -66,7 +66,7 @@ def test_a_head_learns_a_half_of_the_image_from_tiles_that_look_alike(training):
     assert train_head(training).summary.val_dice > 0.95  # without the place 2/3 at best
 
 
-def test_rows_of_a_tiled_cache_have_their_windows(halves):
+def test_rows_of_a_tiled_cache_have_their_regions(halves):
     data = open_head_data(FeatureReader(halves), blocks=None, timesteps=None, text="none", seed=0, device="cpu")
     found = {data.region(row) for row in data.reader.samples}
     assert found == {Region(top, left, 0.5, 0.5) for top in (0, 0.5) for left in (0, 0.5)}

@@ -1,4 +1,4 @@
-"""What a picture that a head sees is of the whole image, which its text describes."""
+"""Region of the whole image, which a text describes, that a row of the cache shows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from ..images.source import Offset
 from ..views.symmetries import FLIP, MIRROR, TRANSPOSE, View
 
 
-def window_of(size: tuple[int, int], tile: int | None, offset: Offset, view: View) -> Region:
-    """The window of a tile, or of an image that was not cut, in the whole image turned as the view turns it.
+def region_of(size: tuple[int, int], tile: int | None, offset: Offset, view: View) -> Region:
+    """The region of a tile, or of an uncut image, in the whole image turned as the view turns it.
 
     Args:
         size: height and width of the image in pixels, as it is.
         tile: side of a tile in pixels; `None`: the image was not cut.
         offset: (y, x) of the tile in the image as it is.
-        view: how the picture was turned; its text is of the whole image turned so.
+        view: of the row; its text describes the whole image turned so.
     """
     if tile is None:
         return FULL_IMAGE
