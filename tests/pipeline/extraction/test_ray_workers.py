@@ -205,6 +205,6 @@ def test_cells_in_ray_come_out_as_those_trained_here(tiny_cache, tmp_path):
     assert ran.returncode == 0, ran.stderr
     ablate_timesteps(here)
     assert (in_ray.out / "ablation.csv").read_bytes() == (here.out / "ablation.csv").read_bytes()
-    assert sorted((in_ray.out / "cells.jsonl").read_text().splitlines()) == sorted(
-        (here.out / "cells.jsonl").read_text().splitlines()
+    assert sorted((in_ray.out / "heads.jsonl").read_text().splitlines()) == sorted(
+        (here.out / "heads.jsonl").read_text().splitlines()
     )
