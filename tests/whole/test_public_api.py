@@ -1,4 +1,4 @@
-"""The Python API: every public name resolves, the import is cheap, and the README's snippets run."""
+"""The Python API: every public name resolves, the import is cheap, and the snippets of the README and docs run."""
 
 import re
 import shutil
@@ -10,7 +10,9 @@ import pytest
 
 import textdiff
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("README.md", "docs/explanations.md")
+"""The second goes on with the run of the first."""
 HEAVY = ("torch", "numpy", "zarr", "diffusers", "transformers", "sklearn", "matplotlib")
 
 
@@ -38,8 +40,15 @@ def test_the_import_brings_no_heavy_library():
 
 
 def snippets():
-    """The README's Python blocks, in order."""
-    return re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    """The Python blocks of the pages, in order."""
+    pages = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    return re.findall(r"^```python\n(.*?)^```$", pages, re.DOTALL | re.MULTILINE)
+
+
+def test_every_page_with_snippets_is_run():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    with_snippets = {p.relative_to(ROOT).as_posix() for p in pages if "```python" in p.read_text(encoding="utf-8")}
+    assert with_snippets == set(PAGES)
 
 
 SMALLER = {
@@ -52,14 +61,14 @@ SMALLER = {
 """What the README says → what the tiny models know."""
 
 
-def test_the_snippets_of_the_readme_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypatch):
+def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_data.parent, "DATA")
     shutil.copy(tiny_data.parent / "test0.png", "image.png")
     shutil.copytree(tiny_unet, "unet")
     shutil.copytree(tiny_encoder, "encoder")
     program = "\n".join(snippets())
-    assert program.count("from textdiff import") >= 3
+    assert program.count("from textdiff import") == 4
     for said, run in SMALLER.items():
         assert said in program
         program = program.replace(said, run)
@@ -69,3 +78,4 @@ def test_the_snippets_of_the_readme_run(tiny_data, tiny_unet, tiny_encoder, tmp_
     assert 0 <= names["evaluation"].to_dict()["dice"] <= 1
     assert names["labels"].shape == (16, 16)
     assert names["activations"][3].shape[:2] == (1, 1)
+    assert len(names["explanation"].words) == 3
