@@ -109,7 +109,7 @@ def at_sync(number: int, act: Callable[[], object]) -> None:
 def contents(folder: Path) -> dict[str, object]:
     """Every file; the lines of a record of finished heads in any order, since heads end in any."""
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {name: sorted(told.split(b"\n")) if name == "cells.jsonl" else told for name, told in found.items()}
+    return {name: sorted(told.split(b"\n")) if name == "heads.jsonl" else told for name, told in found.items()}
 
 
 def count_syncs(path: Path) -> Callable[[], None]:
