@@ -72,7 +72,9 @@ def test_a_head_comes_out_the_same_in_processes_in_this_one_and_from_train_head(
     assert row.dice[1] == pytest.approx(summary.val_dice, abs=1e-12)
 
 
-def test_finished_heads_are_not_trained_again_and_an_interrupt_keeps_them(config, trained, monkeypatch):
+def test_finished_heads_are_not_trained_again_and_an_interrupt_keeps_them(config, trained, set_threads, monkeypatch):
+    set_threads(1)  # in this process, where `trained` sees it
+
     def interrupted(device, jobs):
         yield train_job(jobs[0])
         raise KeyboardInterrupt
