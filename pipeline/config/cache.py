@@ -48,6 +48,11 @@ class CacheExportConfig(CommandConfig):
         """The form, which follows from the name."""
         return "hdf5" if hdf5_name(self.out) else "zarr"
 
+    def contradictions(self) -> Iterator[str | None]:
+        """The name of an archive that is not written."""
+        if str(self.out).lower().endswith((".zip", ".tar", ".gz", ".tgz", ".7z")):
+            yield f"{self.out}: got the name of an archive; expected .h5 or .hdf5, or a folder, which you can pack yourself"
+
 
 @dataclass(frozen=True)
 class MergeConfig(CommandConfig):

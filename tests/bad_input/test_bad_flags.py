@@ -97,6 +97,10 @@ CONTRADICTIONS = {
         ["explain", "run", "image", "--text", " "],
         "--text got ' '; expected at least one word",
     ),
+    "an archive that is not written": (
+        ["cache", "export", "cache", "cache.zip"],
+        "cache.zip: got the name of an archive; expected .h5 or .hdf5, or a folder, which you can pack yourself",
+    ),
     "arrays without a folder": (
         ["explain", "run", "image", "--text", "a", "--arrays"],
         "--arrays was given without --out; give a folder too",
