@@ -51,7 +51,7 @@ class CacheExportConfig(CommandConfig):
     def contradictions(self) -> Iterator[str | None]:
         """The name of an archive that is not written."""
         if str(self.out).lower().endswith((".zip", ".tar", ".gz", ".tgz", ".7z")):
-            yield f"{self.out}: got the name of an archive; expected .h5 or .hdf5, or a folder, which you can pack yourself"
+            yield f"{self.out}: got the name of an archive; expected .h5, .hdf5 or a folder, which you may pack"
 
 
 @dataclass(frozen=True)

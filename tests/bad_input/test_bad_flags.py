@@ -99,7 +99,7 @@ CONTRADICTIONS = {
     ),
     "an archive that is not written": (
         ["cache", "export", "cache", "cache.zip"],
-        "cache.zip: got the name of an archive; expected .h5 or .hdf5, or a folder, which you can pack yourself",
+        "cache.zip: got the name of an archive; expected .h5, .hdf5 or a folder, which you may pack",
     ),
     "arrays without a folder": (
         ["explain", "run", "image", "--text", "a", "--arrays"],
