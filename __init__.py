@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .cache.reader import FeatureReader
     from .cache.storage.location import location
     from .pipeline.ablation.ablate import ablate_timesteps
+    from .pipeline.checking.check import check_data
     from .pipeline.config.ablation import AblateConfig
     from .pipeline.config.cache import CacheExportConfig, MergeConfig
     from .pipeline.config.data import DemoConfig
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from .pipeline.config.prediction import ExplainConfig, PredictConfig
     from .pipeline.config.training import TrainConfig
     from .pipeline.config.unets import ConvertConfig, PretrainConfig
-    from .pipeline.data.check import check_data
     from .pipeline.demo.demo import run_demo
     from .pipeline.demo.phantom import write_phantom
     from .pipeline.evaluation.compare import compare
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .pipeline.extraction.extract import extract_features
     from .pipeline.head_inputs.inputs import CachedFeatures, open_head_data
     from .pipeline.head_inputs.splits import Split, divide_into_folds
-    from .pipeline.images.reading import read_image, read_mask
+    from .pipeline.image_files.reading import read_image, read_mask
     from .pipeline.maintenance.export import export_cache
     from .pipeline.maintenance.info import cache_info
     from .pipeline.maintenance.merge import merge_caches
@@ -134,7 +134,7 @@ _HOMES = {
     "ablate_timesteps": "pipeline.ablation.ablate",
     "bootstrap_intervals": "pipeline.scoring.intervals",
     "cache_info": "pipeline.maintenance.info",
-    "check_data": "pipeline.data.check",
+    "check_data": "pipeline.checking.check",
     "compare": "pipeline.evaluation.compare",
     "convert_unet": "pipeline.unets.convert",
     "divide_into_folds": "pipeline.head_inputs.splits",
@@ -150,8 +150,8 @@ _HOMES = {
     "open_head_data": "pipeline.head_inputs.inputs",
     "predict": "pipeline.prediction.predict",
     "pretrain_unet": "pipeline.unets.pretrain",
-    "read_image": "pipeline.images.reading",
-    "read_mask": "pipeline.images.reading",
+    "read_image": "pipeline.image_files.reading",
+    "read_mask": "pipeline.image_files.reading",
     "run_demo": "pipeline.demo.demo",
     "segmentation_loss": "stages.heads.loss",
     "split_objects": "stages.metrics.instances",

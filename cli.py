@@ -61,7 +61,7 @@ class Command:
 COMMANDS = (
     Command("demo", configs.DemoConfig, "demo.demo:run_demo",
         "Run every step in a few minutes, on images that the program draws itself."),
-    Command("check-data", configs.CheckConfig, "data.check:check_data",
+    Command("check-data", configs.CheckConfig, "checking.check:check_data",
         "List what a data set holds and everything that is wrong with it; exit code 1 if anything is.",
         lambda function, config, _: function(config.data, config.window)),
     Command("extract-features", configs.ExtractConfig, "extraction.extract:extract_features",

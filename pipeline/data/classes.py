@@ -17,7 +17,7 @@ from jaxtyping import Integer, UInt8
 from ...cache.format.samples import IGNORE
 from ...cache.storage.atomic import parse_json
 from ...errors import DataError
-from ..images.paths import read_bytes
+from ..image_files.paths import read_bytes
 
 CLASSES_FILE = "classes.json"
 MAX_BYTES = 2**20

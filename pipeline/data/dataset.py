@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError
-from ..images.intensities import IntensityWindow
+from ..image_files.intensities import IntensityWindow
 from .classes import CLASSES_FILE, Classes, guess_binary, read_classes, undeclared
 from .inspection import (
     Inspection,
@@ -21,9 +21,7 @@ from .inspection import (
     split_groups,
 )
 from .layouts import list_entries
-
-IDS_NAMED = 5
-"""In a warning, of the samples that it holds for."""
+from .warnings import DataWarning, divide, read_silenced
 
 
 @dataclass(frozen=True)
@@ -52,20 +50,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class DataWarning:
-    """What is odd but usable."""
-
-    text: str
-    ids: tuple[str, ...] = ()
-    """The samples that it holds for, where it is of single ones."""
-
-    def __str__(self) -> str:
-        """One line, with the first few of the samples."""
-        more = f" and {len(self.ids) - IDS_NAMED} more" if len(self.ids) > IDS_NAMED else ""
-        return f"{self.text}: {', '.join(self.ids[:IDS_NAMED])}{more}" if self.ids else self.text
-
-
-@dataclass(frozen=True)
 class Dataset:
     """All samples, and what their masks' values mean."""
 
@@ -85,6 +69,8 @@ class Scan:
     dataset: Dataset
     problems: tuple[str, ...]
     masks: tuple[MaskFile, ...]
+    silenced: tuple[str, ...]
+    """Warnings that the data set's own `textdiff.json` silences, each with the reason."""
 
 
 def read_dataset(data: Path, window: IntensityWindow | None = None) -> Dataset:
@@ -115,18 +101,20 @@ def scan_files(data: Path, window: IntensityWindow | None) -> Scan:
     listing = list_entries(data)
     inspections = inspect_entries(listing.entries, window)
     classes, class_problems = _find_classes(listing.root, inspections)
+    silenced, setting_problems = _find_silenced(listing.root)
     masks = tuple(inspection.mask for inspection in inspections if inspection.mask)
     problems = (
         *listing.problems,
         *(problem for inspection in inspections for problem in inspection.problems),
         *class_problems,
+        *setting_problems,
         *duplicate_ids(listing.entries),
         *split_groups(listing.entries),
         *split_contents(inspections),
     )
-    warnings = (*map(DataWarning, listing.warnings), *_odd_masks(inspections, classes))
+    shown, hidden = divide((*listing.warnings, *_odd_masks(inspections, classes)), silenced)
     samples = tuple(sample for inspection in inspections for sample in _samples(inspection))
-    return Scan(Dataset(listing.root, samples, classes, warnings), problems, masks)
+    return Scan(Dataset(listing.root, samples, classes, shown), problems, masks, hidden)
 
 
 def _samples(inspection: Inspection) -> Iterator[Sample]:
@@ -158,6 +146,14 @@ def _find_classes(root: Path, inspections: Sequence[Inspection]) -> tuple[Classe
     return classes, [problem for inspection in inspections for problem in _undeclared(inspection, classes)]
 
 
+def _find_silenced(root: Path) -> tuple[dict[str, str], list[str]]:
+    """Name → reason of the warnings that the data set silences, with the problem of a malformed file."""
+    try:
+        return read_silenced(root), []
+    except DataError as error:
+        return {}, [str(error)]
+
+
 def _undeclared(inspection: Inspection, classes: Classes) -> Iterator[str]:
     path, mask = inspection.entry.mask, inspection.mask
     strange = sorted(set(mask.n_pixels) - classes.values()) if mask else []
@@ -172,9 +168,13 @@ def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[
     unlabelled = [name for name, values in masks.items() if values <= ignored]
     empty = [name for name, values in masks.items() if background <= values <= background | ignored]
     if unlabelled:
-        yield DataWarning(f"{len(unlabelled)} of {len(masks)} masks have no labelled pixel", tuple(unlabelled))
+        yield DataWarning(
+            "unlabelled-mask", f"{len(unlabelled)} of {len(masks)} masks have no labelled pixel", tuple(unlabelled)
+        )
     if empty:
-        yield DataWarning(f"{len(empty)} of {len(masks)} masks hold only {classes.names[0]}", tuple(empty))
+        yield DataWarning(
+            "empty-mask", f"{len(empty)} of {len(masks)} masks hold only {classes.names[0]}", tuple(empty)
+        )
     absent = [
         name
         for value, name in zip(classes.ids, classes.names, strict=True)
@@ -184,4 +184,4 @@ def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[
         warning = (
             f"no mask has a pixel of {', '.join(absent)}; is {CLASSES_FILE} or the way the masks were saved right?"
         )
-        yield DataWarning(warning)
+        yield DataWarning("absent-class", warning)

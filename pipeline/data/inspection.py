@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Integer
 
 from ...errors import DataError
-from ..images.intensities import IntensityWindow
-from ..images.nifti import misplaced
-from ..images.paths import file_digest
-from ..images.reading import open_image, open_mask
+from ..image_files.intensities import IntensityWindow
+from ..image_files.nifti import misplaced
+from ..image_files.paths import file_digest
+from ..image_files.reading import open_image, open_mask
 from .layouts import Entry
 
 T = TypeVar("T")

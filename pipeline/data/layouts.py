@@ -18,9 +18,10 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..config.data import LVIT_FOLDERS, MANIFESTS
-from ..images.paths import is_image, split_slice, stem_of
+from ..image_files.paths import is_image, split_slice, stem_of
 from .tables import TABLE_SUFFIXES, DataTable, read_table
 from .text_tables import COLUMNS, mask_stems, match_rows, missing_columns
+from .warnings import DataWarning
 
 _SPLITS = {"train": "train", "val": "val", "test": "test"} | dict.fromkeys(("valid", "validation", "dev"), "val")
 _REQUIRED = ("id", "image", "mask", "text", "split")
@@ -57,7 +58,7 @@ class Listing:
     root: Path
     entries: list[Entry] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[DataWarning] = field(default_factory=list)
 
 
 def list_entries(data: Path) -> Listing:
@@ -143,7 +144,8 @@ def _not_one_mask(image: Path, folder: Path, masks: list[Path]) -> str:
 def _with_texts(listing: Listing, folder: Path, entries: list[Entry]) -> list[Entry]:
     tables = [path for path in sorted(folder.iterdir()) if _is_text_table(path)]
     if not tables:
-        listing.warnings.append(f"{folder} holds no *_text.xlsx or *_text.csv; its samples have no texts")
+        text = f"{folder} holds no *_text.xlsx or *_text.csv; its samples have no texts"
+        listing.warnings.append(DataWarning("no-texts", text))
         return entries
     if len(tables) > 1:
         listing.problems.append(f"{folder} holds {', '.join(path.name for path in tables)}; keep one table of texts")
@@ -169,7 +171,8 @@ def _join_texts(listing: Listing, table: DataTable, entries: list[Entry]) -> lis
         return entries
     unused = [name for name in table.columns if name not in COLUMNS]
     if unused:
-        listing.warnings.append(f"{table.path}: columns {', '.join(map(repr, unused))} are not used")
+        text = f"{table.path}: columns {', '.join(map(repr, unused))} are not used"
+        listing.warnings.append(DataWarning("unused-columns", text))
     matched = match_rows(table, [(entry.image, entry.mask) for entry in entries])
     rows = matched.rows
     listing.problems += [*matched.problems, *matched.unmatched]

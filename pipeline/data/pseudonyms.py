@@ -20,7 +20,7 @@ from ...cache.format.samples import HASHED_NAME
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, write_durably
 from ...cache.storage.location import Location
 from ...errors import CacheMismatchError, DataError
-from ..images.paths import read_bytes
+from ..image_files.paths import read_bytes
 from .dataset import Dataset, Sample
 
 KEY_SUFFIX, TABLE_SUFFIX = ".key", ".ids.csv"

@@ -19,7 +19,7 @@ from typing import Any
 import openpyxl
 
 from ...errors import DataError
-from ..images.paths import read_bytes
+from ..image_files.paths import read_bytes
 
 TABLE_SUFFIXES = frozenset({".csv", ".xlsx"})
 MAX_BYTES = 2**28

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError
-from ..images.paths import split_suffix, stem_of
+from ..image_files.paths import split_suffix, stem_of
 from .tables import DataTable, TableRow, read_table
 
 COLUMNS = ("image", "description")

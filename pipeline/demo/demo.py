@@ -25,7 +25,7 @@ from ..data.dataset import Sample, read_dataset
 from ..evaluation.evaluate import evaluate
 from ..evaluation.result import Evaluation
 from ..extraction.extract import extract_features
-from ..images.reading import read_image, read_mask
+from ..image_files.reading import read_image, read_mask
 from ..maintenance.info import cache_info
 from ..prediction.predict import write_mask
 from ..prediction.segmenter import Segmenter

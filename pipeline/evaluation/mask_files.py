@@ -13,8 +13,8 @@ from ...cache.format.samples import SampleRow
 from ...cache.reader import FeatureReader
 from ...errors import ConfigError, DataError
 from ..data.classes import Classes
-from ..images.paths import file_digest, split_slice
-from ..images.reading import open_mask
+from ..image_files.paths import file_digest, split_slice
+from ..image_files.reading import open_mask
 from .truth import LabelsOf
 
 COLUMNS_AT_ONCE = 8192

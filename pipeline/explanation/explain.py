@@ -20,11 +20,11 @@ from ...errors import ConfigError, DataError
 from ...stages.metrics.overlap import confusion, dice
 from ..config.prediction import ExplainConfig
 from ..data.classes import Classes, guess_binary
+from ..image_files.paths import list_images, stem_of
+from ..image_files.reading import read_mask
+from ..image_files.source import ImageReader, Offset
 from ..images.blending import blend
-from ..images.paths import list_images, stem_of
-from ..images.reading import read_mask
 from ..images.resizing import resize_image, resize_labels
-from ..images.source import ImageReader, Offset
 from ..prediction.request import PredictionRequest
 from ..prediction.segmenter import Segmenter
 from ..runtime.interrupts import interrupts_held

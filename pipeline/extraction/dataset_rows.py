@@ -18,7 +18,7 @@ from ...cache.format.spec import FeatureSpec
 from ...errors import DataError
 from ..data.classes import Classes
 from ..data.dataset import Dataset, Sample
-from ..images.reading import open_mask
+from ..image_files.reading import open_mask
 from ..images.resizing import resize_labels
 from ..images.stain import open_source
 from ..images.tiling import pad_to_tile, tile_box

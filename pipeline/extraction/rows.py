@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 from ...cache.format.spec import FeatureSpec
 from ...stages.features.position import Region
 from ..head_inputs.regions import region_of
+from ..image_files.source import ImageReader, Offset
 from ..images.resizing import resize_image
-from ..images.source import ImageReader, Offset
 from ..images.tiling import read_tile, tile_offsets
 from ..views.symmetries import View
 from ..views.text_rewriting import rewrite_sides

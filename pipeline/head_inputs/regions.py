@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...stages.features.position import FULL_IMAGE, Region
-from ..images.source import Offset
+from ..image_files.source import Offset
 from ..views.symmetries import FLIP, MIRROR, TRANSPOSE, View
 
 

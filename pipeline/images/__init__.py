@@ -1,1 +1,1 @@
-"""Files to arrays: PNG, JPEG, TIFF, DICOM, NIfTI; intensities, resizing, tiling, stain normalisation."""
+"""Resizing, tiling, blending, stain normalisation, filter bank."""

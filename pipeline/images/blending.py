@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .source import Offset
+from ..image_files.source import Offset
 
 Band = tuple[int, Float[Tensor, "member n_classes y x"]]
 """The first row, and each member's probabilities of it and the rows below, over the image's whole width."""

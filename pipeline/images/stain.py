@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from .intensities import IntensityWindow
-from .reading import open_image
-from .source import Box, ImageReader
+from ..image_files.intensities import IntensityWindow
+from ..image_files.reading import open_image
+from ..image_files.source import Box, ImageReader
 
 MEAN, SPREAD = 128.0, 40.0
 """What each channel's mean and standard deviation become: 0 and 255 are then 3.2 deviations away."""

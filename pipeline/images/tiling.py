@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...errors import ConfigError
-from .source import Box, ImageReader, Offset
+from ..image_files.source import Box, ImageReader, Offset
 
 
 def tile_offsets(size: tuple[int, int], tile: int, overlap: int) -> tuple[Offset, ...]:

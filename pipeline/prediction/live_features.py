@@ -15,8 +15,8 @@ from ...stages.heads.input import HeadInput
 from ..extraction.feature_extractor import Batch, FeatureExtractor, Pair
 from ..extraction.rows import Row, read_upright, rows_of, tiles_of
 from ..head_inputs.source import head_maps
+from ..image_files.source import Offset
 from ..images.filter_bank import image_filters
-from ..images.source import Offset
 from ..runs.run_config import RunConfig
 from ..views.transforms import turn
 from .live_texts import LiveTexts

@@ -18,7 +18,7 @@ from ...cache.storage.atomic import TEMPORARY_SUFFIX, parse_json, sync_folder, w
 from ...errors import DataError
 from ..config.prediction import PredictConfig
 from ..data.text_tables import texts_by_image
-from ..images.paths import list_images, stem_of
+from ..image_files.paths import list_images, stem_of
 from ..runtime.progress import Progress, Task
 from ..views.text_rewriting import safe_views
 from .request import PredictionRequest

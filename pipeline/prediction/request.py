@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...errors import DataError
-from ..images.source import Box, ImageReader
+from ..image_files.source import Box, ImageReader
 
 
 @dataclass(frozen=True)

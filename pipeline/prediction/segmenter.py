@@ -23,9 +23,9 @@ from ..data.classes import Classes
 from ..extraction.feature_extractor import FeatureExtractor
 from ..extraction.loading import restore_stage_one
 from ..head_inputs.source import segment_tiles
+from ..image_files.reading import open_image
+from ..image_files.source import ImageReader
 from ..images.blending import whole_image
-from ..images.reading import open_image
-from ..images.source import ImageReader
 from ..images.stain import in_colours, open_source
 from ..runs.heads import load_head
 from ..runs.projections import load_projections

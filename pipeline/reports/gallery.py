@@ -21,7 +21,7 @@ from ...cache.reader import FeatureReader
 from ...stages.metrics.uncertainty import mean_and_uncertainty
 from ..head_inputs.inputs import CachedFeatures
 from ..head_inputs.splits import originals
-from ..images.source import Box
+from ..image_files.source import Box
 from ..scoring.counts import LabelledBand
 
 SIDE = 320

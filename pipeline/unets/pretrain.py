@@ -29,7 +29,7 @@ from ..config.data import MANIFESTS
 from ..config.serialising import to_dict
 from ..config.unets import PretrainConfig
 from ..data.dataset import read_dataset
-from ..images.paths import file_digest, list_images
+from ..image_files.paths import file_digest, list_images
 from ..images.resizing import resize_image
 from ..images.stain import open_source
 from ..runtime.device import resolve_device

@@ -113,7 +113,7 @@ def test_a_warning_names_hashes_and_its_numbers_stay_where_ids_are_numbers(hashe
         write_mask(hashed.data.parent / f"{name}_mask.png", values=(0,), size=(20, 24))
     extract_features(hashed, Progress(shown=True))
     names = Pseudonyms(hashed.cache.with_name("cache.key").read_bytes().strip(), hashed.cache)
-    expected = f"2 of 7 masks hold only background: {names.name('id', '1')}, {names.name('id', '2')}\n"
+    expected = f"2 of 7 masks hold only background: {names.name('id', '1')}, {names.name('id', '2')} [empty-mask]\n"
     assert f"warning: {expected}" in capsys.readouterr().err
 
 
@@ -203,7 +203,7 @@ def test_warnings_name_samples_by_their_hashes(hashed, write_mask):
 
     extract_features(hashed, Listening())
     (warning,) = [line for line in said if "hold only background" in line]
-    assert re.search(r"1 of 7 masks hold only background: h[0-9a-f]{8}-[0-9a-f]{16}$", warning)
+    assert re.search(r"1 of 7 masks hold only background: h[0-9a-f]{8}-[0-9a-f]{16} \[empty-mask\]$", warning)
 
 
 def test_dicom_headers_reach_no_file(extraction, tmp_path):

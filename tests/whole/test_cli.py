@@ -106,7 +106,7 @@ def test_wrong_usage_and_wrong_input_have_their_own_codes_and_messages(
 
 
 def test_an_interrupt_ends_with_one_line(textdiff, tmp_path, monkeypatch):
-    from textdiff.pipeline.data import check
+    from textdiff.pipeline.checking import check
 
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -15,12 +15,12 @@ LEVELS = {
     "cache": {"storage": 1, "format": 2, "verify": 3, "building": 4, "hdf5": 4, "reader": 4, "export": 5},
     "stages": {"seeds": 1, "sources": 1, "metrics": 1, "text": 2, "features": 2, "heads": 3, "unet": 3},
     "pipeline": {
-        "runtime": 1, "views": 1, "images": 1, "scoring": 1,
-        "config": 2,
+        "runtime": 1, "views": 1, "image_files": 1, "scoring": 1,
+        "config": 2, "images": 2, "exchange": 2,
         "data": 3, "head_inputs": 3,
-        "maintenance": 4, "runs": 4, "unets": 4,
+        "maintenance": 4, "runs": 4, "unets": 4, "manifests": 4,
         "extraction": 5, "reports": 5,
-        "training": 6, "prediction": 6,
+        "training": 6, "prediction": 6, "checking": 6,
         "explanation": 7,
         "evaluation": 8,
         "ablation": 9,
@@ -156,7 +156,7 @@ def stage_two(sources: Sources) -> set[str]:
     """What stage two must not reach, and does: image readers, and the libraries of stage one."""
     masks = "textdiff.pipeline.evaluation.mask_files"  # for `--at native` alone, imported then
     reached = closure(sources, {*of_rooms("training", "evaluation", "ablation")} - {masks})
-    readers = {f"textdiff.pipeline.images.{name}" for name in DECODERS}
+    readers = {f"textdiff.pipeline.image_files.{name}" for name in DECODERS}
     unets = {name for name in reached if name.startswith(("textdiff.stages.unet", "textdiff.pipeline.extraction"))}
     return reached & (STAGE_ONE | readers) | unets
 
@@ -208,7 +208,7 @@ PLANTED = (
     (offences, "pipeline.demo.demo", "from ... import cli"),
     (offences, "cache.reader", "import torch"),
     (circle, "stages.seeds", "if TYPE_CHECKING:\n    from .unet.noise import x"),
-    (circle, "pipeline.images.source", "def f():\n    from .tiff import x"),
+    (circle, "pipeline.image_files.source", "def f():\n    from .tiff import x"),
     (stage_two, "pipeline.config.training", "from ..data.inspection import x"),
     (stage_two, "stages.heads.base", "import diffusers.models"),
     (prediction, "pipeline.runs.heads", "from ..training.trainer import Trainer"),

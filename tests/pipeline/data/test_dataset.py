@@ -8,7 +8,7 @@ import pytest
 
 from textdiff.cache.format.samples import IGNORE
 from textdiff.errors import ConfigError, DataError
-from textdiff.pipeline.data.check import check_data
+from textdiff.pipeline.checking.check import check_data
 from textdiff.pipeline.data.classes import Classes
 from textdiff.pipeline.data.dataset import read_dataset, scan_dataset
 
@@ -58,7 +58,7 @@ def test_a_mask_of_the_other_binary_kind_is_a_problem(lvit, write_mask, assert_o
 def test_empty_masks_are_one_warning(lvit, write_mask):
     write_mask(lvit / "Train_Folder" / "labelcol" / "a.png", (0,))
     write_mask(lvit / "Val_Folder" / "labelcol" / "c.png", (0,))
-    assert [str(one) for one in read_dataset(lvit).warnings] == ["2 of 4 masks hold only background: a, c"]
+    assert [str(one) for one in read_dataset(lvit).warnings] == ["2 of 4 masks hold only background: a, c [empty-mask]"]
 
 
 # Classes
@@ -76,15 +76,18 @@ def test_declared_classes_and_ignore(lvit, write_mask):
     assert dataset.classes == Classes((0, 7), ("background", "tumour"), 255)
     assert dataset.classes.labels(np.array([[0, 7], [255, 7]])).tolist() == [[0, 1], [IGNORE, 1]]
     assert list(map(str, dataset.warnings)) == [
-        "1 of 4 masks have no labelled pixel: b",
-        "2 of 4 masks hold only background: c, d",
+        "1 of 4 masks have no labelled pixel: b [unlabelled-mask]",
+        "2 of 4 masks hold only background: c, d [empty-mask]",
     ]
 
 
 def test_a_class_without_a_pixel_is_a_warning(lvit):
     declare(lvit, {"classes": {"0": "background", "255": "nuclei", "9": "stroma"}})
     (warning,) = read_dataset(lvit).warnings
-    assert str(warning) == "no mask has a pixel of stroma; is classes.json or the way the masks were saved right?"
+    assert (
+        str(warning)
+        == "no mask has a pixel of stroma; is classes.json or the way the masks were saved right? [absent-class]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,7 @@ def test_report(lvit, write_image, write_mask):
         "texts: 4 distinct, samples without: 0",
         "masks: samples without: 0",
         "1 warning:",
-        "  - 1 of 4 masks hold only background: a",
+        "  - 1 of 4 masks hold only background: a [empty-mask]",
         "1 problem:",
         f"  - {report.problems[0]}",
     ]
@@ -207,3 +210,28 @@ def test_monuseg():
     assert (report.n_groups, report.n_texts, report.n_without_text, report.n_without_mask) == (30, 11, 0, 0)
     assert report.classes.ids == (0, 255)
     assert report.sizes == {(1000, 1000): 30}
+
+
+def test_a_warning_is_silenced_by_its_name_with_a_reason(lvit, write_mask):
+    write_mask(lvit / "Train_Folder" / "labelcol" / "a.png", (0,))
+    (lvit / "textdiff.json").write_text('{"silence": {"empty-mask": "a is healthy"}}')
+    report = check_data(lvit)
+    assert (report.problems, report.warnings) == ((), ())
+    assert report.silenced == ("1 of 4 masks hold only background: a [empty-mask]: a is healthy",)
+    assert "1 silenced warning:" in report.lines()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"silence": {"emtpy-mask": "a typo"}}', "no warning is named 'emtpy-mask'; there are absent-class"),
+        ('{"silence": {"empty-mask": " "}}', "the reason for silencing 'empty-mask' is missing"),
+        ('{"silence": ["empty-mask"]}', 'it is not one object "silence"'),
+        ('{"silenced": {}}', 'it is not one object "silence"'),
+        ("{", "is not JSON"),
+    ],
+)
+def test_settings_of_the_data_that_are_wrong_are_a_problem(lvit, content, says):
+    (lvit / "textdiff.json").write_text(content)
+    (problem,) = check_data(lvit).problems
+    assert says in problem

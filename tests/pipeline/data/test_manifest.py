@@ -1,6 +1,6 @@
 import pytest
 
-from textdiff.pipeline.data.check import check_data
+from textdiff.pipeline.checking.check import check_data
 from textdiff.pipeline.data.dataset import read_dataset
 
 HEADER = "id,image,mask,text,split,group"

@@ -18,7 +18,7 @@ from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.suggest import suggest
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.images.reading import read_image
+from textdiff.pipeline.image_files.reading import read_image
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head

@@ -20,7 +20,7 @@ from textdiff.errors import (
     DataError,
 )
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.images.reading import read_image
+from textdiff.pipeline.image_files.reading import read_image
 from textdiff.pipeline.images.resizing import resize_image
 from textdiff.stages.text.loading import load_text_encoder
 from textdiff.stages.unet.noise import draw_noise

@@ -17,7 +17,7 @@ from textdiff.errors import CacheMismatchError, ConfigError
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.extraction.feature_extractor import Batch
 from textdiff.pipeline.extraction.loading import load_stage_one
-from textdiff.pipeline.images.reading import read_image
+from textdiff.pipeline.image_files.reading import read_image
 from textdiff.pipeline.images.resizing import resize_image
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.stages.unet.noise import draw_noise

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from textdiff.errors import DataError
-from textdiff.pipeline.data.check import check_data
+from textdiff.pipeline.checking.check import check_data
 from textdiff.pipeline.data.dataset import read_dataset
-from textdiff.pipeline.images import nifti
-from textdiff.pipeline.images.reading import read_image, read_mask
+from textdiff.pipeline.image_files import nifti
+from textdiff.pipeline.image_files.reading import read_image, read_mask
 
 nibabel = pytest.importorskip("nibabel")
 

@@ -10,9 +10,9 @@ import tifffile
 from PIL import Image
 
 from textdiff.errors import ConfigError, DataError
-from textdiff.pipeline.images.intensities import as_rgb
-from textdiff.pipeline.images.raster import Raster
-from textdiff.pipeline.images.reading import read_image, read_mask
+from textdiff.pipeline.image_files.intensities import as_rgb
+from textdiff.pipeline.image_files.raster import Raster
+from textdiff.pipeline.image_files.reading import read_image, read_mask
 from textdiff.pipeline.images.resizing import resize_image, resize_labels
 
 MONUSEG = Path(__file__).resolve().parents[4] / "shared" / "data" / "monuseg"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..images.intensities import IntensityWindow
-from .classes import Classes
-from .dataset import Sample, scan_files
+from ..data.classes import Classes
+from ..data.dataset import Sample, scan_files
+from ..image_files.intensities import IntensityWindow
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class DataReport:
     """The lowest and the highest; 1 and 1 where none are given."""
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    silenced: tuple[str, ...]
+    """Warnings that the data set's `textdiff.json` silences, each with the reason."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report for programs, ready for JSON; sizes are written "height x width"."""
@@ -57,11 +59,13 @@ class DataReport:
             "weights": list(self.weights),
             "problems": list(self.problems),
             "warnings": list(self.warnings),
+            "silenced": list(self.silenced),
         }
 
     def lines(self) -> list[str]:
         """The report for people: a line for each kind of fact, then the warnings and the problems."""
-        return [*self._facts(), *_listed("warning", self.warnings), *_listed("problem", self.problems)]
+        silenced = _listed("silenced warning", self.silenced) if self.silenced else []
+        return [*self._facts(), *_listed("warning", self.warnings), *silenced, *_listed("problem", self.problems)]
 
     def _facts(self) -> Iterator[str]:
         splits = ", ".join(f"{n} {split}" for split, n in self.splits.items())
@@ -113,6 +117,7 @@ def check_data(data: Path, window: IntensityWindow | None = None) -> DataReport:
         weights=_range([sample.weight for sample in samples]),
         problems=scan.problems,
         warnings=tuple(map(str, scan.dataset.warnings)),
+        silenced=scan.silenced,
     )
 
 

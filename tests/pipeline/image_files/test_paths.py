@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from textdiff.errors import DataError
-from textdiff.pipeline.images.paths import (
+from textdiff.pipeline.image_files.paths import (
     file_digest,
     kind_of,
     list_images,

@@ -12,8 +12,8 @@ from PIL import Image
 from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.data.inspection import inspect_entries
 from textdiff.pipeline.data.layouts import Entry
-from textdiff.pipeline.images import raster as decoding
-from textdiff.pipeline.images.reading import open_image, open_mask, read_image, read_mask
+from textdiff.pipeline.image_files import raster as decoding
+from textdiff.pipeline.image_files.reading import open_image, open_mask, read_image, read_mask
 
 REGIONS = [(0, 0, 70, 90), (0, 0, 1, 1), (69, 89, 1, 1), (15, 16, 17, 18), (31, 0, 33, 90), (5, 40, 60, 3)]
 
@@ -238,7 +238,7 @@ def test_a_large_tiff_is_refused_whole_and_read_in_parts(tmp_path, rgb, monkeypa
 def test_inspection_goes_by_segments(tmp_path, monkeypatch):
     values = np.random.default_rng(0).choice(np.array([0, 3, 255], np.uint8), (70, 90))
     path = write(tmp_path / "a.tif", values, photometric="minisblack", tile=(16, 16), compression="zlib")
-    monkeypatch.setattr("textdiff.pipeline.images.tiff._BOX_PIXELS", 800)
+    monkeypatch.setattr("textdiff.pipeline.image_files.tiff._BOX_PIXELS", 800)
     boxes = list(open_mask(path).boxes())
     assert boxes[0] == (0, 0, 16, 48)
     assert sum(height * width for _, _, height, width in boxes) == 70 * 90
@@ -253,7 +253,7 @@ SLIDE = """
 import resource, sys, zlib
 from pathlib import Path
 import numpy as np, tifffile
-from textdiff.pipeline.images.reading import open_image
+from textdiff.pipeline.image_files.reading import open_image
 
 path = Path(sys.argv[1])
 one = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)

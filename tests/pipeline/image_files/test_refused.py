@@ -9,8 +9,8 @@ import tifffile
 from PIL import Image
 
 from textdiff.errors import DataError
-from textdiff.pipeline.images import raster as decoding
-from textdiff.pipeline.images.reading import open_image, read_image, read_mask
+from textdiff.pipeline.image_files import raster as decoding
+from textdiff.pipeline.image_files.reading import open_image, read_image, read_mask
 
 
 @pytest.fixture

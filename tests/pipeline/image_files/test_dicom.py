@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from textdiff.errors import DataError
-from textdiff.pipeline.images.reading import open_image, read_image, read_mask
+from textdiff.pipeline.image_files.reading import open_image, read_image, read_mask
 
 pydicom = pytest.importorskip("pydicom")
 

@@ -1,0 +1,90 @@
+"""Warnings of a data set: what is odd but usable, each under a name by which the data set can silence it.
+
+`textdiff.json`, beside the manifest or in the data folder, names warnings that were looked at and are right, each with
+a reason: `{"silence": {"empty-mask": "12 of the patients are healthy"}}`. Silenced warnings are still counted and
+their reasons shown, and a name that no warning has is a problem of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...cache.storage.atomic import parse_json
+from ...errors import DataError
+from ..image_files.paths import read_bytes
+
+SETTINGS_FILE = "textdiff.json"
+MAX_BYTES = 2**20
+IDS_NAMED = 5
+"""In a warning, of the samples that it holds for."""
+WARNINGS = {
+    "absent-class": "no mask has a pixel of a declared class",
+    "empty-mask": "masks hold only background",
+    "no-texts": "a folder of images has no table of texts",
+    "unlabelled-mask": "masks have no labelled pixel",
+    "unused-columns": "a table has columns that are not read",
+}
+"""Name of every warning → the oddity, for `docs/data.md` and for messages."""
+
+
+@dataclass(frozen=True)
+class DataWarning:
+    """What is odd but usable."""
+
+    name: str
+    """One of `WARNINGS`."""
+    text: str
+    ids: tuple[str, ...] = ()
+    """The samples that it holds for, where it is of single ones."""
+
+    def __post_init__(self) -> None:
+        assert self.name in WARNINGS, self.name
+
+    def __str__(self) -> str:
+        """One line, with the first few of the samples, and the name last."""
+        more = f" and {len(self.ids) - IDS_NAMED} more" if len(self.ids) > IDS_NAMED else ""
+        named = f": {', '.join(self.ids[:IDS_NAMED])}{more}" if self.ids else ""
+        return f"{self.text}{named} [{self.name}]"
+
+
+def read_silenced(folder: Path) -> dict[str, str]:
+    """Name of each warning that `textdiff.json` in the folder silences → the reason; empty without such a file.
+
+    Raises:
+        DataError: The file is malformed, or names a warning that there is not.
+    """
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        return {}
+    expected = 'expected {"silence": {"empty-mask": "the reason"}}'
+    try:
+        settings = parse_json(read_bytes(path, MAX_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON ({error}); {expected}") from error
+    problem = _malformed(settings)
+    if problem:
+        raise DataError(f"{path}: {problem}; {expected}")
+    return dict(settings["silence"])
+
+
+def _malformed(settings: object) -> str:
+    """What is wrong with the settings; "" for nothing."""
+    if not isinstance(settings, dict) or set(settings) != {"silence"} or not isinstance(settings["silence"], dict):
+        return 'it is not one object "silence"'
+    unknown = sorted(set(settings["silence"]) - set(WARNINGS))
+    if unknown:
+        return f"no warning is named {', '.join(map(repr, unknown))}; there are {', '.join(WARNINGS)}"
+    idle = [name for name, reason in settings["silence"].items() if not (isinstance(reason, str) and reason.strip())]
+    return f"the reason for silencing {', '.join(map(repr, idle))} is missing" if idle else ""
+
+
+def divide(
+    warnings: Iterable[DataWarning], silenced: Mapping[str, str]
+) -> tuple[tuple[DataWarning, ...], tuple[str, ...]]:
+    """The warnings to be shown, and a line with the reason for each that the data set silences."""
+    warnings = tuple(warnings)
+    shown = tuple(warning for warning in warnings if warning.name not in silenced)
+    hidden = (f"{warning}: {silenced[warning.name]}" for warning in warnings if warning.name in silenced)
+    return shown, tuple(hidden)

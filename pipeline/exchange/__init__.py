@@ -1,0 +1,1 @@
+"""Masks and objects to and from the formats of other tools."""

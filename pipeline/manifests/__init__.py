@@ -1,0 +1,1 @@
+"""Manifests from folders as people have them."""
