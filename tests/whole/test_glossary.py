@@ -32,6 +32,8 @@ open option order outcome over override pair paired part path pending place plan
 raster reader record remote report request rule scan section setting shape shared sink some span spool stop stored
 subset summary swatch table task terminal terminated textdiff thumbnail tiff unet unusable verify viewed warning what
 wording worker writer zip
+
+collected format output target
 """
 """Words of the field, then of programming, that need no explanation."""
 
