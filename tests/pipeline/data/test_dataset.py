@@ -11,6 +11,7 @@ from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.checking.check import check_data
 from textdiff.pipeline.data.classes import Classes
 from textdiff.pipeline.data.dataset import read_dataset, scan_dataset
+from textdiff.pipeline.data.warnings import SETTINGS_FILE
 
 MONUSEG = Path(__file__).resolve().parents[4] / "shared" / "data" / "monuseg"
 
@@ -214,7 +215,7 @@ def test_monuseg():
 
 def test_a_warning_is_silenced_by_its_name_with_a_reason(lvit, write_mask):
     write_mask(lvit / "Train_Folder" / "labelcol" / "a.png", (0,))
-    (lvit / "textdiff.json").write_text('{"silence": {"empty-mask": "a is healthy"}}')
+    (lvit / SETTINGS_FILE).write_text('{"silence": {"empty-mask": "a is healthy"}}')
     report = check_data(lvit)
     assert (report.problems, report.warnings) == ((), ())
     assert report.silenced == ("1 of 4 masks hold only background: a [empty-mask]: a is healthy",)
@@ -232,6 +233,6 @@ def test_a_warning_is_silenced_by_its_name_with_a_reason(lvit, write_mask):
     ],
 )
 def test_settings_of_the_data_that_are_wrong_are_a_problem(lvit, content, says):
-    (lvit / "textdiff.json").write_text(content)
+    (lvit / SETTINGS_FILE).write_text(content)
     (problem,) = check_data(lvit).problems
     assert says in problem
