@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -22,11 +23,26 @@ def as_rgb(raster: Raster, window: IntensityWindow | None) -> UInt8[np.ndarray, 
 
     Grey is repeated on three channels, palettes are looked up. Values of more than 8 bits, and physical ones, go
     through `window`: lo..hi linearly to 0..255, rounded to nearest (halves up), clipped outside. Plain values of up to
-    8 bits ignore it.
+    8 bits ignore it. Transparent parts are blended over white, the colour of a slide's empty glass.
 
     Raises:
         UnusableImageError: There is no window where one is needed, or values are missing (NaN, beyond the palette).
     """
+    top = 255 if raster.palette is not None else 2**raster.bits - 1
+    alpha = raster.alpha
+    if alpha is None:
+        return _opaque_rgb(raster, window)
+    if alpha.dtype.kind != "u":
+        raise UnusableImageError(f"has an alpha channel of {alpha.dtype} values; save it without")
+    if (alpha == top).all():
+        return _opaque_rgb(raster, window)
+    if raster.premultiplied:
+        raster = replace(raster, pixels=_divided(raster.pixels, alpha, top))
+    return _over_white(_opaque_rgb(raster, window), alpha, top)
+
+
+def _opaque_rgb(raster: Raster, window: IntensityWindow | None) -> UInt8[np.ndarray, "y x 3"]:
+    """The raster as RGB, whatever its alpha."""
     if raster.palette is not None:
         return _look_up(raster.palette, raster.pixels)
     pixels = _to_8_bits(raster, window)
@@ -34,6 +50,28 @@ def as_rgb(raster: Raster, window: IntensityWindow | None) -> UInt8[np.ndarray, 
         pixels = 255 - pixels
     rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
     return np.ascontiguousarray(rgb)
+
+
+def _divided(
+    pixels: Integer[np.ndarray, "y x *c"], alpha: Integer[np.ndarray, "y x"], top: int
+) -> Integer[np.ndarray, "y x *c"]:
+    """Premultiplied colours (colour · alpha / top, both up to `top`) before that; 0 where alpha is."""
+    result = np.empty_like(pixels)
+    for row, stored, opacity in zip(result, pixels, alpha, strict=True):  # by rows, since the numbers are 8 bytes wide
+        divisor = np.maximum(opacity, 1).astype(np.uint64).reshape(-1, *(1,) * (stored.ndim - 1))
+        row[...] = np.minimum((stored.astype(np.uint64) * top + divisor // 2) // divisor, top)
+    return result
+
+
+def _over_white(
+    rgb: UInt8[np.ndarray, "y x 3"], alpha: Integer[np.ndarray, "y x"], top: int
+) -> UInt8[np.ndarray, "y x 3"]:
+    """Colours of opacity alpha / top before white, rounded to nearest."""
+    result = np.empty_like(rgb)
+    for row, colours, opacity in zip(result, rgb, alpha, strict=True):
+        share = opacity.astype(np.uint64)[:, None]
+        row[...] = (colours * share + 255 * (top - share) + top // 2) // top
+    return result
 
 
 def _look_up(palette: UInt8[np.ndarray, "n 3"], indices: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x 3"]:

@@ -41,7 +41,7 @@ class Raster:
     """What an image file or a region of it holds, before it is read as an image or as a mask."""
 
     pixels: Real[np.ndarray, "y x"] | Integer[np.ndarray, "y x 3"]
-    """Stored values: grey levels, palette indices or RGB (alpha is dropped already), or physical values if scaled."""
+    """Stored values: grey levels, palette indices or RGB (alpha stands apart), or physical values if scaled."""
     bits: int
     """Of one stored value: 1, 2, 4, 8, 12, 16, 32 or 64."""
     palette: UInt8[np.ndarray, "n 3"] | None = None
@@ -50,6 +50,10 @@ class Raster:
     """True where the largest value is shown black (TIFF's MINISWHITE, DICOM's MONOCHROME1)."""
     suggested: tuple[int, int] | None = None
     """The intensity window that the file itself recommends."""
+    alpha: Integer[np.ndarray, "y x"] | None = None
+    """Opacity from 0 (transparent) to the largest value of `bits` bits (beside a palette, to 255); None: opaque."""
+    premultiplied: bool = False
+    """Whether the colours are multiplied by alpha already (1 of TIFF's ExtraSamples)."""
 
 
 def decode_png(data: bytes) -> Raster:
@@ -65,8 +69,9 @@ def decode_png(data: bytes) -> Raster:
         if colour == _PNG_PALETTE or depth < 8:
             return _decode_indexed_png(data, depth, colour)
         # libpng keeps all 16 bits, where Pillow cuts RGB to 8 without a word, and checks every CRC.
-        pixels = imagecodecs.png_decode(data)
-        return Raster(without_alpha(pixels, 1 if pixels.ndim == 2 or pixels.shape[-1] == 2 else 3), depth)
+        # Transparent colours (tRNS) come as alpha.
+        pixels, alpha = split_alpha(imagecodecs.png_decode(data))
+        return Raster(pixels, depth, alpha=alpha)
 
 
 def _decode_indexed_png(data: bytes, depth: int, colour: int) -> Raster:
@@ -77,7 +82,23 @@ def _decode_indexed_png(data: bytes, depth: int, colour: int) -> Raster:
     if colour == _PNG_GREY:
         scale = 1 if pixels.dtype == bool else 255 // (2**depth - 1)
         return Raster(pixels.astype(np.uint8) // scale, depth)
-    return Raster(pixels, depth, np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
+    palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    return Raster(pixels, depth, palette, alpha=_palette_alpha(pixels, image.info.get("transparency")))
+
+
+def _palette_alpha(
+    indices: UInt8[np.ndarray, "y x"], transparency: int | bytes | None
+) -> UInt8[np.ndarray, "y x"] | None:
+    """Opacity of each pixel, where Pillow says of a palette which index is transparent, or how opaque the first are."""
+    if transparency is None:
+        return None
+    of_index = np.full(256, 255, np.uint8)
+    if isinstance(transparency, int):
+        of_index[transparency] = 0
+    else:
+        of_index[: len(transparency)] = np.frombuffer(transparency, np.uint8)
+    opacity: np.ndarray = of_index[indices]
+    return opacity
 
 
 def decode_jpeg(data: bytes) -> Raster:
@@ -136,15 +157,21 @@ def check_upright(orientation: int) -> None:
         raise UnusableImageError(f"is stored turned (orientation {orientation}); save it upright, as its mask is")
 
 
-def check_channels(n_found: int, n_channels: int) -> None:
-    """Refuse other channels than those of the colours and alpha."""
+def check_channels(n_found: int, n_channels: int, n_alpha: int = 1) -> None:
+    """Refuse other channels than those of the colours and, where `n_alpha` is 1, alpha."""
+    if n_found == n_channels + 1 and not n_alpha:
+        raise UnusableImageError(
+            f"has {n_found} channels, and does not say that the last is alpha (ExtraSamples 1 or 2); save the one that "
+            "is meant as grey, or three as RGB"
+        )
     if n_found not in (n_channels, n_channels + 1):
         raise UnusableImageError(f"has {n_found} channels; save it as grey, RGB or RGBA")
 
 
-def without_alpha(pixels: np.ndarray, n_channels: int) -> np.ndarray:
-    """Grey as [y, x], colours as [y, x, 3]; one more channel than the colours need is alpha."""
-    check_channels(1 if pixels.ndim == 2 else pixels.shape[-1], n_channels)
-    if n_channels == 3:
-        return pixels[..., :3]
-    return pixels if pixels.ndim == 2 else pixels[..., 0]
+def split_alpha(
+    pixels: Integer[np.ndarray, "y x *channel"],
+) -> tuple[Integer[np.ndarray, "y x *channel"], Integer[np.ndarray, "y x"] | None]:
+    """Grey as [y, x] or colours as [y, x, 3], and apart from them the alpha of 2 or 4 channels."""
+    n_found = 1 if pixels.ndim == 2 else pixels.shape[-1]
+    colours = pixels if pixels.ndim == 2 else pixels[..., 0] if n_found < 3 else pixels[..., :3]
+    return colours, pixels[..., -1] if n_found in (2, 4) else None

@@ -75,9 +75,9 @@ class Regions:
 def open_image(path: Path, window: IntensityWindow | None = None) -> Regions:
     """Open an image, to be read as RGB in 0..255; `FILE#INDEX` is a frame of a DICOM file or a slice of a NIfTI one.
 
-    Grey is repeated on three channels, palettes are looked up, alpha is dropped (not blended). Values of more than 8
-    bits, and those that the file scales to physical units, go through `window`: lo..hi linearly to 0..255, rounded to
-    nearest (halves up), clipped outside. Plain values of up to 8 bits ignore the window.
+    Grey is repeated on three channels, palettes are looked up, transparent parts are blended over white. Values
+    of more than 8 bits, and those that the file scales to physical units, go through `window`: lo..hi linearly to
+    0..255, rounded to nearest (halves up), clipped outside. Plain values of up to 8 bits ignore the window.
 
     Raises:
         DataError: The file is missing, truncated, of a kind that is not supported, or needs a window and has none (of

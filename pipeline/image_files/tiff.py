@@ -26,10 +26,12 @@ from .raster import (
     check_channels,
     check_size,
     check_upright,
-    without_alpha,
+    split_alpha,
 )
 from .source import Box
 
+_ALPHA = {tifffile.EXTRASAMPLE.ASSOCALPHA: True, tifffile.EXTRASAMPLE.UNASSALPHA: False}
+"""The channels that ExtraSamples calls alpha: whether the colours are multiplied by it already."""
 _CHANNELS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3, "YCBCR": 3}
 _OLD_JPEG = 6  # of TIFF 6.0: its segments are parts of a stream
 _JPEG = (_OLD_JPEG, 7, 33007, 34892)  # the compressions whose segments share tables (tifffile's own list)
@@ -55,6 +57,7 @@ class TiffImage:
         self.size: tuple[int, int] = (page.imagelength, page.imagewidth)
         self._bits = page.bitspersample
         self._kind = tifffile.PHOTOMETRIC(page.photometric).name
+        self._premultiplied = any(_ALPHA[extra] for extra in page.extrasamples)
         n_kept = max(1, _KEPT_PIXELS // (self._segments.height * self._segments.width))
         self._decoded = lru_cache(maxsize=n_kept)(self._segments.decode)
 
@@ -72,8 +75,9 @@ class TiffImage:
                 for plane in range(segments.n_planes):
                     self._paste(pixels, (top, left), (plane, row, column))
         values = pixels.astype(np.uint8) if pixels.dtype == bool else pixels
-        values = without_alpha(values[..., 0] if segments.n_channels == 1 else values, _CHANNELS[self._kind])
-        return Raster(values, self._bits, self._palette, self._kind == "MINISWHITE")
+        colours, alpha = split_alpha(values)
+        white_is_zero = self._kind == "MINISWHITE"
+        return Raster(colours, self._bits, self._palette, white_is_zero, alpha=alpha, premultiplied=self._premultiplied)
 
     def _paste(self, pixels: np.ndarray, corner: tuple[int, int], position: tuple[int, int, int]) -> None:
         """Copy what a segment and the region have in common; a segment that is not stored stays empty."""
@@ -184,7 +188,7 @@ def _refuse_odd(tiff: tifffile.TiffFile, page: Any) -> None:  # noqa: ANN401
     kind = tifffile.PHOTOMETRIC(page.photometric).name
     if kind not in _CHANNELS or (kind == "YCBCR" and page.compression != tifffile.COMPRESSION.JPEG):
         raise UnusableImageError(f"holds {kind} values; save it as RGB or grey")
-    check_channels(page.samplesperpixel, _CHANNELS[kind])
+    check_channels(page.samplesperpixel, _CHANNELS[kind], sum(extra in _ALPHA for extra in page.extrasamples))
     if page.dtype is None or page.dtype.kind not in "bui":
         raise UnusableImageError(f"holds {page.dtype} values; save it as 8 or 16 bit integers")
     # JPEG strips decode leniently, so that a cut file would pass as a grey smear.

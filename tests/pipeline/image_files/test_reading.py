@@ -83,20 +83,6 @@ def test_grey_is_repeated(tmp_path, rgb):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_alpha_is_dropped_not_blended(tmp_path, rgb, suffix):
-    rgba = np.dstack([rgb, np.zeros((20, 30), np.uint8)])
-    np.testing.assert_array_equal(read_image(save(tmp_path / f"a.{suffix}", rgba)), rgb)
-
-
-def test_grey_with_alpha_and_transparent_colours_lose_only_the_alpha(tmp_path, rgb):
-    grey = Image.fromarray(rgb[..., 0])
-    Image.merge("LA", (grey, grey.point(lambda _: 0))).save(tmp_path / "la.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "la.png")[..., 2], rgb[..., 0])
-    keyed = save(tmp_path / "keyed.png", rgb, transparency=tuple(rgb[0, 0].tolist()))
-    np.testing.assert_array_equal(read_image(keyed), rgb)
-
-
-@pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_palette_is_looked_up_for_images_and_kept_for_masks(tmp_path, suffix):
     indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
     colours = np.array([[0, 0, 0], [255, 0, 0], [0, 128, 7]], np.uint8)
