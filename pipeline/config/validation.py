@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ...cache.storage.location import Location
 from ...errors import ConfigError
+from ..image_files.paths import undecoded
 from ..views.symmetries import VIEW_COUNTS
 
 
@@ -83,7 +85,8 @@ class CommandConfig:
         """
         hints = annotations_of(type(self))
         broken = (line for name, hint in hints.items() for line in problems_of(name, getattr(self, name), hint))
-        refuse(*broken, *self.contradictions())
+        undecodable = (line for name in hints for line in _undecodable(name, getattr(self, name)))
+        refuse(*undecodable, *broken, *self.contradictions())
 
     def contradictions(self) -> Iterable[str | None]:
         """Problems between fields, which may have values that their annotations do not allow."""
@@ -110,6 +113,13 @@ def problems_of(field: str, value: Any, hint: Any) -> Iterator[str | None]:  # n
     elif kind is Annotated:
         yield from problems_of(field, value, arguments[0])
         yield from (rule.problem(field, value) for rule in arguments[1:] if isinstance(rule, Rule))
+
+
+def _undecodable(field: str, value: Any) -> Iterator[str]:  # noqa: ANN401
+    """A line for each path and text that no JSON file could hold."""
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, str | Path) and (shown := undecoded(str(part))):
+            yield f"{flag(field)} got {shown}; expected UTF-8: rename the file or folder, or correct the text"
 
 
 def workers_without_ray(engine: str, workers: int | None) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ FileKind = Literal["PNG", "JPEG", "TIFF", "DICOM", "NIfTI"]
 
 _SLICE = re.compile(r"(?P<file>.+)#(?P<index>\d+)")
 _SUFFIX = re.compile("|".join(map(re.escape, sorted(IMAGE_SUFFIXES, key=len, reverse=True))), re.IGNORECASE)
+_UNDECODED = re.compile("[\ud800-\udfff]")  # Python's stand-ins for bytes of names that are not UTF-8
 _HEAD_BYTES = 4096
 _MAGIC: dict[bytes, FileKind] = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -50,10 +52,19 @@ def split_suffix(name: str) -> tuple[str, str]:
     return name, ""
 
 
+def composed(name: str) -> str:
+    """The name in Unicode's composed form (NFC), in which names are compared and stored.
+
+    Accented letters of file names are decomposed on macOS, those of tables composed; files are opened by the names
+    that they have.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def stem_of(path: Path) -> str:
     """The name without its suffix, fit for naming other files: `scan.nii.gz` is `scan`, slice 12 of it `scan_12`."""
     file, index = split_slice(path)
-    stem = split_suffix(file.name)[0]
+    stem = composed(split_suffix(file.name)[0])
     return stem if index is None else f"{stem}_{index}"
 
 
@@ -67,7 +78,7 @@ def list_images(path: Path) -> list[Path]:
     """The image or slice at `path`, or the images of the folder there, sorted by name; subfolders are not entered.
 
     Raises:
-        DataError: Nothing is there, or nothing that is an image.
+        DataError: Nothing is there, or nothing that is an image, or names of images are not UTF-8.
     """
     file, _ = split_slice(path)
     if not file.exists():
@@ -79,7 +90,15 @@ def list_images(path: Path) -> list[Path]:
     if not images:
         what = "holds no images" if path.is_dir() else "is not an image"
         raise DataError(f"{path} {what}; expected a name ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if strange := [name for image in images if (name := undecoded(image.name))]:
+        raise DataError(f"{path}: these names are not UTF-8, so that no record could hold them; rename them:", strange)
     return images
+
+
+def undecoded(name: str) -> str:
+    r"""A name with its bytes that are not UTF-8 escaped (`caf\xe9.png`); "" where all are."""
+    escaped = _UNDECODED.sub(lambda byte: f"\\x{ord(byte[0]) & 255:02x}", name)
+    return "" if escaped == name else escaped
 
 
 def kind_of(head: bytes) -> FileKind | None:

@@ -8,35 +8,22 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt, UInt16
 from PIL import Image
 
-from ...cache.storage.atomic import TEMPORARY_SUFFIX, parse_json, sync_folder, write_durably, write_json
+from ...cache.storage.atomic import TEMPORARY_SUFFIX, sync_folder, write_durably
 from ...errors import DataError
 from ..config.prediction import PredictConfig
 from ..data.text_tables import texts_by_image
 from ..image_files.paths import list_images, stem_of
 from ..runtime.progress import Progress, Task
 from ..views.text_rewriting import safe_views
+from .record import PredictionRecord, files_of, refuse_same_names
 from .request import PredictionRequest
 from .segmenter import Segment, Segmenter
-
-RECORD = "predictions.json"
-
-
-class _Files(NamedTuple):
-    """What there may be of one image."""
-
-    mask: Path
-    probabilities: Path
-    uncertainty: Path
-
-
-def _files_of(out: Path, name: str) -> _Files:
-    return _Files(out / f"{name}.png", out / f"{name}.npy", out / f"{name}_uncertainty.png")
 
 
 @dataclass(frozen=True)
@@ -69,14 +56,14 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         progress: where to report; `None`: nowhere.
 
     Raises:
-        RunError: if the run is absent, unfinished or damaged.
+        RunError: if the run is absent, unfinished or damaged, or another process writes to the folder `out`.
         SourceError: if the UNet or the text encoder cannot be loaded, or are not those of the training.
         DataError: if images or the table of texts cannot be used.
     """
     progress = progress or Progress()
     segmenter = Segmenter.from_overrides(config.run, config)
     paths = list_images(config.images)
-    _refuse_same_names(paths)
+    refuse_same_names(paths)
     text_of: Mapping[Path, str | None] = (
         texts_by_image(paths, config.texts) if config.texts else dict.fromkeys(paths, config.text)
     )
@@ -84,9 +71,11 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     segmenter.texts.check((text for text in text_of.values() if text is not None), n_views=config.tta)
     _warn_of_fewer_views(config, text_of, progress)
     segmenter.live.load()
-    record = _Record.open(config, segmenter, [stem_of(path) for path in paths])
     requests = (PredictionRequest(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
-    with progress.task("predict", n_rows, "rows of pixels") as task, record:
+    with (
+        PredictionRecord.claimed(config, segmenter, [stem_of(path) for path in paths]) as record,
+        progress.task("predict", n_rows, "rows of pixels") as task,
+    ):
         for request, bands in segmenter.segment(requests, tta=config.tta):
             _write(config, segmenter, request, bands, task)
             record.add(request)
@@ -121,7 +110,7 @@ def _write(
     config: PredictConfig, segmenter: Segmenter, request: PredictionRequest, bands: Iterable[Segment], task: Task
 ) -> None:
     """Write one image's files as its bands are finished: in memory are mask and uncertainty, at 3 bytes a pixel."""
-    files, size, values = _files_of(config.out, request.sample_id), request.image.size, segmenter.mask_values
+    files, size, values = files_of(config.out, request.sample_id), request.image.size, segmenter.mask_values
     mask, uncertainty = np.empty(size, values.dtype), np.empty(size, np.uint16)
     wanted = _array_file(files.probabilities, (len(values), *size)) if config.probabilities else nullcontext()
     with wanted as array:
@@ -182,72 +171,3 @@ def _reserve(path: Path) -> None:
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-class _Record:
-    """What `predictions.json` says: how each mask came about; it may know of fewer masks than are there."""
-
-    def __init__(self, config: PredictConfig, segmenter: Segmenter, masks: dict[str, Any]) -> None:
-        self._path, self._masks = config.out / RECORD, masks
-        uncertainty = segmenter.uncertainty_is if config.uncertainty else None
-        run = str(config.run.resolve())
-        self._about = {"run": run, "tta": config.tta, "classes": segmenter.classes, "uncertainty": uncertainty}
-
-    @classmethod
-    def open(cls, config: PredictConfig, segmenter: Segmenter, names: Sequence[str]) -> _Record:
-        """Claim the names of new masks; what is ours of these names stays until it is replaced, unrecorded.
-
-        Raises:
-            DataError: if files of these names are not ours, or what says so is damaged.
-        """
-        path = config.out / RECORD
-        there = [file for name in names for file in _files_of(config.out, name) if file.exists()]
-        if there and not path.exists():
-            taken = list(map(str, there))
-            raise DataError(f"{config.out}: masks would replace files that stand there; give another folder:", taken)
-        known = _known_masks(path) if path.exists() else {}
-        maps = {_files_of(config.out, name).uncertainty: name for name in {*known, *names}}
-        mixed = [
-            f"{file} of {maps[file]}" for name in {*known, *names} if (file := _files_of(config.out, name).mask) in maps
-        ]
-        if mixed:
-            raise DataError(
-                f"{config.out}: masks have the names of uncertainty maps; give another folder:", sorted(mixed)
-            )
-        record = cls(config, segmenter, {name: about for name, about in known.items() if name not in names})
-        record.write()
-        return record
-
-    def add(self, request: PredictionRequest) -> None:
-        """Note a mask that is on the disk."""
-        self._masks[request.sample_id] = self._about | {"text": request.text}
-
-    def write(self) -> None:
-        """Bring the file up to date."""
-        write_json(self._path, {"masks": self._masks})
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Keep what was noted, however the work ended."""
-        self.write()
-
-
-def _known_masks(path: Path) -> dict[str, Any]:
-    try:
-        return dict(parse_json(path.read_bytes())["masks"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: not a record of masks ({error!r}); give another folder, or remove what is in this one"
-        ) from error
-
-
-def _refuse_same_names(paths: Sequence[Path]) -> None:
-    stems = [stem_of(path) for path in paths]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
-        raise DataError("masks are named after images, and these names stand for several images; rename them:", twice)
-    maps = {_files_of(Path(), stem).uncertainty.stem for stem in stems} & {*stems}
-    if maps:
-        raise DataError("maps of uncertainty would have these images' names; rename them:", sorted(maps))

@@ -43,6 +43,8 @@ GIVEN = {
     "an element": ({"widths": (8, 12, 0)}, "--widths got 12; expected a positive multiple of the groups 8\n"
                    "--widths got 0; expected a positive multiple of the groups 8"),
     "a blank": ({"text": " "}, "--text got ' '; expected at least one word"),
+    "bytes that are not UTF-8": ({"text": "caf\udce9"}, "--text got caf\\xe9; expected UTF-8: rename the file or "
+                                 "folder, or correct the text"),
     "all at once": ({"n_draws": 0, "at": "home"}, "--n-draws got 0; expected at least 1\n"
                     "--at got 'home'; expected one of model, native"),
     "fields that exclude each other": ({"n_draws": 2, "at": "native", "share": 2.0},
