@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .pipeline.head_inputs.inputs import CachedFeatures, open_head_data
     from .pipeline.head_inputs.splits import Split, divide_into_folds
     from .pipeline.image_files.reading import read_image, read_mask
+    from .pipeline.images.resizing import resize_labels
     from .pipeline.maintenance.export import export_cache
     from .pipeline.maintenance.info import cache_info
     from .pipeline.maintenance.merge import merge_caches
@@ -99,6 +100,7 @@ __all__ = [
     "pretrain_unet",
     "read_image",
     "read_mask",
+    "resize_labels",
     "run_demo",
     "segmentation_loss",
     "split_objects",
@@ -152,6 +154,7 @@ _HOMES = {
     "pretrain_unet": "pipeline.unets.pretrain",
     "read_image": "pipeline.image_files.reading",
     "read_mask": "pipeline.image_files.reading",
+    "resize_labels": "pipeline.images.resizing",
     "run_demo": "pipeline.demo.demo",
     "segmentation_loss": "stages.heads.loss",
     "split_objects": "stages.metrics.instances",

@@ -18,6 +18,9 @@ from ..format.spec import FeatureSpec, TextSpec, digest
 FILTERS_ARE = "multiscale_basic_features of standardised channels, sigma 0.5 to 8"
 """Part of what shards of filters are made from: other filters would need another name."""
 
+LABELS_ARE = "class of most pixels, lost classes put back"
+"""Part of what shards of labels are made from: the way of resizing them; another way would need another name."""
+
 LOADERS = 4
 """Rows that are loaded at once; each needs a hundred megabytes and more where it is filtered."""
 
@@ -83,7 +86,7 @@ def wanted_shards(
         of_images = [[sample.row, sample.image_digest] for sample in members]
         of_masks = [[sample.row, sample.mask_digest] for sample in members]
         yield DerivedShard(images, index, rows, digest(of_images))
-        yield DerivedShard(labels, index, rows, digest([dict(classes), of_masks]))
+        yield DerivedShard(labels, index, rows, digest([LABELS_ARE, dict(classes), of_masks]))
         if filters:
             layout = filters_layout(spec)
             yield DerivedShard(layout, index, rows, digest([FILTERS_ARE, of_images]))

@@ -31,7 +31,7 @@ from ..format.spec import TextSpec
 from ..format.zarr_metadata import write_metadata
 from ..storage.atomic import write_json
 from ..storage.location import Location, remove_folder
-from .derived import DerivedShard, LoadShard, TextArrays, text_shards, wanted_shards
+from .derived import LABELS_ARE, DerivedShard, LoadShard, TextArrays, text_shards, wanted_shards
 from .journal import TABLE_OF_PARTS, forget_derived, record_derived, record_unit, remove_journal, write_plan
 
 WRITERS = 4
@@ -165,7 +165,7 @@ class CacheWriter:
             filters: whether the cache is to have filters; otherwise those that it has are removed.
             load: gives the rows of shards of images, labels and filters that changed; `None`: none changed.
         """
-        self._manifest = replace(self._manifest, units=tuple(self._units))
+        self._manifest = replace(self._manifest, units=tuple(self._units), labels_are=LABELS_ARE)
         text_spec = self._text_spec(table, texts)
         of_files = list(wanted_shards(self._manifest.features, table.samples, classes, filters=filters))
         of_texts = list(text_shards(table, text_spec))
@@ -211,7 +211,7 @@ class CacheWriter:
         samples = hashlib.sha256((self._root / TABLE).read_bytes()).hexdigest()
         digests = {
             "features": features_digest(self._manifest, table.samples),
-            "labels": labels_digest(self._manifest.classes, table.samples),
+            "labels": labels_digest(self._manifest, table.samples),
             "samples": samples,
             "texts": texts_digest(self._manifest.texts, table.texts),
         }

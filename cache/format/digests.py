@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from .manifest import Manifest
 from .samples import SampleRow
@@ -28,9 +27,10 @@ def features_digest(
     return digest([spec, pairs, projections, sorted((sample.id, sample.image_digest) for sample in samples)])
 
 
-def labels_digest(classes: Mapping[str, Any], samples: Sequence[SampleRow]) -> str:
+def labels_digest(manifest: Manifest, samples: Sequence[SampleRow]) -> str:
     """Digest of what the labels are."""
-    return digest([dict(classes), sorted((sample.id, sample.mask_digest or "") for sample in samples)])
+    masks = sorted((sample.id, sample.mask_digest or "") for sample in samples)
+    return digest([manifest.labels_are, dict(manifest.classes), masks])
 
 
 def texts_digest(spec: TextSpec | None, texts: Sequence[str]) -> str:

@@ -111,7 +111,7 @@ class DerivedShardRecord:
 
     shard: ShardRecord
     made_from: str
-    """Digest of the rows with their files' digests (and the classes), or of the encoder and the texts."""
+    """Digest of the rows with their files' digests (and how labels are made), or of the encoder and the texts."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,8 @@ class Manifest:
     """By block and timestep; a pair without one has the UNet's own channels."""
     complete: bool = False
     """Whether everything that the sample table names is there."""
+    labels_are: str = "nearest pixel"
+    """How masks become labels at the model's size; the default is the way before there was a choice."""
 
     def __post_init__(self) -> None:
         """Refuse metadata outside of the cache's folder: these files are read, written and exported by their paths."""

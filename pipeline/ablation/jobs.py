@@ -126,7 +126,7 @@ class JobFactory:
         encoder = manifest.texts and [manifest.texts.encoder_digest, manifest.texts.truncated, manifest.texts.dim]
         return {
             "features": features_digest(manifest, used, variant.pairs),
-            "labels": labels_digest(manifest.classes, used),
+            "labels": labels_digest(manifest, used),
             "texts": digest([encoder, texts]),
             "samples": digest([[(s.id, s.group, s.weight) for s in part] for part in (split.train, split.val)]),
         }

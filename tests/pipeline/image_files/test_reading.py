@@ -13,7 +13,6 @@ from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.image_files.intensities import as_rgb
 from textdiff.pipeline.image_files.raster import Raster
 from textdiff.pipeline.image_files.reading import read_image, read_mask
-from textdiff.pipeline.images.resizing import resize_image, resize_labels
 
 MONUSEG = Path(__file__).resolve().parents[4] / "shared" / "data" / "monuseg"
 
@@ -222,62 +221,6 @@ def test_an_rgb_mask_counts_as_grey_only_where_channels_agree(tmp_path):
     assert read_mask(save(tmp_path / "a.png", np.dstack([grey] * 3))).tolist() == [[0, 255]]
     with pytest.raises(DataError, match=r"b\.png is in colour; save the mask as grey"):
         read_mask(save(tmp_path / "b.png", np.array([[[0, 0, 1]]], np.uint8)))
-
-
-# Resizing
-
-
-def test_labels_take_the_pixel_under_the_centre():
-    labels = np.arange(5, dtype=np.uint8)[None]
-    # (i + 1/2) * 5/2 = 1.25, 3.75 and (i + 1/2) * 5/3 = 0.83, 2.5, 4.17
-    assert resize_labels(labels, (1, 2)).tolist() == [[1, 3]]
-    assert resize_labels(labels, (1, 3)).tolist() == [[0, 2, 4]]
-    # (i + 1/2) * 2/5 = 0.2, 0.6, 1.0, 1.4, 1.8
-    assert resize_labels(labels[:, :2].T, (5, 1)).T.tolist() == [[0, 0, 1, 1, 1]]
-
-
-def test_labels_agree_with_pillow_and_invent_nothing():
-    labels = np.random.default_rng(0).choice(np.array([0, 1, 2], np.uint8), (100, 75))
-    expected = np.asarray(Image.fromarray(labels).resize((33, 32), Image.Resampling.NEAREST))
-    resized = resize_labels(labels, (32, 33))
-    np.testing.assert_array_equal(resized, expected)
-    assert set(np.unique(resized)) == {0, 1, 2}
-
-
-def test_strokes_thinner_than_a_pixel_stay():
-    labels = np.full((1, 12), 255, np.uint8)
-    labels[0, [0, 3, 4, 10]] = 1, 2, 3, 4
-    # Of 4 pixels, 0 takes column 1, 1 takes 4, 2 takes 7, 3 takes 10; column 0 is the only one that 0 could have.
-    assert resize_labels(labels, (1, 4)).tolist() == [[1, 3, 255, 4]]
-    labels[0, [6, 8]] = 5, 6  # both are one column from 7
-    assert resize_labels(labels, (1, 4))[0, 2] in (5, 6)
-    # Of 2 pixels, 0 takes column 3 and 1 column 9, not labelled: nearer than 6 are 8 and 10.
-    assert resize_labels(labels, (1, 2))[0].tolist() in ([2, 4], [2, 6])
-    assert resize_labels(labels, (1, 24))[0, 1::2].tolist() == labels[0].tolist()
-
-
-def test_every_click_of_a_real_size_is_kept():
-    labels = np.full((1000, 1000), 255, np.uint8)
-    rng = np.random.default_rng(0)
-    places = rng.integers(0, 1000, (50, 2))
-    labels[places[:, 0], places[:, 1]] = 1
-    resized = resize_labels(labels, (256, 256))
-    expected = {((2 * y + 1) * 256 // 2000, (2 * x + 1) * 256 // 2000) for y, x in places.tolist()}
-    assert set(map(tuple, np.argwhere(resized == 1).tolist())) == expected
-
-
-def test_images_are_averaged_when_they_shrink():
-    stripes = np.zeros((8, 64, 3), np.uint8)
-    stripes[:, ::2] = 200
-    small = resize_image(stripes, (2, 8))
-    assert small.shape == (2, 8, 3)
-    assert small.dtype == np.uint8
-    assert np.unique(small[:, 1:-1]).tolist() == [100]  # a sample without averaging sees one stripe: 0 or 200
-
-
-def test_image_size_is_height_then_width(rgb):
-    assert resize_image(rgb, (7, 9)).shape == (7, 9, 3)
-    np.testing.assert_array_equal(resize_image(rgb, (20, 30)), rgb)
 
 
 @pytest.mark.real_data
