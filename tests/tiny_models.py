@@ -70,6 +70,50 @@ def tiny_encoder(tmp_path_factory) -> Path:
     return folder
 
 
+REPORTS = {
+    "English": ["a nodule in the left lung", "a nodule in the right lung", "no nodule in the upper half"],
+    "German": ["ein Knoten in der linken Lunge", "ein Knoten in der rechten Lunge", "kein Knoten in der oberen Hälfte"],
+    "Russian": ["узел в левом лёгком", "узел в правом лёгком", "нет узла в верхней половине"],
+    "Arabic": ["عقدة في الرئة اليسرى", "عقدة في الرئة اليمنى", "لا عقدة في النصف العلوي"],
+    "Hindi": ["बाएं फेफड़े में गांठ", "दाएं फेफड़े में गांठ", "ऊपरी आधे में कोई गांठ नहीं"],
+    "Chinese": ["左肺结节", "右肺结节", "上半部无结节"],
+    "Japanese": ["左肺に結節", "右肺に結節", "上半分に結節なし"],
+    "Korean": ["왼쪽 폐 결절", "오른쪽 폐 결절", "위쪽 절반에 결절 없음"],
+    "Thai": ["ก้อนในปอดซ้าย", "ก้อนในปอดขวา", "ไม่มีก้อนในครึ่งบน"],
+}
+"""Language → three reports that differ in what they say."""
+
+
+@pytest.fixture(scope="session")
+def tiny_multilingual(tmp_path_factory) -> Path:
+    """A Hugging Face folder of an XLM-R of width 16 and 30 positions, with a Unigram tokenizer of `REPORTS`."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
+
+    torch.manual_seed(0)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator([text for texts in REPORTS.values() for text in texts], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), special, strict=True))
+    folder = tmp_path_factory.mktemp("models") / "tiny_multilingual"
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=30, **names).save_pretrained(folder)
+    config = XLMRobertaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    XLMRobertaModel(config).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_open_clip(tmp_path_factory) -> Path:
     """A folder for `open_clip:local-dir:`: a plain CLIP with a text tower of width 16 and 12 positions."""

@@ -40,14 +40,20 @@ class TextEncoder(ABC):
         digest: SHA-256 over the weights, the settings that change their function, and the tokenizer's behaviour.
         dim: size of a token's vector.
         limit: the most tokens that a text may have, special tokens included.
+        unknown_id: the number of the token for what the vocabulary lacks; `None`: it lacks nothing, since it knows
+            every byte.
     """
 
-    def __init__(self, *, source: str, digest: str, dim: int, limit: int) -> None:
-        self.source, self.digest, self.dim, self.limit = source, digest, dim, limit
+    def __init__(self, *, source: str, digest: str, dim: int, limit: int, unknown_id: int | None = None) -> None:
+        self.source, self.digest, self.dim, self.limit, self.unknown_id = source, digest, dim, limit, unknown_id
 
     @abstractmethod
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The vocabulary's numbers of each text's tokens, special tokens included, before any cutting."""
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Number of tokens of each text, special tokens included, before any cutting."""
+        return [len(ids) for ids in self.token_ids(texts)]
 
     @abstractmethod
     def token_spans(self, text: str) -> list[Span | None]:

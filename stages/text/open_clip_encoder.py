@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import SourceError
 from ..sources.loading import function_digest, loading
 from .encoder import TextEncoder
-from .transformers_models import PROBE, drop_pooler, model_settings, token_offsets
+from .transformers_models import PROBE, drop_pooler, model_settings, token_offsets, unknown_id
 from .words import Span, original_span, spans_before_cleaning
 
 _SCHEMES = ("hf-hub:", "local-dir:")
@@ -29,12 +29,14 @@ class _OpenClipTower(TextEncoder):
     """A text tower with one of open_clip's tokenizers."""
 
     def __init__(self, source: str, digest: str, dim: int, tokenizer: Any, device: str) -> None:  # noqa: ANN401
-        super().__init__(source=source, digest=digest, dim=dim, limit=_limit(tokenizer))
+        # CLIP's own knows every byte.
+        unknown = None if hasattr(tokenizer, "encode") else unknown_id(tokenizer.tokenizer)
+        super().__init__(source=source, digest=digest, dim=dim, limit=_limit(tokenizer), unknown_id=unknown)
         self._tokenizer, self._device = tokenizer, device
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Number of tokens of each text, special tokens included."""
-        return _count(self._tokenizer, texts)
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The vocabulary's numbers of each text's tokens, special tokens included."""
+        return [_token_ids(self._tokenizer, text) for text in texts]
 
     def token_spans(self, text: str) -> list[Span | None]:
         """From the tokenizer's pieces of the cleaned text."""
@@ -177,12 +179,11 @@ def _cleaning(tokenizer: Any) -> Callable[[str], str]:  # noqa: ANN401
     return getattr(tokenizer, "clean_fn", get_clean_fn("canonicalize"))
 
 
-def _count(tokenizer: Any, texts: Sequence[str]) -> list[int]:  # noqa: ANN401
-    """Tokens of each text before any cutting, which open_clip's tokenizers do in silence when they are called."""
+def _token_ids(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
+    """Tokens of a text before any cutting, which open_clip's tokenizers do in silence when they are called."""
     if hasattr(tokenizer, "encode"):  # CLIP's own: encode() leaves out the start and the end
-        return [len(tokenizer.encode(text)) + 2 for text in texts]
-    clean = _cleaning(tokenizer)
-    return [len(tokenizer.tokenizer(clean(text), verbose=False).input_ids) for text in texts]
+        return [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
+    return list(tokenizer.tokenizer(_cleaning(tokenizer)(text), verbose=False).input_ids)
 
 
 def _limit(tokenizer: Any) -> int:  # noqa: ANN401

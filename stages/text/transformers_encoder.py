@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from ...errors import SourceError
 from ..sources.loading import function_digest, loading, model_folder
 from .encoder import TextEncoder
-from .transformers_models import PROBE, drop_pooler, model_settings, refuse_kernels, token_offsets, without_bars
+from .transformers_models import (
+    PROBE,
+    drop_pooler,
+    model_settings,
+    refuse_kernels,
+    token_offsets,
+    unknown_id,
+    without_bars,
+)
 from .words import Span
 
 _HUB_FILES = ("*.json", "*.txt", "*.model")
@@ -33,12 +41,13 @@ class HFEncoder(TextEncoder):
             digest=function_digest(model.state_dict(), settings),
             dim=model.config.hidden_size,
             limit=_limit(model, tokenizer),
+            unknown_id=unknown_id(tokenizer),
         )
         self._model, self._tokenizer, self._device = model.to(device), tokenizer, device
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Number of tokens of each text, special tokens included."""
-        return [len(ids) for ids in self._tokenizer(list(texts), verbose=False).input_ids] if texts else []
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The vocabulary's numbers of each text's tokens, special tokens included."""
+        return [list(ids) for ids in self._tokenizer(list(texts), verbose=False).input_ids] if texts else []
 
     def token_spans(self, text: str) -> list[Span | None]:
         """From the tokenizer's own offsets."""

@@ -57,6 +57,13 @@ def token_offsets(source: str, tokenizer: Any, text: str, limit: int) -> list[Sp
     return [None if special else (start, end) for (start, end), special in tokens]
 
 
+def unknown_id(tokenizer: Any) -> int | None:  # noqa: ANN401
+    """Number of the token for what the vocabulary lacks; `None` for byte-level ones, which name some other token so."""
+    others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    number = tokenizer.unk_token_id
+    return None if number is None or number in others else int(number)
+
+
 @contextmanager
 def without_bars() -> Iterator[None]:
     """A block without transformers' progress bars."""
