@@ -22,7 +22,9 @@ IDS_NAMED = 5
 WARNINGS = {
     "absent-class": "no mask has a pixel of a declared class",
     "empty-mask": "masks hold only background",
+    "long-texts": "texts are over the limit of the text encoder",
     "no-texts": "a folder of images has no table of texts",
+    "unknown-tokens": "texts hold what the text encoder does not know",
     "unlabelled-mask": "masks have no labelled pixel",
     "unused-columns": "a table has columns that are not read",
 }

@@ -167,7 +167,7 @@ def explain_image(
         ConfigError: if the head was trained without texts, or there is no such class.
     """
     head, live = segmenter.head, segmenter.live
-    question = _ask(segmenter, text, versus, target)
+    question = _ask(segmenter, text, versus, target, progress)
     size = live.size if live.tile is None else image.size
     _refuse_too_large(size, sum(question.sizes(head)))
     offsets, request = live.offsets(image.size), PredictionRequest(image, text, sample_id)
@@ -177,7 +177,9 @@ def explain_image(
     return assemble(question, head, maps, resize_image(image.read(0, 0, *image.size), size))
 
 
-def _ask(segmenter: Segmenter, text: str, versus: str | None, target: str | None) -> Question:
+def _ask(
+    segmenter: Segmenter, text: str, versus: str | None, target: str | None, progress: Progress | None
+) -> Question:
     config = segmenter.config
     refuse_own_condition(config.features.condition)
     if not segmenter.texts.are_read:
@@ -185,7 +187,7 @@ def _ask(segmenter: Segmenter, text: str, versus: str | None, target: str | None
             "the head was trained without texts, so that no word changes its masks; explain a run that was trained "
             "with texts"
         )
-    segmenter.texts.check([text] if versus is None else [text, versus])
+    segmenter.texts.check([text] if versus is None else [text, versus], progress=progress)
     classes = Classes.from_dict(config.classes)
     return ask(segmenter.texts.encoder, text, classes, segmenter.device, versus=versus, target=target)
 

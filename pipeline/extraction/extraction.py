@@ -22,6 +22,7 @@ from ...stages.features.compression import Projection
 from ..config.extraction import ExtractConfig
 from ..data.dataset import Dataset, read_dataset
 from ..data.pseudonyms import hashed_names, refuse_hashed
+from ..data.warnings import read_silenced
 from ..images.filter_bank import image_filters
 from ..runtime.progress import Progress
 from ..unets.pretrain import colours_learnt
@@ -120,7 +121,7 @@ class Extraction:
     def run(self, plan: WorkPlan) -> None:
         """Make what the plan lacks, and publish; while the lock of the whole cache is held."""
         self.keep_names()
-        texts = encode_texts(self.encoder, self.rows, plan.manifest, self.progress)
+        texts = self.encode_texts(plan)
         writer, stage_one = self.begin(plan)
         units = self.rows_of_units(plan)
         with self.counted("extract", sum(map(len, units.values()))) as advance:
@@ -129,6 +130,11 @@ class Extraction:
             else:
                 run_locally(units, self.reader, stage_one, writer, advance)
         self._publish(writer, plan, texts)
+
+    def encode_texts(self, plan: WorkPlan) -> TextArrays | None:
+        """Embeddings of the distinct texts, unless the cache has them already."""
+        silenced = read_silenced(self.dataset.root)
+        return encode_texts(self.encoder, self.rows, plan.manifest, self.progress, silenced)
 
     def begin(self, plan: WorkPlan, *, begins: bool = True) -> tuple[CacheWriter, FeatureExtractor]:
         """Try the largest batch, fit the projections that the cache lacks, and only then write.

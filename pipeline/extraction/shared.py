@@ -42,7 +42,6 @@ from .extraction import Extraction
 from .feature_extractor import FeatureExtractor
 from .local import run_locally
 from .summary import ExtractSummary
-from .text_features import encode_texts
 
 TRIES, PAUSE_S = 4, 1.0
 """Of publishing, where others are at work though no unit is left."""
@@ -133,7 +132,7 @@ class SharedExtraction(Extraction):
         self.keep_names()
         if texts := distinct_texts(self.rows):
             self.encoder.required(len(texts))
-        made = encode_texts(self.encoder, self.rows, work.plan.manifest, self.progress) if work.makes_texts else None
+        made = self.encode_texts(work.plan) if work.makes_texts else None
         writer, stage_one = self.begin(work.plan, begins=work.begins)
         if work.makes_texts:
             writer.write_texts(work.table, self.dataset.classes.to_dict(), made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from jaxtyping import Float16
@@ -19,6 +19,7 @@ from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
 from .dataset_rows import DatasetRow, distinct_texts
 from .loading import absolute_source
+from .unread_texts import refuse_alike, unknown_tokens
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,25 @@ class EncoderSettings:
 
 
 def encode_texts(
-    settings: EncoderSettings, rows: Sequence[DatasetRow], manifest: Manifest, progress: Progress
+    settings: EncoderSettings,
+    rows: Sequence[DatasetRow],
+    manifest: Manifest,
+    progress: Progress,
+    silenced: Container[str] = (),
 ) -> TextArrays | None:
     """Embeddings of the distinct texts; `None` where there are none, or where the cache has them already.
 
+    Args:
+        settings: of the encoder.
+        rows: of the data.
+        manifest: of the cache.
+        progress: where to warn of tokens that the encoder does not know.
+        silenced: names of warnings that are not to be shown.
+
     Raises:
         ConfigError: if there are texts and no encoder was named.
-        DataError: if a text is over the encoder's limit and texts are not to be cut.
+        DataError: if a text is over the encoder's limit and texts are not to be cut, or if the encoder makes the same
+            tokens of different texts.
         SourceError: if the encoder cannot be loaded.
     """
     texts = distinct_texts(rows)
@@ -61,8 +74,8 @@ def encode_texts(
         return None
     source = settings.required(len(texts))
     encoder = load_text_encoder(source, resolve_device(settings.device), offline=settings.offline)
-    if settings.truncate:
-        _warn_of_cut_texts(rows, encoder, progress)
+    _warn_of_texts(settings, encoder, rows, progress, silenced)
+    refuse_alike(encoder, texts)
     spec = TextSpec(absolute_source(source), encoder.digest, encoder.dim, 0, settings.truncate)
     if manifest.has_texts(len(texts), texts_digest(spec, texts)):
         return None
@@ -89,10 +102,20 @@ def as_stored(source: str, texts: Sequence[str], encoded: TextTokens) -> Float16
     return tokens
 
 
-def _warn_of_cut_texts(rows: Sequence[DatasetRow], encoder: TextEncoder, progress: Progress) -> None:
-    of_samples = {row.sample.id: row.text for row in rows if row.text and row.view == 0}
-    counts = encoder.count_tokens(list(of_samples.values()))
-    for sample_id, n_tokens in zip(of_samples, counts, strict=True):
+def _warn_of_texts(
+    settings: EncoderSettings,
+    encoder: TextEncoder,
+    rows: Sequence[DatasetRow],
+    progress: Progress,
+    silenced: Container[str],
+) -> None:
+    """Say of samples' own texts, not rewritten, how many tokens are unknown and which texts are cut."""
+    text_of = {row.sample.id: row.text for row in rows if row.text and row.view == 0}
+    for warning in unknown_tokens(encoder, text_of):
+        if warning.name not in silenced:
+            progress.say(f"warning: {warning}")
+    counts = encoder.count_tokens(list(text_of.values())) if settings.truncate else []
+    for sample_id, n_tokens in zip(text_of, counts, strict=False):
         if n_tokens > encoder.limit:
             progress.say(f"warning: {sample_id}: its text has {n_tokens} tokens and is cut to {encoder.limit}")
 

@@ -12,7 +12,9 @@ from torch import Tensor
 from ...errors import ConfigError, DataError
 from ...stages.text.encoder import TextEncoder
 from ..extraction.text_features import as_stored, load_same_encoder
+from ..extraction.unread_texts import unread_lines
 from ..runs.run_config import RunConfig
+from ..runtime.progress import Progress
 from ..views.text_rewriting import rewrite_sides, safe_views
 
 TEXTS_KEPT = 64
@@ -39,19 +41,21 @@ class LiveTexts:
         """Whether the head was trained with texts."""
         return self._config.texts is not None and self._config.train["text"] != "none"
 
-    def check(self, texts: Iterable[str], *, n_views: int = 1) -> None:
+    def check(self, texts: Iterable[str], *, n_views: int = 1, progress: Progress | None = None) -> None:
         """Load the encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.
 
         Args:
             texts: of images.
             n_views: 1, 2, 4 or 8: the texts are rewritten for these, where they can be.
+            progress: where to warn of tokens that the encoder does not know, and of texts that are the same to it.
 
         Raises:
             SourceError: if the encoder cannot be loaded, or is not that of the training.
             DataError: with every text that is empty or too long.
             ConfigError: if the head was trained without texts.
         """
-        rewritten = (rewrite_sides(text, view) for text in texts for view in safe_views(text, n_views))
+        given = list(dict.fromkeys(texts))
+        rewritten = (rewrite_sides(text, view) for text in given for view in safe_views(text, n_views))
         distinct = list(dict.fromkeys(text for text in rewritten if text is not None))
         if not distinct:
             return
@@ -64,6 +68,9 @@ class LiveTexts:
                 problems.append(f"{text[:60]!r}: {n_tokens} tokens; shorten it to {limit}")
         if problems:
             raise DataError(f"texts that {self._source} cannot read:", problems)
+        if progress:
+            for line in unread_lines(self.encoder, given):
+                progress.say(f"warning: {line}")
 
     def _tokens(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         """Tokens and token mask of a text, checked; of no text one token that is masked."""

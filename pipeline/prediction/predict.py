@@ -68,7 +68,8 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         texts_by_image(paths, config.texts) if config.texts else dict.fromkeys(paths, config.text)
     )
     n_rows = sum(size[0] for size in _sizes(segmenter, paths))
-    segmenter.texts.check((text for text in text_of.values() if text is not None), n_views=config.tta)
+    texts = [text for text in text_of.values() if text is not None]
+    segmenter.texts.check(texts, n_views=config.tta, progress=progress)
     _warn_of_fewer_views(config, text_of, progress)
     segmenter.live.load()
     requests = (PredictionRequest(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)

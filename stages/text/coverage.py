@@ -32,9 +32,9 @@ class TokenCount:
 
 def count_unknown(encoder: TextEncoder, texts: Sequence[str]) -> list[TokenCount]:
     """Tokens of each text, and how many of them are unknown: none in vocabularies of bytes."""
-    n_special = len(encoder.token_ids([""])[0])
+    (special,) = encoder.token_ids([""])
     return [
-        TokenCount(len(ids), len(ids) - n_special, ids.count(encoder.unknown_id) if encoder.unknown_id is not None else 0)
+        TokenCount(len(ids), len(ids) - len(special), sum(number == encoder.unknown_id for number in ids))
         for ids in encoder.token_ids(texts)
     ]
 
