@@ -34,6 +34,7 @@ subset summary swatch table task terminal terminated textdiff thumbnail tiff une
 wording worker writer zip
 
 collected format output target
+annotated coco colour count drawn feature outlined placement polygon reach ring run shape side size tracer type
 """
 """Words of the field, then of programming, that need no explanation."""
 

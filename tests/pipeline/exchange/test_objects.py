@@ -1,0 +1,83 @@
+"""Objects of a mask and their table."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from textdiff import split_objects
+from textdiff.pipeline.exchange.objects import (
+    Objects,
+    find_objects,
+    object_table,
+    write_label_image,
+    write_object_table,
+)
+
+CLASSES = {0: "background", 3: "round", 9: 'with "quotes", commas'}
+
+
+@pytest.fixture
+def mask():
+    """A square of 9, two touching discs of 3, and pixels that are not labelled."""
+    y, x = np.mgrid[:30, :40]
+    discs = ((y - 15) ** 2 + (x - 12) ** 2 < 64) | ((y - 15) ** 2 + (x - 25) ** 2 < 64)
+    mask = np.where(discs, 3, 0).astype(np.uint8)
+    mask[:4, :4] = 9
+    mask[-1] = 255
+    return mask
+
+
+def test_touching_objects_are_split_and_classes_kept_apart(mask):
+    objects = find_objects(mask, CLASSES)
+    assert objects.classes.tolist() == [3, 3, 9]
+    assert objects.labels.dtype == np.uint16
+    np.testing.assert_array_equal(objects.labels > 0, (mask == 3) | (mask == 9))
+    np.testing.assert_array_equal(np.where(mask == 3, objects.labels, 0), split_objects(mask == 3))
+    np.testing.assert_array_equal(objects.labels, find_objects(mask, CLASSES).labels)
+
+
+def test_the_table_is_in_pixels_and_in_mm():
+    labels = np.zeros((6, 8), np.uint16)
+    labels[1:3, 2:6], labels[5, 0] = 1, 2
+    confidence = np.linspace(0, 1, 48).reshape(6, 8)
+    table = object_table(
+        Objects(labels, np.array([3, 9], np.uint16)), CLASSES, confidence=confidence, spacing=(0.5, 0.25)
+    )
+    assert table == {
+        "id": [1, 2],
+        "class": ["round", 'with "quotes", commas'],
+        "area_px": [8, 1],
+        "centroid_y_px": [1.5, 5],
+        "centroid_x_px": [3.5, 0],
+        "mean_probability": [round(float(confidence[1:3, 2:6].mean()), 4), round(float(confidence[5, 0]), 4)],
+        "area_mm2": [1, 0.125],
+        "centroid_y_mm": [0.75, 2.5],
+        "centroid_x_mm": [0.875, 0],
+    }
+
+
+def test_the_table_of_no_objects_has_its_columns():
+    table = object_table(Objects(np.zeros((3, 3), np.uint16), np.zeros(0, np.uint16)), CLASSES)
+    assert table == {"id": [], "class": [], "area_px": [], "centroid_y_px": [], "centroid_x_px": []}
+
+
+def test_files_hold_what_was_found(mask, tmp_path):
+    objects = find_objects(mask, CLASSES)
+    write_label_image(tmp_path / "a.tif", objects)
+    read = tifffile.imread(tmp_path / "a.tif")
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, objects.labels)
+    write_object_table(tmp_path / "a.csv", object_table(objects, CLASSES))
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0] == "id,class,area_px,centroid_y_px,centroid_x_px"
+    assert lines[3].startswith('3,"with ""quotes"", commas",16,1.5,1.5')
+
+
+def test_more_than_65535_objects_have_32_bits(tmp_path):
+    mask = np.zeros((514, 514), np.uint8)
+    mask[::2, ::2] = 1
+    objects = find_objects(mask, {0: "background", 1: "dot"})
+    assert objects.labels.dtype == np.uint32
+    assert objects.labels.max() == len(objects.classes) == 257**2
+    write_label_image(tmp_path / "a.tif", objects)
+    assert tifffile.imread(tmp_path / "a.tif").dtype == np.uint32
