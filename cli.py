@@ -109,11 +109,13 @@ _PANEL_OF = {field: panel for panel, names in PANELS.items() for field in names.
 
 _PATHS = tuple[Path, ...]
 _NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
+_FORMATS = tuple[configs.MaskFormat, ...]
 _METAVARS: dict[Any, str] = {
     Location: "PATH_OR_URL",
     _NUMBERS: "N,N,...",
     _PAIR: "LOW,HIGH",
     _SUBSETS: "N;N,N;...",
+    _FORMATS: "FORMAT,FORMAT,...",
 }
 """Types that are parsed here → what `--help` shows for a value."""
 # An URL must come as it is written: a Path would make one slash of two.
@@ -242,6 +244,8 @@ def parse(text: str, kind: Any) -> Any:  # noqa: ANN401
         return location(text)
     if kind == _SUBSETS:
         return tuple(parse(subset, _NUMBERS) for subset in text.split(";"))
+    if kind == _FORMATS:
+        return tuple(text.split(","))
     numbers = tuple(int(number) for number in text.split(","))
     if kind == _PAIR and len(numbers) != 2:
         raise ValueError(text)

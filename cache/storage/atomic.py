@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .location import Location, on_disk
 
@@ -82,6 +82,17 @@ def parse_json(content: bytes | str) -> Any:  # noqa: ANN401
         return json.loads(content)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def reserve(file: IO[bytes], size_bytes: int) -> None:
+    """Make a file of that size, and take all its space on the disk; to be called before it is mapped into memory.
+
+    A mapped page that finds no space kills the process without a word.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size_bytes)
+    else:
+        file.truncate(size_bytes)
 
 
 def append_line(path: Path, value: object) -> None:

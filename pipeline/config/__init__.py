@@ -5,7 +5,7 @@ from .cache import CacheExportConfig, CacheInfoConfig, CacheVerifyConfig, MergeC
 from .data import CheckConfig, DemoConfig
 from .evaluation import CompareConfig, EvaluateConfig, SuggestConfig
 from .extraction import PRESETS, ExtractConfig
-from .prediction import ExplainConfig, PredictConfig
+from .prediction import ExplainConfig, MaskFormat, PredictConfig
 from .training import TrainConfig
 from .unets import ConvertConfig, PretrainConfig
 
@@ -22,6 +22,7 @@ __all__ = [
     "EvaluateConfig",
     "ExplainConfig",
     "ExtractConfig",
+    "MaskFormat",
     "MergeConfig",
     "PredictConfig",
     "PretrainConfig",

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from .validation import CommandConfig, SomeText, ViewCount
+from .validation import CommandConfig, Rule, SomeText, ViewCount
+
+MaskFormat = Literal["png", "nifti"]
+_DIFFERENT = Rule("different formats, at least one", lambda names: 0 < len({*names}) == len(names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +36,20 @@ class PredictConfig(ModelOverrides):
     run: Path
     """A finished run."""
     images: Path
-    """An image, or a folder of images."""
+    """An image, a volume (NIfTI, DICOM of several frames), or a folder of these; the DICOM files of a series in a
+    folder are one volume."""
     out: Path
-    """The folder for the masks, one NAME.png for each image, at the images' own size."""
+    """The folder for the masks, named after the images and at their own size."""
+    formats: Annotated[tuple[MaskFormat, ...], _DIFFERENT] | None = None
+    """`png` (NAME.png), `nifti` (NAME.nii.gz, with the image's affine), or several of them; by default NIfTI of NIfTI
+    files and of DICOM volumes that say where they lie, and PNG of everything else."""
     text: str | None = None
-    """One text for all images."""
+    """One text for all images and all slices of volumes."""
     texts: Path | None = None
-    """A table (CSV or XLSX) with the columns Image and Description: a text for each image."""
+    """A table (CSV or XLSX) with the columns Image and Description: a text for each image
+    or volume, which holds for all its slices."""
     probabilities: bool = False
-    """Also write NAME.npy: float16 [class, y, x]."""
+    """Also write NAME.npy: float16 [class, y, x]; of a volume one for each slice, as of --uncertainty."""
     uncertainty: bool = False
     """Also write NAME_uncertainty.png, 16 bits a pixel, from black (certain) to white (most uncertain). Of an
     ensemble it is the mutual information of prediction and head, of a single head the predictive entropy; in nats

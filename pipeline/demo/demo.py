@@ -27,7 +27,7 @@ from ..evaluation.result import Evaluation
 from ..extraction.extract import extract_features
 from ..image_files.reading import read_image, read_mask
 from ..maintenance.info import cache_info
-from ..prediction.predict import write_mask
+from ..prediction.arrays import write_mask
 from ..prediction.segmenter import Segmenter
 from ..reports.cases import case
 from ..reports.figures import plot_overlays

@@ -34,6 +34,10 @@ class MaskBand:
     """Values of the likeliest classes, of the target's dtype."""
     probability: Float32[np.ndarray, "y x"]
     """Of the class that the mask names."""
+    probabilities: Float32[np.ndarray, "n_classes y x"]
+    """Of every class, background first; they add up to 1."""
+    uncertainty: Float32[np.ndarray, "y x"]
+    """In nats."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class OutputWriter(Protocol):
         """Complete the files and give them their names."""
 
     def discard(self) -> None:
-        """Leave nothing behind; called in place of `finish`, also after an exception of any method."""
+        """Leave nothing unfinished behind; called after an exception of any method, of this or of another writer."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class OutputFormat:
     """Of all files that may be written for a target, after its name."""
     open_writer: Callable[[OutputTarget], OutputWriter]
     per_slice: bool = True
-    """Whether each slice of a volume is a target of its own."""
+    """Whether each slice of a volume is a target of its own, whose bands have the index 0."""
     refusal: Callable[[Volume], str | None] = lambda volume: None
     """Reason why the format cannot hold masks of the volume, and the way out; asked before anything is computed."""
 

@@ -44,25 +44,40 @@ def read_dicom(path: Path, index: int | None) -> Raster:
         UnusableImageError: There is no such frame, it is of a kind or compression that is not supported, the file is
             broken, or the extra that reads DICOM is not installed.
     """
-    try:
-        import pydicom
-    except ImportError as error:
-        raise UnusableImageError("is a DICOM file; install textdiff[medical] to read it") from error
-    with _silent_about_patients():
-        _refuse_unknown_compression(path)
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+    header = read_header(path, _TAGS)
+    with silent_about_patients():
         frame = _frame_of(path.name, header, index)
         kind = _kind_of(header)
         pixels = _decode(path, frame)
         if kind in _COLOUR:
             return Raster(_as_8_bits(pixels), 8)
-        scaled = _rescale(pixels, _group(header, frame, "PixelValueTransformationSequence"), header)
-        window = _window(_group(header, frame, "FrameVOILUTSequence"))
+        scaled = _rescale(pixels, settings_of(header, frame, "PixelValueTransformationSequence"), header)
+        window = _window(settings_of(header, frame, "FrameVOILUTSequence"))
     return Raster(scaled, int(header.BitsStored), white_is_zero=kind == "MONOCHROME1", suggested=window)
 
 
+def read_header(path: Path, tags: Sequence[str] | None = None) -> Any:  # noqa: ANN401
+    """The data set of a DICOM file without its pixels.
+
+    Args:
+        path: the file.
+        tags: to be read; `None`: all.
+
+    Raises:
+        UnusableImageError: It is compressed in a way that is not supported, is broken, or the extra that reads DICOM is
+            not installed.
+    """
+    try:
+        import pydicom
+    except ImportError as error:
+        raise UnusableImageError("is a DICOM file; install textdiff[medical] to read it") from error
+    with silent_about_patients():
+        _refuse_unknown_compression(path)
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags) if tags else None)
+
+
 @contextmanager
-def _silent_about_patients() -> Iterator[None]:
+def silent_about_patients() -> Iterator[None]:
     """Only the kind of an unexpected error is named: its text may quote the file."""
     try:
         yield
@@ -125,8 +140,8 @@ def _as_8_bits(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _group(header: Any, frame: int, name: str) -> Any:  # noqa: ANN401
-    """What holds a frame's settings: in enhanced multi-frame files a group of the frame or of all, else the file."""
+def settings_of(header: Any, frame: int, name: str) -> Any:  # noqa: ANN401
+    """Data set of a frame's settings: in enhanced multi-frame files a group of the frame or of all, else the file."""
     per_frame, shared = header.get("PerFrameFunctionalGroupsSequence"), header.get("SharedFunctionalGroupsSequence")
     groups = [*([per_frame[frame]] if per_frame else []), *([shared[0]] if shared else [])]
     return next((group[name][0] for group in groups if name in group), header)

@@ -4,7 +4,8 @@ The volume is taken in the orientation closest to RAS (voxel axes towards the pa
 across its third axis: slice 0 is the lowest. The slice is shown in the radiological convention, from the feet: rows run
 from the front of the body to its back, columns from the patient's right, on the left of the image, to the left.
 Where a file is a single plane across another axis, that plane is shown by the same rule: the head or the front above,
-the patient's right or front on the left. Image and mask go through the same steps and so stay aligned.
+the patient's right or front on the left. Image and mask go through the same steps and so stay aligned, and a predicted
+mask goes the same way back: `NiftiVolume.plane` is a view, to be read or written.
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ _opening = Lock()
 
 
 @dataclass(frozen=True)
-class _Volume:
+class NiftiVolume:
+    """An opened file."""
+
     values: Any
     """nibabel's proxy: indexing it reads and scales just the part that is asked for."""
+    header: Any
+    """nibabel's, as it stands in the file."""
     shape: tuple[int, int, int]
     """Voxels along the stored axes."""
     axes: tuple[int, int, int]
@@ -44,11 +49,46 @@ class _Volume:
     """+1 where the stored axis goes the way of that name, -1 where the opposite."""
     canonical: Float[np.ndarray, "4 4"]
     """Voxels in RAS order → millimetres."""
+    affine: Float[np.ndarray, "4 4"]
+    """Voxels as stored → millimetres in RAS."""
     size_bytes: int
     """Memory that it fills: nothing to speak of for a `.nii`."""
 
+    @property
+    def through(self) -> int:
+        """Direction across which slices are cut: 2 (superior), or the one across which the file is a single plane."""
+        across = [direction for direction in (2, 1, 0) if self.shape[self.axes[direction]] == 1]
+        return across[0] if across else 2
 
-_kept: dict[tuple[Path, int, int], _Volume] = {}
+    @property
+    def n_slices(self) -> int:
+        """Number of planes that can be shown."""
+        return self.shape[self.axes[self.through]]
+
+    def plane(self, values: Any, index: int) -> Real[np.ndarray, "y x"]:  # noqa: ANN401
+        """A slice as it is shown; of an array of the volume's shape a view, through which it can be written."""
+        x, y = (direction for direction in range(3) if direction != self.through)
+        cut = self.axes[self.through]
+        where: list[slice | int] = [slice(None)] * 3
+        where[cut] = index if self.towards[self.through] > 0 else self.shape[cut] - 1 - index
+        plane = np.asarray(values[tuple(where)])
+        rows_first = plane if self.axes[y] < self.axes[x] else plane.T
+        return rows_first[:: -self.towards[y], :: -self.towards[x]]
+
+    def shown_affine(self) -> Float[np.ndarray, "4 4"]:
+        """(x, y, slice) as shown → millimetres in RAS."""
+        x, y = (direction for direction in range(3) if direction != self.through)
+        stored_of_shown = np.zeros((4, 4))
+        stored_of_shown[3, 3] = 1
+        for shown, direction, sense in ((0, x, -1), (1, y, -1), (2, self.through, 1)):
+            axis, step = self.axes[direction], sense * self.towards[direction]
+            stored_of_shown[axis, shown] = step
+            stored_of_shown[axis, 3] = 0 if step > 0 else self.shape[axis] - 1
+        affine: np.ndarray = self.affine @ stored_of_shown
+        return affine
+
+
+_kept: dict[tuple[Path, int, int], NiftiVolume] = {}
 """The volumes opened last, by path and version, the latest at the end."""
 
 
@@ -59,14 +99,14 @@ def read_nifti(path: Path, index: int | None) -> Raster:
         UnusableImageError: There is no such slice, the file is no volume of real numbers, is broken or too large, or
             the extra that reads NIfTI is not installed.
     """
-    volume = _volume(path)
-    through = _sliced_direction(volume)
-    n_slices = volume.shape[volume.axes[through]]
+    volume = open_nifti(path)
+    n_slices = volume.n_slices
     if (index is None and n_slices > 1) or (index or 0) >= n_slices:
         last = f" to {path.name}#{n_slices - 1}" if n_slices > 1 else ""
         raise UnusableImageError(f"holds {n_slices} slice{'s' * (n_slices > 1)}; name one of them: {path.name}#0{last}")
     with broken_bytes():
-        pixels = _plane(volume, through, index or 0)
+        shown = volume.plane(volume.values, index or 0)
+        pixels = np.ascontiguousarray(shown, shown.dtype.newbyteorder("="))
     return Raster(pixels, 8 * pixels.dtype.itemsize)
 
 
@@ -80,30 +120,19 @@ def misplaced(image: Path, mask: Path) -> bool:
     files = [split_slice(path)[0] for path in (image, mask)]
     if any(kind_of(read_head(file)) != "NIfTI" for file in files):
         return False
-    one, other = map(_volume, files)
+    one, other = map(open_nifti, files)
     corners = np.array([(*corner, 1) for corner in product(*((0, one.shape[axis] - 1) for axis in one.axes))])
     apart = corners @ (one.canonical - other.canonical).T  # in mm; the last column is 0
     return not bool((np.linalg.norm(apart, axis=1) <= _MAX_APART_MM).all())
 
 
-def _sliced_direction(volume: _Volume) -> int:
-    """2 (superior), or the direction across which the file is a single plane."""
-    across = [direction for direction in (2, 1, 0) if volume.shape[volume.axes[direction]] == 1]
-    return across[0] if across else 2
+def open_nifti(path: Path) -> NiftiVolume:
+    """The volume in a NIfTI file; those opened last are kept.
 
-
-def _plane(volume: _Volume, through: int, index: int) -> Real[np.ndarray, "y x"]:
-    x, y = (direction for direction in range(3) if direction != through)
-    cut = volume.axes[through]
-    where: list[slice | int] = [slice(None)] * 3
-    where[cut] = index if volume.towards[through] > 0 else volume.shape[cut] - 1 - index
-    plane = np.asarray(volume.values[tuple(where)])
-    rows_first = plane if volume.axes[y] < volume.axes[x] else plane.T
-    shown = rows_first[:: -volume.towards[y], :: -volume.towards[x]]
-    return np.ascontiguousarray(shown, shown.dtype.newbyteorder("="))
-
-
-def _volume(path: Path) -> _Volume:
+    Raises:
+        UnusableImageError: The file is no volume of real numbers, is broken or too large, or the extra that reads NIfTI
+            is not installed.
+    """
     with _opening:  # or every worker would unpack a volume whose slices come one after the other
         key = (path, *version_of(path))
         volume = _kept.pop(key, None) or _open(path)
@@ -117,7 +146,7 @@ def _kept_bytes() -> int:
     return sum(volume.size_bytes for volume in _kept.values())
 
 
-def _open(path: Path) -> _Volume:
+def _open(path: Path) -> NiftiVolume:
     try:
         import nibabel
     except ImportError as error:
@@ -133,7 +162,16 @@ def _open(path: Path) -> _Volume:
         canonical = image.affine @ nibabel.orientations.inv_ornt_aff(directions, shape)
     towards = directions[axes, 1].astype(int)
     values = image.dataobj.reshape(shape)
-    return _Volume(values, shape, tuple(axes.tolist()), tuple(towards.tolist()), canonical, size_bytes)
+    return NiftiVolume(
+        values,
+        image.header,
+        shape,
+        tuple(axes.tolist()),
+        tuple(towards.tolist()),
+        canonical,
+        image.affine,
+        size_bytes,
+    )
 
 
 def _load(nibabel: Any, path: Path) -> tuple[Any, int]:  # noqa: ANN401

@@ -1,27 +1,24 @@
-"""Masks for an image, or for a folder of images."""
+"""Masks for images and volumes, in the formats that are asked for, band by band."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt, UInt16
-from PIL import Image
+from jaxtyping import UInt
 
-from ...cache.storage.atomic import TEMPORARY_SUFFIX, sync_folder, write_durably
 from ...errors import DataError
 from ..config.prediction import PredictConfig
 from ..data.text_tables import texts_by_image
-from ..image_files.paths import list_images, stem_of
+from ..exchange.outputs import MaskBand, OutputTarget
+from ..image_files.paths import stem_of
+from ..image_files.volumes import Volume, list_volumes
 from ..runtime.progress import Progress, Task
 from ..views.text_rewriting import safe_views
-from .record import PredictionRecord, files_of, refuse_same_names
+from .formats import files_for, formats_for, masks_for, opened, refuse_unfit
+from .record import PredictionRecord, refuse_same_files, refuse_same_names
 from .request import PredictionRequest
 from .segmenter import Segment, Segmenter
 
@@ -46,10 +43,10 @@ class PredictSummary:
 
 
 def predict(config: PredictConfig, progress: Progress | None = None) -> PredictSummary:
-    """Segment an image, or every image of a folder, and write `NAME.png` into the folder `out` for each.
+    """Segment an image or a volume, or those of a folder, and write their masks into the folder `out`.
 
-    `predictions.json` there says of each mask which run, which text and how many views it is of, which value in it is
-    which class, and what `NAME_uncertainty.png`, written on request, is a map of.
+    `predictions.json` there says of each mask which files it has, which run, which text and how many views it is of,
+    which value in it is which class, and the measure of uncertainty that `NAME_uncertainty.png` shows.
 
     Args:
         config: settings.
@@ -58,117 +55,108 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     Raises:
         RunError: if the run is absent, unfinished or damaged, or another process writes to the folder `out`.
         SourceError: if the UNet or the text encoder cannot be loaded, or are not those of the training.
-        DataError: if images or the table of texts cannot be used.
+        DataError: if images or the table of texts cannot be used, or a format cannot hold their masks.
     """
     progress = progress or Progress()
     segmenter = Segmenter.from_overrides(config.run, config)
-    paths = list_images(config.images)
-    refuse_same_names(paths)
-    text_of: Mapping[Path, str | None] = (
-        texts_by_image(paths, config.texts) if config.texts else dict.fromkeys(paths, config.text)
-    )
-    n_rows = sum(size[0] for size in _sizes(segmenter, paths))
-    texts = [text for text in text_of.values() if text is not None]
-    segmenter.texts.check(texts, n_views=config.tta, progress=progress)
-    _warn_of_fewer_views(config, text_of, progress)
+    volumes = list_volumes(config.images)
+    refuse_same_names(volumes)
+    files = {volume.name: files_for(config, volume) for volume in volumes}
+    refuse_same_files(files)
+    sizes = _sizes(segmenter, volumes)
+    refuse_unfit(config, volumes)
+    texts = _texts(config, volumes)
+    given = [text for text in texts if text is not None]
+    segmenter.texts.check(given, n_views=config.tta, progress=progress)
+    _say_remarks(config, volumes, texts, progress)
     segmenter.live.load()
-    requests = (PredictionRequest(segmenter.open(path), text_of[path], stem_of(path)) for path in paths)
+    requests = _requests(segmenter, volumes, texts)
+    n_rows = sum(size[0] * len(volume.slices) for size, volume in zip(sizes, volumes, strict=True))
     with (
-        PredictionRecord.claimed(config, segmenter, [stem_of(path) for path in paths]) as record,
+        PredictionRecord.claimed(config, segmenter, files) as record,
         progress.task("predict", n_rows, "rows of pixels") as task,
     ):
-        for request, bands in segmenter.segment(requests, tta=config.tta):
-            _write(config, segmenter, request, bands, task)
-            record.add(request)
-    masks = tuple(str(config.out / f"{stem_of(path)}.png") for path in paths)
-    return PredictSummary(str(config.out), masks, segmenter.classes)
+        segmented = (bands for _, bands in segmenter.segment(requests, tta=config.tta))
+        for volume, size, text in zip(volumes, sizes, texts, strict=True):
+            mask_values = segmenter.mask_values
+            target = OutputTarget(config.out, volume, size, segmenter.classes, mask_values.dtype)
+            _write(config, target, mask_values, segmented, task)
+            record.add(volume, text, files[volume.name])
+    masks = [str(path) for volume in volumes for path in masks_for(config, volume)]
+    return PredictSummary(str(config.out), tuple(masks), segmenter.classes)
 
 
-def _warn_of_fewer_views(config: PredictConfig, text_of: Mapping[Path, str | None], progress: Progress) -> None:
-    for path, text in text_of.items():
+def _texts(config: PredictConfig, volumes: Sequence[Volume]) -> list[str | None]:
+    """The text of each volume."""
+    if config.texts is None:
+        return [config.text] * len(volumes)
+    text_of = texts_by_image([volume.path for volume in volumes], config.texts)
+    return [text_of[volume.path] for volume in volumes]
+
+
+def _say_remarks(
+    config: PredictConfig, volumes: Sequence[Volume], texts: Sequence[str | None], progress: Progress
+) -> None:
+    for volume, text in zip(volumes, texts, strict=True):
+        if volume.remark:
+            progress.say(f"warning: {volume.path.name}: {volume.remark}")
         n_views = len(safe_views(text, config.tta))
         if n_views < config.tta:
             progress.say(
-                f"warning: {path.name}: {n_views} of {config.tta} views; its text cannot be rewritten for the others "
-                "(docs/views.md says which can)"
+                f"warning: {volume.path.name}: {n_views} of {config.tta} views; its text cannot be rewritten for the "
+                "others (docs/views.md says which can)"
             )
 
 
-def _sizes(segmenter: Segmenter, paths: Sequence[Path]) -> list[tuple[int, int]]:
-    """Height and width of every image: a first look at all, so that none is met as unreadable hours later."""
-    sizes, problems = [], []
-    for path in paths:
-        try:
-            sizes.append(segmenter.size_of(path))
-        except DataError as error:
-            problems.append(str(error))
+def _sizes(segmenter: Segmenter, volumes: Sequence[Volume]) -> list[tuple[int, int]]:
+    """Height and width of every volume's slices: a first look at all, so that none is met as unreadable hours later."""
+    sizes, problems, n_images = [], [], 0
+    for volume in volumes:
+        for path in volume.slices:
+            n_images += 1
+            try:
+                size = segmenter.size_of(path)
+            except DataError as error:
+                problems.append(str(error))
+        if not problems:
+            sizes.append(size)
     if problems:
-        raise DataError(f"{len(problems)} of {len(paths)} images cannot be used; mend or remove them:", problems)
+        raise DataError(f"{len(problems)} of {n_images} images cannot be used; mend or remove them:", problems)
     return sizes
 
 
+def _requests(
+    segmenter: Segmenter, volumes: Sequence[Volume], texts: Sequence[str | None]
+) -> Iterator[PredictionRequest]:
+    """All slices of all volumes, opened as they are asked for."""
+    for volume, text in zip(volumes, texts, strict=True):
+        for path in volume.slices:
+            yield PredictionRequest(segmenter.open(path), text, stem_of(path))
+
+
 def _write(
-    config: PredictConfig, segmenter: Segmenter, request: PredictionRequest, bands: Iterable[Segment], task: Task
+    config: PredictConfig,
+    target: OutputTarget,
+    values: UInt[np.ndarray, "class"],
+    segmented: Iterator[Iterable[Segment]],
+    task: Task,
 ) -> None:
-    """Write one image's files as its bands are finished: in memory are mask and uncertainty, at 3 bytes a pixel."""
-    files, size, values = files_of(config.out, request.sample_id), request.image.size, segmenter.mask_values
-    mask, uncertainty = np.empty(size, values.dtype), np.empty(size, np.uint16)
-    wanted = _array_file(files.probabilities, (len(values), *size)) if config.probabilities else nullcontext()
-    with wanted as array:
-        for band in bands:
-            rows = slice(band.top, band.top + len(band.uncertainty))
-            mask[rows] = values[band.probabilities.argmax(0).cpu().numpy()]
-            uncertainty[rows] = to_grey(band.uncertainty.cpu().numpy(), len(values))
-            if array is not None:
-                array[:, rows] = band.probabilities.half().cpu().numpy()
-            task.advance(len(band.uncertainty))
-    write_mask(files.mask, mask)
-    if config.uncertainty:
-        write_mask(files.uncertainty, uncertainty)
-    for file, is_new in ((files.probabilities, config.probabilities), (files.uncertainty, config.uncertainty)):
-        if not is_new:
-            file.unlink(missing_ok=True)  # of an earlier mask
+    """Write one volume's files as the bands of its slices, which come next, are finished."""
+    formats = formats_for(config, target.volume)
+    with opened([one for one in formats if not one.per_slice], target) as of_volume:
+        for index in range(len(target.volume.slices)):
+            of_one = replace(target, volume=target.volume.slice(index))
+            with opened([one for one in formats if one.per_slice], of_one) as of_slice:
+                for segment in next(segmented):
+                    band = _band(segment, values)
+                    for writer in of_slice:
+                        writer.add(band)
+                    for writer in of_volume:
+                        writer.add(replace(band, index=index))
+                    task.advance(len(band.mask))
 
 
-def to_grey(uncertainty: Float32[np.ndarray, "*pixel"], n_classes: int) -> UInt16[np.ndarray, "*pixel"]:
-    """Uncertainty as an image: 65535 × √(u / ln n_classes), so that white is as uncertain as can be.
-
-    The root shows the small values that mutual information mostly has; of two members it is a distance between their
-    predictions (Endres & Schindelin 2003, A new metric for probability distributions).
-
-    Args:
-        uncertainty: in nats, in [0, ln n_classes].
-        n_classes: background included.
-    """
-    return (65535 * np.sqrt(uncertainty / np.log(n_classes)).clip(0, 1)).round().astype(np.uint16)
-
-
-def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:
-    """Write a grey PNG durably."""
-    buffer = BytesIO()
-    Image.fromarray(mask).save(buffer, "PNG")
-    write_durably(path, [buffer.getbuffer()])
-
-
-@contextmanager
-def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """A float16 array in a file, to be filled in parts; the file has its name once it is whole and on the disk."""
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    temporary.unlink(missing_ok=True)
-    try:
-        array = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
-        _reserve(temporary)
-        yield array
-        array.flush()
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def _reserve(path: Path) -> None:
-    """Take the disk space of all of a file: a mapped page that finds none kills the process without a word."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+def _band(segment: Segment, values: UInt[np.ndarray, "class"]) -> MaskBand:
+    probabilities = segment.probabilities.cpu().numpy()
+    mask = values[probabilities.argmax(0)]
+    return MaskBand(0, segment.top, mask, probabilities.max(0), probabilities, segment.uncertainty.cpu().numpy())

@@ -35,6 +35,7 @@ wording worker writer zip
 
 collected format output target
 annotated coco colour count drawn feature outlined placement polygon reach ring run shape side size tracer type
+dicom nifti png probability slice
 """
 """Words of the field, then of programming, that need no explanation."""
 

@@ -128,8 +128,8 @@ def test_a_mask_is_never_taken_for_the_uncertainty_map_of_another(prediction, tm
         Image.new("RGB", (20, 20)).save(tmp_path / name / f"{name}.png")
     predict(replace(prediction, images=tmp_path / "a_uncertainty"))
     mask = (prediction.out / "a_uncertainty.png").read_bytes()
-    with pytest.raises(DataError, match="masks have the names of uncertainty maps"):
-        predict(replace(prediction, images=tmp_path / "a"))
+    with pytest.raises(DataError, match="files of other predictions have these names"):
+        predict(replace(prediction, images=tmp_path / "a", uncertainty=True))
     assert (prediction.out / "a_uncertainty.png").read_bytes() == mask
 
 

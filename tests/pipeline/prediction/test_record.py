@@ -11,8 +11,8 @@ from PIL import Image
 from textdiff.errors import DataError, RunError
 from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.image_files.paths import list_images
+from textdiff.pipeline.image_files.volumes import Volume, list_volumes
 from textdiff.pipeline.prediction.record import RECORD, PredictionRecord, refuse_same_names
-from textdiff.pipeline.prediction.request import PredictionRequest
 from textdiff.pipeline.runtime.folders import locked_folder
 
 
@@ -28,11 +28,21 @@ def config(tmp_path):
     return PredictConfig(tmp_path / "run", tmp_path / "images", tmp_path / "masks")
 
 
+def volume(name):
+    return Volume(Path(name), name, (Path(name),))
+
+
+def files(config, *names):
+    """Name → files of images with a mask and a map of uncertainty."""
+    return {name: [config.out / f"{name}.png", config.out / f"{name}_uncertainty.png"] for name in names}
+
+
 def note(config, *names):
-    with PredictionRecord.claimed(config, Segmenting, names) as record:
+    claims = files(config, *names)
+    with PredictionRecord.claimed(config, Segmenting, claims) as record:
         for name in names:
-            (config.out / f"{name}.png").touch()
-            record.add(PredictionRequest(None, "round", name))
+            claims[name][0].touch()
+            record.add(volume(name), "round", claims[name])
 
 
 def noted(folder):
@@ -47,23 +57,23 @@ def test_masks_of_an_earlier_prediction_among_the_images_are_named_as_such(confi
     note(replace(config, out=images), "a", "b")
     (images / "a_uncertainty.png").touch()
     with pytest.raises(DataError, match="masks of an earlier prediction are in the way") as caught:
-        refuse_same_names(list_images(images))
+        refuse_same_names(list_volumes(images))
     assert [Path(line).name for line in caught.value.problems] == ["a.png", "a_uncertainty.png", "b.png"]
-    refuse_same_names([images / "a.jpg", images / "b.jpg"])
+    refuse_same_names([Volume(images / f"{name}.jpg", name, ()) for name in "ab"])
 
 
 def test_a_record_of_another_program_among_the_images_says_nothing(config):
     config.images.mkdir()
     (config.images / RECORD).write_text("[1, 2]")
-    refuse_same_names([config.images / "a.png"])
+    refuse_same_names([Volume(config.images / "a.png", "a", ())])
 
 
 def test_a_second_prediction_into_one_folder_at_once_is_refused_and_the_record_stays_whole(config):
     note(config, "a")
-    with PredictionRecord.claimed(config, Segmenting, ["b"]) as record:
+    with PredictionRecord.claimed(config, Segmenting, files(config, "b")) as record:
         with pytest.raises(RunError, match="another process is writing to it; wait until it ends"):
             note(config, "c")
-        record.add(PredictionRequest(None, None, "b"))
+        record.add(volume("b"), None, [])
     note(config, "c")
     assert noted(config.out) == ["a", "b", "c"]
 
@@ -71,23 +81,58 @@ def test_a_second_prediction_into_one_folder_at_once_is_refused_and_the_record_s
 def test_a_refused_prediction_leaves_no_new_folder(config):
     with locked_folder(config.out), pytest.raises(RunError):
         note(config, "a")
-    config.out.rmdir()
-    with pytest.raises(DataError, match="masks have the names of uncertainty maps"):
-        note(config, "a", "a_uncertainty")
+    assert [*config.out.iterdir()] == []
+    (config.out / "a.png").touch()
+    with pytest.raises(DataError, match="masks would replace files that stand there"):
+        note(config, "a")
     assert not config.out.exists()
 
 
 def test_notes_are_kept_when_the_work_fails(config):
-    claim = PredictionRecord.claimed(config, Segmenting, ["a", "b"])
-    claim.__enter__().add(PredictionRequest(None, None, "a"))
+    claim = PredictionRecord.claimed(config, Segmenting, files(config, "a", "b"))
+    claim.__enter__().add(volume("a"), None, [])
     assert not claim.__exit__(MemoryError, MemoryError(), None)
     assert noted(config.out) == ["a"]
 
 
-def test_images_whose_names_differ_in_unicode_form_alone_are_refused():
+def test_images_whose_names_differ_in_unicode_form_alone_are_refused(tmp_path):
+    for name in ("caf\u00e9.png", "cafe\u0301.jpg", "cafe.png"):
+        (tmp_path / name).touch()
     with pytest.raises(DataError, match="these names stand for several images") as caught:
-        refuse_same_names([Path("caf\u00e9.png"), Path("cafe\u0301.png"), Path("cafe.png")])
+        refuse_same_names(list_volumes(tmp_path))
     assert caught.value.problems == ("caf\u00e9",)
+
+
+def test_files_of_a_call_that_was_killed_are_ours_and_others_are_not(config):
+    claim = PredictionRecord.claimed(config, Segmenting, files(config, "a"))
+    claim.__enter__()
+    killed = (config.out / RECORD).read_bytes()
+    assert claim.__exit__(None, None, None) is not True
+    assert json.loads((config.out / RECORD).read_bytes()) == {"masks": {}}
+    (config.out / RECORD).write_bytes(killed)
+    for name in ("a.png", "b.png"):
+        (config.out / name).touch()
+    note(config, "a")
+    with pytest.raises(DataError, match=r"masks would replace files that stand there; .*\n  - .*b\.png"):
+        note(config, "b")
+
+
+def test_files_that_a_new_mask_does_not_have_are_removed_with_the_old_one(config):
+    note(config, "a")
+    (config.out / "a_uncertainty.png").touch()
+    only_mask = {"a": [config.out / "a.png"]}
+    with PredictionRecord.claimed(config, Segmenting, only_mask) as record:
+        assert (config.out / "a_uncertainty.png").exists()
+        record.add(volume("a"), None, only_mask["a"])
+    assert sorted(path.name for path in config.out.iterdir()) == ["a.png", RECORD]
+    assert json.loads((config.out / RECORD).read_bytes())["masks"]["a"]["files"] == ["a.png"]
+
+
+def test_a_record_that_names_files_elsewhere_is_refused(config):
+    config.out.mkdir()
+    (config.out / RECORD).write_text('{"masks": {"a": {"files": ["../a.png"]}}}')
+    with pytest.raises(DataError, match=r"not a record of masks \(it names '\.\./a\.png'\)"):
+        note(config, "a")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are UTF-16 there")

@@ -166,5 +166,5 @@ def test_an_image_named_like_a_map_of_uncertainty_is_refused(training, extractio
     folder.mkdir()
     for name in ("a.png", "a_uncertainty.png"):
         (folder / name).write_bytes((extraction.data.parent / "test0.png").read_bytes())
-    with pytest.raises(DataError, match="maps of uncertainty would have these images' names"):
-        predict(PredictConfig(training.run, folder, tmp_path / "masks", device="cpu"))
+    with pytest.raises(DataError, match=r"would have one name; rename the images:\n  - a_uncertainty\.png of a"):
+        predict(PredictConfig(training.run, folder, tmp_path / "masks", uncertainty=True, device="cpu"))

@@ -1,0 +1,173 @@
+"""Volumes in one call: the masks of their slices, in the formats that are asked for."""
+
+import json
+import resource
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from textdiff.errors import ConfigError, DataError
+from textdiff.pipeline.config.prediction import PredictConfig
+from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.image_files.reading import read_mask
+from textdiff.pipeline.prediction.predict import predict
+from textdiff.pipeline.prediction.segmenter import Segmenter
+from textdiff.pipeline.training.train import train_head
+
+nibabel = pytest.importorskip("nibabel")
+
+TEXT = "the nuclei are round"
+
+
+def volume_of(n_slices, seed=0):
+    """Bright squares on dark, uint8 [x, y, z] of 24 x 20 pixels."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(20, 60, (24, 20, n_slices)).astype(np.uint8)
+    for z in range(n_slices):
+        left, top = rng.integers(2, 14), rng.integers(2, 10)
+        values[left : left + 8, top : top + 8, z] += 150
+    return values
+
+
+AFFINE = np.array([[-0.7, 0, 0.1, 90], [0, 0.8, 0, -100], [0.1, 0, 2.5, 40], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture
+def run(tiny_cache, tmp_path):
+    settings = TrainConfig(
+        tiny_cache, tmp_path / "run", epochs=6, device="cpu", width=16, n_attention_heads=2, pixels_per_image=64,
+        learning_rate=1e-2, weight_decay=0.01,
+    )  # fmt: skip
+    train_head(settings)
+    return settings.run
+
+
+@pytest.fixture
+def prediction(run, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(volume_of(5), AFFINE), tmp_path / "scan.nii.gz")
+    return PredictConfig(run, tmp_path / "scan.nii.gz", tmp_path / "masks", text=TEXT, device="cpu")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def record_of(config):
+    return json.loads((config.out / "predictions.json").read_bytes())["masks"]
+
+
+def test_a_volume_is_segmented_in_one_call_as_slice_by_slice(prediction, tmp_path):
+    summary = predict(prediction)
+    assert summary.masks == (str(prediction.out / "scan.nii.gz"),)
+    assert names(prediction.out) == ["predictions.json", "scan.nii.gz"]
+    mask = nibabel.load(prediction.out / "scan.nii.gz")
+    np.testing.assert_array_equal(mask.affine, nibabel.load(prediction.images).affine)
+    assert mask.shape == (24, 20, 5)
+    segmenter = Segmenter.load(prediction.run, device="cpu")
+    for z in range(5):
+        one = segmenter.predict(tmp_path / f"scan.nii.gz#{z}", TEXT, sample_id=f"scan_{z}").mask
+        assert (read_mask(prediction.out / f"scan.nii.gz#{z}") != one).mean() < 0.01  # last bits differ by batch
+        assert 0 < one.mean() < 255
+    (about,) = record_of(prediction).values()
+    assert (about["text"], about["files"], about["n_slices"]) == (TEXT, ["scan.nii.gz"], 5)
+
+
+def test_a_slice_is_still_an_image(prediction, tmp_path):
+    predict(replace(prediction, images=tmp_path / "scan.nii.gz#3"))
+    assert names(prediction.out) == ["predictions.json", "scan_3.png"]
+    predict(replace(prediction, images=tmp_path / "scan.nii.gz#3", formats=("nifti",)))
+    assert names(prediction.out) == ["predictions.json", "scan_3.nii.gz"]
+    assert nibabel.load(prediction.out / "scan_3.nii.gz").shape == (24, 20, 1)
+
+
+def test_png_uncertainty_and_probabilities_are_a_file_for_each_slice(prediction):
+    every = replace(prediction, formats=("png", "nifti"), uncertainty=True, probabilities=True)
+    assert len(predict(every).masks) == 5
+    ends = (".png", ".npy", "_uncertainty.png")
+    expected = {f"scan_{z}{end}" for z in range(5) for end in ends} | {"scan.nii.gz", "predictions.json"}
+    assert {*names(prediction.out)} == expected
+    assert {*record_of(prediction)["scan"]["files"]} == expected - {"predictions.json"}
+    for z in range(5):
+        shown = np.array(Image.open(prediction.out / f"scan_{z}.png"))
+        np.testing.assert_array_equal(read_mask(prediction.out / f"scan.nii.gz#{z}"), shown)
+        np.testing.assert_array_equal(np.load(prediction.out / f"scan_{z}.npy").argmax(0) > 0, shown > 0)
+    predict(prediction)
+    assert names(prediction.out) == ["predictions.json", "scan.nii.gz"]
+
+
+def test_a_table_gives_a_volume_one_text_for_all_its_slices(prediction, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    shutil.copy(prediction.images, folder)
+    Image.new("RGB", (24, 20)).save(folder / "plain.png")
+    (tmp_path / "texts.csv").write_text(f"Image,Description\nscan.nii.gz,{TEXT}\nplain.png,not malignant\n")
+    predict(replace(prediction, images=folder, text=None, texts=tmp_path / "texts.csv"))
+    assert names(prediction.out) == ["plain.png", "predictions.json", "scan.nii.gz"]
+    assert {name: about["text"] for name, about in record_of(prediction).items()} == {
+        "plain": "not malignant",
+        "scan": TEXT,
+    }
+    alone = replace(prediction, out=tmp_path / "alone")
+    predict(alone)
+    np.testing.assert_array_equal(
+        nibabel.load(prediction.out / "scan.nii.gz").dataobj, nibabel.load(alone.out / "scan.nii.gz").dataobj
+    )
+
+
+def test_formats_that_cannot_hold_the_masks_are_refused_before_any_model_runs(prediction, tmp_path, monkeypatch):
+    monkeypatch.setattr("textdiff.pipeline.extraction.loading.load_unet", lambda *_, **__: pytest.fail("loaded"))
+    Image.new("RGB", (24, 20)).save(tmp_path / "plain.png")
+    with pytest.raises(DataError, match=r"plain\.png: it does not say where its pixels lie in a patient"):
+        predict(replace(prediction, images=tmp_path / "plain.png", formats=("nifti", "png")))
+    assert not prediction.out.exists()
+    for formats, said in ((("nii",), r"--formats got 'nii'; expected one of png, nifti"), ((), "at least one")):
+        with pytest.raises(ConfigError, match=said):
+            replace(prediction, formats=formats)
+
+
+class StopError(Exception):
+    """An interruption."""
+
+
+def test_an_interrupted_volume_leaves_no_half_written_file_and_is_repeated(prediction, monkeypatch):
+    predict(replace(prediction, formats=("nifti",)))
+    before = (prediction.out / "scan.nii.gz").read_bytes()
+    bands = []
+
+    def stop(*_):
+        bands.append(1)
+        if len(bands) == 3:
+            raise StopError
+
+    monkeypatch.setattr("textdiff.pipeline.runtime.progress.Task.advance", stop)
+    with pytest.raises(StopError):
+        predict(replace(prediction, formats=("nifti", "png"), probabilities=True))
+    assert (prediction.out / "scan.nii.gz").read_bytes() == before
+    assert [name for name in names(prediction.out) if name.endswith(".tmp")] == []
+    monkeypatch.undo()
+    predict(replace(prediction, formats=("nifti", "png"), probabilities=True))
+    assert len(record_of(prediction)["scan"]["files"]) == 11
+
+
+def test_a_full_disk_leaves_no_half_written_file(prediction, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("textdiff.pipeline.exchange.nifti.reserve", full)
+    with pytest.raises(OSError, match="No space left"):
+        predict(prediction)
+    assert names(prediction.out) == ["predictions.json"]
+
+
+@pytest.mark.slow
+def test_a_hundred_slices_take_the_memory_of_a_few(prediction, tmp_path):
+    peaks = []
+    for n_slices in (10, 100):
+        nibabel.save(nibabel.Nifti1Image(volume_of(n_slices), AFFINE), tmp_path / "scan.nii")
+        predict(replace(prediction, images=tmp_path / "scan.nii", out=tmp_path / f"masks{n_slices}"))
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        assert nibabel.load(tmp_path / f"masks{n_slices}" / "scan.nii.gz").shape == (24, 20, n_slices)
+    assert peaks[1] < peaks[0] + 50_000  # KB
