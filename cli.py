@@ -61,6 +61,8 @@ class Command:
 COMMANDS = (
     Command("demo", configs.DemoConfig, "demo.demo:run_demo",
         "Run every step in a few minutes, on images that the program draws itself."),
+    Command("make-manifest", configs.ManifestConfig, "manifests.make:make_manifest",
+        "Write a manifest from folders as they are: which mask, text, patient and split belong to which image."),
     Command("check-data", configs.CheckConfig, "checking.check:check_data",
         "List what a data set holds and everything that is wrong with it; exit code 1 if anything is.",
         lambda function, config, _: function(config.data, config.window)),
@@ -110,12 +112,15 @@ _PANEL_OF = {field: panel for panel, names in PANELS.items() for field in names.
 _PATHS = tuple[Path, ...]
 _NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
 _FORMATS = tuple[configs.MaskFormat, ...]
+_SHARES, _NAMES = tuple[float, float, float], tuple[str, str]
 _METAVARS: dict[Any, str] = {
     Location: "PATH_OR_URL",
     _NUMBERS: "N,N,...",
     _PAIR: "LOW,HIGH",
     _SUBSETS: "N;N,N;...",
     _FORMATS: "FORMAT,FORMAT,...",
+    _SHARES: "TRAIN,VAL,TEST",
+    _NAMES: "NAME,TEXT",
 }
 """Types that are parsed here → what `--help` shows for a value."""
 # An URL must come as it is written: a Path would make one slash of two.
@@ -244,12 +249,11 @@ def parse(text: str, kind: Any) -> Any:  # noqa: ANN401
         return location(text)
     if kind == _SUBSETS:
         return tuple(parse(subset, _NUMBERS) for subset in text.split(";"))
-    if kind == _FORMATS:
-        return tuple(text.split(","))
-    numbers = tuple(int(number) for number in text.split(","))
-    if kind == _PAIR and len(numbers) != 2:
+    part = {_SHARES: float, _NAMES: str, _FORMATS: str}.get(kind, int)
+    values = tuple(part(value) for value in text.split(","))
+    if kind in (_PAIR, _SHARES, _NAMES) and len(values) != len(get_args(kind)):
         raise ValueError(text)
-    return numbers
+    return values
 
 
 def _as_flag(value: Any) -> str:  # noqa: ANN401

@@ -5,6 +5,7 @@ from .cache import CacheExportConfig, CacheInfoConfig, CacheVerifyConfig, MergeC
 from .data import CheckConfig, DemoConfig
 from .evaluation import CompareConfig, EvaluateConfig, SuggestConfig
 from .extraction import PRESETS, ExtractConfig
+from .manifests import ManifestConfig
 from .prediction import ExplainConfig, MaskFormat, PredictConfig
 from .training import TrainConfig
 from .unets import ConvertConfig, PretrainConfig
@@ -22,6 +23,7 @@ __all__ = [
     "EvaluateConfig",
     "ExplainConfig",
     "ExtractConfig",
+    "ManifestConfig",
     "MaskFormat",
     "MergeConfig",
     "PredictConfig",

@@ -29,9 +29,9 @@ corrupt count d damage damaged distinct dot element entry export fact factory fa
 forbidden form found gallery grid handler hdf hf if incomplete info inline key layout lease legend light line link
 listing live load local location log matched memory mention mismatch mixing mode name not object of offline offset
 open option order outcome over override pair paired part path pending place plane point prepared progress prose range
-raster reader record remote report request rule scan section setting shape shared sink some span spool stop stored
-subset summary swatch table task terminal terminated textdiff thumbnail tiff unet unusable verify viewed warning what
-wording worker writer zip
+raster reader record remote report request role rule scan section setting shape shared sink some span spool stop
+stored subset summary swatch table task terminal terminated textdiff thumbnail tiff unet unmatched unusable verify
+viewed warning what wording worker writer zip
 
 collected format output target
 annotated coco colour count drawn feature outlined placement polygon reach ring run shape side size tracer type

@@ -1,0 +1,60 @@
+"""Settings of `make-manifest`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from .validation import CommandConfig, Rule
+
+SHARES = (0.7, 0.15, 0.15)
+"""Of the groups that train, choose the epoch and test, where the folders do not say."""
+
+
+def _are_shares(shares: tuple[float, ...]) -> bool:
+    return min(shares) >= 0 and shares[0] > 0 and abs(sum(shares) - 1) < 1e-6
+
+
+_Shares = Annotated[
+    tuple[float, float, float], Rule("TRAIN,VAL,TEST of at least 0 that add up to 1, TRAIN above 0", _are_shares)
+]
+
+
+@dataclass(frozen=True)
+class ManifestConfig(CommandConfig):
+    """Settings of `make-manifest`."""
+
+    images: Path
+    """The folder of the images, or of everything: images, masks, tables. docs/manifests.md has the layouts."""
+    out: Path = Path("data.csv")
+    """The manifest to write (.csv). Masks that have to be drawn go into `masks/` beside it."""
+    masks: Path | None = None
+    """A folder of masks, where they lie apart from the images; or what an annotation tool exported: GeoJSON, COCO,
+    Label Studio, CVAT."""
+    texts: Path | None = None
+    """A table of texts (CSV or XLSX), or a folder of them; without it, tables among the images."""
+    text_columns: tuple[str, str] | None = None
+    """The table's columns that name the image and hold its text, where they are not called Image and Description or
+    the like."""
+    split: _Shares | None = None
+    """Shares of the groups (patients) that train, choose the epoch and test: 0.7,0.15,0.15, or the splits that folders
+    name, which this replaces."""
+    seed: int = 0
+    """Seed of the division."""
+    group_pattern: str | None = None
+    """Regular expression of the patient in an image's path, such as 'TCGA-..-....'; the first parenthesis, where there
+    is one, is the group. Empty: every file is a group of its own."""
+    slices: Literal["all", "labelled"] = "all"
+    """Slices of a volume that become samples: all, or those whose mask has a value above 0."""
+
+    def contradictions(self) -> Iterator[str | None]:
+        """A manifest that is no CSV, and a pattern that is no regular expression."""
+        if self.out.suffix.lower() != ".csv":
+            yield f"--out got {str(self.out)!r}; expected a name that ends in .csv"
+        try:
+            re.compile(self.group_pattern or "")
+        except re.error as error:
+            yield f"--group-pattern got {self.group_pattern!r}, no regular expression ({error})"

@@ -1,0 +1,175 @@
+"""All files below a folder, sorted by content and by what their names say; none is left out without a word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ...errors import DataError
+from ..data.tables import TABLE_SUFFIXES
+from ..image_files.paths import FileKind, composed, kind_of, read_head, split_suffix
+from .names import (
+    Role,
+    mask_bases,
+    place_of,
+    role_of_folders,
+    role_of_name,
+    split_of_folders,
+    words_of,
+)
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """One image file, of whatever use."""
+
+    path: Path
+    folders: tuple[str, ...]
+    """Between the folder that was given and the file."""
+    kind: FileKind
+
+    @cached_property
+    def stem(self) -> str:
+        """The name without suffix, in NFC."""
+        return composed(split_suffix(self.path.name)[0])
+
+    @cached_property
+    def mask_bases(self) -> frozenset[str]:
+        """Names that its image may have, if it is a mask; none where its name has no word for masks."""
+        return mask_bases(self.stem)
+
+    @cached_property
+    def place(self) -> tuple[str, ...]:
+        """Words of its folders that an image and its mask have in common."""
+        return place_of(self.folders)
+
+    @cached_property
+    def split(self) -> str:
+        """The split that its folders name; "" for none."""
+        return split_of_folders(self.folders)
+
+
+@dataclass
+class FileListing:
+    """The files below one or two folders."""
+
+    images: list[FoundFile] = field(default_factory=list)
+    masks: list[FoundFile] = field(default_factory=list)
+    tables: list[Path] = field(default_factory=list)
+    others: list[tuple[Path, str]] = field(default_factory=list)
+    """Every file without a use, with the reason."""
+
+
+def list_files(images: Path, masks: Path | None) -> FileListing:
+    """Sort the files below a folder, and below a second one where masks lie apart.
+
+    A file is a mask if its folder says so, or if its name is that of an image beside it and a word such as `_mask`.
+
+    Raises:
+        DataError: A folder does not exist, cannot be read, or holds no images.
+    """
+    _refuse_absent(images, masks)
+    listing = FileListing()
+    apart = masks if masks and masks.resolve() != images.resolve() else None
+    found = list(_sorted_out(listing, images, without=apart))
+    stems = {(one.place, one.split, one.stem) for one in found}
+    for one in found:
+        _add(listing, one, _role(one, stems, masks_apart=bool(apart)))
+    for one in _sorted_out(listing, apart, without=images) if apart else ():
+        role = role_of_folders(one.folders)
+        _add(listing, one, role if role and role != "image" else _odd_role(one) or "mask")
+    _set_fields_of_view_apart(listing)
+    if not listing.images:
+        raise DataError(f"{images} holds no images{_instead(listing)}")
+    return listing
+
+
+def _refuse_absent(*folders: Path | None) -> None:
+    problems = [f"{folder} {_lack(folder)}" for folder in folders if folder and not folder.is_dir()]
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def _lack(folder: Path) -> str:
+    return "is a file; expected a folder" if folder.exists() else "does not exist; expected a folder"
+
+
+def _instead(listing: FileListing) -> str:
+    if listing.masks:
+        return f": all of its images lie where masks do, such as {listing.masks[0].path}; give the images' own folder"
+    seen = ", ".join(f"{path.name} ({reason})" for path, reason in listing.others[:3])
+    return f"; there are {len(listing.others)} other files: {seen}" if seen else "; it is empty"
+
+
+def _sorted_out(listing: FileListing, root: Path, without: Path | None) -> Iterator[FoundFile]:
+    """The image files below the root in order of their names; what else is there goes into the listing."""
+    for folder, names in _walk(root, without.resolve() if without else None):
+        for name in names:
+            path = folder / name
+            kind, reason = _look(path)
+            if kind:
+                yield FoundFile(path, tuple(map(composed, folder.relative_to(root).parts)), kind)
+            elif path.suffix.lower() in TABLE_SUFFIXES and not name.startswith((".", "~")):
+                listing.tables.append(path)
+            else:
+                listing.others.append((path, reason))
+
+
+def _walk(root: Path, without: Path | None) -> Iterator[tuple[Path, list[str]]]:
+    def unreadable(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    for folder, subfolders, names in os.walk(root, onerror=unreadable, followlinks=False):
+        subfolders[:] = sorted(name for name in subfolders if (Path(folder) / name).resolve() != without)
+        yield Path(folder), sorted(names)
+
+
+def _look(path: Path) -> tuple[FileKind | None, str]:
+    """The kind of image that a file is; where it is none, the reason."""
+    if path.name.startswith("."):
+        return None, "hidden"
+    if not path.is_file():
+        return None, "a broken link, or no file"
+    try:
+        head = read_head(path)
+    except DataError:
+        return None, "not readable"
+    return kind_of(head), "no image" if head else "empty"
+
+
+def _role(one: FoundFile, stems: set[tuple[tuple[str, ...], str, str]], *, masks_apart: bool) -> Role:
+    """The use of a file in the images' folder."""
+    role = _odd_role(one) or role_of_folders(one.folders)
+    if role is not None and role != "image":
+        return role
+    if not one.mask_bases:
+        return "image"
+    beside = any((one.place, one.split, base) in stems for base in one.mask_bases)
+    # `label_3.png` in a folder of images alone is an image that is called so.
+    return "mask" if beside or (role is None and not masks_apart) else "image"
+
+
+def _odd_role(one: FoundFile) -> Role | None:
+    role = role_of_name(one.stem)
+    return None if role in ("image", "mask") else role
+
+
+def _add(listing: FileListing, one: FoundFile, role: Role) -> None:
+    if role == "image":
+        listing.images.append(one)
+    elif role == "mask":
+        listing.masks.append(one)
+    else:
+        listing.others.append((one.path, role))
+
+
+def _set_fields_of_view_apart(listing: FileListing) -> None:
+    """Take folders `mask` for fields of view where there is a folder `1st_manual` or `manual1`: DRIVE, HRF."""
+    names = [(one, one.folders[-1].lower() if one.folders else "") for one in listing.masks]
+    if not any("manual" in words_of(name) for _, name in names):
+        return
+    listing.others += [(one.path, "field of view") for one, name in names if name == "mask"]
+    listing.masks = [one for one, name in names if name != "mask"]

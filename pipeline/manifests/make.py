@@ -1,0 +1,224 @@
+"""`make-manifest`: from folders as people have them to one table of samples; written whole, or not at all.
+
+The order: files by content and name (`listing`), masks (`matching`, `drawing`), texts (`texts`), rows (`samples`),
+splits (`division`). Problems of all steps are collected first.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...cache.storage.atomic import write_durably, write_json
+from ...errors import DataError
+from ..config.manifests import SHARES, ManifestConfig
+from ..data.classes import CLASSES_FILE, Classes, read_classes
+from ..data.tables import TABLE_SUFFIXES
+from ..image_files.paths import is_image
+from ..runtime.progress import Progress
+from .classes import class_problems, declared_classes
+from .division import divide_groups
+from .drawing import MASKS_FOLDER, DrawnMasks, draw_annotations, unite
+from .layouts import first_channels, recognise
+from .listing import FileListing, list_files
+from .matching import MatchedMasks, match_masks
+from .result import ManifestSummary, Unmatched
+from .samples import ManifestSample, SampleListing, make_rows, unread_patients
+from .texts import MatchedTexts, TableRows, match_names, read_tables
+
+COLUMNS = ("id", "image", "mask", "text", "split", "group")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Results of all steps before the division."""
+
+    listing: FileListing
+    masks: MatchedMasks
+    drawn: DrawnMasks
+    tables: TableRows
+    rows: MatchedTexts
+    samples: SampleListing
+    classes: Classes | None
+
+    def problems(self, config: ManifestConfig) -> Iterator[str]:
+        yield from (*self.masks.problems, *self.drawn.problems, *self.tables.problems, *self.rows.problems)
+        yield from self.samples.problems
+        yield from _no_matches(self, config)
+        yield from class_problems(self.classes, config.out.parent)
+        for path, content in self.drawn.files.items():
+            if path.exists() and path.read_bytes() != content:
+                yield f"{path} exists and is another file; move it, or take another folder for --out"
+
+
+def make_manifest(config: ManifestConfig, progress: Progress | None = None) -> ManifestSummary:
+    """Write a manifest of the images in a folder.
+
+    Raises:
+        DataError: There are no images, a match is ambiguous, nothing matches, the groups cannot be divided, or a file
+            to be written exists; nothing is written then.
+    """
+    if config.out.exists():
+        raise DataError(f"{config.out} exists, perhaps with changes by hand; move it, or give another --out")
+    progress = progress or Progress()
+    progress.say(f"looking through {config.images}")
+    found = _find(config)
+    problems = [*found.problems(config)]
+    if problems:
+        n = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        raise DataError(f"{config.images} has {n}; nothing was written:", problems)
+    rows, split_rule = _divided(found.samples.rows, config)
+    summary = _summary(config, found, rows, split_rule)
+    _write(config.out, rows, found)
+    return summary
+
+
+def _find(config: ManifestConfig) -> _Found:
+    folder = config.masks if config.masks and not _is_export(config.masks) else None
+    listing = list_files(config.images, folder)
+    first_channels(listing)
+    masks = match_masks(listing.images, listing.masks if folder or not config.masks else [])
+    drawn = _draw(config, listing, masks, exported=bool(config.masks and not folder))
+    tables = read_tables(_tables(config, listing), config.text_columns, given=bool(config.texts))
+    rows = match_names(tables.rows, listing.images, masks.masks)
+    of_images = {i: parts[0].path for i, parts in masks.masks.items()} | drawn.masks
+    samples = make_rows(listing.images, of_images, rows, config.group_pattern, config.slices)
+    return _Found(listing, masks, drawn, tables, rows, samples, declared_classes(listing, config, drawn.classes))
+
+
+def _is_export(path: Path) -> bool:
+    """Whether the path of masks is what an annotation tool wrote, and no folder of masks."""
+    if path.is_dir():
+        names = [name for _, _, names in os.walk(path) for name in names]
+        return any(Path(name).suffix.lower() in (".json", ".geojson", ".xml") for name in names) and not any(
+            is_image(Path(name)) for name in names
+        )
+    return path.is_file()
+
+
+def _draw(config: ManifestConfig, listing: FileListing, masks: MatchedMasks, *, exported: bool) -> DrawnMasks:
+    folder = config.out.parent / MASKS_FOLDER
+    if exported and config.masks:
+        declared = read_classes(config.out.parent) or read_classes(config.images)
+        return draw_annotations(config.masks, listing.images, folder, declared)
+    return unite({i: parts for i, parts in masks.masks.items() if len(parts) > 1}, listing.images, folder)
+
+
+def _tables(config: ManifestConfig, listing: FileListing) -> list[Path]:
+    """The tables that the user gave, or those that lie among the images."""
+    if config.texts is None:
+        return listing.tables
+    listing.others += [(table, "a table, and --texts was given") for table in listing.tables if table != config.texts]
+    if not config.texts.is_dir():
+        return [config.texts]
+    tables = sorted(path for path in config.texts.iterdir() if path.suffix.lower() in TABLE_SUFFIXES)
+    if not tables:
+        raise DataError(f"{config.texts} holds no tables; expected {' or '.join(sorted(TABLE_SUFFIXES))}")
+    return tables
+
+
+def _no_matches(found: _Found, config: ManifestConfig) -> Iterator[str]:
+    """Masks or texts of which none belongs to any image: names that no rule covers."""
+    images = found.listing.images
+    if found.masks.unmatched and not (found.masks.masks or found.masks.problems):
+        yield (
+            f"none of {len(found.masks.unmatched)} masks fits one of {len(images)} images: masks are called as "
+            f"{found.masks.unmatched[0].path.name}, images as {images[0].path.name}; docs/manifests.md has the rules"
+        )
+    if config.masks and not (found.masks.masks or found.masks.unmatched or found.masks.problems or found.drawn.files):
+        yield f"{config.masks} holds no masks"
+    if found.tables.rows and len(found.rows.unmatched) == len(found.tables.rows):
+        row = found.tables.rows[0]
+        yield (
+            f"none of {len(found.tables.rows)} rows names one of {len(images)} images: {row.where} has {row.name!r}, "
+            f"images are called as {images[0].path.name}; choose the columns with --text-columns NAME,TEXT"
+        )
+
+
+def _divided(rows: Sequence[ManifestSample], config: ManifestConfig) -> tuple[list[ManifestSample], str]:
+    """The rows with their splits, and the rule by which they have them."""
+    if config.split is None and any(row.split for row in rows):
+        _refuse_leaks(rows)
+        return [*rows], "as folders, names or tables tell"
+    shares = config.split or SHARES
+    strata: dict[str, list[str]] = {}
+    for row in rows:
+        strata.setdefault(row.group, []).append(row.stratum)
+    labelled = {row.group for row in rows if row.mask}
+    splits = divide_groups(strata, labelled, shares, config.seed)
+    written = ",".join(f"{share:g}" for share in shares)
+    return [replace(row, split=splits[row.group]) for row in rows], f"groups divided {written} with seed {config.seed}"
+
+
+def _refuse_leaks(rows: Sequence[ManifestSample]) -> None:
+    """Refuse splits of which one has images of another's patients."""
+    splits: dict[str, set[str]] = {}
+    for row in rows:
+        splits.setdefault(row.group, set()).add(row.split)
+    problems = [f"{group}: {', '.join(sorted(names))}" for group, names in splits.items() if len(names) > 1]
+    if problems:
+        raise DataError(
+            f"{len(problems)} groups (patients) are in more than one split of the folders' own; divide anew with "
+            "--split 0.7,0.15,0.15, or give --group-pattern '' to take every image for a patient of its own:",
+            problems,
+        )
+
+
+def _summary(config: ManifestConfig, found: _Found, rows: Sequence[ManifestSample], split_rule: str) -> ManifestSummary:
+    listing, texts = found.listing, any(row.text for row in rows)
+    roots = [config.images, *([config.masks] if config.masks else [])]
+    layout = recognise(listing, roots)
+    unmatched = Unmatched(
+        images_without_mask=[row.id for row in rows if row.mask is None],
+        masks_without_image=[str(one.path) for one in found.masks.unmatched],
+        images_without_text=[row.id for row in rows if not row.text] if texts else [],
+        texts_without_image=[f"{row.where} ({row.name!r})" for row in found.rows.unmatched],
+        files_not_used=[f"{path} ({reason})" for path, reason in (*listing.others, *found.tables.unused)],
+    )
+    n_left = found.samples.n_slices_left_out
+    return ManifestSummary(
+        out=config.out,
+        layout=layout.name,
+        rule=layout.rule,
+        rows=rows,
+        group_rule=found.samples.group_rule,
+        split_rule=split_rule,
+        drawn=[*filter(None, [found.drawn.origin]), *found.drawn.remarks],
+        tables=found.tables.read,
+        loose={"masks": found.masks.loose, "texts": found.rows.loose},
+        unmatched=unmatched,
+        hints=[
+            *([f"{n_left} slices without a label were left out"] if n_left else []),
+            *filter(None, [unread_patients(rows)]),
+        ],
+    )
+
+
+def _write(out: Path, rows: Sequence[ManifestSample], found: _Found) -> None:
+    """Write masks and classes before the manifest that refers to them."""
+    for path, content in found.drawn.files.items():
+        write_durably(path, [content])
+    if found.classes and not (out.parent / CLASSES_FILE).exists():
+        write_json(out.parent / CLASSES_FILE, found.classes.to_dict())
+    strata = any(row.stratum for row in rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *(["stratum"] if strata else [])])
+    for row in rows:
+        mask = _relative(row.mask, out.parent) if row.mask else ""
+        cells = [row.id, _relative(row.image, out.parent), mask, row.text, row.split, row.group]
+        writer.writerow([*cells, *([row.stratum] if strata else [])])
+    write_durably(out, [text.getvalue().encode()])
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """The path from a folder, with slashes; links of single files are kept."""
+    whole = path.parent.resolve() / path.name
+    try:
+        return Path(os.path.relpath(whole, folder.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return whole.as_posix()
