@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from .languages import foreign_sides
 from .symmetries import TRANSPOSE, Side, View, is_reflection, side_in
 from .vocabulary import (
     ADJECTIVES,
@@ -116,7 +117,7 @@ def _read(text: str) -> tuple[Mention, ...]:
 
 
 def _unplaced(text: str) -> Iterator[Mention]:
-    for match in UNPLACED.finditer(text):
+    for match in itertools.chain(UNPLACED.finditer(text), foreign_sides(text)):
         yield Mention(match.start(), match.end(), _constant(match[0]), UNCHANGED)
 
 

@@ -89,7 +89,9 @@ SHOWS_A_BODY = re.compile(
 UNPLACED = re.compile(
     r"(?i:(?<!\w)(?:o\s?['’]\s?clock|(?:anti|counter)?[\s-]?clockwise|upside[\s-]down"
     r"|(?:north|south)?[\s-]?(?:east|west)(?:ern)?|(?:north|south)(?:ern)?)(?!\w))"
-    r"|(?<!\w)(?:R[UML]L|L[UL]L|[LR]V|[LR](?=\s+(?i:lung|kidney|breast|lobe|eye|side)))(?!\w)"
+    r"|(?<!\w)(?i:dext(?:er|ra|rum|rae|ri|ram|ro)|sinist(?:er|ra|rum|rae|ri|ram|ro))(?!\w)"
+    r"|(?<!\w)(?:R[UML]L|L[UL]L|[LR][UL]Q|[LR]V|[LR]t|[LR](?=\s+(?i:lung|kidney|breast|lobe|eye|side)|-sided))(?!\w)"
+    r"|\([LR]\)"
 )
 """What names a side in a way that is not rewritten."""
 
