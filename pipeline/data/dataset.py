@@ -21,6 +21,7 @@ from .inspection import (
     split_groups,
 )
 from .layouts import list_entries
+from .oddities import odd_samples
 from .warnings import DataWarning, divide, read_silenced
 
 
@@ -112,7 +113,7 @@ def scan_files(data: Path, window: IntensityWindow | None) -> Scan:
         *split_groups(listing.entries),
         *split_contents(inspections),
     )
-    shown, hidden = divide((*listing.warnings, *_odd_masks(inspections, classes)), silenced)
+    shown, hidden = divide((*listing.warnings, *_odd_masks(inspections, classes), *odd_samples(inspections)), silenced)
     samples = tuple(sample for inspection in inspections for sample in _samples(inspection))
     return Scan(Dataset(listing.root, samples, classes, shown), problems, masks, hidden)
 

@@ -35,6 +35,8 @@ class ImageFile:
 
     size: tuple[int, int]
     digest: str
+    blank: bool
+    """Whether all pixels have one colour."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,12 @@ def _noting(problems: list[str], inspect: Callable[[], T]) -> T | None:
 
 def _inspect_image(path: Path, window: IntensityWindow | None) -> ImageFile:
     regions = open_image(path, window)
+    first, blank = None, True
     for box in regions.boxes():
-        regions.read(*box)
-    return ImageFile(regions.size, file_digest(path))
+        pixels = regions.read(*box)
+        first = pixels[0, 0].copy() if first is None else first
+        blank = blank and bool((pixels == first).all())
+    return ImageFile(regions.size, file_digest(path), blank)
 
 
 def _inspect_mask(path: Path) -> MaskFile:

@@ -21,9 +21,12 @@ IDS_NAMED = 5
 """In a warning, of the samples that it holds for."""
 WARNINGS = {
     "absent-class": "no mask has a pixel of a declared class",
+    "blank-image": "images show a single colour",
     "empty-mask": "masks hold only background",
     "long-texts": "texts are over the limit of the text encoder",
+    "mask-beside-slice": "masks of slices of NIfTI volumes are no NIfTI files themselves",
     "no-texts": "a folder of images has no table of texts",
+    "other-language": "texts seem not to be in English",
     "unknown-tokens": "texts hold what the text encoder does not know",
     "unlabelled-mask": "masks have no labelled pixel",
     "unused-columns": "a table has columns that are not read",

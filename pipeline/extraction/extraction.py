@@ -17,15 +17,17 @@ from ...cache.building.writer import CacheWriter
 from ...cache.format.manifest import Manifest
 from ...cache.format.samples import SampleTable
 from ...cache.storage.location import free_bytes
-from ...errors import CacheError, ConfigError
+from ...errors import CacheError, ConfigError, DataError
 from ...stages.features.compression import Projection
 from ..config.extraction import ExtractConfig
 from ..data.dataset import Dataset, read_dataset
+from ..data.oddities import named_languages
 from ..data.pseudonyms import hashed_names, refuse_hashed
-from ..data.warnings import read_silenced
+from ..data.warnings import SETTINGS_FILE, read_silenced
 from ..images.filter_bank import image_filters
 from ..runtime.progress import Progress
 from ..unets.pretrain import colours_learnt
+from ..views.languages import ENGLISH, language_of
 from .dataset_rows import (
     Augmentation,
     DatasetRow,
@@ -69,6 +71,7 @@ class Extraction:
             progress: where to warn of oddities.
         """
         dataset, keep_names = _named_dataset(config, state)
+        _refuse_views_of_other_languages(config, dataset)
         _warn_of_data(config, dataset, progress)
         return cls(config, progress, dataset, keep_names, load_stage_one(config, state.features if state else None))
 
@@ -262,6 +265,22 @@ def _named_dataset(config: ExtractConfig, state: Manifest | None) -> tuple[Datas
         return dataset, lambda: None
     names = hashed_names(config.cache, cached, config.hash_key, make_key=not config.dry_run)
     return names.applied(dataset), partial(names.keep, dataset.samples)
+
+
+def _refuse_views_of_other_languages(config: ExtractConfig, dataset: Dataset) -> None:
+    """Sides are rewritten in English alone: elsewhere an image would be mirrored, and its text would not."""
+    if "other-language" in read_silenced(dataset.root):
+        return
+    views = _augmentation(config)
+    texts = {sample.text for sample in dataset.samples if sample.text and len(views.views_of(sample)) > 1}
+    foreign = sorted(text for text in texts if language_of(text) != ENGLISH)
+    if foreign:
+        raise DataError(
+            f"--views {config.views} turns images and rewrites the sides in their texts in English alone, and "
+            f"{len(foreign)} of {len(texts)} texts seem not to be in English ({named_languages(foreign)}); give "
+            "--views 1, write the texts in English, or, if turned images may keep them, say so in "
+            f'{SETTINGS_FILE} beside the data: {{"silence": {{"other-language": "the reason"}}}}'
+        )
 
 
 def _warn_of_data(config: ExtractConfig, dataset: Dataset, progress: Progress) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 
 import torch
@@ -15,6 +15,7 @@ from ..extraction.text_features import as_stored, load_same_encoder
 from ..extraction.unread_texts import unread_lines
 from ..runs.run_config import RunConfig
 from ..runtime.progress import Progress
+from ..views.languages import ENGLISH, foreign_sides, language_of
 from ..views.text_rewriting import rewrite_sides, safe_views
 
 TEXTS_KEPT = 64
@@ -69,7 +70,7 @@ class LiveTexts:
         if problems:
             raise DataError(f"texts that {self._source} cannot read:", problems)
         if progress:
-            for line in unread_lines(self.encoder, given):
+            for line in [*unread_lines(self.encoder, given), *(_kept_as_they_are(given) if n_views > 1 else ())]:
                 progress.say(f"warning: {line}")
 
     def _tokens(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
@@ -93,3 +94,12 @@ class LiveTexts:
         if self._config.texts is None or self._source is None:
             raise AssertionError("asked for the text encoder of a head that was trained without texts")
         return load_same_encoder(self._source, self._config.texts, self._device, offline=self._offline)
+
+
+def _kept_as_they_are(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        if language_of(text) != ENGLISH and not any(foreign_sides(text)):
+            yield (
+                f"{text[:60]!r} seems not to be in English ({language_of(text).name}): the views that --tta adds are "
+                "shown with the text as it is (docs/views.md)"
+            )
