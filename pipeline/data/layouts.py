@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..config.data import LVIT_FOLDERS, MANIFESTS
-from ..image_files.paths import is_image, split_slice, stem_of
+from ..image_files.paths import is_image, is_ngff, split_place, stem_of
 from .tables import TABLE_SUFFIXES, DataTable, read_table
 from .text_tables import COLUMNS, mask_stems, match_rows, missing_columns
 from .warnings import DataWarning
@@ -240,15 +240,15 @@ def _weight(cell: str) -> float | None:
 
 def _exists(path: Path) -> bool:
     try:
-        return split_slice(path)[0].is_file()
+        file = split_place(path)[0]
+        return file.is_file() or is_ngff(file)
     except OSError:  # a name that no file system takes
         return False
 
 
 def _own_group(image: Path, cells: dict[str, str]) -> str:
-    """Where the manifest names no patient, the slices of a volume are one, and every other image is its own."""
-    index = split_slice(image)[1]
-    return cells["id"] if index is None else cells["image"].removesuffix(f"#{index}")
+    """Where the manifest names no patient, what is part of one file is one, and every other image is its own."""
+    return cells["image"].rpartition("#")[0] if split_place(image)[1] else cells["id"]
 
 
 def _bad_paths(root: Path, where: str, cells: dict[str, str]) -> Iterator[str]:

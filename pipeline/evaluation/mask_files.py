@@ -13,7 +13,7 @@ from ...cache.format.samples import SampleRow
 from ...cache.reader import FeatureReader
 from ...errors import ConfigError, DataError
 from ..data.classes import Classes
-from ..image_files.paths import file_digest, split_slice
+from ..image_files.paths import file_digest, split_place
 from ..image_files.reading import open_mask
 from .truth import LabelsOf
 
@@ -50,7 +50,7 @@ def _mask_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> list[Pat
     paths = [Path(reader.table.root) / (sample.mask or "") for sample in samples]
     problems = []
     for sample, path in zip(samples, paths, strict=True):
-        if not split_slice(path)[0].is_file():
+        if not split_place(path)[0].exists():
             problems.append(f"{sample.parent}: {path} is gone")
         elif file_digest(path) != sample.mask_digest:
             problems.append(f"{sample.parent}: {path} changed since the cache was made; run extract-features again")

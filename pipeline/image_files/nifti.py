@@ -118,7 +118,7 @@ def misplaced(image: Path, mask: Path) -> bool:
     lose far less in float32.
     """
     files = [split_slice(path)[0] for path in (image, mask)]
-    if any(kind_of(read_head(file)) != "NIfTI" for file in files):
+    if any(file.is_dir() or kind_of(read_head(file)) != "NIfTI" for file in files):
         return False
     one, other = map(open_nifti, files)
     corners = np.array([(*corner, 1) for corner in product(*((0, one.shape[axis] - 1) for axis in one.axes))])

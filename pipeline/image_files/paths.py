@@ -1,27 +1,44 @@
 """What files are called, what their first bytes say they are, and the digests that stand for their content.
 
-A slice of a volume, or a frame of a multi-frame file, is named `FILE#INDEX`, counted from 0: `scan.nii.gz#12`. Such a
-name goes wherever an image's path goes; `split_slice` is the one place that takes it apart.
+A slice of a volume, or a frame of a multi-frame file, is named `FILE#INDEX`, counted from 0: `scan.nii.gz#12`. Where a
+file has more than one axis, they are named: `slide.svs#level=1`, `cells.ome.zarr#level=1,z=12,c=0`, and with three
+channels for red, green and blue `c=2+1+0`. Such a name goes wherever an image's path goes; `split_place` is the one
+place that takes it apart.
+
+An OME-Zarr image is a folder that counts as one file: it is listed, named and digested whole, and never entered.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 import zlib
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from ...errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".dcm", ".nii", ".nii.gz"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".dcm", ".nii", ".nii.gz", ".zarr", ".ome.zarr"}
+)
 """Lower case; a file's own suffix may be in any case."""
 
 FileKind = Literal["PNG", "JPEG", "TIFF", "DICOM", "NIfTI"]
 
-_SLICE = re.compile(r"(?P<file>.+)#(?P<index>\d+)")
+Place = Mapping[str, tuple[int, ...]]
+"""Which image of a file is meant: a number from 0 for each axis that is named, or several of channels.
+
+The axis of a number that stands alone (`FILE#12`) is `INDEX`."""
+INDEX = "index"
+
+_AXIS = r"[a-z]+=\d{1,9}(?:\+\d{1,9})*"
+_PLACE = re.compile(rf"(?P<file>.+)#(?:(?P<index>\d+)|(?P<axes>{_AXIS}(?:,{_AXIS})*))")
+_NGFF_METADATA = (".zattrs", "zarr.json")  # of Zarr 2 and 3
+_OF_THE_SYSTEM = re.compile(r"\._.*|\.DS_Store|Thumbs\.db|desktop\.ini", re.IGNORECASE)
 _SUFFIX = re.compile("|".join(map(re.escape, sorted(IMAGE_SUFFIXES, key=len, reverse=True))), re.IGNORECASE)
 _UNDECODED = re.compile("[\ud800-\udfff]")  # Python's stand-ins for bytes of names that are not UTF-8
 _HEAD_BYTES = 4096
@@ -36,12 +53,22 @@ _MAGIC: dict[bytes, FileKind] = {
 GZIP = b"\x1f\x8b"
 
 
+def split_place(path: Path) -> tuple[Path, Place]:
+    """The file, and which of its images is meant. A file that is really called so is a file."""
+    match = _PLACE.fullmatch(path.name)
+    if match is None or path.exists():
+        return path, {}
+    file = path.with_name(match["file"])
+    if match["index"]:
+        return file, {INDEX: (int(match["index"]),)}
+    axes = [axis.split("=") for axis in match["axes"].split(",")]
+    return file, {name: tuple(map(int, numbers.split("+"))) for name, numbers in axes}
+
+
 def split_slice(path: Path) -> tuple[Path, int | None]:
-    """The file, and which slice of it is meant; None for the whole. A file that is really called so is a file."""
-    match = _SLICE.fullmatch(path.name)
-    if match is None or path.is_file():
-        return path, None
-    return path.with_name(match["file"]), int(match["index"])
+    """The file, and which slice of it is meant; None for the whole, and where axes are named."""
+    file, place = split_place(path)
+    return file, place[INDEX][0] if INDEX in place else None
 
 
 def split_suffix(name: str) -> tuple[str, str]:
@@ -62,16 +89,27 @@ def composed(name: str) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """The name without its suffix, fit for naming other files: `scan.nii.gz` is `scan`, slice 12 of it `scan_12`."""
-    file, index = split_slice(path)
+    """The name without its suffix, fit for naming other files: slice 12 of `scan.nii.gz` is `scan_12`."""
+    file, place = split_place(path)
     stem = composed(split_suffix(file.name)[0])
-    return stem if index is None else f"{stem}_{index}"
+    return "_".join((stem, *(f"{axis.removeprefix(INDEX)}{'-'.join(map(str, n))}" for axis, n in place.items())))
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is an image's: a known suffix, and not hidden as macOS' `._` companions are."""
-    name = split_slice(path)[0].name
-    return bool(split_suffix(name)[1]) and not name.startswith(".")
+    """Whether the name is an image's: a known suffix, and not hidden as macOS' `._` companions are.
+
+    A folder is one where it holds an OME-Zarr image; other files of Zarr are not.
+    """
+    file = split_place(path)[0]
+    suffix = split_suffix(file.name)[1]
+    return bool(suffix) and not file.name.startswith(".") and (is_ngff(file) or not suffix.lower().endswith(".zarr"))
+
+
+def is_ngff(folder: Path) -> bool:
+    """Whether a folder has the metadata of an OME-Zarr image, or of several of a kind (plate, series)."""
+    files = (folder / name for name in _NGFF_METADATA)
+    heads = (file.read_bytes() for file in files if file.is_file())
+    return any(key in head for head in heads for key in (b'"multiscales"', b'"plate"', b'"bioformats2raw.layout"'))
 
 
 def list_images(path: Path) -> list[Path]:
@@ -80,10 +118,12 @@ def list_images(path: Path) -> list[Path]:
     Raises:
         DataError: Nothing is there, or nothing that is an image, or names of images are not UTF-8.
     """
-    file, _ = split_slice(path)
+    file, _ = split_place(path)
     if not file.exists():
         raise DataError(f"{file} does not exist; expected an image or a folder of images")
-    if path.is_dir():
+    if is_ngff(file):
+        images = [path]
+    elif path.is_dir():
         images = sorted(filter(is_image, path.iterdir()))
     else:
         images = [path] if is_image(path) or kind_of(read_head(file)) else []
@@ -157,21 +197,59 @@ def read_bytes(path: Path, at_most: int | None = None) -> bytes:
 def file_digest(path: Path) -> str:
     """SHA-256 in hexadecimal: how a file's content is named in datasets and caches.
 
-    Of a slice (`FILE#INDEX`) it is over the file's bytes followed by `#INDEX`, so that each slice is an image of its
-    own. The file is read in pieces, and once for all its slices.
+    Of a slice (`FILE#INDEX`, or named axes, sorted) it is over the file's bytes followed by `#INDEX`, so that each
+    slice is an image of its own. The file is read in pieces, and once for all its slices.
+
+    Of an OME-Zarr folder it is over a line `NAME DIGEST` for each file in it, sorted by relative name; what lies in its
+    own `labels`, and what a system leaves there to show folders, is not part of the image.
 
     Raises:
         DataError: The file does not exist or cannot be read.
     """
-    file, index = split_slice(path)
+    file, place = split_place(path)
     try:
-        if index is None:
+        if file.is_dir():
+            content = _hash_of_folder(file, _version_of_folder(file)).copy()
+        elif place:
+            content = _hash_of_volume(file, *version_of(file)).copy()
+        else:
             return _hash(file).hexdigest()
-        volume_hash = _hash_of_volume(file, *version_of(file)).copy()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
-    volume_hash.update(f"#{index}".encode())
-    return volume_hash.hexdigest()
+    if place:
+        content.update(f"#{written(place)}".encode())
+    return content.hexdigest()
+
+
+def written(place: Place) -> str:
+    """The place as a name says it, whatever the order of its axes."""
+    if INDEX in place:
+        return str(place[INDEX][0])
+    return ",".join(f"{axis}={'+'.join(map(str, numbers))}" for axis, numbers in sorted(place.items()))
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """The files of an OME-Zarr image, in no order."""
+    for at, folders, names in os.walk(folder):
+        if Path(at) == folder and "labels" in folders:
+            folders.remove("labels")
+        files = (Path(at, name) for name in names if not _OF_THE_SYSTEM.fullmatch(name))
+        yield from (file for file in files if file.is_file())  # a pipe would be waited for
+
+
+def _version_of_folder(folder: Path) -> str:
+    """A key for the digest, which holds until a file changes."""
+    versions = sorted((file.relative_to(folder).as_posix(), *version_of(file)) for file in _files_in(folder))
+    return hashlib.sha256(repr(versions).encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _hash_of_folder(folder: Path, _version: str) -> hashlib._Hash:
+    files = sorted((file.relative_to(folder).as_posix(), file) for file in _files_in(folder))
+    content = hashlib.sha256()
+    for name, file in files:
+        content.update(f"{name} {_hash(file).hexdigest()}\n".encode())
+    return content
 
 
 def _hash(file: Path) -> hashlib._Hash:

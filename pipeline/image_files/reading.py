@@ -17,21 +17,23 @@ from jaxtyping import Integer, UInt8
 from ...errors import ConfigError, DataError
 from .dicom import read_dicom
 from .intensities import IntensityWindow, as_rgb, as_values
+from .ngff import NgffPlane
 from .nifti import read_nifti
-from .paths import kind_of, read_bytes, read_head, split_slice
+from .paths import INDEX, Place, kind_of, read_bytes, read_head, split_place, written
 from .raster import Raster, UnusableImageError, decode_jpeg, decode_png
 from .source import Box
 from .tiff import TiffImage
 
 RawPixels = Integer[np.ndarray, "y x *channel"]
 Convert = Callable[[Raster], RawPixels]
+LazySource = TiffImage | NgffPlane
 
 
 class Regions:
     """An opened image or mask. It holds no file open, and several threads may read from it."""
 
-    def __init__(self, path: Path, source: TiffImage | RawPixels, convert: Convert) -> None:
-        """Of a TIFF's segments, which `convert` makes into pixels, or of pixels that are there already."""
+    def __init__(self, path: Path, source: LazySource | RawPixels, convert: Convert) -> None:
+        """Of a file's parts, which `convert` makes into pixels, or of pixels that are there already."""
         self._path = path
         self._source = source
         self._convert = convert
@@ -40,7 +42,7 @@ class Regions:
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         source = self._source
-        return source.size if isinstance(source, TiffImage) else (source.shape[0], source.shape[1])
+        return (source.shape[0], source.shape[1]) if isinstance(source, np.ndarray) else source.size
 
     def read(self, top: int, left: int, height: int, width: int) -> RawPixels:
         """The pixels of a region: [height, width, 3], uint8, RGB of an image; [height, width], integers, of a mask.
@@ -54,10 +56,10 @@ class Regions:
                 f"the region of {height} x {width} pixels at ({top}, {left}) is not inside {self._path}, which has "
                 f"{self.size[0]} x {self.size[1]}"
             )
-        if isinstance(self._source, TiffImage):
-            with _explained(self._path):
-                return self._convert(self._source.read(top, left, height, width))
-        return np.ascontiguousarray(self._source[top : top + height, left : left + width])
+        if isinstance(self._source, np.ndarray):
+            return np.ascontiguousarray(self._source[top : top + height, left : left + width])
+        with _explained(self._path):
+            return self._convert(self._source.read(top, left, height, width))
 
     def read_whole(self) -> RawPixels:
         """All pixels.
@@ -69,7 +71,7 @@ class Regions:
 
     def boxes(self) -> Iterator[Box]:
         """Regions (top, left, height, width) that cover the image; reading them in turn decodes everything once."""
-        yield from self._source.boxes() if isinstance(self._source, TiffImage) else [(0, 0, *self.size)]
+        yield from [(0, 0, *self.size)] if isinstance(self._source, np.ndarray) else self._source.boxes()
 
 
 def open_image(path: Path, window: IntensityWindow | None = None) -> Regions:
@@ -103,25 +105,31 @@ def open_mask(path: Path) -> Regions:
 
 
 def _open(path: Path, convert: Convert) -> Regions:
-    file, index = split_slice(path)
-    head = read_head(file)
+    file, place = split_place(path)
     with _explained(path):
-        if kind_of(head) == "TIFF" and index is None:
+        if file.is_dir():
+            return Regions(path, NgffPlane(file, place), convert)
+        head = read_head(file)
+        if kind_of(head) == "TIFF" and not place:
             return Regions(path, TiffImage(file), convert)
-        return Regions(path, convert(_decode(file, index, head)), convert)
+        return Regions(path, convert(_decode(file, place, head)), convert)
 
 
-def _decode(file: Path, index: int | None, head: bytes) -> Raster:
+def _decode(file: Path, place: Place, head: bytes) -> Raster:
     kind = kind_of(head)
     if kind is None:
         expected = "PNG, JPEG, TIFF, DICOM or NIfTI"
         raise UnusableImageError(f"is not a {expected} file (begins {head[:8]!r})" if head else "is empty")
+    index = place[INDEX][0] if INDEX in place else None
+    if kind in ("PNG", "JPEG", "TIFF") and place:
+        what = f"names a slice, and {file.name} is a {kind} file without slices; leave out"
+        raise UnusableImageError(f"{what} #{written(place)}")
+    if {*place} - {INDEX}:
+        raise UnusableImageError(f"names axes, and {file.name} is a {kind} file; name a slice by its number alone: #0")
     if kind == "DICOM":
         return read_dicom(file, index)
     if kind == "NIfTI":
         return read_nifti(file, index)
-    if index is not None:
-        raise UnusableImageError(f"names a slice, and {file.name} is a {kind} file without slices; leave out #{index}")
     return {"PNG": decode_png, "JPEG": decode_jpeg}[kind](read_bytes(file))
 
 
