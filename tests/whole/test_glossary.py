@@ -27,7 +27,8 @@ verdict
 add appearance archive archived array box busy byte cached case cell chart check checked command config copy corner
 corrupt count d damage damaged distinct dot element entry export fact factory family file finalist flag folder
 forbidden form found gallery grid handler hdf hf if incomplete info inline key layout lease legend light line link
-listing live load local location log matched memory mention mismatch mixing mode name not object of offline offset
+lazy listing live load local location log matched memory mention mismatch mixing mode name ngff not object of offline
+offset
 open option order outcome over override pair paired part path pending place plane point prepared progress prose range
 raster reader record remote report request role rule scan section setting shape shared sink some span spool stop
 stored subset summary swatch table task terminal terminated textdiff thumbnail tiff unet unmatched unusable verify
