@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from ...errors import DataError
 from ..image_files.paths import split_suffix
 from ..image_files.raster import MAX_PIXELS
-from .drawing import Annotation, DrawnMask, draw_classes, draw_objects
+from .readers.drawing import Annotation, DrawnMask, draw_classes, draw_objects
 
 BACKGROUND = "background"
 MAX_CLASSES = 2**16 - 1
@@ -117,6 +117,11 @@ class ImageNames:
             file = _parts(name)[-1]
             self._by_file.setdefault(file, []).append(name)
             self._by_stem.setdefault(split_suffix(file)[0], []).append(name)
+
+    def has(self, name: str) -> bool:
+        """Whether an image has this file name, its suffix aside."""
+        file = _parts(name)[-1]
+        return file in self._by_file or split_suffix(file)[0] in self._by_stem
 
     def find(self, name: str) -> str:
         """The image that a name means: of the same path, or as much of its end as decides; suffixes may differ.

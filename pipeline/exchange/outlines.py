@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Bool, Int, Integer, Real
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import label as number_areas
 
-from .polygons import Ring
-
 ROWS_AT_ONCE = 512
+Ring = Real[np.ndarray, "corner 2"]
+"""Corners (x, y) of a closed line; the first need not be repeated as the last."""
 _STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])  # right, down, left, up: an area is on the right hand
 
 
@@ -28,7 +28,7 @@ class Outline(NamedTuple):
     label: int
     """The value of its pixels."""
     rings: tuple[Ring, ...]
-    """Corners in whole numbers, the first not repeated: the outer ring clockwise (y is downwards), then the holes
+    """In whole numbers, the first corner not repeated: the outer ring clockwise (y is downwards), then the holes
     counterclockwise.
     """
 

@@ -7,50 +7,19 @@ rows of a box.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt
 
 from ...errors import DataError
-from ..image_files.raster import MAX_PIXELS
-from ..image_files.source import Box
-from .drawing import Part
 
 Counts = Int[np.ndarray, "run"]
+"""Pixels outside and inside in turn, the first outside."""
 _MOST_CHARACTERS = 7  # of one number: 35 bits
 
 
-@dataclass(frozen=True)
-class Runs:
-    """An area in a box."""
-
-    counts: Counts
-    box: Box
-    by_columns: bool
-
-    def area(self) -> float:
-        """Pixels."""
-        return float(self.counts[1::2].sum())
-
-    def draw(self, size: tuple[int, int]) -> Part:
-        """The pixels in an image of (height, width)."""
-        top, left, height, width = self.box
-        reached = _reach(self.counts, height if self.by_columns else width)
-        if reached is None:
-            return Part(0, 0, np.zeros((0, 0), bool))
-        shape = (reached.n_lines, reached.n_places)
-        bounds = np.stack([reached.starts, reached.stops], 1).ravel()
-        counts = np.diff(bounds, prepend=0, append=shape[0] * shape[1])
-        lines = np.repeat((np.arange(len(counts)) & 1).astype(bool), counts).reshape(shape)
-        top += reached.place if self.by_columns else reached.line
-        left += reached.line if self.by_columns else reached.place
-        pixels = lines.T if self.by_columns else lines
-        return Part(top, left, pixels[: max(size[0] - top, 0), : max(size[1] - left, 0)])
-
-
-class _Reach(NamedTuple):
+class Reach(NamedTuple):
     """The smallest box about the pixels inside, in lines and places in a line, and the runs inside it."""
 
     line: int
@@ -61,7 +30,7 @@ class _Reach(NamedTuple):
     stops: Int[np.ndarray, "inside"]
 
 
-def _reach(counts: Counts, length: int) -> _Reach | None:
+def reach(counts: Counts, length: int) -> Reach | None:
     """What runs along lines of this length reach; None where nothing is inside."""
     ends = np.cumsum(counts)
     inside = np.flatnonzero(counts[1::2]) * 2 + 1
@@ -76,27 +45,7 @@ def _reach(counts: Counts, length: int) -> _Reach | None:
     def within(pixel: Counts) -> Counts:
         return (pixel // length - line) * n_places + pixel % length - place
 
-    return _Reach(line, place, n_lines, n_places, within(first), within(last) + 1)
-
-
-def runs_of(counts: object, box: Box, *, by_columns: bool) -> Runs:
-    """An area from counts as JSON or XML has them.
-
-    Raises:
-        DataError: The counts are not those of a box of this size.
-    """
-    top, left, height, width = box
-    if min(height, width) < 1 or min(top, left) < 0 or height * width > MAX_PIXELS:
-        raise DataError(f"runs fill a box of {height} x {width} pixels at ({top}, {left}); at most {MAX_PIXELS} pixels")
-    try:
-        array: np.ndarray = np.asarray(counts, np.int64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"lengths of runs are not whole numbers ({str(error)[:80]})") from error
-    if array.ndim != 1 or (len(array) and not 0 <= array.min() <= array.max() <= height * width):
-        raise DataError(f"lengths of runs are outside of 0 to {height * width}, the pixels of {height} x {width}")
-    if array.sum() != height * width:
-        raise DataError(f"runs are of {array.sum()} pixels, {height} x {width} are {height * width}")
-    return Runs(array, box, by_columns)
+    return Reach(line, place, n_lines, n_places, within(first), within(last) + 1)
 
 
 def pack(counts: Counts) -> str:
@@ -149,6 +98,6 @@ def object_runs(objects: UInt[np.ndarray, "y x"]) -> Iterator[tuple[int, Counts]
 
 def box_of(counts: Counts, height: int) -> tuple[int, int, int, int]:
     """x, y, width and height of the smallest box about column-wise counts that are not all outside."""
-    reached = _reach(counts, height)
+    reached = reach(counts, height)
     assert reached is not None
     return reached.line, reached.place, reached.n_lines, reached.n_places

@@ -35,8 +35,8 @@ stored subset summary swatch table task terminal terminated textdiff thumbnail t
 viewed warning what wording worker writer zip
 
 collected format output target
-annotated coco colour count drawn feature outlined placement polygon reach ring run shape side size tracer type
-dicom nifti png probability slice
+annotated coco colour coloured count drawn feature outlined painted placement polygon reach ring run shape side size
+tracer type dicom nifti png probability slice
 """
 """Words of the field, then of programming, that need no explanation."""
 

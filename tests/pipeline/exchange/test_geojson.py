@@ -8,10 +8,11 @@ import pytest
 
 from textdiff.errors import DataError
 from textdiff.pipeline.exchange.annotations import ImageNames
-from textdiff.pipeline.exchange.geojson import Placement, area_feature, object_features, read_geojson, write_geojson
+from textdiff.pipeline.exchange.geojson import Placement, area_feature, object_features, write_geojson
 from textdiff.pipeline.exchange.importing import read_annotations
 from textdiff.pipeline.exchange.objects import Objects, find_objects
 from textdiff.pipeline.exchange.outlines import OutlineTracer
+from textdiff.pipeline.exchange.readers.geojson import read_geojson
 from textdiff.pipeline.image_files.reading import read_mask
 
 MONUSEG = Path(__file__).resolve().parents[4] / "shared" / "data" / "monuseg"
@@ -191,7 +192,7 @@ def test_what_is_no_export_is_refused(tmp_path, content, reason):
 
 
 def test_nothing_there_is_refused(tmp_path):
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="cannot be read: No such file"):
         read_annotations(tmp_path / "x.json", {})
     with pytest.raises(DataError, match="holds no export"):
         read_annotations(tmp_path, {})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from textdiff.pipeline.exchange.outlines import OutlineTracer, trace
-from textdiff.pipeline.exchange.polygons import Polygons
+from textdiff.pipeline.exchange.readers.polygons import Polygons
 
 shapely = pytest.importorskip("shapely")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from textdiff.errors import DataError
-from textdiff.pipeline.exchange.run_lengths import box_of, object_runs, pack, runs_of, unpack
+from textdiff.pipeline.exchange.readers.runs import runs_of
+from textdiff.pipeline.exchange.run_lengths import box_of, object_runs, pack, unpack
 
 
 def noise(seed, n=4):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from textdiff.errors import DataError
-from textdiff.pipeline.exchange.polygons import Polygons, ellipse, rectangle, ring_of
+from textdiff.pipeline.exchange.readers.polygons import Polygons, ellipse, rectangle, ring_of
 
 shapely = pytest.importorskip("shapely")
 

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int, Real
+from jaxtyping import Bool, Int
 
-from ...errors import DataError
+from ....errors import DataError
+from ..outlines import Ring
 from .drawing import Part
 
-Ring = Real[np.ndarray, "corner 2"]
-"""Corners (x, y) of a closed line; the first need not be repeated as the last."""
 MAX_CROSSINGS = 2**26
 """Rows of pixels that the sides of one region may cross, all together: 0.5 GB."""
 FAR = 1e9
@@ -66,10 +65,19 @@ def ring_of(coordinates: object) -> Ring:
     return ring[:, :2]
 
 
-def rectangle(left: float, top: float, width: float, height: float, degrees: float = 0.0) -> Ring:
-    """A rectangle, turned clockwise about its upper left corner (x right, y down)."""
-    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float64)
-    return ring_of(_turned(corners, degrees) + np.array([left, top]))
+def rectangle(
+    left: float,
+    top: float,
+    width: float,
+    height: float,
+    degrees: float = 0.0,
+    *,
+    pivot: tuple[float, float] | None = None,
+) -> Ring:
+    """A rectangle, turned clockwise (x right, y down) about the pivot (x, y), or about its upper left corner."""
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float64) + np.array([left, top])
+    about = np.array((left, top) if pivot is None else pivot)
+    return ring_of(_turned(corners - about, degrees) + about)
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0.0) -> Ring:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...cache.storage.atomic import parse_json
-from ...errors import DataError
-from ..image_files.paths import read_bytes
+from ....cache.storage.atomic import parse_json
+from ....errors import DataError
+from ...image_files.paths import read_bytes
 
 MAX_BYTES = 2**29
 """Of a file: 512 MB take 4 to 8 GB of memory when they are read."""

@@ -1,0 +1,1 @@
+"""Readers of other tools' exports: each returns `Annotations`."""
