@@ -65,7 +65,7 @@ COMMANDS = (
         "Write a manifest from folders as they are: which mask, text, patient and split belong to which image."),
     Command("check-data", configs.CheckConfig, "checking.check:check_data",
         "List what a data set holds and everything that is wrong with it; exit code 1 if anything is.",
-        lambda function, config, _: function(config.data, config.window)),
+        lambda function, config, _: function(config.data, config.window, config.image_size)),
     Command("extract-features", configs.ExtractConfig, "extraction.extract:extract_features",
         "Stage one: run the frozen models once and write their features to a cache, or bring a cache up to date."),
     Command("train-head", configs.TrainConfig, "training.train:train_head",

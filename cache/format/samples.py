@@ -53,6 +53,8 @@ class SampleRow:
     """The kind that the sample is of (organ, scanner, hospital): draws of groups are spread over strata; "": none."""
     weight: float = 1.0
     """How much the sample counts in a head's loss, beside the others; above 0."""
+    n_pixels: tuple[int, ...] = ()
+    """Pixels of each class in the sample's mask, all of it at its own size; empty where there is none."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..data.classes import Classes
 from ..data.dataset import Sample, scan_files
+from ..data.lost_classes import LabelSize
 from ..image_files.intensities import IntensityWindow
 
 
@@ -90,25 +91,26 @@ def _listed(kind: str, lines: Sequence[str]) -> list[str]:
     return [title + (":" if lines else ""), *(f"  - {line}" for line in lines)]
 
 
-def check_data(data: Path, window: IntensityWindow | None = None) -> DataReport:
+def check_data(data: Path, window: IntensityWindow | None = None, image_size: int | None = None) -> DataReport:
     """Look at everything in a data folder or manifest and report what is there and what is wrong.
 
-    `window` is the intensity window of images that need one (see `open_image`).
+    `window` is the intensity window of images that need one (see `open_image`). `image_size` is the side in pixels at
+    which masks are to be learnt, for warnings of classes that are lost there.
 
     Raises:
         DataError: There is no data of a known layout at the path.
     """
-    scan = scan_files(data, window)
+    scan = scan_files(data, window, None if image_size is None else LabelSize(image_size))
     samples, classes = scan.dataset.samples, scan.dataset.classes
-    n_pixels = sum((Counter(mask.n_pixels) for mask in scan.masks), Counter[int]())
-    total = max(n_pixels.total(), 1)
+    of_classes = [sum(counts) for counts in zip(*(one.n_pixels for one in samples if one.n_pixels), strict=True)]
+    total = max(sum(height * width for height, width in (mask.size for mask in scan.masks)), 1)
     return DataReport(
         root=scan.dataset.root,
         splits=dict(Counter(sample.split for sample in samples)),
         n_groups=len({sample.group for sample in samples}),
         classes=classes,
-        shares=tuple(n_pixels[value] / total for value in classes.ids),
-        not_labelled=0.0 if classes.ignore is None else n_pixels[classes.ignore] / total,
+        shares=tuple(n / total for n in of_classes) or (0.0,) * len(classes.ids),
+        not_labelled=1 - sum(of_classes) / total if of_classes else 0.0,
         sizes=dict(sorted(Counter(sample.size for sample in samples).items())),
         n_texts=len({sample.text for sample in samples if sample.text}),
         n_without_text=sum(not sample.text for sample in samples),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from .validation import CommandConfig, Window
+from .validation import CommandConfig, Window, at_least
 
+IMAGE_SIZE = 256
+"""Side in pixels to which whole images are resized for the UNet, if no other is asked for."""
 LVIT_FOLDERS = {"Train_Folder": "train", "Val_Folder": "val", "Test_Folder": "test"}
 
 
@@ -21,6 +24,8 @@ class CheckConfig(CommandConfig):
     """A folder in LViT's layout, or a manifest (CSV or XLSX)."""
     window: Window | None = None
     """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
+    image_size: Annotated[int, at_least(8)] = IMAGE_SIZE
+    """Side in pixels to which `extract-features` is to resize images, at which it would lose classes of the masks."""
 
 
 @dataclass(frozen=True)

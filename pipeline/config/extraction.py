@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ...cache.storage.location import Location
+from .data import IMAGE_SIZE
 from .validation import CommandConfig, Count, Distinct, ViewCount, Window, at_least, between, workers_without_ray
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -119,7 +120,7 @@ class ExtractConfig(CommandConfig):
     @property
     def side(self) -> int:
         """Side of the UNet's input in pixels."""
-        return self.image_size or self.tile or 256
+        return self.image_size or self.tile or IMAGE_SIZE
 
     def contradictions(self) -> Iterator[str | None]:
         """Settings that need others, or exclude them."""

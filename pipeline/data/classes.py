@@ -6,7 +6,7 @@ A label is the class's position (0, 1, ...) or IGNORE. Which mask value stands f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,10 @@ class Classes:
         table[list(self.ids)] = np.arange(len(self.ids))
         labels: np.ndarray = table[mask]
         return labels
+
+    def count(self, n_pixels: Mapping[int, int]) -> tuple[int, ...]:
+        """Pixels of each class, from the pixels of each mask value."""
+        return tuple(n_pixels.get(value, 0) for value in self.ids)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a `classes.json`."""

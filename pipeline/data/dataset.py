@@ -21,6 +21,7 @@ from .inspection import (
     split_groups,
 )
 from .layouts import list_entries
+from .lost_classes import LabelSize, lost_classes
 from .oddities import odd_samples
 from .warnings import DataWarning, divide, read_silenced
 
@@ -48,6 +49,8 @@ class Sample:
     image_digest: str
     """SHA-256 of the image file, in hexadecimal; of a slice as `file_digest` says."""
     mask_digest: str | None
+    n_pixels: tuple[int, ...] = ()
+    """Pixels of each class in the mask; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,18 @@ class Scan:
     """Warnings that the data set's own `textdiff.json` silences, each with the reason."""
 
 
-def read_dataset(data: Path, window: IntensityWindow | None = None) -> Dataset:
-    """Read data that must be free of problems.
+def read_dataset(data: Path, window: IntensityWindow | None = None, label_size: LabelSize | None = None) -> Dataset:
+    """Read data that must be free of problems; as `scan_files`.
 
     Raises:
         DataError: There is no data at the path, or anything is wrong with it; its `problems` lists everything.
     """
-    dataset, problems = scan_dataset(data, window)
+    scan = scan_files(data, window, label_size)
+    problems = scan.problems
     if problems:
         n = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         raise DataError(f"{data} has {n}; correct the data and look again with `textdiff check-data`:", problems)
-    return dataset
+    return scan.dataset
 
 
 def scan_dataset(data: Path, window: IntensityWindow | None = None) -> tuple[Dataset, tuple[str, ...]]:
@@ -97,8 +101,15 @@ def scan_dataset(data: Path, window: IntensityWindow | None = None) -> tuple[Dat
     return scan.dataset, scan.problems
 
 
-def scan_files(data: Path, window: IntensityWindow | None) -> Scan:
-    """Open every file of a data set once."""
+def scan_files(data: Path, window: IntensityWindow | None, label_size: LabelSize | None = None) -> Scan:
+    """Open every file of a data set once.
+
+    Args:
+        data: a folder or a manifest.
+        window: of images that need one.
+        label_size: at which masks are to be learnt; to warn of classes that are lost there, masks of several classes
+            are opened once more. `None`: unknown.
+    """
     listing = list_entries(data)
     inspections = inspect_entries(listing.entries, window)
     classes, class_problems = _find_classes(listing.root, inspections)
@@ -113,12 +124,14 @@ def scan_files(data: Path, window: IntensityWindow | None) -> Scan:
         *split_groups(listing.entries),
         *split_contents(inspections),
     )
-    shown, hidden = divide((*listing.warnings, *_odd_masks(inspections, classes), *odd_samples(inspections)), silenced)
-    samples = tuple(sample for inspection in inspections for sample in _samples(inspection))
+    samples = tuple(sample for inspection in inspections for sample in _samples(inspection, classes))
+    lost = [] if label_size is None or class_problems else lost_classes(inspections, classes, label_size)
+    odd = (*_odd_masks(inspections, classes), *lost, *odd_samples(inspections))
+    shown, hidden = divide((*listing.warnings, *odd), silenced)
     return Scan(Dataset(listing.root, samples, classes, shown), problems, masks, hidden)
 
 
-def _samples(inspection: Inspection) -> Iterator[Sample]:
+def _samples(inspection: Inspection, classes: Classes) -> Iterator[Sample]:
     """The sample, unless its image is unusable; an unusable mask counts as none."""
     if inspection.image:
         entry, mask = inspection.entry, inspection.mask
@@ -134,6 +147,7 @@ def _samples(inspection: Inspection) -> Iterator[Sample]:
             size=inspection.image.size,
             image_digest=inspection.image.digest,
             mask_digest=mask.digest if mask else None,
+            n_pixels=classes.count(mask.n_pixels) if mask else (),
         )
 
 

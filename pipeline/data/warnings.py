@@ -25,6 +25,7 @@ WARNINGS = {
     "empty-mask": "masks hold only background",
     "long-texts": "texts are over the limit of the text encoder",
     "mask-beside-slice": "masks of slices of NIfTI volumes are no NIfTI files themselves",
+    "lost-class": "a class of masks falls into pixels of the labels that a rarer class takes",
     "no-texts": "a folder of images has no table of texts",
     "other-language": "texts seem not to be in English",
     "unknown-tokens": "texts hold what the text encoder does not know",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...cache.format.samples import SampleRow
@@ -19,6 +19,7 @@ from ..config.evaluation import EvaluateConfig
 from ..config.training import TextMode
 from ..data.classes import Classes
 from ..head_inputs.inputs import CachedFeatures
+from ..head_inputs.lost import lost_pixels, missed
 from ..head_inputs.source import segment_tiles
 from ..head_inputs.splits import group_views, has_labels, originals
 from ..images.blending import whole_image
@@ -65,18 +66,25 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     firsts = [rows[0] for rows in wholes]
     explainer = _explainer(config, run, reader, text=text, device=device) if config.words else None
     gallery, head = Gallery(data), load_head(config.run, run, device)
-    counts = _count(config, head, data, wholes, gallery=gallery, progress=progress)
-    evaluation = _describe(config, text, run, reader, firsts=firsts, scores=score_counts(counts, firsts))
+    lost = lost_pixels(reader, firsts) if config.at == "model" else {}
+    counts = _count(config, head, data, wholes, lost=lost, gallery=gallery, progress=progress)
+    scores = score_counts(counts, firsts) | {"lost": _named(lost, reader)}
+    evaluation = _describe(config, text, run, reader, firsts=firsts, scores=scores)
     words: tuple[WordMap, ...] = ()
     if explainer is not None:
         words = explainer.maps(head, data, next(row for row in firsts if row.parent == evaluation.worst), progress)
-    try:
-        write_evaluation_report(evaluation, config, run, gallery, words)
-        evaluation.keep()
-        progress.say(f"kept in {evaluation.path}; look at {evaluation.report}")
-    except OSError as error:  # a run that was handed on may be read-only
-        progress.say(f"not kept: {evaluation.path} cannot be written ({error.strerror or error})")
+    progress.say(_kept(evaluation, lambda: write_evaluation_report(evaluation, config, run, gallery, words)))
     return evaluation
+
+
+def _kept(evaluation: Evaluation, write_report: Callable[[], None]) -> str:
+    """Write the evaluation into the run's folder, and say so."""
+    try:
+        write_report()
+        evaluation.keep()
+    except OSError as error:  # a run that was handed on may be read-only
+        return f"not kept: {evaluation.path} cannot be written ({error.strerror or error})"
+    return f"kept in {evaluation.path}; look at {evaluation.report}"
 
 
 def _explainer(
@@ -93,6 +101,7 @@ def _count(
     data: CachedFeatures,
     wholes: Sequence[Sequence[SampleRow]],
     *,
+    lost: Mapping[str, Mapping[int, int]],
     gallery: Gallery,
     progress: Progress,
 ) -> list[SampleCounts]:
@@ -106,9 +115,25 @@ def _count(
             inputs = data.inputs(row for tile in tiles for row in tile)
             logits = segment_tiles(head, inputs, ([row.view for row in tile] for tile in tiles))
             bands = gallery.watch(rows[0], _bands(logits, data, config.at, labels_of, rows))
-            counts.append(count_sample(bands, data.n_classes, surface=config.surface, instances=config.instances))
+            counted = count_sample(bands, data.n_classes, surface=config.surface, instances=config.instances)
+            counts.append(counted.plus(_missed(data, lost, rows[0])))
             task.advance()
     return counts
+
+
+def _missed(
+    data: CachedFeatures, lost: Mapping[str, Mapping[int, int]], row: SampleRow
+) -> Int[Tensor, "label predicted"]:
+    spec = data.reader.manifest.features
+    scale = 1.0 if spec.tile else spec.image_size**2 / (row.size[0] * row.size[1])  # tiles are scored at native size
+    return missed(lost.get(row.parent, {}), data.n_classes, scale)
+
+
+def _named(lost: Mapping[str, Mapping[int, int]], reader: FeatureReader) -> list[dict[str, Any]]:
+    names = Classes.from_dict(reader.manifest.classes).names
+    return [
+        {"id": parent, "class": names[label], "pixels": n} for parent, of in lost.items() for label, n in of.items()
+    ]
 
 
 def _native_labels(reader: FeatureReader, firsts: Sequence[SampleRow]) -> LabelsOf:

@@ -89,6 +89,7 @@ def _ends(scores: Mapping[str, Any], name: str) -> str:
 def _warnings(evaluation: Evaluation) -> Iterator[str]:
     scores = evaluation.scores
     yield from (f"{line.replace('of', 'Of', 1)}: their figures are flattering." for line in evaluation.seen())
+    yield from (f"{line[0].upper()}{line[1:]}." for line in evaluation.lost())
     yield few(scores["n"], "samples")
     if warning := few_groups(scores["n_groups"]):
         yield f"{warning.capitalize()}."

@@ -14,6 +14,8 @@ from ..config.training import TextMode
 from ..scoring.intervals import FEW_GROUPS
 
 FOLDER = "evaluations"
+LOST_NAMED = 5
+"""Classes of samples that a line names."""
 LABELS = {
     "dice": "Dice", "iou": "IoU", "precision": "precision", "recall": "recall", "hd95": "HD95 (pixels)",
     "aji": "AJI", "pq": "PQ", "sq": "  SQ", "rq": "  RQ",
@@ -40,7 +42,7 @@ class Evaluation:
     n_seen: Mapping[str, int]
     """Number of samples that the run was trained on (`train`) or that chose its epoch (`val`)."""
     scores: Mapping[str, Any]
-    """Result of `score_counts`."""
+    """Result of `score_counts`; `lost`: id, class and pixels of the mask of each class that the labels lack."""
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json` and the run's folder."""
@@ -54,6 +56,7 @@ class Evaluation:
         return [
             f"{counted(self.scores)} of {self.split}, at {self.at} size, text: {self.text}{views}",
             *self.seen(),
+            *self.lost(),
             "",
             *self._table(),
             "[95 % bootstrap intervals over groups]",
@@ -71,6 +74,14 @@ class Evaluation:
             if (n := self.n_seen[name])
         ]  # fmt: skip
         return [f"of these samples {' and '.join(uses)} by {self.run}"] if uses else []
+
+    def lost(self) -> list[str]:
+        """A warning for classes that masks have and labels lack."""
+        lost = self.scores.get("lost", [])
+        named = [f"{one['id']} ({one['class']}, {one['pixels']} pixels)" for one in lost]
+        more = f" and {len(named) - LOST_NAMED} more" if len(named) > LOST_NAMED else ""
+        line = f"lost at the model's size, counted as missed: {', '.join(named[:LOST_NAMED])}{more}"
+        return [line] if lost else []
 
     @property
     def worst(self) -> str:

@@ -18,10 +18,9 @@ from ...cache.format.spec import FeatureSpec
 from ...errors import DataError
 from ..data.classes import Classes
 from ..data.dataset import Dataset, Sample
+from ..data.lost_classes import LabelSize
 from ..image_files.reading import open_mask
-from ..images.resizing import resize_labels
 from ..images.stain import open_source
-from ..images.tiling import pad_to_tile, tile_box
 from ..views.text_rewriting import rewrite_sides, unsafe_words
 from ..views.transforms import turn
 from .feature_extractor import Batch
@@ -118,14 +117,10 @@ class RowReader:
 
     def labels(self, row: DatasetRow) -> UInt8[np.ndarray, "y x"]:
         """Class indices; "not labelled" where there is no mask and beyond the image's border."""
-        size, tile = (self._spec.image_size,) * 2, self._spec.tile
+        size = LabelSize(self._spec.image_size, self._spec.tile)
         if row.sample.mask is None:
-            return np.full(size, IGNORE, np.uint8)
-        mask = self._open_mask(row.sample.mask)
-        if tile is None or row.offset is None:
-            return turn(resize_labels(self._classes.labels(mask.read_whole()), size), row.view)
-        labels = self._classes.labels(mask.read(*tile_box(mask.size, row.offset, tile)))
-        return turn(resize_labels(pad_to_tile(labels, tile, IGNORE), size), row.view)
+            return np.full((size.side, size.side), IGNORE, np.uint8)
+        return turn(size.labels(self._open_mask(row.sample.mask), self._classes, row.offset), row.view)
 
 
 def sample_table(dataset: Dataset, rows: Sequence[DatasetRow], numbers: Sequence[int]) -> SampleTable:
@@ -168,6 +163,7 @@ def _sample_row(row: DatasetRow, number: int, text: int | None, root: Path | Non
         tile=row.offset or (0, 0),
         stratum=sample.stratum,
         weight=sample.weight,
+        n_pixels=sample.n_pixels,
     )
 
 

@@ -21,6 +21,7 @@ from ...errors import CacheError, ConfigError, DataError
 from ...stages.features.compression import Projection
 from ..config.extraction import ExtractConfig
 from ..data.dataset import Dataset, read_dataset
+from ..data.lost_classes import LabelSize
 from ..data.oddities import named_languages
 from ..data.pseudonyms import hashed_names, refuse_hashed
 from ..data.warnings import SETTINGS_FILE, read_silenced
@@ -258,7 +259,7 @@ def _augmentation(config: ExtractConfig) -> Augmentation:
 
 def _named_dataset(config: ExtractConfig, state: Manifest | None) -> tuple[Dataset, Callable[[], None]]:
     """The data under the names that the cache is to have, and what records whom hashed names stand for."""
-    dataset = read_dataset(config.data, config.window)
+    dataset = read_dataset(config.data, config.window, LabelSize(config.side, config.tile, config.tile_overlap))
     cached = [key.id for key in state.rows if key] if state else []
     if not config.hash_ids:
         refuse_hashed(config.cache, cached)

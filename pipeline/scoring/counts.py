@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,11 @@ class SampleCounts:
     """Confusion counts without each of `SHARES_ASIDE`, by each measure of uncertainty."""
     more: Mapping[str, Float[Tensor, "class"]]
     """`hd95`; `aji`, `pq`, `sq`, `rq`: those asked for, of each foreground class."""
+
+    def plus(self, missed: Int[Tensor, "label predicted"]) -> SampleCounts:
+        """With counts of classes that the labels lack and the sample has; no share of them is set aside."""
+        without = {kind: counts + missed for kind, counts in self.without_uncertain.items()}
+        return replace(self, counts=self.counts + missed, without_uncertain=without)
 
 
 def count_sample(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, instances: bool) -> SampleCounts:

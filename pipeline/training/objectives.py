@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -30,7 +31,7 @@ from ..config.training import HeadKind, TrainConfig
 from ..head_inputs.crops import draw_crops, require_cells
 from ..head_inputs.inputs import CachedFeatures
 from ..head_inputs.pixels import sample_batch, sample_everywhere
-from ..head_inputs.scoring import dice_of_samples
+from ..head_inputs.scoring import dice_of_samples, missed_by_row
 from ..head_inputs.splits import Split
 
 PIXELS_PER_CHECK = 512
@@ -129,11 +130,16 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
     def check(self) -> float:
         """Dice over a part of each validation image, all together, the same parts after every epoch."""
         generator, data = named_generator(self._config.seed, self.checked_parts), self._data
-        counts = torch.zeros(data.n_classes, data.n_classes, dtype=torch.long)
+        counts = self._missed.clone()
         for sample in self._checked:
             predicted, labels = self._predict_part(sample, generator)
             counts += confusion(predicted.cpu(), labels.cpu(), data.n_classes, data.ignore)
         return float(dice(counts).mean())
+
+    @cached_property
+    def _missed(self) -> Int[Tensor, "label predicted"]:
+        """Counts of the classes that the checked images' labels lack and their masks have."""
+        return missed_by_row(self._data, self._checked).sum(0)
 
     @abstractmethod
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,7 @@ def test_lvit_samples(lvit):
         size=(6, 8),
         image_digest=sha256(image.read_bytes()).hexdigest(),
         mask_digest=sha256(mask.read_bytes()).hexdigest(),
+        n_pixels=(24, 24),
     )
     assert dataset.root == lvit
     assert dataset.warnings == ()
