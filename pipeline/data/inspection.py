@@ -23,7 +23,7 @@ from ..image_files.intensities import IntensityWindow
 from ..image_files.nifti import misplaced
 from ..image_files.paths import file_digest
 from ..image_files.reading import open_image, open_mask
-from .layouts import Entry
+from .entries import Entry
 
 T = TypeVar("T")
 _MOST_AT_ONCE = 8  # decoded images of 200 million pixels fill 600 MB each

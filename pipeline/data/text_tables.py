@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError
-from ..image_files.paths import split_suffix, stem_of
-from .tables import DataTable, TableRow, read_table
+from ..image_files.paths import composed, split_suffix, stem_of
+from .tables import DataTable, TableColumns, TableRow, read_table
 
-COLUMNS = ("image", "description")
+COLUMNS = TableColumns(("image", "description"), names=("image",))
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Matched:
     rows: dict[int, TableRow]
     """Index of an image in the list → its first row."""
     problems: tuple[str, ...]
-    """Rows without a text, and rows for the same image again."""
+    """Rows whose text is blank, and rows for the same image again."""
     unmatched: tuple[str, ...]
     """Rows for no image in the list."""
 
@@ -35,7 +35,7 @@ def mask_stems(image_stem: str) -> tuple[str, str, str]:
 
 
 def match_rows(table: DataTable, images: Sequence[tuple[Path, Path | None]]) -> Matched:
-    """Find the row of each (image, mask); the table must have the `COLUMNS`."""
+    """Find the row of each (image, mask); the table must have the columns of `COLUMNS`."""
     by_name = _indices_by_name(images)
     rows: dict[int, TableRow] = {}
     problems, unmatched = [], []
@@ -48,7 +48,7 @@ def match_rows(table: DataTable, images: Sequence[tuple[Path, Path | None]]) -> 
             problems.append(f"{where}: {name!r} has a text in row {rows[index].number} already; keep one")
         else:
             rows[index] = row
-            if not row.cells["description"]:
+            if not row.cells["description"] and "description" not in row.missing:
                 problems.append(f"{where}: empty text for {name!r}; write a Description")
     return Matched(rows, tuple(problems), tuple(unmatched))
 
@@ -57,10 +57,10 @@ def _indices_by_name(images: Sequence[tuple[Path, Path | None]]) -> dict[str, in
     """Every name a table may use; where an image and another's mask share one, the image has it."""
     by_name: dict[str, int] = {}
     for i, (image, _) in enumerate(images):
-        by_name.setdefault(image.name, i)
+        by_name.setdefault(composed(image.name), i)
         by_name.setdefault(stem_of(image), i)
     for i, (image, mask) in enumerate(images):
-        masks = (mask.name, stem_of(mask)) if mask else ()
+        masks = (composed(mask.name), stem_of(mask)) if mask else ()
         for name in (*masks, *mask_stems(stem_of(image))):
             by_name.setdefault(name, i)
     return by_name
@@ -79,12 +79,13 @@ def texts_by_image(images: Sequence[Path], table_path: Path) -> dict[Path, str]:
     Raises:
         DataError: The table cannot be read or lacks a column, or an image has no text, an empty one, or several.
     """
-    table = read_table(table_path)
-    problem = missing_columns(table, COLUMNS)
+    table = read_table(table_path, COLUMNS)
+    problem = missing_columns(table, COLUMNS.required)
     if problem:
         raise DataError(problem)
     matched = match_rows(table, [(image, None) for image in images])
     lacking = [f"no row for {image.name}; add one" for i, image in enumerate(images) if i not in matched.rows]
+    lacking += [f"no text for {images[i].name}; write one" for i, row in matched.rows.items() if row.missing]
     problems = [*table.problems, *matched.problems, *lacking]
     if problems:
         raise DataError(f"{table_path} does not give every image one text:", problems)

@@ -24,6 +24,8 @@ nucleus panoptic paper pixel precision predict prediction pretrain pretraining p
 raw recorder scoring segment segmented segmenter sign suggest suggestion test tissue train trainer training truncated
 verdict
 
+column sheet
+
 add appearance archive archived array box busy byte cached case cell chart check checked command config copy corner
 corrupt count d damage damaged distinct dot element entry export fact factory family file finalist flag folder
 forbidden form found gallery grid handler hdf hf if incomplete info inline key layout lease legend light line link

@@ -1,5 +1,6 @@
 import re
 from hashlib import sha256
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -155,9 +156,57 @@ def test_no_images(lvit, write_table, assert_one_problem):
 def test_names_that_cannot_be_ids(lvit, write_table, assert_one_problem):
     folder = lvit / "Train_Folder"
     for kind in ("img", "labelcol"):
-        (folder / kind / "a.png").rename(folder / kind / "a (1).png")
-    write_table(folder / "Train_text.xlsx", [("Image", "Description"), ("a (1).png", "x"), ("b.png", "y")])
-    assert_one_problem(lvit, r"img/a \(1\)\.png: the id 'a \(1\)' cannot be used; ids become file names: letters")
+        (folder / kind / "a.png").rename(folder / kind / "a?.png")
+    write_table(folder / "Train_text.xlsx", [("Image", "Description"), ("a?.png", "x"), ("b.png", "y")])
+    assert_one_problem(
+        lvit, r"img/a\?\.png: the id 'a\?' cannot be used; ids become file names on any system: no '\.\.'"
+    )
+
+
+NAMES = [
+    "benign (4)",
+    "a (1)",
+    "A & B",
+    "1,5",
+    "a+b",
+    "a@b",
+    "[a]",
+    "#7",
+    "a#12",
+    "k=3",
+    "~a",
+    "it's",
+    "Größe 3%",
+    "病理",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_any_system_takes_are_ids(lvit, write_table, name):
+    folder = lvit / "Train_Folder"
+    (folder / "img" / "a.png").rename(folder / "img" / f"{name}.png")
+    (folder / "labelcol" / "a.png").rename(folder / "labelcol" / f"{name}_mask.png")
+    write_table(folder / "Train_text.xlsx", [("Image", "Description"), (f"{name}.png", "x"), ("b.png", "y")])
+    samples = {sample.id: sample for sample in read_dataset(lvit).samples}
+    assert (samples[name].text, samples[name].mask.name) == ("x", f"{name}_mask.png")
+
+
+@pytest.mark.parametrize(("of_image", "of_mask", "of_row"), [("NFD", "NFC", "NFC"), ("NFC", "NFD", "NFD")])
+def test_names_match_in_any_unicode_form(lvit, write_table, of_image, of_mask, of_row):
+    name, folder = "Größe 각 é", lvit / "Train_Folder"
+    image = folder / "img" / f"{normalize(of_image, name)}.png"
+    (folder / "img" / "a.png").rename(image)
+    (folder / "labelcol" / "a.png").rename(folder / "labelcol" / f"mask_{normalize(of_mask, name)}.png")
+    rows = [("Image", "Description"), (f"{normalize(of_row, name)}.png", "x"), ("b.png", "y")]
+    write_table(folder / "Train_text.xlsx", rows)
+    samples = {sample.id: sample for sample in read_dataset(lvit).samples}
+    assert (samples[normalize("NFC", name)].image, samples[normalize("NFC", name)].text) == (image, "x")
+
+
+def test_two_names_that_differ_in_unicode_form_alone_are_a_problem(lvit, write_image, problems_of):
+    for seed, form in enumerate(("NFC", "NFD")):
+        write_image(lvit / "Test_Folder" / "img" / f"{normalize(form, 'é')}.png", seed=70 + seed)
+    assert any("duplicate id 'é'" in problem for problem in problems_of(lvit))
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from unicodedata import normalize
+
 import pytest
 
 from textdiff.pipeline.checking.check import check_data
@@ -134,3 +136,83 @@ def test_report_counts_groups_and_what_is_absent(manifest):
     )
     assert (report.n_groups, report.n_texts, report.n_without_text, report.n_without_mask) == (2, 1, 1, 2)
     assert report.lines()[-2:] == ["no warnings", "no problems"]
+
+
+@pytest.mark.parametrize(
+    "sample_id", ["benign (4)", "a,b", "=1", "+1", "@home", "[1]", "#7", "~a", "it's", "a\u00a0b", "x" * 200]
+)
+def test_ids_that_any_system_takes(manifest, sample_id):
+    (sample,) = read_dataset(manifest(f'"{sample_id}",images/a.png,,,train,')).samples
+    assert sample.id == sample_id
+
+
+@pytest.mark.parametrize(
+    "sample_id",
+    [
+        ".a",
+        "a.",
+        "a..b",
+        "a/b",
+        "a\\b",
+        "a:b",
+        "a*",
+        "<a>",
+        "a|b",
+        "CON",
+        "nul.txt",
+        "COM¹",
+        "a\u202eb",
+        "a\x07",
+        "é" * 101,
+    ],
+)
+def test_ids_that_some_system_does_not_take(manifest, sample_id, assert_one_problem):
+    assert_one_problem(
+        manifest(f'"{sample_id}",images/a.png,,,train,'), r"row 2: the id '.*' cannot be used; ids become"
+    )
+
+
+def test_a_file_is_found_in_another_unicode_form_and_with_windows_separators(manifest, tmp_path):
+    folder = tmp_path / "data" / normalize("NFD", "Größe")
+    (tmp_path / "data" / "images").rename(folder)
+    (folder / "a.png").rename(folder / normalize("NFD", "é.png"))
+    path = manifest("é,Größe/é.png,,,train,", "b,Größe\\b.png,,,train,", "c,./Größe/../Größe/c.png,,,train,")
+    assert [sample.image.name for sample in read_dataset(path).samples] == [normalize("NFD", "é.png"), "b.png", "c.png"]
+
+
+def warnings_of(path):
+    return {warning.name: warning for warning in read_dataset(path).warnings}
+
+
+def test_rows_without_a_group_among_others_are_warned_of(manifest):
+    rows = ["a,images/a.png,,,train,p1", "b,images/b.png,,,train,", "c,images/c.png,,,test,nan"]
+    warning = warnings_of(manifest(*rows))["blank-groups"]
+    assert str(warning) == "2 of 3 rows have no group, and count as patients of their own: b, c [blank-groups]"
+    assert warnings_of(manifest(*(row.rpartition(",")[0] + "," for row in rows))) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("Pat 1", "pat 1"), ("Pat 1", "Pat  1"), ("1", "1.0"), ("1", "001"), ("1.0", "001"), ("P-07", "p_7")),
+        *(("Ａ1", "A1"), ("Müller", "MÜLLER"), ("case 12a", "case12a"), ("P001-02", "p1-2")),
+    ],
+)
+def test_groups_that_are_written_alike_are_warned_of(manifest, one, other):
+    path = manifest(f"a,images/a.png,,,train,{one}", f"b,images/b.png,,,test,{other}", "c,images/c.png,,,test,zz")
+    text = warnings_of(path)["alike-groups"].text
+    assert all(repr(group) in text for group in (one, other))
+    assert "zz" not in text
+
+
+@pytest.mark.parametrize(("one", "other"), [("P1-12", "P11-2"), ("1", "10"), ("1.5", "15"), ("a", "b"), ("P1", "P-11")])
+def test_groups_that_differ_are_not(manifest, one, other):
+    assert warnings_of(manifest(f"a,images/a.png,,,train,{one}", f"b,images/b.png,,,test,{other}")) == {}
+
+
+def test_groups_in_two_unicode_forms_are_one(manifest, assert_one_problem):
+    rows = (
+        f"{name},images/{name}.png,,,{split},{normalize(form, 'Müller')}"
+        for name, split, form in (("a", "train", "NFC"), ("b", "test", "NFD"))
+    )
+    assert_one_problem(manifest(*rows), "group 'Müller' is in more than one split")
