@@ -79,53 +79,59 @@ def area_feature(outline: Outline, name: str = "") -> Feature:
     return Feature(f"{name}/{outline.label}/{x}/{y}", outline.label, (outline,))
 
 
-def write_geojson(
-    path: Path,
-    features: Iterable[Feature],
-    classes: Mapping[int, str],
-    *,
-    colours: Mapping[int, Colour] | None = None,
-    object_type: ObjectType = "detection",
-    placement: Placement | None = None,
-) -> int:
-    """Write a FeatureCollection durably, feature by feature; equal features give equal bytes.
+class FeatureEncoder:
+    """Features as JSON; equal features give equal bytes."""
 
-    Args:
-        path: the file.
-        features: the objects.
-        classes: class value → name.
-        colours: class value → colour; others have `COLOURS` in turn.
-        object_type: detections are many and fast in QuPath, annotations can be edited.
-        placement: of the image in the slide; `None`: the image is the slide.
+    def __init__(
+        self,
+        classes: Mapping[int, str],
+        *,
+        colours: Mapping[int, Colour] | None = None,
+        object_type: ObjectType = "detection",
+        placement: Placement | None = None,
+    ) -> None:
+        """Of classes, their looks and their place.
 
-    Returns:
-        The number of features.
-    """
-    shown = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(sorted(classes))} | {**(colours or {})}
-    n_written = 0
+        Args:
+            classes: class value → name.
+            colours: class value → colour; others have `COLOURS` in turn.
+            object_type: detections are many and fast in QuPath, annotations can be edited.
+            placement: of the image in the slide; `None`: the image is the slide.
+        """
+        shown = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(sorted(classes))} | {**(colours or {})}
+        self._classification = {value: {"name": name, "color": [*shown[value]]} for value, name in classes.items()}
+        self._object_type, self._placement = object_type, placement or Placement()
 
-    def pieces() -> Iterator[bytes]:
-        nonlocal n_written
-        yield b'{"type":"FeatureCollection","features":['
-        for feature in features:
-            properties = {
-                "objectType": object_type,
-                "classification": {"name": classes[feature.class_value], "color": [*shown[feature.class_value]]},
-                **({"measurements": {**feature.measurements}} if feature.measurements else {}),
+    def encode(self, feature: Feature) -> bytes:
+        """One feature."""
+        properties = {
+            "objectType": self._object_type,
+            "classification": self._classification[feature.class_value],
+            **({"measurements": {**feature.measurements}} if feature.measurements else {}),
+        }
+        return canonical_json(
+            {
+                "type": "Feature",
+                "id": str(uuid.uuid5(_IDS, feature.key)),
+                "geometry": _geometry(feature.outlines, self._placement),
+                "properties": properties,
             }
-            yield (b",\n" if n_written else b"\n") + canonical_json(
-                {
-                    "type": "Feature",
-                    "id": str(uuid.uuid5(_IDS, feature.key)),
-                    "geometry": _geometry(feature.outlines, placement or Placement()),
-                    "properties": properties,
-                }
-            )
-            n_written += 1
-        yield b"\n]}\n"
+        )
 
-    write_durably(path, pieces())
-    return n_written
+
+def write_geojson(path: Path, features: Iterable[Feature], encoder: FeatureEncoder) -> None:
+    """Write a FeatureCollection durably, feature by feature."""
+    write_durably(path, pieces_of_collection(map(encoder.encode, features)))
+
+
+def pieces_of_collection(encoded: Iterable[bytes]) -> Iterator[bytes]:
+    """A FeatureCollection, a line for each of the encoded features."""
+    yield b'{"type":"FeatureCollection","features":['
+    separator = b"\n"
+    for feature in encoded:
+        yield separator + feature
+        separator = b",\n"
+    yield b"\n]}\n"
 
 
 def _geometry(outlines: tuple[Outline, ...], placement: Placement) -> dict[str, Any]:

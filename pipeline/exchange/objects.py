@@ -64,7 +64,7 @@ def object_table(
     names: Mapping[int, str],
     *,
     confidence: Float[np.ndarray, "y x"] | None = None,
-    spacing: tuple[float, float] | None = None,
+    pixel_mm: tuple[float, float] | None = None,
 ) -> dict[str, list[float | int | str]]:
     """Columns of the table: id, class, area, centroid, mean probability, and areas and centroids in mm.
 
@@ -74,7 +74,7 @@ def object_table(
         objects: from `find_objects`.
         names: class value → name.
         confidence: probability of each pixel's own class; `None`: no column `mean_probability`.
-        spacing: height and width of a pixel in mm; `None`: no columns in mm.
+        pixel_mm: from one pixel's centre to the next in mm, along y and x; `None`: no columns in mm.
     """
     properties = ["label", "area", "centroid"] + (["intensity_mean"] if confidence is not None else [])
     measured = regionprops_table(objects.labels, confidence, properties=properties)
@@ -87,10 +87,10 @@ def object_table(
     }
     if confidence is not None:
         table["mean_probability"] = measured["intensity_mean"].round(4).tolist()
-    if spacing is not None:
-        table["area_mm2"] = _significant(measured["area"] * spacing[0] * spacing[1])
-        table["centroid_y_mm"] = _significant(measured["centroid-0"] * spacing[0])
-        table["centroid_x_mm"] = _significant(measured["centroid-1"] * spacing[1])
+    if pixel_mm is not None:
+        table["area_mm2"] = _significant(measured["area"] * pixel_mm[0] * pixel_mm[1])
+        table["centroid_y_mm"] = _significant(measured["centroid-0"] * pixel_mm[0])
+        table["centroid_x_mm"] = _significant(measured["centroid-1"] * pixel_mm[1])
     return table
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...errors import DataError
 from ..config.prediction import MaskFormat, PredictConfig
 from ..exchange import nifti
+from ..exchange.object_files import GEOJSON, AreaOutlines, object_files
 from ..exchange.outputs import OutputFormat, OutputTarget, OutputWriter
 from ..image_files.volumes import Volume
 from .arrays import PngMask, ProbabilityArray, UncertaintyMap
@@ -16,6 +17,8 @@ from .arrays import PngMask, ProbabilityArray, UncertaintyMap
 FORMATS: Mapping[MaskFormat, OutputFormat] = {
     "png": OutputFormat((".png",), PngMask),
     "nifti": OutputFormat((nifti.SUFFIX,), nifti.NiftiMask, per_slice=False, refusal=nifti.without_affine),
+    "geojson": OutputFormat((GEOJSON,), AreaOutlines),
+    "coco": object_files(coco=True),
 }
 """`--formats` → how masks are written."""
 _BESIDES = {
@@ -29,7 +32,10 @@ def formats_for(config: PredictConfig, volume: Volume) -> tuple[OutputFormat, ..
     """The formats that are asked for, or the volume's own: NIfTI for a scan that lies in a patient, else PNG."""
     chosen = config.formats or (_own_format(volume),)
     besides = (one for flag, one in _BESIDES.items() if getattr(config, flag))
-    return (*(FORMATS[name] for name in chosen), *besides)
+    if not config.objects:
+        return (*(FORMATS[name] for name in chosen), *besides)
+    of_objects = object_files(table=True, geojson="geojson" in chosen, coco="coco" in chosen)
+    return (*(FORMATS[name] for name in chosen if name not in ("geojson", "coco")), of_objects, *besides)
 
 
 def _own_format(volume: Volume) -> MaskFormat:

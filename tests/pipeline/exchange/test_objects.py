@@ -41,7 +41,7 @@ def test_the_table_is_in_pixels_and_in_mm():
     labels[1:3, 2:6], labels[5, 0] = 1, 2
     confidence = np.linspace(0, 1, 48).reshape(6, 8)
     table = object_table(
-        Objects(labels, np.array([3, 9], np.uint16)), CLASSES, confidence=confidence, spacing=(0.5, 0.25)
+        Objects(labels, np.array([3, 9], np.uint16)), CLASSES, confidence=confidence, pixel_mm=(0.5, 0.25)
     )
     assert table == {
         "id": [1, 2],
