@@ -38,7 +38,7 @@ viewed warning what wording worker writer zip
 
 collected format output target
 annotated coco colour coloured count drawn feature outlined painted placement polygon reach ring run shape side size
-tracer type dicom nifti png probability slice
+area tracer type dicom nifti png probability slice
 """
 """Words of the field, then of programming, that need no explanation."""
 
