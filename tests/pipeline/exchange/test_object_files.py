@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+
 from textdiff.pipeline.exchange.importing import read_annotations
 from textdiff.pipeline.exchange.object_files import AreaOutlines, object_files
 from textdiff.pipeline.exchange.outputs import MaskBand, OutputTarget

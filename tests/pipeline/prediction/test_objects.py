@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+
 from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.exchange.importing import read_annotations
