@@ -64,3 +64,19 @@ def make(out):
         )
 
     return make
+
+
+@pytest.fixture
+def save_volume():
+    """Gives `save_volume(path, seed=None, n_slices=3)`: a NIfTI volume of 8-bit noise, or a mask of a bright slice 1."""
+    nibabel = pytest.importorskip("nibabel")
+
+    def save_volume(path, seed=None, n_slices=3):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        voxels = np.zeros((8, 8, n_slices), np.uint8)
+        voxels[2:5, 2:5, 1:2] = 1
+        if seed is not None:
+            voxels = np.random.default_rng(seed).integers(0, 256, voxels.shape, dtype=np.uint8)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 2, 1])), path)
+
+    return save_volume
