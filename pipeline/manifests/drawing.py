@@ -14,6 +14,7 @@ from ...errors import DataError
 from ..data.classes import Classes
 from ..exchange.importing import read_annotations
 from ..image_files.reading import open_image, read_mask
+from .dicom import draw_segmentations
 from .listing import FoundFile
 
 MASKS_FOLDER = "masks"
@@ -98,6 +99,21 @@ def draw_annotations(export: Path, images: Sequence[FoundFile], folder: Path, de
             drawn.remarks += mask.remarks
             _keep(drawn, names[name], images, folder, mask.mask)
     drawn.origin = f"{len(drawn.files)} masks drawn from {annotations.tool}"
+    return drawn
+
+
+def draw_referred(segmentations: Sequence[FoundFile], images: Sequence[FoundFile], folder: Path) -> DrawnMasks:
+    """Draw DICOM segmentations as masks of the images that they refer to."""
+    by_instance = {one.header.instance: i for i, one in enumerate(images) if one.header}
+    drawn = DrawnMasks()
+    try:
+        segmented = draw_segmentations([one.path for one in segmentations], by_instance)
+    except DataError as error:
+        return DrawnMasks(problems=[str(error)])
+    for i, mask in segmented.masks.items():
+        _keep(drawn, i, images, folder, mask)
+    drawn.classes = segmented.classes
+    drawn.origin = f"{len(drawn.files)} masks drawn from {len(segmentations)} DICOM segmentations"
     return drawn
 
 

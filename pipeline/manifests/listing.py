@@ -11,6 +11,8 @@ from pathlib import Path
 from ...errors import DataError
 from ..data.tables import TABLE_SUFFIXES
 from ..image_files.paths import FileKind, composed, kind_of, read_head, split_suffix
+from ..image_files.raster import UnusableImageError
+from .dicom import DicomFile, read_dicom_file
 from .names import (
     Role,
     mask_bases,
@@ -30,6 +32,8 @@ class FoundFile:
     folders: tuple[str, ...]
     """Between the folder that was given and the file."""
     kind: FileKind
+    header: DicomFile | None = None
+    """Of a DICOM file."""
 
     @cached_property
     def stem(self) -> str:
@@ -58,6 +62,8 @@ class FileListing:
 
     images: list[FoundFile] = field(default_factory=list)
     masks: list[FoundFile] = field(default_factory=list)
+    segmentations: list[FoundFile] = field(default_factory=list)
+    """DICOM-SEG, which refer to images by their headers, not by name."""
     tables: list[Path] = field(default_factory=list)
     others: list[tuple[Path, str]] = field(default_factory=list)
     """Every file without a use, with the reason."""
@@ -109,9 +115,11 @@ def _sorted_out(listing: FileListing, root: Path, without: Path | None) -> Itera
     for folder, names in _walk(root, without.resolve() if without else None):
         for name in names:
             path = folder / name
-            kind, reason = _look(path)
-            if kind:
-                yield FoundFile(path, tuple(map(composed, folder.relative_to(root).parts)), kind)
+            found, reason = _look(path, tuple(map(composed, folder.relative_to(root).parts)))
+            if found and found.header and found.header.is_segmentation:
+                listing.segmentations.append(found)
+            elif found:
+                yield found
             elif path.suffix.lower() in TABLE_SUFFIXES and not name.startswith((".", "~")):
                 listing.tables.append(path)
             else:
@@ -127,17 +135,21 @@ def _walk(root: Path, without: Path | None) -> Iterator[tuple[Path, list[str]]]:
         yield Path(folder), sorted(names)
 
 
-def _look(path: Path) -> tuple[FileKind | None, str]:
-    """The kind of image that a file is; where it is none, the reason."""
+def _look(path: Path, folders: tuple[str, ...]) -> tuple[FoundFile | None, str]:
+    """The image file at a path; where there is none, the reason."""
     if path.name.startswith("."):
         return None, "hidden"
     if not path.is_file():
         return None, "a broken link, or no file"
     try:
         head = read_head(path)
-    except DataError:
-        return None, "not readable"
-    return kind_of(head), "no image" if head else "empty"
+        kind = kind_of(head)
+        header = read_dicom_file(path) if kind == "DICOM" else None
+    except (DataError, UnusableImageError) as error:
+        return None, str(error).removeprefix(f"{path} ")
+    if kind is None:
+        return None, "no image" if head else "empty"
+    return FoundFile(path, folders, kind, header), ""
 
 
 def _role(one: FoundFile, stems: set[tuple[tuple[str, ...], str, str]], *, masks_apart: bool) -> Role:

@@ -22,11 +22,12 @@ from ..image_files.paths import is_image
 from ..runtime.progress import Progress
 from .classes import class_problems, declared_classes
 from .division import divide_groups
-from .drawing import MASKS_FOLDER, DrawnMasks, draw_annotations, unite
+from .drawing import MASKS_FOLDER, DrawnMasks, draw_annotations, draw_referred, unite
 from .layouts import first_channels, recognise
 from .listing import FileListing, list_files
 from .matching import MatchedMasks, match_masks
 from .result import ManifestSummary, Unmatched
+from .series import match_series
 from .samples import ManifestSample, SampleListing, make_rows, unread_patients
 from .texts import MatchedTexts, TableRows, match_names, read_tables
 
@@ -82,10 +83,12 @@ def _find(config: ManifestConfig) -> _Found:
     listing = list_files(config.images, folder)
     first_channels(listing)
     masks = match_masks(listing.images, listing.masks if folder or not config.masks else [])
+    series = match_series(listing.images, masks)
+    masks.problems += series.problems
     drawn = _draw(config, listing, masks, exported=bool(config.masks and not folder))
     tables = read_tables(_tables(config, listing), config.text_columns, given=bool(config.texts))
     rows = match_names(tables.rows, listing.images, masks.masks)
-    of_images = {i: parts[0].path for i, parts in masks.masks.items()} | drawn.masks
+    of_images = {i: parts[0].path for i, parts in masks.masks.items()} | series.masks | drawn.masks
     samples = make_rows(listing.images, of_images, rows, config.group_pattern, config.slices)
     return _Found(listing, masks, drawn, tables, rows, samples, declared_classes(listing, config, drawn.classes))
 
@@ -105,6 +108,8 @@ def _draw(config: ManifestConfig, listing: FileListing, masks: MatchedMasks, *, 
     if exported and config.masks:
         declared = read_classes(config.out.parent) or read_classes(config.images)
         return draw_annotations(config.masks, listing.images, folder, declared)
+    if listing.segmentations:
+        return draw_referred(listing.segmentations, listing.images, folder)
     return unite({i: parts for i, parts in masks.masks.items() if len(parts) > 1}, listing.images, folder)
 
 
@@ -124,12 +129,13 @@ def _tables(config: ManifestConfig, listing: FileListing) -> list[Path]:
 def _no_matches(found: _Found, config: ManifestConfig) -> Iterator[str]:
     """Masks or texts of which none belongs to any image: names that no rule covers."""
     images = found.listing.images
-    if found.masks.unmatched and not (found.masks.masks or found.masks.problems):
+    labelled = any(row.mask for row in found.samples.rows) or found.masks.problems
+    if found.masks.unmatched and not labelled:
         yield (
             f"none of {len(found.masks.unmatched)} masks fits one of {len(images)} images: masks are called as "
             f"{found.masks.unmatched[0].path.name}, images as {images[0].path.name}; docs/manifests.md has the rules"
         )
-    if config.masks and not (found.masks.masks or found.masks.unmatched or found.masks.problems or found.drawn.files):
+    if config.masks and not (found.masks.unmatched or labelled):
         yield f"{config.masks} holds no masks"
     if found.tables.rows and len(found.rows.unmatched) == len(found.tables.rows):
         row = found.tables.rows[0]

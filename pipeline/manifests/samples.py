@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ..image_files.paths import stem_of
+from ..image_files.paths import split_slice, stem_of
 from ..image_files.reading import read_mask
 from ..image_files.volumes import list_volumes
 from .listing import FoundFile
@@ -66,8 +66,7 @@ class PatientGroups:
             yield "--group-pattern", (found[1] if found.re.groups else found[0]) or "" if found else ""
             return
         yield "tables", row.values.get("group", "") if row else ""
-        if one.kind == "DICOM":
-            yield "PatientID of DICOM headers", _patient(one.path)
+        yield "PatientID of DICOM headers", one.header.patient if one.header else ""
         yield "folders", "/".join(folder for folder in self._folders(one) if not is_kind(folder))
 
     def stratum(self, one: FoundFile, row: TextRow | None) -> str:
@@ -87,17 +86,6 @@ def _collections(images: Sequence[FoundFile]) -> set[str]:
         by_split[split_of_folders([folder])].add(folder)
     alone = {folder for split, folders in by_split.items() if split and len(folders) == 1 for folder in folders}
     return shared | alone
-
-
-def _patient(path: Path) -> str:
-    """PatientID, or the study where it is empty; "" where the header cannot be read."""
-    import pydicom
-
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "StudyInstanceUID"])
-    except Exception:
-        return ""
-    return str(header.get("PatientID") or header.get("StudyInstanceUID") or "").strip()
 
 
 def make_rows(
@@ -174,6 +162,8 @@ def _sliced(samples: SampleListing, whole: ManifestSample, slices: str) -> list[
 
 
 def _slices(path: Path) -> tuple[Path, ...]:
+    if not split_slice(path)[0].exists():  # a mask that is still to be written
+        return (path,)
     (volume,) = list_volumes(path)
     return volume.slices
 

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from textdiff.errors import DataError
+from textdiff.pipeline.image_files.reading import read_mask
 
 
 @pytest.fixture
@@ -93,3 +95,99 @@ def test_a_text_for_a_volume_is_for_its_slices(tmp_path, save_volume, make):
     assert made.texts["scan_1_0"] == made.texts["scan_1_2"] == "left"
     assert made.texts["scan_2_1"] == "right"
     assert made.texts["scan_3_1"] == ""
+
+
+def save_dicom(path, z, patient, series, seed=0):
+    """A CT slice of 8-bit noise at height `z`, 1 x 1 mm."""
+    pydicom = pytest.importorskip("pydicom")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    one = pydicom.Dataset()
+    one.file_meta = pydicom.dataset.FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID = f"1.2.{series}.{z + 1}"
+    one.SeriesInstanceUID, one.StudyInstanceUID = f"1.2.{series}", f"1.3.{series}"
+    one.FrameOfReferenceUID = f"1.4.{series}"
+    one.PatientID, one.PatientName, one.PatientBirthDate, one.PatientSex = patient, "Secret^Name", "", ""
+    one.StudyDate = one.StudyTime = one.AccessionNumber = one.ReferringPhysicianName = one.StudyID = ""
+    one.Modality, one.SeriesNumber, one.InstanceNumber = "CT", 1, z
+    one.ImageOrientationPatient, one.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 2 * z]
+    one.PixelSpacing, one.SliceThickness = [1, 1], 2
+    one.set_pixel_data(np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8), "MONOCHROME2", 8)
+    one.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def series(tmp_path):
+    """Four series of two patients, of three slices each, whose names are not in the order of their places."""
+    for s, folder in enumerate(("a/first", "a/second", "b/first", "c/first")):
+        for z in range(3):
+            save_dicom(tmp_path / "data" / folder / f"IM{9 - z}", z, f"P-{folder[0]}", s, seed=10 * s + z)
+    (tmp_path / "data" / "DICOMDIR").write_bytes(b"x" * 128 + b"DICM" + b"broken")
+    return tmp_path / "data"
+
+
+def test_dicom_series_are_grouped_by_patient(series, make):
+    made = make(series)
+    assert len(made.rows) == 12
+    assert made.groups["a_first_IM7"] == made.groups["a_second_IM9"] == "P-a"
+    assert made.summary.group_rule == "PatientID of DICOM headers (12)"
+    (line,) = made.summary.unmatched.files_not_used
+    assert "DICOMDIR (is truncated or broken" in line
+
+
+def test_nifti_masks_of_dicom_series_are_laid_on_by_place(series, make):
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.zeros((8, 8, 3), np.uint8)
+    voxels[1, 2, 0] = voxels[3:6, 4, 2] = 255
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0])  # LPS, as DICOM's rows and columns go
+    for name in ("a/first/mask.nii.gz", "b/first/seg.nii.gz", "c/first/label.nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(voxels, affine), series / name)
+    made = make(series)
+    assert made.masks["a_first_IM9"] == "mask.nii.gz#0"
+    assert made.masks["a_first_IM7"] == "mask.nii.gz#2"
+    assert made.masks["b_first_IM8"] == "seg.nii.gz#1"
+    assert made.masks["a_second_IM7"] == ""
+    mask = read_mask(series / "a" / "first" / "mask.nii.gz#2")
+    assert np.argwhere(mask).tolist() == [[4, 3], [4, 4], [4, 5]]
+
+
+def test_a_nifti_mask_that_lies_elsewhere_is_a_problem(series, make):
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0])
+    affine[2, 3] = 2
+    nibabel.save(nibabel.Nifti1Image(np.ones((8, 8, 3), np.uint8), affine), series / "b" / "first" / "mask.nii.gz")
+    with pytest.raises(DataError, match=r"mask.nii.gz does not lie where the series .*b/first does, slice by slice"):
+        make(series)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dicom_segmentations_are_drawn_on_the_slices_that_they_refer_to(series, make, out):
+    pydicom, highdicom = pytest.importorskip("pydicom"), pytest.importorskip("highdicom")
+    from pydicom.sr.codedict import codes
+
+    sources = [pydicom.dcmread(series / "b" / "first" / f"IM{9 - z}") for z in range(3)]
+    pixels = np.zeros((3, 8, 8, 2), np.uint8)
+    pixels[0, 1:3, 1:3, 0] = pixels[2, 5:7, 4, 1] = 1
+    segments = [
+        highdicom.seg.SegmentDescription(
+            number, label, codes.SCT.Organ, codes.SCT.Liver, highdicom.seg.SegmentAlgorithmTypeValues.MANUAL
+        )
+        for number, label in ((1, "liver"), (2, "tumour"))
+    ]
+    segmentation = highdicom.seg.Segmentation(
+        sources, pixels, "BINARY", segments, "1.9.1", 5, "1.9.2", 1, "m", "m", "1", "s"
+    )
+    segmentation.save_as(series / "b" / "annotated.dcm")
+    made = make(series, split=(1.0, 0.0, 0.0))
+    assert {name for name, mask in made.masks.items() if mask} == {"b_first_IM7", "b_first_IM8", "b_first_IM9"}
+    masks = {name: read_mask(out.parent / made.rows[f"b_first_{name}"]["mask"]) for name in ("IM7", "IM8", "IM9")}
+    assert np.argwhere(masks["IM9"] == 1).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert np.argwhere(masks["IM7"] == 2).tolist() == [[5, 4], [6, 4]]
+    assert [np.count_nonzero(mask) for mask in masks.values()] == [2, 0, 4]
+    assert json.loads((out.parent / "classes.json").read_text())["classes"] == {
+        "0": "background",
+        "1": "liver",
+        "2": "tumour",
+    }
+    assert made.summary.drawn == ["3 masks drawn from 1 DICOM segmentations"]
