@@ -46,7 +46,7 @@ def read_dicom_file(path: Path) -> DicomFile:
 
 
 @dataclass(frozen=True)
-class SegmentedInstances:
+class SegmentedImages:
     """Masks of the images that segmentations refer to."""
 
     masks: dict[int, Integer[np.ndarray, "y x"]]
@@ -55,7 +55,7 @@ class SegmentedInstances:
     """Value → label of the segment; 0 is the background."""
 
 
-def draw_segmentations(files: Sequence[Path], images: Mapping[str, int]) -> SegmentedInstances:
+def draw_segmentations(files: Sequence[Path], images: Mapping[str, int]) -> SegmentedImages:
     """Draw DICOM segmentations on the images that they refer to; segments of one label are one class.
 
     Args:
@@ -75,7 +75,7 @@ def draw_segmentations(files: Sequence[Path], images: Mapping[str, int]) -> Segm
                 if not {*np.unique(mask[pixels]).tolist()} <= {0, value}:
                     raise DataError(f"{path}: {label!r} overlaps another segment; a pixel has one class")
                 mask[pixels] = value
-    return SegmentedInstances(drawn, {0: "background"} | {value: label for label, value in classes.items()})
+    return SegmentedImages(drawn, {0: "background"} | {value: label for label, value in classes.items()})
 
 
 def _instances(path: Path, known: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -92,7 +92,10 @@ def _instances(path: Path, known: Sequence[str]) -> dict[str, dict[str, Any]]:
             labels = [str(seg.get_segment_description(number).segment_label) for number in numbers]
             stacks = [
                 seg.get_pixels_by_source_instance(
-                    referred, segment_numbers=[number], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+                    referred,
+                    segment_numbers=[number],
+                    ignore_spatial_locations=True,
+                    assert_missing_frames_are_empty=True,
                 )[..., 0]
                 for number in (numbers if referred else ())
             ]

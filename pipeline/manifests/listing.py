@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..data.tables import TABLE_SUFFIXES
-from ..image_files.paths import FileKind, composed, kind_of, read_head, split_suffix
+from ..image_files.paths import FileKind, composed, is_image, kind_of, read_head, split_suffix, undecoded
 from ..image_files.raster import UnusableImageError
 from .dicom import DicomFile, read_dicom_file
 from .names import (
@@ -31,7 +31,8 @@ class FoundFile:
     path: Path
     folders: tuple[str, ...]
     """Between the folder that was given and the file."""
-    kind: FileKind
+    kind: FileKind | None
+    """`None`: a folder of OME-Zarr."""
     header: DicomFile | None = None
     """Of a DICOM file."""
 
@@ -131,16 +132,19 @@ def _walk(root: Path, without: Path | None) -> Iterator[tuple[Path, list[str]]]:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
     for folder, subfolders, names in os.walk(root, onerror=unreadable, followlinks=False):
-        subfolders[:] = sorted(name for name in subfolders if (Path(folder) / name).resolve() != without)
-        yield Path(folder), sorted(names)
+        images = [name for name in subfolders if name.lower().endswith(".zarr")]  # a folder is one image
+        subfolders[:] = sorted(
+            name for name in subfolders if name not in images and (Path(folder) / name).resolve() != without
+        )
+        yield Path(folder), sorted(names + images)
 
 
 def _look(path: Path, folders: tuple[str, ...]) -> tuple[FoundFile | None, str]:
     """The image file at a path; where there is none, the reason."""
-    if path.name.startswith("."):
-        return None, "hidden"
-    if not path.is_file():
-        return None, "a broken link, or no file"
+    if path.is_dir():
+        return (FoundFile(path, folders, None), "") if is_image(path) else (None, "no image of OME-Zarr")
+    if reason := _unusable(path):
+        return None, reason
     try:
         head = read_head(path)
         kind = kind_of(head)
@@ -150,6 +154,15 @@ def _look(path: Path, folders: tuple[str, ...]) -> tuple[FoundFile | None, str]:
     if kind is None:
         return None, "no image" if head else "empty"
     return FoundFile(path, folders, kind, header), ""
+
+
+def _unusable(path: Path) -> str:
+    """Reason not to open a file; "" for none."""
+    if undecoded(str(path)):
+        return "its name is not UTF-8"
+    if path.name.startswith("."):
+        return "hidden"
+    return "" if path.is_file() else "a broken link, or no file"
 
 
 def _role(one: FoundFile, stems: set[tuple[tuple[str, ...], str, str]], *, masks_apart: bool) -> Role:

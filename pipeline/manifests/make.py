@@ -18,7 +18,7 @@ from ...errors import DataError
 from ..config.manifests import SHARES, ManifestConfig
 from ..data.classes import CLASSES_FILE, Classes, read_classes
 from ..data.tables import TABLE_SUFFIXES
-from ..image_files.paths import is_image
+from ..exchange.importing import is_export
 from ..runtime.progress import Progress
 from .classes import class_problems, declared_classes
 from .division import divide_groups
@@ -27,8 +27,8 @@ from .layouts import first_channels, recognise
 from .listing import FileListing, list_files
 from .matching import MatchedMasks, match_masks
 from .result import ManifestSummary, Unmatched
-from .series import match_series
 from .samples import ManifestSample, SampleListing, make_rows, unread_patients
+from .series import match_series
 from .texts import MatchedTexts, TableRows, match_names, read_tables
 
 COLUMNS = ("id", "image", "mask", "text", "split", "group")
@@ -94,13 +94,8 @@ def _find(config: ManifestConfig) -> _Found:
 
 
 def _is_export(path: Path) -> bool:
-    """Whether the path of masks is what an annotation tool wrote, and no folder of masks."""
-    if path.is_dir():
-        names = [name for _, _, names in os.walk(path) for name in names]
-        return any(Path(name).suffix.lower() in (".json", ".geojson", ".xml") for name in names) and not any(
-            is_image(Path(name)) for name in names
-        )
-    return path.is_file()
+    """Whether the path of masks is what an annotation tool wrote, and no folder of masks with textdiff's classes."""
+    return is_export(path) and not (path / CLASSES_FILE).exists()
 
 
 def _draw(config: ManifestConfig, listing: FileListing, masks: MatchedMasks, *, exported: bool) -> DrawnMasks:

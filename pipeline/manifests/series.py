@@ -19,7 +19,7 @@ _MAX_APART_MM = 0.01
 
 
 @dataclass
-class SeriesMasks:
+class VolumeMasks:
     """Slices of NIfTI masks for the files of DICOM series."""
 
     masks: dict[int, Path] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class SeriesMasks:
     problems: list[str] = field(default_factory=list)
 
 
-def match_series(images: Sequence[FoundFile], matched: MatchedMasks) -> SeriesMasks:
+def match_series(images: Sequence[FoundFile], matched: MatchedMasks) -> VolumeMasks:
     """Match NIfTI masks that no file is called like with folders of DICOM files, and take them from the unmatched."""
     folders = defaultdict(list)
     for i, one in enumerate(images):
@@ -37,7 +37,7 @@ def match_series(images: Sequence[FoundFile], matched: MatchedMasks) -> SeriesMa
     # A series goes by the name of its folder.
     names = [replace(images[indices[0]], path=images[indices[0]].path.parent) for indices in several]
     volumes = [one for one in matched.unmatched if one.kind == "NIfTI"]
-    found, result = match_masks(names, volumes), SeriesMasks()
+    found, result = match_masks(names, volumes), VolumeMasks()
     result.problems += found.problems
     for k, parts in found.masks.items():
         _lay_on(result, parts[0].path, several[k], images)
@@ -46,7 +46,7 @@ def match_series(images: Sequence[FoundFile], matched: MatchedMasks) -> SeriesMa
     return result
 
 
-def _lay_on(result: SeriesMasks, mask: Path, indices: Sequence[int], images: Sequence[FoundFile]) -> None:
+def _lay_on(result: VolumeMasks, mask: Path, indices: Sequence[int], images: Sequence[FoundFile]) -> None:
     (volume,) = list_volumes(mask)
     try:
         placement = place([read_slices(images[i].path)[0] for i in indices])

@@ -68,7 +68,7 @@ def make(out):
 
 @pytest.fixture
 def save_volume():
-    """Gives `save_volume(path, seed=None, n_slices=3)`: a NIfTI volume of 8-bit noise, or a mask of a bright slice 1."""
+    """Gives `save_volume(path, seed=None, n_slices=3)`: NIfTI of 8-bit noise, or a mask of a square in slice 1."""
     nibabel = pytest.importorskip("nibabel")
 
     def save_volume(path, seed=None, n_slices=3):

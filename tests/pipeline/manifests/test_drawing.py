@@ -72,3 +72,26 @@ def test_geojson_for_each_image_in_a_folder(tmp_path, copy_of, make, out):
     made = make(images, masks=tmp_path / "export")
     assert made.masks == {f"{i}": f"{i}.png" for i in range(3)}
     assert np.asarray(Image.open(out.parent / "masks" / "2.png")).sum() == 12
+
+
+def test_a_folder_of_masks_with_classes_is_no_export(tmp_path, copy_of, make, out):
+    copy_of(tmp_path, *(f"images/{i}.png" for i in range(3)), *(f"=masks/{i}.png" for i in range(3)))
+    (tmp_path / "masks" / "classes.json").write_text('{"classes": {"0": "background", "255": "gland"}}')
+    made = make(tmp_path / "images", masks=tmp_path / "masks")
+    assert all(made.masks.values())
+    assert '"gland"' in (out.parent / "classes.json").read_text()
+
+
+def test_cvats_boxes_and_an_export_of_nothing_known(tmp_path, copy_of, make, out):
+    images = copy_of(tmp_path / "images", *(f"{i}.png" for i in range(3)))
+    polygon = '<polygon label="gland" occluded="0" points="2,2;6,2;6,6;2,6" z_order="0"></polygon>'
+    pages = "".join(f'<image id="{i}" name="{i}.png" width="8" height="8">{polygon}</image>' for i in range(3))
+    (tmp_path / "annotations.xml").write_text(
+        f"<?xml version='1.0'?><annotations><version>1.1</version>{pages}</annotations>"
+    )
+    made = make(images, masks=tmp_path / "annotations.xml")
+    assert np.count_nonzero(np.asarray(Image.open(out.parent / made.rows["1"]["mask"]))) == 16
+    (tmp_path / "other.json").write_text("[1, 2]")
+    out.unlink()
+    with pytest.raises(DataError, match=r"other\.json"):
+        make(images, masks=tmp_path / "other.json")

@@ -50,7 +50,9 @@ def test_nnunet_in_two_folders_and_its_first_version(nnunet, make, out):
     assert '"liver"' in (out.parent / "classes.json").read_text()
 
 
-@pytest.mark.parametrize("labels", [{"background": 0, "whole": [1, 2]}, {"background": 0}, ["background"], None, {"a": "b"}])
+@pytest.mark.parametrize(
+    "labels", [{"background": 0, "whole": [1, 2]}, {"background": 0}, ["background"], None, {"a": "b"}]
+)
 def test_a_dataset_json_without_plain_labels_is_refused(nnunet, make, out, labels):
     (nnunet / "dataset.json").write_text(json.dumps({"labels": labels}))
     with pytest.raises(DataError, match=r"dataset\.json"):
