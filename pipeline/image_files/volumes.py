@@ -16,7 +16,7 @@ from jaxtyping import Float
 from ...errors import DataError
 from .dicom_series import DicomSlice, place, read_slices, series_of
 from .nifti import open_nifti
-from .paths import FileKind, composed, kind_of, list_images, read_head, split_slice, stem_of
+from .paths import INDEX, FileKind, composed, kind_of, list_images, read_head, split_place, split_slice, stem_of
 from .raster import UnusableImageError
 
 MAX_SLICES = 2**16
@@ -49,7 +49,7 @@ class Volume:
     @property
     def is_whole(self) -> bool:
         """Whether it is a file of its kind and not one slice of a file."""
-        return len(self.slices) > 1 or split_slice(self.slices[0])[1] is None
+        return not split_place(self.path)[1]
 
     def slice(self, index: int) -> Volume:
         """One of its slices, as a volume of its own."""
@@ -92,6 +92,8 @@ def list_volumes(path: Path) -> list[Volume]:
 def _look_at(image: Path) -> Volume | DicomSlice:
     """A volume, or a file that may be one slice of a series."""
     file, index = split_slice(image)
+    if file.is_dir() or split_place(image)[1].keys() - {INDEX}:
+        return Volume(image, stem_of(image), (image,))
     kind = kind_of(read_head(file))
     if kind == "NIfTI":
         return _of_nifti(image, file, index)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..config.prediction import MaskFormat, PredictConfig
-from ..exchange import nifti
+from ..exchange import dicom_seg, nifti
 from ..exchange.object_files import GEOJSON, AreaOutlines, object_files
 from ..exchange.outputs import OutputFormat, OutputTarget, OutputWriter
 from ..image_files.volumes import Volume
@@ -17,6 +17,9 @@ from .arrays import PngMask, ProbabilityArray, UncertaintyMap
 FORMATS: Mapping[MaskFormat, OutputFormat] = {
     "png": OutputFormat((".png",), PngMask),
     "nifti": OutputFormat((nifti.SUFFIX,), nifti.NiftiMask, per_slice=False, refusal=nifti.without_affine),
+    "dicom-seg": OutputFormat(
+        (dicom_seg.SUFFIX,), dicom_seg.DicomSegmentation, per_slice=False, refusal=dicom_seg.without_source
+    ),
     "geojson": OutputFormat((GEOJSON,), AreaOutlines),
     "coco": object_files(coco=True),
 }

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from textdiff.errors import ConfigError, DataError
@@ -18,6 +19,7 @@ from textdiff.pipeline.prediction.segmenter import Segmenter
 from textdiff.pipeline.training.train import train_head
 
 nibabel = pytest.importorskip("nibabel")
+pydicom = pytest.importorskip("pydicom")
 
 TEXT = "the nuclei are round"
 
@@ -32,15 +34,31 @@ def volume_of(n_slices, seed=0):
     return values
 
 
+def write_series(folder, values, step=2.5):
+    """A CT file for each slice of values [z, y, x], the lowest under the last name."""
+    folder.mkdir()
+    for z, pixels in enumerate(values):
+        one = pydicom.Dataset()
+        one.file_meta = pydicom.dataset.FileMetaDataset()
+        one.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+        one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID = f"1.2.3.{z + 1}"
+        one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
+        one.Modality, one.PixelSpacing, one.SliceThickness = "CT", [0.8, 0.7], step
+        one.ImageOrientationPatient, one.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0.0, 0.0, z * step]
+        one.set_pixel_data(np.ascontiguousarray(pixels), "MONOCHROME2", 8)
+        one.save_as(folder / f"{9 - z}.dcm", enforce_file_format=True)
+    return folder
+
+
 AFFINE = np.array([[-0.7, 0, 0.1, 90], [0, 0.8, 0, -100], [0.1, 0, 2.5, 40], [0, 0, 0, 1.0]])
 
 
-@pytest.fixture
-def run(tiny_cache, tmp_path):
-    settings = TrainConfig(
-        tiny_cache, tmp_path / "run", epochs=6, device="cpu", width=16, n_attention_heads=2, pixels_per_image=64,
-        learning_rate=1e-2, weight_decay=0.01,
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def run(_extracted, tmp_path_factory):
+    """A run of the tiny data, trained once."""
+    sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "learning_rate": 1e-2, "weight_decay": 0.01}
+    settings = TrainConfig(_extracted.cache, tmp_path_factory.mktemp("runs") / "run", epochs=6, device="cpu", **sizes)
     train_head(settings)
     return settings.run
 
@@ -123,9 +141,55 @@ def test_formats_that_cannot_hold_the_masks_are_refused_before_any_model_runs(pr
     with pytest.raises(DataError, match=r"plain\.png: it does not say where its pixels lie in a patient"):
         predict(replace(prediction, images=tmp_path / "plain.png", formats=("nifti", "png")))
     assert not prediction.out.exists()
-    for formats, said in ((("nii",), r"--formats got 'nii'; expected one of png, nifti"), ((), "at least one")):
+    for formats, said in (
+        (("nii",), "--formats got 'nii'; expected one of png, nifti"),
+        ((), "at least one"),
+    ):
         with pytest.raises(ConfigError, match=said):
             replace(prediction, formats=formats)
+
+
+def test_a_series_of_dicom_files_is_one_mask(prediction, tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    folder = write_series(tmp_path / "ct", volume_of(4).transpose(2, 1, 0))
+    predict(replace(prediction, images=folder))
+    assert names(prediction.out) == ["ct.nii.gz", "predictions.json"]
+    assert nibabel.load(prediction.out / "ct.nii.gz").shape == (24, 20, 4)
+    predict(replace(prediction, images=folder, formats=("dicom-seg", "nifti")))
+    assert names(prediction.out) == ["ct.nii.gz", "ct_seg.dcm", "predictions.json"]
+    shown = np.asarray(nibabel.load(prediction.out / "ct.nii.gz").dataobj).transpose(2, 1, 0)
+    read = highdicom.seg.segread(prediction.out / "ct_seg.dcm").get_volume(combine_segments=True)
+    assert read.array.sum() == (shown > 0).sum() > 0
+    (folder / "8.dcm").unlink()
+    with pytest.raises(DataError, match=r"slices are missing or unevenly spaced \(.* mm from 9\.dcm to 7\.dcm"):
+        predict(replace(prediction, images=folder))
+    assert len(predict(replace(prediction, images=folder, formats=("png",))).masks) == 3
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools under NumPy 2
+def test_objects_of_each_slice_are_counted_outlined_and_listed(prediction, tmp_path):
+    shapely = pytest.importorskip("shapely")
+    mask_utils = pytest.importorskip("pycocotools.mask")
+    every = replace(prediction, formats=("coco", "geojson", "png"), objects=True)
+    predict(every)
+    assert record_of(prediction)["scan"]["n_slices"] == 5
+    for z in range(5):
+        content = json.loads((prediction.out / f"scan_{z}_coco.json").read_bytes())
+        assert [image["file_name"] for image in content["images"]] == [f"scan.nii.gz#{z}"]
+        mask = np.array(Image.open(prediction.out / f"scan_{z}.png")) > 0
+        labels = tifffile.imread(prediction.out / f"scan_{z}_objects.tif")
+        np.testing.assert_array_equal(labels > 0, mask)
+        lines = (prediction.out / f"scan_{z}_objects.csv").read_text().splitlines()
+        assert len(lines) == labels.max() + 1
+        assert "mean_probability" in lines[0]
+        assert "area_mm2" in lines[0]
+        drawn = np.zeros(mask.shape, bool)
+        for one in content["annotations"]:
+            drawn |= mask_utils.decode(one["segmentation"]).astype(bool)
+        np.testing.assert_array_equal(drawn, mask)
+        features = json.loads((prediction.out / f"scan_{z}.geojson").read_bytes())["features"]
+        assert len(features) == labels.max()
+        assert sum(shapely.geometry.shape(one["geometry"]).area for one in features) == mask.sum()
 
 
 class StopError(Exception):
