@@ -48,6 +48,7 @@ class NgffPlane:
         lengths = dict(zip(image.axes, level.shape, strict=True))
         chunks = dict(zip(image.axes, level.chunks, strict=True))
         self.size: tuple[int, int] = (lengths["y"], lengths["x"])
+        self.grid = image.grid(level)
         self._tile = tuple(-(-min(_TILE, lengths[axis]) // chunks[axis]) * chunks[axis] for axis in "yx")
         windows = [image.channels[c].get("window") for c in chosen.get("c", ()) if c < len(image.channels)]
         self._suggested = _window(windows[0]) if windows else None

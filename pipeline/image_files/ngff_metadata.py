@@ -18,6 +18,7 @@ import numpy as np
 from ...cache.storage.atomic import parse_json
 from .paths import read_bytes
 from .raster import UnusableImageError
+from .source import LevelGrid
 
 MAX_CHUNK_BYTES = 2**28
 _MAX_JSON_BYTES = 2**24
@@ -59,21 +60,15 @@ class NgffImage:
     channels: tuple[Mapping[str, Any], ...]
     """What `omero` says of each channel (label, color, window); () where it does not."""
 
-    def spacing_mm(self, level: int) -> tuple[float, float, float] | None:
-        """From one pixel's centre to the next along z (0 without it), y and x; `None`: the unit is not known."""
-        found = {
-            axis: length * _MM[unit]
-            for axis, length, unit in zip(self.axes, self.levels[level].scale, self.units, strict=True)
-            if unit in _MM
-        }
-        return (found.get("z", 0.0), found["y"], found["x"]) if {*"yx"} <= {*found} else None
-
-    def downsampling(self, level: int) -> tuple[float, float]:
-        """Pixels of full resolution to one of the level, along y and x."""
-        y, x = (
-            self.levels[level].scale[axis] / self.levels[0].scale[axis] for axis in map(self.axes.index, ("y", "x"))
+    def grid(self, level: NgffLevel) -> LevelGrid:
+        """Pixels of one of the levels."""
+        y, x = (self.axes.index(axis) for axis in "yx")
+        first = self.levels[0].scale
+        unit_y, unit_x = (_MM.get(self.units[axis] or "") for axis in (y, x))
+        return LevelGrid(
+            (level.scale[y] / first[y], level.scale[x] / first[x]),
+            (level.scale[y] * unit_y, level.scale[x] * unit_x) if unit_y and unit_x else None,
         )
-        return y, x
 
 
 def read_ngff(folder: Path) -> NgffImage:

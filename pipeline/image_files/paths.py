@@ -22,8 +22,10 @@ from typing import Literal
 
 from ...errors import DataError
 
+SLIDE_SUFFIXES = frozenset({".ndpi", ".scn", ".mrxs", ".bif", ".vms", ".vmu", ".svslide"})
+"""Of scanned slides that are read by OpenSlide or tiffslide, whatever their first bytes are."""
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".dcm", ".nii", ".nii.gz", ".zarr", ".ome.zarr"}
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".dcm", ".nii", ".nii.gz", ".zarr", ".ome.zarr", *SLIDE_SUFFIXES}
 )
 """Lower case; a file's own suffix may be in any case."""
 

@@ -36,6 +36,10 @@ class UnusableImageError(Exception):
     """The file cannot be used; the text goes after the file's name: "is truncated", "holds 3 pages; ..."."""
 
 
+class UnusableKindError(UnusableImageError):
+    """The file is sound, and of a kind that only other programs read."""
+
+
 @dataclass(frozen=True)
 class Raster:
     """What an image file or a region of it holds, before it is read as an image or as a mask."""

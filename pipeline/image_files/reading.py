@@ -1,7 +1,7 @@
 """Any image or mask file, read by regions.
 
-A TIFF is read from its tiles or strips as they are needed and never whole; every other file is decoded on opening and
-sliced. What a region holds is exactly that part of what reading the whole file gives.
+A TIFF, a slide or an OME-Zarr image is read from its tiles as they are needed and never whole; every other file is
+decoded on opening and sliced. What a region holds is exactly that part of what reading the whole file gives.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from .dicom import read_dicom
 from .intensities import IntensityWindow, as_rgb, as_values
 from .ngff import NgffPlane
 from .nifti import read_nifti
-from .paths import INDEX, Place, kind_of, read_bytes, read_head, split_place, written
-from .raster import Raster, UnusableImageError, decode_jpeg, decode_png
-from .source import Box
+from .paths import INDEX, SLIDE_SUFFIXES, Place, kind_of, read_bytes, read_head, split_place, split_suffix, written
+from .raster import Raster, UnusableImageError, UnusableKindError, decode_jpeg, decode_png
+from .slides import SlideImage, is_scanned
+from .source import Box, LevelGrid
 from .tiff import TiffImage
 
 RawPixels = Integer[np.ndarray, "y x *channel"]
 Convert = Callable[[Raster], RawPixels]
-LazySource = TiffImage | NgffPlane
+LazySource = TiffImage | NgffPlane | SlideImage
 
 
 class Regions:
@@ -43,6 +44,11 @@ class Regions:
         """Height and width in pixels."""
         source = self._source
         return (source.shape[0], source.shape[1]) if isinstance(source, np.ndarray) else source.size
+
+    @property
+    def grid(self) -> LevelGrid:
+        """Pixels in the image of full resolution; of an image without levels, each is one of its own."""
+        return LevelGrid() if isinstance(self._source, np.ndarray) else self._source.grid
 
     def read(self, top: int, left: int, height: int, width: int) -> RawPixels:
         """The pixels of a region: [height, width, 3], uint8, RGB of an image; [height, width], integers, of a mask.
@@ -77,6 +83,8 @@ class Regions:
 def open_image(path: Path, window: IntensityWindow | None = None) -> Regions:
     """Open an image, to be read as RGB in 0..255; `FILE#INDEX` is a frame of a DICOM file or a slice of a NIfTI one.
 
+    `FILE#level=1` is a level of a slide, `FILE#level=1,z=12,c=0` a plane of an OME-Zarr image.
+
     Grey is repeated on three channels, palettes are looked up, transparent parts are blended over white. Values
     of more than 8 bits, and those that the file scales to physical units, go through `window`: lo..hi linearly to
     0..255, rounded to nearest (halves up), clipped outside. Plain values of up to 8 bits ignore the window.
@@ -110,9 +118,25 @@ def _open(path: Path, convert: Convert) -> Regions:
         if file.is_dir():
             return Regions(path, NgffPlane(file, place), convert)
         head = read_head(file)
-        if kind_of(head) == "TIFF" and not place:
-            return Regions(path, TiffImage(file), convert)
+        is_slide = split_suffix(file.name)[1].lower() in SLIDE_SUFFIXES
+        if is_slide or (kind_of(head) == "TIFF" and {*place} <= {"level"}):
+            return Regions(path, _open_level(file, place, is_slide=is_slide), convert)
         return Regions(path, convert(_decode(file, place, head)), convert)
+
+
+def _open_level(file: Path, place: Place, *, is_slide: bool) -> LazySource:
+    """A level of a TIFF or of a slide of another kind."""
+    if {*place} - {"level"} or len(place.get("level", (0,))) > 1:
+        raise UnusableImageError(f"is a slide; name a level of it: {file.name}#level=0")
+    level = place.get("level", (0,))[0]
+    if is_slide:
+        return SlideImage(file, level)
+    try:
+        return TiffImage(file, level)
+    except UnusableKindError:  # Aperio's JPEG 2000, say
+        if not is_scanned(file):
+            raise
+        return SlideImage(file, level)
 
 
 def _decode(file: Path, place: Place, head: bytes) -> Raster:

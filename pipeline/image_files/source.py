@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,16 @@ Box = tuple[int, int, int, int]
 """top, left, height and width of a region in pixels."""
 Offset = tuple[int, int]
 """(y, x) of a tile's upper left pixel in the native image."""
+
+
+@dataclass(frozen=True)
+class LevelGrid:
+    """Pixels of a level, measured in the image of full resolution and on the slide."""
+
+    downsampling: tuple[float, float] = (1.0, 1.0)
+    """Pixels of full resolution to one of the level, along y and x."""
+    pixel_mm: tuple[float, float] | None = None
+    """From one pixel's centre to the next, along y and x; `None`: the file does not say."""
 
 
 class ImageReader(Protocol):

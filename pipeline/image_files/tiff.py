@@ -1,11 +1,13 @@
 """A TIFF's image by regions: only the tiles or strips that a region touches are read and decoded.
 
-The image is the first page, at full resolution. Smaller copies of it (pyramids), and the thumbnail, label and overview
-of a scanned slide, may follow it; any other page makes the file a stack, in which the plane that is meant is unknown.
+The image is the first page, at full resolution, or one of the smaller copies of it that may follow (levels of a
+pyramid). The thumbnail, label and overview of a scanned slide may stand there too; any other page makes the file a stack,
+in which the plane that is meant is unknown.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,13 +24,14 @@ from .raster import (
     ORIENTATION,
     Raster,
     UnusableImageError,
+    UnusableKindError,
     broken_bytes,
     check_channels,
     check_size,
     check_upright,
     split_alpha,
 )
-from .source import Box
+from .source import Box, LevelGrid
 
 _ALPHA = {tifffile.EXTRASAMPLE.ASSOCALPHA: True, tifffile.EXTRASAMPLE.UNASSALPHA: False}
 """The channels that ExtraSamples calls alpha: whether the colours are multiplied by it already."""
@@ -38,20 +41,23 @@ _JPEG = (_OLD_JPEG, 7, 33007, 34892)  # the compressions whose segments share ta
 _END_OF_JPEG, _PADDING = b"\xff\xd9", b"\x00\xff"
 _KEPT_PIXELS = 2**24  # of decoded segments: a row of tiles across a whole slide shares its strips
 _BOX_PIXELS = 2**22
+_MPP = re.compile(r"\|\s*MPP\s*=\s*(?P<um>\d+(?:\.\d+)?)")  # micrometres a pixel, in Aperio's description
 
 
 class TiffImage:
-    """The first page of a TIFF, its segments (tiles or strips) decoded as they are asked for; safe in threads."""
+    """The first page of a TIFF, or a level of it; tiles or strips are decoded as they are needed. Safe in threads."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the page's tags.
+    def __init__(self, path: Path, level: int = 0) -> None:
+        """Read the page's tags, or those of a smaller copy of it.
 
         Raises:
-            UnusableImageError: The file is broken, a stack, or of a kind that is not supported.
+            UnusableImageError: The file is broken, a stack, without such a level, or of a kind that is not supported.
         """
         with broken_bytes(), tifffile.TiffFile(path, _multifile=False) as tiff:
-            page = tiff.pages[0]
-            _refuse_odd(tiff, page)
+            _refuse_stack(tiff)
+            page = _level_of(tiff, level)
+            _refuse_odd(page, tiff.filehandle.size)
+            self.grid = _grid_of(tiff, page)
             self._segments = _segments_of(path, page)
             self._palette = _palette_of(page)
         self.size: tuple[int, int] = (page.imagelength, page.imagewidth)
@@ -181,18 +187,47 @@ def _palette_of(page: Any) -> UInt8[np.ndarray, "n 3"] | None:  # noqa: ANN401
     return colours
 
 
-def _refuse_odd(tiff: tifffile.TiffFile, page: Any) -> None:  # noqa: ANN401
+def _refuse_stack(tiff: tifffile.TiffFile) -> None:
+    page = tiff.pages[0]
     # ImageJ stacks of one directory show only in the series.
     if tiff.series[0].size != page.size or page.axes not in ("YX", "YXS", "SYX") or _has_other_planes(tiff):
         raise UnusableImageError(f"is a stack {_shape(tiff)}; export the one plane that is meant")
+
+
+def _level_of(tiff: tifffile.TiffFile, level: int) -> Any:  # noqa: ANN401
+    """The first page, or one of the smaller copies of it that the file is a pyramid of."""
+    pages = [pages[0].aspage() for pages in tiff.series[0].levels]
+    if len(pages) == 1 and not tiff.is_svs:
+        smaller = [page.aspage() for page in list(tiff.pages)[1:]]
+        pages += [page for page in smaller if page.is_reduced and _is_copy(page, pages[0])]
+    if level >= len(pages):
+        raise UnusableImageError(f"has no level {level}; it has level=0" + (f" to {len(pages) - 1}" * (len(pages) > 1)))
+    return pages[level]
+
+
+def _is_copy(page: Any, first: Any) -> bool:  # noqa: ANN401
+    """Whether a page has the first one's proportions, within a pixel."""
+    across = page.imagewidth * first.imagelength
+    return abs(across - page.imagelength * first.imagewidth) <= max(first.imagelength, first.imagewidth)
+
+
+def _grid_of(tiff: tifffile.TiffFile, page: Any) -> LevelGrid:  # noqa: ANN401
+    """Downsampling, and the size of a pixel where a scanner's description states it."""
+    first = tiff.pages[0]
+    y, x = first.imagelength / page.imagelength, first.imagewidth / page.imagewidth
+    stated = _MPP.search(first.description) if tiff.is_svs else None
+    mm = float(stated["um"]) / 1000 if stated else 0.0
+    return LevelGrid((y, x), (mm * y, mm * x) if mm else None)
+
+
+def _refuse_odd(page: Any, size_bytes: int) -> None:  # noqa: ANN401
     kind = tifffile.PHOTOMETRIC(page.photometric).name
     if kind not in _CHANNELS or (kind == "YCBCR" and page.compression != tifffile.COMPRESSION.JPEG):
-        raise UnusableImageError(f"holds {kind} values; save it as RGB or grey")
+        raise UnusableKindError(f"holds {kind} values; save it as RGB or grey")
     check_channels(page.samplesperpixel, _CHANNELS[kind], sum(extra in _ALPHA for extra in page.extrasamples))
     if page.dtype is None or page.dtype.kind not in "bui":
         raise UnusableImageError(f"holds {page.dtype} values; save it as 8 or 16 bit integers")
     # JPEG strips decode leniently, so that a cut file would pass as a grey smear.
-    size_bytes = tiff.filehandle.size
     needed = max(start + n for start, n in zip(page.dataoffsets, page.databytecounts, strict=True))
     if needed > size_bytes:
         raise UnusableImageError(f"is truncated: {size_bytes} bytes, its strips need {needed}")
