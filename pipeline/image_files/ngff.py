@@ -91,6 +91,21 @@ class NgffPlane:
         return pixels.astype(np.uint8) if pixels.dtype == bool else pixels.astype(pixels.dtype.newbyteorder("="))
 
 
+def count_slices(folder: Path, place: Place) -> int:
+    """Number of slices along z that the place leaves open; 0: it is a plane, or has no z.
+
+    Raises:
+        UnusableImageError: As `NgffPlane`.
+        DataError: As `NgffPlane`.
+    """
+    image = read_ngff(folder)
+    if {"z", INDEX} & {*place} or "z" not in image.axes:
+        return 0
+    level, _ = choose(image, {**place, "z": (0,)})
+    length = level.shape[image.axes.index("z")]
+    return length if length > 1 else 0
+
+
 def choose(image: NgffImage, place: Place) -> tuple[NgffLevel, dict[str, tuple[int, ...]]]:
     """The level that a place names (0 without a name), and the positions along t, c and z of those that there are.
 

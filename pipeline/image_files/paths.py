@@ -29,7 +29,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Lower case; a file's own suffix may be in any case."""
 
-FileKind = Literal["PNG", "JPEG", "TIFF", "DICOM", "NIfTI"]
+FileKind = Literal["PNG", "JPEG", "TIFF", "DICOM", "NIfTI", "OME-Zarr"]
 
 Place = Mapping[str, tuple[int, ...]]
 """Which image of a file is meant: a number from 0 for each axis that is named, or several of channels.

@@ -124,6 +124,17 @@ def _open(path: Path, convert: Convert) -> Regions:
         return Regions(path, convert(_decode(file, place, head)), convert)
 
 
+def grid_of(path: Path) -> LevelGrid:
+    """Pixels of an image in the image of full resolution, without a look at any of them.
+
+    Raises:
+        DataError: The file is missing, broken, or of a kind that is not supported.
+    """
+    file, _ = split_place(path)
+    is_tiled = file.is_dir() or split_suffix(file.name)[1].lower() in SLIDE_SUFFIXES
+    return open_image(path).grid if is_tiled or kind_of(read_head(file)) == "TIFF" else LevelGrid()
+
+
 def _open_level(file: Path, place: Place, *, is_slide: bool) -> LazySource:
     """A level of a TIFF or of a slide of another kind."""
     if {*place} - {"level"} or len(place.get("level", (0,))) > 1:

@@ -94,7 +94,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401
             return load(path)
         except ImportError:
             continue
-        except Exception as error:  # noqa: BLE001 - of broken bytes, nearly any
+        except Exception as error:
             reasons.append(f"{type(error).__name__}: {error}")
     if not reasons:
         raise UnusableImageError("is a scanned slide of a kind that OpenSlide reads; install textdiff[slides]")

@@ -1,8 +1,8 @@
 """A TIFF's image by regions: only the tiles or strips that a region touches are read and decoded.
 
 The image is the first page, at full resolution, or one of the smaller copies of it that may follow (levels of a
-pyramid). The thumbnail, label and overview of a scanned slide may stand there too; any other page makes the file a stack,
-in which the plane that is meant is unknown.
+pyramid). The thumbnail, label and overview of a scanned slide may stand there too; any other page makes the file a
+stack, in which the plane that is meant is unknown.
 """
 
 from __future__ import annotations

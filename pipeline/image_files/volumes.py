@@ -1,4 +1,4 @@
-"""Slices that are segmented together: a NIfTI file, a DICOM file of several frames, a series of DICOM files.
+"""Slices that are segmented together: of NIfTI, DICOM and OME-Zarr images, or a series of DICOM files.
 
 Everything that one command takes is a volume; a plain image is a volume of one slice. Slices are named as `open_image`
 takes them, and shown as it shows them: columns x, rows y, and slices z in the volume's order.
@@ -15,9 +15,22 @@ from jaxtyping import Float
 
 from ...errors import DataError
 from .dicom_series import DicomSlice, place, read_slices, series_of
+from .ngff import count_slices
 from .nifti import open_nifti
-from .paths import INDEX, FileKind, composed, kind_of, list_images, read_head, split_place, split_slice, stem_of
+from .paths import (
+    INDEX,
+    FileKind,
+    composed,
+    kind_of,
+    list_images,
+    read_head,
+    split_place,
+    split_slice,
+    stem_of,
+    written,
+)
 from .raster import UnusableImageError
+from .reading import grid_of
 
 MAX_SLICES = 2**16
 _MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
@@ -45,6 +58,8 @@ class Volume:
     """Reason why slices that say where they lie have no affine."""
     remark: str = ""
     """Oddity of the affine."""
+    downsampling: tuple[float, float] = (1.0, 1.0)
+    """Pixels of full resolution to one of these, along y and x; other than 1 of a smaller level."""
 
     @property
     def is_whole(self) -> bool:
@@ -57,7 +72,7 @@ class Volume:
             return self
         one = self.slices[index]
         affine = None if self.affine is None else _from_slice(self.affine, index)
-        return Volume(one, stem_of(one), (one,), self.kind, self.pixel_mm, affine, self.uneven)
+        return replace(self, path=one, name=stem_of(one), slices=(one,), affine=affine, remark="")
 
 
 def _from_slice(affine: Float[np.ndarray, "4 4"], index: int) -> Float[np.ndarray, "4 4"]:
@@ -92,19 +107,36 @@ def list_volumes(path: Path) -> list[Volume]:
 def _look_at(image: Path) -> Volume | DicomSlice:
     """A volume, or a file that may be one slice of a series."""
     file, index = split_slice(image)
-    if file.is_dir() or split_place(image)[1].keys() - {INDEX}:
-        return Volume(image, stem_of(image), (image,))
+    if file.is_dir():
+        return _of_ngff(image)
     kind = kind_of(read_head(file))
+    if kind not in ("NIfTI", "DICOM"):
+        return _of_level(image, kind, (image,))
+    if split_place(image)[1].keys() - {INDEX}:
+        return Volume(image, stem_of(image), (image,))  # which no such file has
     if kind == "NIfTI":
         return _of_nifti(image, file, index)
-    if kind != "DICOM":
-        return Volume(image, stem_of(image), (image,), kind)
     frames = read_slices(file)
     if len(frames) == 1 and index is None:
         return frames[0]
     if index is not None and index >= len(frames):
         raise UnusableImageError(f"has {len(frames)} frames")
     return _of_frames(image, frames if index is None else [replace(frames[index], path=image)])
+
+
+def _of_ngff(image: Path) -> Volume:
+    """Slices along z, where none is named."""
+    folder, place = split_place(image)
+    n_slices = count_slices(folder, place)
+    if n_slices > MAX_SLICES:
+        raise UnusableImageError(f"has {n_slices} slices")
+    slices = (folder.with_name(f"{folder.name}#{written({**place, 'z': (z,)})}") for z in range(n_slices))
+    return _of_level(image, "OME-Zarr", tuple(slices) or (image,))
+
+
+def _of_level(image: Path, kind: FileKind | None, slices: tuple[Path, ...]) -> Volume:
+    grid = grid_of(slices[0])
+    return Volume(image, stem_of(image), slices, kind, grid.pixel_mm, downsampling=grid.downsampling)
 
 
 def _of_nifti(image: Path, file: Path, index: int | None) -> Volume:

@@ -13,6 +13,7 @@ from textdiff.errors import DataError
 from textdiff.pipeline.data.layouts import list_entries
 from textdiff.pipeline.image_files.paths import file_digest, list_images, split_place, split_slice, stem_of
 from textdiff.pipeline.image_files.reading import open_image, open_mask, read_image, read_mask
+from textdiff.pipeline.image_files.volumes import list_volumes
 
 pytest.importorskip("ome_zarr")
 with warnings.catch_warnings():
@@ -374,3 +375,27 @@ def test_a_pipe_in_the_folder_is_not_waited_for(tmp_path):
     path = write(tmp_path / "a.zarr", COLOURS[:, 0], "cyx")
     os.mkfifo(path / "pipe")
     assert len(file_digest(path)) == 64
+
+
+# Volumes
+
+
+def test_an_image_with_z_is_a_volume_of_its_slices_unless_one_is_named(tmp_path, version):
+    path = write(tmp_path / "a.ome.zarr", np.zeros((2, 3, 40, 60), np.uint8), "czyx", version)
+    (whole,) = list_volumes(at(path, "level=1,c=1"))
+    assert [image.name for image in whole.slices] == [f"a.ome.zarr#c=1,level=1,z={z}" for z in range(3)]
+    assert (whole.kind, whole.downsampling, whole.pixel_mm, whole.is_whole) == ("OME-Zarr", (2, 2), (1e-3, 5e-4), True)
+    assert whole.slice(1).name == "a_c1_level1_z1"
+    assert open_image(whole.slices[2]).size == (20, 30)
+    (plane,) = list_volumes(at(path, "c=1,z=2"))
+    assert plane.slices == (plane.path,)
+    (refused,) = list_volumes(path)  # which channel?
+    assert refused.slices == (path,)
+    with pytest.raises(DataError, match=r"needs a plane by name: c=0 to c=1.*; z=0 to z=2"):
+        open_image(path)
+
+
+def test_planes_of_one_slice_are_no_volume(tmp_path, version):
+    path = write(tmp_path / "a.zarr", COLOURS[:, :1], "czyx", version)
+    (volume,) = list_volumes(path)
+    assert (volume.slices, volume.name, volume.pixel_mm) == ((path,), "a", (5e-4, 2.5e-4))
