@@ -17,7 +17,7 @@ from jaxtyping import Integer, UInt8
 from ...errors import ConfigError, DataError
 from .dicom import read_dicom
 from .intensities import IntensityWindow, as_rgb, as_values
-from .ngff import NgffPlane
+from .ngff.planes import NgffPlane
 from .nifti import read_nifti
 from .paths import INDEX, SLIDE_SUFFIXES, Place, kind_of, read_bytes, read_head, split_place, split_suffix, written
 from .raster import Raster, UnusableImageError, UnusableKindError, decode_jpeg, decode_png

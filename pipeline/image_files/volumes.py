@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from ...errors import DataError
 from .dicom_series import DicomSlice, place, read_slices, series_of
-from .ngff import count_slices
+from .ngff.planes import count_slices
 from .nifti import open_nifti
 from .paths import (
     INDEX,

@@ -32,7 +32,7 @@ forbidden form found gallery grid handler hdf hf if incomplete info inline key l
 lazy listing live load local location log matched memory mention mismatch mixing mode name ngff not object of offline
 offset
 open option order outcome over override pair paired part path pending place plane point prepared progress prose range
-raster reader record remote report request role rule scan section setting shape shared sink some span spool stop
+raster reader record remote report request role rule scan section setting shape shared sink slide some span spool stop
 stored subset summary swatch table task terminal terminated textdiff thumbnail tiff unet unmatched unusable verify
 viewed warning what wording worker writer zip
 

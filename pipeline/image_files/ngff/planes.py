@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Real
 
-from ...cache.storage.foreign import open_array
-from .ngff_metadata import NgffImage, NgffLevel, read_ngff
-from .paths import INDEX, Place
-from .raster import Raster, UnusableImageError, broken_bytes, check_size
-from .source import Box
+from ....cache.storage.foreign import open_array
+from ..paths import INDEX, Place
+from ..raster import Raster, UnusableImageError, broken_bytes, check_size
+from ..source import Box
+from .metadata import NgffImage, NgffLevel, read_ngff
 
 _KEPT_PIXELS = 2**24  # of decoded tiles: a row of a model's tiles across a whole slide shares its chunks
 _TILE = 512  # pixels, at least; small chunks are decoded together

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ...cache.storage.atomic import parse_json
-from .paths import read_bytes
-from .raster import UnusableImageError
-from .source import LevelGrid
+from ....cache.storage.atomic import parse_json
+from ..paths import read_bytes
+from ..raster import UnusableImageError
+from ..source import LevelGrid
 
 MAX_CHUNK_BYTES = 2**28
 _MAX_JSON_BYTES = 2**24

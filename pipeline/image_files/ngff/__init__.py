@@ -1,0 +1,1 @@
+"""OME-Zarr images (NGFF): metadata, which are believed in nothing, and planes."""
