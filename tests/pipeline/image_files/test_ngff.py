@@ -384,7 +384,7 @@ def test_an_image_with_z_is_a_volume_of_its_slices_unless_one_is_named(tmp_path,
     path = write(tmp_path / "a.ome.zarr", np.zeros((2, 3, 40, 60), np.uint8), "czyx", version)
     (whole,) = list_volumes(at(path, "level=1,c=1"))
     assert [image.name for image in whole.slices] == [f"a.ome.zarr#c=1,level=1,z={z}" for z in range(3)]
-    assert (whole.kind, whole.downsampling, whole.pixel_mm, whole.is_whole) == ("OME-Zarr", (2, 2), (1e-3, 5e-4), True)
+    assert (whole.kind, whole.downsampling, whole.pixel_mm) == ("OME-Zarr", (2, 2), (1e-3, 5e-4))
     assert whole.slice(1).name == "a_c1_level1_z1"
     assert open_image(whole.slices[2]).size == (20, 30)
     (plane,) = list_volumes(at(path, "c=1,z=2"))
