@@ -19,14 +19,12 @@ WORDS = [
     "in",
     "upper",
     "half",
-    "left",
-    "right",
-    "lower",
-    *"abc",
     "##s",
     ".",
     ",",
 ]
+MORE_WORDS = ["left", "right", "lower", *"abc"]
+"""Added to a model of `WORDS`."""
 
 
 @pytest.fixture(scope="session")
@@ -52,25 +50,27 @@ def tiny_unet(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory) -> Path:
-    """A Hugging Face folder of a BERT of width 16 and 32 positions, with a WordPiece vocabulary of `WORDS`."""
+    """A Hugging Face folder of a BERT of width 16 and 32 positions, with a WordPiece vocabulary of both lists."""
     import torch
     from transformers import BertConfig, BertModel, BertTokenizer
 
     torch.manual_seed(0)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *MORE_WORDS]
     folder = tmp_path_factory.mktemp("models") / "tiny_encoder"
     folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
     BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     config = BertConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=len(vocabulary) - len(MORE_WORDS),
         hidden_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=32,
     )
-    BertModel(config).save_pretrained(folder)
+    model = BertModel(config)
+    model.resize_token_embeddings(len(vocabulary))
+    model.save_pretrained(folder)
     return folder
 
 

@@ -1,126 +1,123 @@
-"""Report of `check-data`."""
+"""`check-data`: everything that a data set holds, and everything that is wrong with it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..data.classes import Classes
-from ..data.dataset import Sample, scan_files
+from ...errors import DataError
+from ..config.data import IMAGE_SIZE, CheckConfig
+from ..data.dataset import Sample, Scan, scan_files
 from ..data.lost_classes import LabelSize
-from ..image_files.intensities import IntensityWindow
+from ..data.warnings import divide, read_silenced
+from ..image_files.paths import kind_of, read_head, split_slice
+from ..views.languages import language_of
+from .result import DataReport
+
+if TYPE_CHECKING:
+    from .encoder import EncoderReport
 
 
-@dataclass(frozen=True)
-class DataReport:
-    """What `check-data` shows."""
+def check(config: CheckConfig) -> DataReport:
+    """Check data, and write the page on request; as `check_data`.
 
-    root: Path
-    splits: dict[str, int]
-    """Samples in each split."""
-    n_groups: int
-    classes: Classes
-    shares: tuple[float, ...]
-    """Share of each class among all pixels of all masks, 0..1."""
-    not_labelled: float
-    """Share of the unlabelled pixels, 0..1."""
-    sizes: dict[tuple[int, int], int]
-    """Images of each (height, width)."""
-    n_texts: int
-    """Distinct texts."""
-    n_without_text: int
-    n_without_mask: int
-    strata: dict[str, int]
-    """Samples of each stratum, by name; none where no sample has one."""
-    weights: tuple[float, float]
-    """The lowest and the highest; 1 and 1 where none are given."""
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
-    silenced: tuple[str, ...]
-    """Warnings that the data set's `textdiff.json` silences, each with the reason."""
+    Raises:
+        SourceError: The text encoder cannot be loaded.
+    """
+    scan = scan_files(config.data, config.window, LabelSize(config.image_size))
+    encoder = None
+    if config.text_encoder:
+        from .encoder import read_with_encoder  # with torch, which nothing else here needs
 
-    def to_dict(self) -> dict[str, Any]:
-        """The report for programs, ready for JSON; sizes are written "height x width"."""
-        named = zip(self.classes.ids, self.classes.names, self.shares, strict=True)
-        return {
-            "data": str(self.root),
-            "n": sum(self.splits.values()),
-            "splits": self.splits,
-            "groups": self.n_groups,
-            "classes": [{"value": value, "name": name, "share": share} for value, name, share in named],
-            "not_labelled": self.not_labelled,
-            "sizes": {f"{height} x {width}": n for (height, width), n in self.sizes.items()},
-            "texts": self.n_texts,
-            "without_text": self.n_without_text,
-            "without_mask": self.n_without_mask,
-            "strata": self.strata,
-            "weights": list(self.weights),
-            "problems": list(self.problems),
-            "warnings": list(self.warnings),
-            "silenced": list(self.silenced),
-        }
+        text_of = {sample.id: sample.text for sample in scan.dataset.samples if sample.text}
+        encoder = read_with_encoder(config.text_encoder, text_of)
+        scan = _with_encoder(scan, encoder)
+    report = _report(scan, encoder)
+    if config.out:
+        from .report import write_check_report
 
-    def lines(self) -> list[str]:
-        """The report for people: a line for each kind of fact, then the warnings and the problems."""
-        silenced = _listed("silenced warning", self.silenced) if self.silenced else []
-        return [*self._facts(), *_listed("warning", self.warnings), *silenced, *_listed("problem", self.problems)]
-
-    def _facts(self) -> Iterator[str]:
-        splits = ", ".join(f"{n} {split}" for split, n in self.splits.items())
-        yield f"samples: {sum(self.splits.values())} ({splits or 'none'}), groups: {self.n_groups}"
-        named = zip(self.classes.ids, self.classes.names, self.shares, strict=True)
-        classes = [f"{name} ({value}) {share:.1%}" for value, name, share in named]
-        yield "classes: " + ", ".join(
-            [*classes, *([f"not labelled {self.not_labelled:.1%}"] * (self.not_labelled > 0))]
-        )
-        sizes = (f"{height} x {width} ({n})" for (height, width), n in self.sizes.items())
-        yield f"sizes (height x width): {', '.join(sizes) or 'none'}"
-        yield f"texts: {self.n_texts} distinct, samples without: {self.n_without_text}"
-        yield f"masks: samples without: {self.n_without_mask}"
-        if self.strata:
-            yield "strata: " + ", ".join(f"{name or '(none)'} {n}" for name, n in self.strata.items())
-        if self.weights != (1.0, 1.0):
-            yield "weights in the loss: {:g} to {:g}".format(*self.weights)
+        report = replace(report, page=str(config.out))
+        write_check_report(config, scan, report)
+    return report
 
 
-def _listed(kind: str, lines: Sequence[str]) -> list[str]:
-    title = f"{len(lines) or 'no'} {kind}{'' if len(lines) == 1 else 's'}"
-    return [title + (":" if lines else ""), *(f"  - {line}" for line in lines)]
-
-
-def check_data(data: Path, window: IntensityWindow | None = None, image_size: int | None = None) -> DataReport:
+def check_data(data: Path, window: tuple[int, int] | None = None, image_size: int = IMAGE_SIZE) -> DataReport:
     """Look at everything in a data folder or manifest and report what is there and what is wrong.
 
-    `window` is the intensity window of images that need one (see `open_image`). `image_size` is the side in pixels at
-    which masks are to be learnt, for warnings of classes that are lost there.
+    Args:
+        data: a folder in LViT's layout, a manifest, or a folder that holds one.
+        window: intensity window of images that need one (see `open_image`).
+        image_size: side in pixels at which masks are to be learnt, for warnings of classes that are lost there.
 
     Raises:
         DataError: There is no data of a known layout at the path.
     """
-    scan = scan_files(data, window, None if image_size is None else LabelSize(image_size))
+    return check(CheckConfig(data, window, image_size))
+
+
+def _with_encoder(scan: Scan, encoder: EncoderReport) -> Scan:
+    """The scan with the encoder's warnings and problems."""
+    try:
+        silenced = read_silenced(scan.dataset.root)
+    except DataError:  # a problem of the scan already
+        silenced = {}
+    shown, hidden = divide(encoder.warnings, silenced)
+    dataset = replace(scan.dataset, warnings=(*scan.dataset.warnings, *shown))
+    return replace(
+        scan, dataset=dataset, problems=(*scan.problems, *encoder.problems), silenced=(*scan.silenced, *hidden)
+    )
+
+
+def _report(scan: Scan, encoder: EncoderReport | None) -> DataReport:
     samples, classes = scan.dataset.samples, scan.dataset.classes
     of_classes = [sum(counts) for counts in zip(*(one.n_pixels for one in samples if one.n_pixels), strict=True)]
     total = max(sum(height * width for height, width in (mask.size for mask in scan.masks)), 1)
+    texts = {sample.text for sample in samples if sample.text}
     return DataReport(
         root=scan.dataset.root,
         splits=dict(Counter(sample.split for sample in samples)),
         n_groups=len({sample.group for sample in samples}),
+        group_origins=_origins(samples),
         classes=classes,
         shares=tuple(n / total for n in of_classes) or (0.0,) * len(classes.ids),
         not_labelled=1 - sum(of_classes) / total if of_classes else 0.0,
+        formats={
+            "images": _formats(sample.image for sample in samples),
+            "masks": _formats(sample.mask for sample in samples if sample.mask),
+        },
         sizes=dict(sorted(Counter(sample.size for sample in samples).items())),
-        n_texts=len({sample.text for sample in samples if sample.text}),
+        n_texts=len(texts),
+        languages=dict(Counter(language_of(text).name for text in sorted(texts)).most_common()),
         n_without_text=sum(not sample.text for sample in samples),
         n_without_mask=sum(sample.mask is None for sample in samples),
         strata=_strata(samples),
         weights=_range([sample.weight for sample in samples]),
+        encoder=encoder,
         problems=scan.problems,
         warnings=tuple(map(str, scan.dataset.warnings)),
         silenced=scan.silenced,
     )
+
+
+def _origins(samples: Sequence[Sample]) -> dict[str, int]:
+    """How groups came about → how many came so."""
+    of_group = {sample.group: _origin(sample) for sample in samples}
+    return dict(Counter(of_group.values()).most_common())
+
+
+def _origin(sample: Sample) -> str:
+    if sample.group == sample.id:
+        return "of single samples, without a group"
+    file, index = split_slice(sample.image)
+    return "volumes" if index is not None and str(file).endswith(sample.group) else "named by the data"
+
+
+def _formats(paths: Iterable[Path]) -> dict[str, int]:
+    kinds = Counter(kind_of(read_head(split_slice(path)[0])) or "unknown" for path in paths)
+    return dict(kinds.most_common())
 
 
 def _strata(samples: Sequence[Sample]) -> dict[str, int]:

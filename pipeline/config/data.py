@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from .validation import CommandConfig, Window, at_least
+from .validation import CommandConfig, Rule, Window, at_least
 
 IMAGE_SIZE = 256
 """Side in pixels to which whole images are resized for the UNet, if no other is asked for."""
@@ -26,6 +26,10 @@ class CheckConfig(CommandConfig):
     """Intensities that become 0 and 255 in images of more than 8 bits (of CT, Hounsfield units); no default."""
     image_size: Annotated[int, at_least(8)] = IMAGE_SIZE
     """Side in pixels to which `extract-features` is to resize images, at which it would lose classes of the masks."""
+    text_encoder: str | None = None
+    """The text encoder to come, as for `extract-features`: counts tokens that it does not know."""
+    out: Annotated[Path, Rule("a name that ends in .html", lambda path: path.suffix.lower() == ".html")] | None = None
+    """A page (PAGE.html) with all findings, and samples with their masks and texts."""
 
 
 @dataclass(frozen=True)

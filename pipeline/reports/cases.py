@@ -68,14 +68,14 @@ def case(heading: str, sample_id: str, small: Thumbnail, classes: Sequence[str],
     true_as = np.where(known, truth, 0)
     colours = _colours(classes)
     unlabelled = "" if known.all() else f", {1 - known.mean():.0%} of the pixels are not labelled"
-    error = _veiled(error_map(small.image, true_as > 0, predicted_as > 0, confused), known)
+    error = veiled(error_map(small.image, true_as > 0, predicted_as > 0, confused), known)
     false_negative, false_positive = (true_as > 0) & (predicted_as == 0), (true_as == 0) & (predicted_as > 0)
     shares = f"{false_negative.mean():.1%} of the pixels are false negative, {false_positive.mean():.1%} false positive"
     shares += f", {confused.mean():.1%} of another class" if len(classes) > 1 else ""
     pictures: tuple[InlineImage, ...] = (
         inline_image(small.image, "image", f"Image {sample_id}"),
         inline_image(
-            _veiled(painted(small.image, true_as, colours[0]), known),
+            veiled(painted(small.image, true_as, colours[0]), known),
             "truth",
             f"Truth of {sample_id}: {(true_as > 0).mean():.1%} foreground{unlabelled}",
         ),
@@ -98,15 +98,15 @@ def legend(classes: Sequence[str], kind: UncertaintyKind) -> Legend:
     """Meaning of the colours and patterns of cases."""
     true, predicted = _colours(classes)
     if len(classes) == 1:
-        swatches = [Swatch("outline", "truth", _hex(true[0])), Swatch("outline", "prediction", _hex(predicted[0]))]
+        swatches = [Swatch("outline", "truth", as_hex(true[0])), Swatch("outline", "prediction", as_hex(predicted[0]))]
     else:
-        swatches = [Swatch("outline", name, _hex(colour)) for name, colour in zip(classes, true, strict=True)]
+        swatches = [Swatch("outline", name, as_hex(colour)) for name, colour in zip(classes, true, strict=True)]
     swatches += [
-        Swatch("plain", "false negative (plain)", _hex(FALSE_NEGATIVE_COLOUR)),
-        Swatch("stripes", "false positive (striped)", _hex(FALSE_POSITIVE_COLOUR)),
+        Swatch("plain", "false negative (plain)", as_hex(FALSE_NEGATIVE_COLOUR)),
+        Swatch("stripes", "false positive (striped)", as_hex(FALSE_POSITIVE_COLOUR)),
     ]
     if len(classes) > 1:
-        swatches.append(Swatch("dots", "of another class (dotted)", _hex(CONFUSED_COLOUR)))
+        swatches.append(Swatch("dots", "of another class (dotted)", as_hex(CONFUSED_COLOUR)))
     return Legend((*swatches, Swatch("scale", _SCALES[kind])))
 
 
@@ -126,15 +126,19 @@ def ramp(shares: Float[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x 3"]:
     return np.stack([np.interp(shares, positions, channel) for channel in channels], -1).round().astype(np.uint8)
 
 
+def class_colours(classes: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Colours of foreground classes in masks."""
+    if len(classes) == 1:
+        return [TRUE_COLOUR]
+    return [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(classes))]
+
+
 def _colours(classes: Sequence[str]) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
     """Colours of the truth and of the prediction: two for one class; of several, one for each class in both."""
-    if len(classes) == 1:
-        return [TRUE_COLOUR], [PREDICTED_COLOUR]
-    each = [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(classes))]
-    return each, each
+    return class_colours(classes), [PREDICTED_COLOUR] if len(classes) == 1 else class_colours(classes)
 
 
-def _veiled(image: UInt8[np.ndarray, "y x 3"], known: np.ndarray) -> UInt8[np.ndarray, "y x 3"]:
+def veiled(image: UInt8[np.ndarray, "y x 3"], known: np.ndarray) -> UInt8[np.ndarray, "y x 3"]:
     """The image, pale where it is not labelled."""
     veil = (image[~known] * 0.25 + 190).astype(np.uint8)
     shown = image.copy()
@@ -142,5 +146,6 @@ def _veiled(image: UInt8[np.ndarray, "y x 3"], known: np.ndarray) -> UInt8[np.nd
     return shown
 
 
-def _hex(colour: tuple[int, int, int]) -> str:
+def as_hex(colour: tuple[int, int, int]) -> str:
+    """A colour for a page."""
     return "#" + bytes(colour).hex()

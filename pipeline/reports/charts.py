@@ -91,6 +91,26 @@ def spread(name: str, dice: Sequence[float], mean: float) -> str:
         return _svg(figure, name)
 
 
+def shares(name: str, values: Sequence[float], label: str) -> str:
+    """A share of every sample, from the least to the most.
+
+    Args:
+        name: as of `curve`.
+        values: from 0 to 1, one a sample.
+        label: what the shares are of.
+    """
+    ranked, ranks = 100 * np.sort(values), np.arange(1, len(values) + 1)
+    with _drawing() as (figure, axes):
+        axes.vlines(ranks, 0, ranked, color=LINE, linewidth=1)
+        axes.plot(ranks, ranked, "o" if len(ranked) <= MAX_DOTS else "-", color=ACCENT, markersize=4.5)
+        axes.set_ylim(0, max(1.0, 1.08 * ranked[-1]))
+        axes.set_xlim(0.3, len(ranked) + 0.7)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("samples, least to most")
+        axes.set_ylabel(f"{label}, %")
+        return _svg(figure, name)
+
+
 def reliability(name: str, bins: Sequence[Mapping[str, Any]]) -> str:
     """Reliability diagram: accuracy against confidence; on the diagonal, calibration is perfect."""
     known = [one for one in bins if one["n"]]

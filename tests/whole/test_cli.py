@@ -111,7 +111,7 @@ def test_an_interrupt_ends_with_one_line(textdiff, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(check, "check_data", interrupted)
+    monkeypatch.setattr(check, "check", interrupted)
     assert textdiff("check-data", tmp_path) == (
         130,
         "",
