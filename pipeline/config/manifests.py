@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .validation import CommandConfig, Rule
+from .validation import CommandConfig, Rule, flag
 
 SHARES = (0.7, 0.15, 0.15)
 """Of the groups that train, choose the epoch and test, where the folders do not say."""
 
 
 def _are_shares(shares: tuple[float, ...]) -> bool:
-    return min(shares) >= 0 and shares[0] > 0 and abs(sum(shares) - 1) < 1e-6
+    return min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6
 
 
-_Shares = Annotated[
-    tuple[float, float, float], Rule("TRAIN,VAL,TEST of at least 0 that add up to 1, TRAIN above 0", _are_shares)
-]
+_Shares = Annotated[tuple[float, float, float], Rule("TRAIN,VAL,TEST of at least 0 that add up to 1", _are_shares)]
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,9 @@ class ManifestConfig(CommandConfig):
     """The folder of the images, or of everything: images, masks, tables. docs/manifests.md has the layouts."""
     out: Path = Path("data.csv")
     """The manifest to write (.csv). Masks that have to be drawn go into `masks/` beside it."""
+    image_pattern: str | None = None
+    """Regular expression that the path of an image must hold, such as '_flair' of several files for each patient;
+    others are left out."""
     masks: Path | None = None
     """A folder of masks, where they lie apart from the images; or what an annotation tool exported: GeoJSON, COCO,
     Label Studio, CVAT."""
@@ -51,10 +52,15 @@ class ManifestConfig(CommandConfig):
     """Slices of a volume that become samples: all, or those whose mask has a value above 0."""
 
     def contradictions(self) -> Iterator[str | None]:
-        """A manifest that is no CSV, and a pattern that is no regular expression."""
+        """A manifest that is no CSV, and patterns that are no regular expressions."""
         if self.out.suffix.lower() != ".csv":
             yield f"--out got {str(self.out)!r}; expected a name that ends in .csv"
-        try:
-            re.compile(self.group_pattern or "")
-        except re.error as error:
-            yield f"--group-pattern got {self.group_pattern!r}, no regular expression ({error})"
+        yield from (_no_pattern(name, getattr(self, name)) for name in ("image_pattern", "group_pattern"))
+
+
+def _no_pattern(field: str, pattern: str | None) -> str | None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        return f"{flag(field)} got {pattern!r}, no regular expression ({error})"
+    return None

@@ -39,10 +39,12 @@ def divide_groups(
 
 
 def _counts(n_groups: int, shares: Sequence[float]) -> dict[str, int]:
-    """Groups held out for val and test: the nearest numbers, at least one of each, with one left to train."""
+    """Groups of each split: the nearest numbers, at least one of each that has a share; the rest train."""
     counts = {
         split: max(1, round(share * n_groups)) if share else 0 for split, share in zip(SPLITS, shares, strict=True)
     }
-    while counts["val"] + counts["test"] >= n_groups:
+    while counts["val"] + counts["test"] > n_groups - (shares[0] > 0):
         counts["test" if counts["test"] >= counts["val"] else "val"] -= 1
+    if not shares[0]:
+        counts["test" if counts["test"] else "val"] += n_groups - counts["val"] - counts["test"]
     return counts

@@ -85,7 +85,7 @@ def draw_annotations(export: Path, images: Sequence[FoundFile], folder: Path, de
     Raises:
         DataError: It is no such export, or an image's size cannot be read.
     """
-    names = {"/".join((*one.folders, one.path.name)): i for i, one in enumerate(images)}
+    names = {one.name: i for i, one in enumerate(images)}
     sizes = {name: open_image(images[i].path).size for name, i in names.items()}
     classes = dict(zip(declared.ids, declared.names, strict=True)) if declared else None
     annotations = read_annotations(export, sizes, classes)

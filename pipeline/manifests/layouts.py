@@ -7,7 +7,6 @@ layout. What stands here tells the user which data were recognised and how their
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,17 +73,16 @@ LAYOUTS = (
 )
 
 
-def recognise(listing: FileListing, roots: Sequence[Path]) -> FolderLayout:
+def recognise(listing: FileListing, images: Path, masks: Path | None) -> FolderLayout:
     """The first layout whose signs are there, or words for how the masks lie.
 
     Args:
         listing: of all files.
-        roots: the folders that were given.
+        images: the folder that was given.
+        masks: the folder of masks, where it was given.
     """
-    top = "/".join(root.resolve().name for root in roots[:1])
-    paths = ["/".join((top, *one.folders, one.path.name)) for one in listing.images]
-    top = "/".join(root.resolve().name for root in roots[-1:])
-    paths += ["/".join((top, *one.folders, one.path.name)) for one in listing.masks]
+    paths = [f"{images.resolve().name}/{one.name}" for one in listing.images]
+    paths += [f"{(masks or images).resolve().name}/{one.name}" for one in listing.masks]
     for layout in LAYOUTS:
         if all(any(re.search(sign, path, re.IGNORECASE) for path in paths) for sign in layout.signs):
             return layout

@@ -37,6 +37,11 @@ class FoundFile:
     """Of a DICOM file."""
 
     @cached_property
+    def name(self) -> str:
+        """The path from the folder that was given, with slashes, in NFC."""
+        return "/".join((*self.folders, composed(self.path.name)))
+
+    @cached_property
     def stem(self) -> str:
         """The name without suffix, in NFC."""
         return composed(split_suffix(self.path.name)[0])

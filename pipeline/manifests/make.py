@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +22,13 @@ from ..data.tables import TABLE_SUFFIXES
 from ..exchange.importing import is_export
 from ..runtime.progress import Progress
 from .classes import class_problems, declared_classes
+from .copies import merge_copies
 from .division import divide_groups
 from .drawing import MASKS_FOLDER, DrawnMasks, draw_annotations, draw_referred, unite
 from .layouts import first_channels, recognise
 from .listing import FileListing, list_files
 from .matching import MatchedMasks, match_masks
+from .names import role_of_folders
 from .result import ManifestSummary, Unmatched
 from .samples import ManifestSample, SampleListing, make_rows, unread_patients
 from .series import match_series
@@ -72,8 +75,9 @@ def make_manifest(config: ManifestConfig, progress: Progress | None = None) -> M
     if problems:
         n = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         raise DataError(f"{config.images} has {n}; nothing was written:", problems)
-    rows, split_rule = _divided(found.samples.rows, config)
-    summary = _summary(config, found, rows, split_rule)
+    merged, copies = merge_copies(found.samples.rows)
+    rows, split_rule = _divided(merged, config)
+    summary = _summary(config, found, rows, split_rule, [copies, _hidden_masks(config, rows)])
     _write(config.out, rows, found)
     return summary
 
@@ -81,6 +85,7 @@ def make_manifest(config: ManifestConfig, progress: Progress | None = None) -> M
 def _find(config: ManifestConfig) -> _Found:
     folder = config.masks if config.masks and not _is_export(config.masks) else None
     listing = list_files(config.images, folder)
+    _choose(listing, config.image_pattern)
     first_channels(listing)
     masks = match_masks(listing.images, listing.masks if folder or not config.masks else [])
     series = match_series(listing.images, masks)
@@ -91,6 +96,17 @@ def _find(config: ManifestConfig) -> _Found:
     of_images = {i: parts[0].path for i, parts in masks.masks.items()} | series.masks | drawn.masks
     samples = make_rows(listing.images, of_images, rows, config.group_pattern, config.slices)
     return _Found(listing, masks, drawn, tables, rows, samples, declared_classes(listing, config, drawn.classes))
+
+
+def _choose(listing: FileListing, pattern: str | None) -> None:
+    """Set aside the images whose path does not hold the pattern."""
+    chosen = [one for one in listing.images if re.search(pattern or "", one.name)]
+    if not chosen:
+        name = listing.images[0].name
+        raise DataError(f"no image's path holds {pattern!r} of --image-pattern; paths are as {name!r}")
+    names = {one.name for one in chosen}
+    listing.others += [(one.path, "not in --image-pattern") for one in listing.images if one.name not in names]
+    listing.images = chosen
 
 
 def _is_export(path: Path) -> bool:
@@ -132,6 +148,8 @@ def _no_matches(found: _Found, config: ManifestConfig) -> Iterator[str]:
         )
     if config.masks and not (found.masks.unmatched or labelled):
         yield f"{config.masks} holds no masks"
+    if config.masks and config.masks.name.lower() == "mask" and any(config.masks.resolve().parent.glob("*manual*")):
+        yield f"{config.masks} is DRIVE's field of view, not the vessels; give the folder 1st_manual beside it"
     if found.tables.rows and len(found.rows.unmatched) == len(found.tables.rows):
         row = found.tables.rows[0]
         yield (
@@ -163,16 +181,27 @@ def _refuse_leaks(rows: Sequence[ManifestSample]) -> None:
     problems = [f"{group}: {', '.join(sorted(names))}" for group, names in splits.items() if len(names) > 1]
     if problems:
         raise DataError(
-            f"{len(problems)} groups (patients) are in more than one split of the folders' own; divide anew with "
-            "--split 0.7,0.15,0.15, or give --group-pattern '' to take every image for a patient of its own:",
+            f"{len(problems)} groups (patients, or copies of an image) are in more than one split of the folders' own; "
+            "divide anew with --split 0.7,0.15,0.15, or give --group-pattern '' to take every image for a patient:",
             problems,
         )
 
 
-def _summary(config: ManifestConfig, found: _Found, rows: Sequence[ManifestSample], split_rule: str) -> ManifestSummary:
+def _hidden_masks(config: ManifestConfig, rows: Sequence[ManifestSample]) -> str:
+    """A hint where no image has a mask and a folder beside the images' is called after masks; "" for none."""
+    if config.masks or any(row.mask for row in rows):
+        return ""
+    # Not guessed at: a folder beside the images may belong to other images.
+    beside = sorted(path for path in config.images.resolve().parent.iterdir() if path.is_dir())
+    found = [path for path in beside if role_of_folders([path.name]) == "mask"]
+    return f"no image has a mask; are they in {found[0]}? Give it with --masks" if found else ""
+
+
+def _summary(
+    config: ManifestConfig, found: _Found, rows: Sequence[ManifestSample], split_rule: str, hints: Sequence[str]
+) -> ManifestSummary:
     listing, texts = found.listing, any(row.text for row in rows)
-    roots = [config.images, *([config.masks] if config.masks else [])]
-    layout = recognise(listing, roots)
+    layout = recognise(listing, config.images, config.masks)
     unmatched = Unmatched(
         images_without_mask=[row.id for row in rows if row.mask is None],
         masks_without_image=[str(one.path) for one in found.masks.unmatched],
@@ -181,6 +210,7 @@ def _summary(config: ManifestConfig, found: _Found, rows: Sequence[ManifestSampl
         files_not_used=[f"{path} ({reason})" for path, reason in (*listing.others, *found.tables.unused)],
     )
     n_left = found.samples.n_slices_left_out
+    left_out = f"{n_left} slices without a label were left out" if n_left else ""
     return ManifestSummary(
         out=config.out,
         layout=layout.name,
@@ -192,10 +222,7 @@ def _summary(config: ManifestConfig, found: _Found, rows: Sequence[ManifestSampl
         tables=found.tables.read,
         loose={"masks": found.masks.loose, "texts": found.rows.loose},
         unmatched=unmatched,
-        hints=[
-            *([f"{n_left} slices without a label were left out"] if n_left else []),
-            *filter(None, [unread_patients(rows)]),
-        ],
+        hints=[*filter(None, [left_out, unread_patients(rows), *hints])],
     )
 
 

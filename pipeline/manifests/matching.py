@@ -150,7 +150,9 @@ def _settle(matched: MatchedMasks, rule: MaskRule, images: Mapping[int, FoundFil
         matched.problems.append(f"{image.path} fits {len(masks)} masks: {named(masks)}; keep one of them")
     else:
         several = f"{len(images)} images: {named([*images.values()])}"
-        matched.problems.append(f"{several} fit {named(masks)}; keep one image, or masks in folders like the images'")
+        matched.problems.append(
+            f"{several} fit {named(masks)}; choose images with --image-pattern, or keep masks in folders as the images"
+        )
 
 
 def _are_parts(masks: Sequence[FoundFile]) -> bool:

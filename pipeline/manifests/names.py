@@ -46,7 +46,10 @@ _MASK_WORD = (
     "masks?|gts?|ground[ _-]?truth|segs?|segmentations?|segmented|labels?|anno|annotations?|annotated|manual|lesion|"
     "1stHO"
 )
-_IMAGE_WORD = "images?|img|im|volume|vol|original|orig|training|train|test|scan|0000"
+_IMAGE_WORD = (
+    "images?|img|im|volume|vol|original|orig|training|train|test|scan|0000|flair|t1ce|t1gd|t1n|t1c|t1w|t1|t2w|t2f|t2|"
+    "adc|dwi|ct|mri|mr|pet|pt|cxr"
+)
 _AFTER = re.compile(rf"(?P<base>.+?)[ _.-]+(?:{_MASK_WORD})(?:[ _-]?\(?\d+\)?)?", re.IGNORECASE)
 _BEFORE = re.compile(rf"(?:{_MASK_WORD})[ _.-]+(?P<base>.+)", re.IGNORECASE)
 _ALONE = re.compile(rf"(?:{_MASK_WORD})(?:[ _-]?\d+)?", re.IGNORECASE)

@@ -62,7 +62,7 @@ class PatientGroups:
 
     def _candidates(self, one: FoundFile, row: TextRow | None) -> Iterator[tuple[str, str]]:
         if self._pattern is not None:
-            found = re.search(self._pattern, "/".join((*one.folders, one.path.name))) if self._pattern else None
+            found = re.search(self._pattern, one.name) if self._pattern else None
             yield "--group-pattern", (found[1] if found.re.groups else found[0]) or "" if found else ""
             return
         yield "tables", row.values.get("group", "") if row else ""
@@ -128,14 +128,17 @@ def make_rows(
 def _splits(images: Sequence[FoundFile], rows: Mapping[int, TextRow]) -> list[str]:
     """The images' splits by the tables that name them, by folders, or by the beginning of all names (GlaS).
 
-    "" for all where nothing is named but the training split; else images of no split train.
+    "" for all where a single split is named; else images of no split train.
     """
-    splits = [(rows[i].split if i in rows else "") or one.split for i, one in enumerate(images)]
+    by_table = [rows[i].split if i in rows else "" for i in range(len(images))]
+    if len({*by_table} - {""}) < 2:
+        by_table = [""] * len(images)
+    splits = [split or one.split for split, one in zip(by_table, images, strict=True)]
     if not any(splits):
         named = [re.match(SPLIT_IN_NAME, one.stem, re.IGNORECASE) for one in images]
         splits = [found[1].lower() for found in named if found] if all(named) else splits
-    only_training = {*splits} <= {"", "train"}
-    return ["" if only_training else split or "train" for split in splits]
+    one_alone = len({*splits}) == 1 or {*splits} == {"", "train"}
+    return ["" if one_alone else split or "train" for split in splits]
 
 
 def _sliced(samples: SampleListing, whole: ManifestSample, slices: str) -> list[ManifestSample]:
@@ -208,7 +211,7 @@ def unread_patients(rows: Sequence[ManifestSample]) -> str:
     for origin, pattern in PATIENT_NAMES.items():
         groups = defaultdict(set)
         for row in rows:
-            if found := re.search(pattern, "/".join((*row.file.folders, row.file.path.name))):
+            if found := re.search(pattern, row.file.name):
                 groups[found[0]].add(row.group)
         several = [patient for patient, names in groups.items() if len(names) > 1]
         if several:

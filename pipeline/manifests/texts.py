@@ -143,7 +143,7 @@ class TextRule:
 
 
 def _paths(one: FoundFile) -> set[str]:
-    parts = (*one.folders, composed(one.path.name))
+    parts = one.name.split("/")
     return {"/".join(parts[i:]) for i in range(len(parts))}
 
 

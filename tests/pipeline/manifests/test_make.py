@@ -40,7 +40,7 @@ def test_ambiguous_masks_are_all_named_and_nothing_is_written(tmp_path, copy_of,
     one, two = raised.value.problems
     assert one == f"{data / '1.png'} fits 2 masks: {data / '1_mask.png'}, {data / 'masks' / '1.png'}; keep one of them"
     assert two.startswith(
-        f"2 images: {data / 'x' / '2.png'}, {data / 'y' / '2.png'} fit {data / 'masks' / '2.png'}; keep"
+        f"2 images: {data / 'x' / '2.png'}, {data / 'y' / '2.png'} fit {data / 'masks' / '2.png'}; choose"
     )
     assert not out.parent.exists()
 
@@ -109,10 +109,10 @@ def test_refused(tmp_path, copy_of, make, out, names, settings, message):
     ("settings", "message"),
     [
         ({"split": (0.7, 0.2, 0.2)}, "--split got 0.7,0.2,0.2; expected TRAIN,VAL,TEST of at least 0 that add up to 1"),
-        ({"split": (0.0, 0.5, 0.5)}, "--split got"),
         ({"split": (1.2, -0.1, -0.1)}, "--split got"),
         ({"split": (float("nan"), 0.5, 0.5)}, "--split got"),
         ({"group_pattern": "("}, "--group-pattern got '\\(', no regular expression"),
+        ({"image_pattern": "*a"}, "--image-pattern got '\\*a', no regular expression"),
         ({"out": Path("data.xlsx")}, "--out got 'data.xlsx'; expected a name that ends in .csv"),
     ],
 )
@@ -205,7 +205,9 @@ def test_splits_of_folders_that_cut_patients_are_refused_unless_divided_anew(tmp
     data = copy_of(
         tmp_path / "data", *(f"{split}/images/p{i}_{split}.png" for split in ("train", "test") for i in range(4))
     )
-    with pytest.raises(DataError, match=r"4 groups \(patients\) are in more than one split .*--split 0.7") as raised:
+    with pytest.raises(
+        DataError, match=r"4 groups \(patients, or copies of an image\) are in more than one split .*--split 0.7"
+    ) as raised:
         make(data, group_pattern=r"p\d")
     assert raised.value.problems[0] == "p0: test, train"
     assert not out.parent.exists()
@@ -228,12 +230,71 @@ def test_division_is_spread_over_strata_and_leaves_unlabelled_groups_to_train():
 
 
 @pytest.mark.parametrize(
-    ("shares", "counts"), [((1, 0, 0), (3, 0, 0)), ((0.8, 0, 0.2), (2, 0, 1)), ((0.1, 0.45, 0.45), (1, 1, 1))]
+    ("shares", "counts"),
+    [
+        ((1, 0, 0), (3, 0, 0)),
+        ((0, 0, 1), (0, 0, 3)),
+        ((0, 0.5, 0.5), (0, 2, 1)),
+        ((0.8, 0, 0.2), (2, 0, 1)),
+        ((0.1, 0.45, 0.45), (1, 1, 1)),
+    ],
 )
 def test_shares_of_few_groups(shares, counts):
     strata = {name: [""] for name in "abc"}
     splits = Counter(divide_groups(strata, set("abc"), shares, 0).values())
     assert (splits["train"], splits["val"], splits["test"]) == counts
+
+
+def test_copies_of_an_image_stay_in_one_split(tmp_path, copy_of, make):
+    data = copy_of(tmp_path / "data", *(f"{i}.png" for i in range(12)))
+    for i in range(6):
+        shutil.copy(data / f"{i}.png", data / f"copy_of_{i}.png")
+    made = make(data)
+    assert made.splits["3"] == made.splits["copy_of_3"]
+    assert made.groups["copy_of_3"] == "3"
+    assert made.summary.hints == ["12 groups hold the same images byte for byte, and count as 6"]
+    data = copy_of(tmp_path / "other", *(f"{split}/{split}{i}.png" for split in ("train", "test") for i in range(3)))
+    shutil.copy(data / "train" / "train1.png", data / "test" / "again.png")
+    with pytest.raises(
+        DataError, match=r"1 groups \(patients, or copies of an image\) are in more than one split"
+    ) as raised:
+        make_manifest(ManifestConfig(data, tmp_path / "other.csv"))
+    assert raised.value.problems == ("again: test, train",)
+
+
+def test_one_of_several_modalities_is_chosen_by_a_pattern(tmp_path, copy_of, make):
+    cases = [f"BraTS20_Training_00{i}" for i in range(1, 5)]
+    names = [f"{case}/{case}_{kind}.png" for case in cases for kind in ("flair", "t1", "t1ce", "t2")]
+    data = copy_of(tmp_path / "data", *names, *(f"={case}/{case}_seg.png" for case in cases))
+    with pytest.raises(DataError, match=r"4 images: .*_flair.png, .*_seg.png; choose images with --image-pattern"):
+        make(data)
+    made = make(data, image_pattern="_t1ce")
+    assert made.masks == {f"{case}_t1ce": f"{case}_seg.png" for case in cases}
+    assert made.groups[f"{cases[0]}_t1ce"] == cases[0]
+    assert len(made.summary.unmatched.files_not_used) == 12
+    with pytest.raises(DataError, match="no image's path holds 'pet' of --image-pattern; paths are as 'BraTS20_"):
+        make_manifest(ManifestConfig(data, tmp_path / "other.csv", image_pattern="pet"))
+
+
+def test_masks_beside_the_images_folder_are_pointed_out_and_not_taken(tmp_path, copy_of, make):
+    copy_of(tmp_path, *(f"x/images/{i}.png" for i in range(3)), "=x/labels/1.png")
+    made = make(tmp_path / "x" / "images")
+    assert made.summary.hints == [f"no image has a mask; are they in {tmp_path / 'x' / 'labels'}? Give it with --masks"]
+
+
+def test_drives_field_of_view_is_refused_as_masks(tmp_path, copy_of, make):
+    copy_of(tmp_path, "images/21_training.tif", "=1st_manual/21_manual1.png", "=mask/21_training_mask.png")
+    with pytest.raises(DataError, match="is DRIVE's field of view, not the vessels; give the folder 1st_manual"):
+        make(tmp_path / "images", masks=tmp_path / "mask")
+    made = make(tmp_path / "images", masks=tmp_path / "1st_manual", split=(0.0, 0.0, 1.0))
+    assert made.masks == {"21_training": "21_manual1.png"}
+    assert made.splits == {"21_training": "test"}
+
+
+def test_a_table_whose_name_holds_a_split_says_nothing_alone(tmp_path, copy_of, make):
+    data = copy_of(tmp_path / "data", *(f"{i}.png" for i in range(10)))
+    (data / "my_test.csv").write_text("Image,Description\n" + "".join(f"{i},text\n" for i in range(10)))
+    assert Counter(make(data).splits.values()) == {"train": 6, "val": 2, "test": 2}
 
 
 @pytest.mark.real_data
