@@ -6,9 +6,17 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
+from ...errors import DataError
+from ..image_files.dicom_series import study_of
+from ..image_files.paths import kind_of, read_head, split_place, split_suffix, version_of
+from ..image_files.raster import UnusableImageError
 from .warnings import DataWarning
+
+_OF_DICOM = ("", ".dcm", ".dicom", ".ima")
+"""Suffixes of files that are looked into for an examination; other files are only opened to be read."""
 
 _MAX_ID_BYTES = 200
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]|\.\.|^[. ]|[. ]$')
@@ -43,6 +51,29 @@ class Listing:
     entries: list[Entry] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[DataWarning] = field(default_factory=list)
+
+
+def own_group(image: Path, file_name: str, sample_id: str) -> str:
+    """The group of an image for which none is named: its examination, its volume, or the image itself.
+
+    The DICOM files of an examination are one group, whatever series they are of; so are the slices of any other file.
+
+    Args:
+        image: a file or a part of one.
+        file_name: of the file, as messages and tables have it.
+        sample_id: of the image.
+    """
+    file, place = split_place(image)
+    study = _study_of(file, *version_of(file)) if split_suffix(file.name)[1].lower() in _OF_DICOM else ""
+    return study or (file_name if place else sample_id)
+
+
+@lru_cache(maxsize=1024)
+def _study_of(file: Path, _changed_ns: int, _size_bytes: int) -> str:
+    try:
+        return study_of(file) if kind_of(read_head(file)) == "DICOM" else ""
+    except (DataError, UnusableImageError):  # a problem when the file is opened
+        return ""
 
 
 def bad_id(sample_id: str, where: str) -> Iterator[str]:

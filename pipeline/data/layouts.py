@@ -15,8 +15,9 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..config.data import LVIT_FOLDERS, MANIFESTS
-from ..image_files.paths import is_image, stem_of
-from .entries import Entry, Listing, bad_id
+from ..image_files.listing import sort_folder
+from ..image_files.paths import stem_of, undecoded
+from .entries import Entry, Listing, bad_id, own_group
 from .manifest import COLUMNS as MANIFEST_COLUMNS
 from .manifest import list_manifest
 from .tables import OTHER_SUFFIXES, TABLE_SUFFIXES, DataTable, read_table
@@ -64,21 +65,26 @@ def _list_lvit(root: Path, folders: list[str]) -> Listing:
 
 
 def _add_folder(listing: Listing, folder: Path, split: str) -> None:
-    images = _images_in(folder / "img")
+    images = _images_in(listing, folder / "img")
     if not images:
         listing.problems.append(f"{folder / 'img'} holds no images; put them there, or remove {folder.name}")
     masks = _match_masks(listing, folder / "labelcol", images, optional=split == "test")
     stems = [stem_of(image) for image in images]
     entries = [
-        Entry(stem, stem, split, image, masks.get(image), "", str(image))
+        Entry(stem, own_group(image, image.name, stem), split, image, masks.get(image), "", str(image))
         for stem, image in zip(stems, images, strict=True)
     ]
     listing.problems += [problem for entry in entries for problem in bad_id(entry.id, entry.where)]
     listing.entries += _with_texts(listing, folder, entries)
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if is_image(path)) if folder.is_dir() else []
+def _images_in(listing: Listing, folder: Path) -> list[Path]:
+    images, others = sort_folder(folder) if folder.is_dir() else ([], [])
+    if others:
+        listing.warnings.append(DataWarning("left-out-files", f"{folder}: files are left out", tuple(others)))
+    strange = [name for image in images if (name := undecoded(image.name))]
+    listing.problems += [f"{folder / name}: the name is not UTF-8; rename the file" for name in strange]
+    return [image for image in images if not undecoded(image.name)]
 
 
 def _match_masks(listing: Listing, folder: Path, images: list[Path], *, optional: bool) -> dict[Path, Path]:
@@ -88,7 +94,7 @@ def _match_masks(listing: Listing, folder: Path, images: list[Path], *, optional
             listing.problems.append(f"{folder} does not exist; expected a mask there for each of {len(images)} images")
         return {}
     by_stem = defaultdict(list)
-    for mask in _images_in(folder):
+    for mask in _images_in(listing, folder):
         by_stem[stem_of(mask)].append(mask)
     matched = {}
     for image in images:

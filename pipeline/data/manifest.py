@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..image_files.listing import FileNames
-from ..image_files.paths import composed, split_place
-from .entries import Entry, Listing, bad_id
+from ..image_files.paths import composed
+from .entries import Entry, Listing, bad_id, own_group
 from .tables import DataTable, TableColumns, read_table
 from .text_tables import missing_columns
 from .warnings import IDS_NAMED, DataWarning
@@ -72,7 +72,7 @@ def _add_row(listing: Listing, where: str, cells: Mapping[str, str], files: File
         )
     listing.problems += problems
     if split and image:
-        group = composed(cells.get("group", "")) or _own_group(image, cells)
+        group = composed(cells.get("group", "")) or own_group(image, cells["image"].rpartition("#")[0], cells["id"])
         stratum = composed(cells.get("stratum", ""))
         entry = Entry(cells["id"], group, split, image, mask, cells["text"], where, stratum, weight or 1.0)
         listing.entries.append(entry)
@@ -96,11 +96,6 @@ def _weight(cell: str) -> float | None:
     except ValueError:
         return None
     return weight if 0 < weight < math.inf else None
-
-
-def _own_group(image: Path, cells: Mapping[str, str]) -> str:
-    """Where the manifest names no patient, what is part of one file is one, and every other image is its own."""
-    return cells["image"].rpartition("#")[0] if split_place(image)[1] else cells["id"]
 
 
 def _group_warnings(table: DataTable) -> Iterator[DataWarning]:

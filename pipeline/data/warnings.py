@@ -26,6 +26,7 @@ WARNINGS = {
     "blank-image": "images show a single colour",
     "empty-mask": "masks hold only background",
     "hidden-cells": "rows or columns of a sheet are hidden, and are read",
+    "left-out-files": "a folder of images or masks holds files that are not read as images",
     "long-texts": "texts are over the limit of the text encoder",
     "lost-class": "a class of masks falls into pixels of the labels that a rarer class takes",
     "mask-beside-slice": "masks of slices of NIfTI volumes are no NIfTI files themselves",

@@ -20,7 +20,8 @@ from ...errors import ConfigError, DataError
 from ...stages.metrics.overlap import confusion, dice
 from ..config.prediction import ExplainConfig
 from ..data.classes import Classes, guess_binary
-from ..image_files.paths import list_images, stem_of
+from ..image_files.listing import list_images
+from ..image_files.paths import stem_of
 from ..image_files.reading import read_mask
 from ..image_files.source import ImageReader, Offset
 from ..images.blending import blend

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,19 @@ def read_slices(path: Path) -> list[DicomSlice]:
     names = [path] if n_frames == 1 else [path.with_name(f"{path.name}#{frame}") for frame in range(n_frames)]
     with silent_about_patients():
         return [_slice(name, header, frame, n_frames) for frame, name in enumerate(names)]
+
+
+def study_of(path: Path) -> str:
+    """A name for the examination that a file is of, the same for all its series; "" where the file does not say.
+
+    It is a digest of the StudyInstanceUID, which hospitals can trace.
+
+    Raises:
+        UnusableImageError: as `read_dicom`.
+    """
+    header = read_header(path, ("StudyInstanceUID", "SeriesInstanceUID"))
+    uid = str(header.get("StudyInstanceUID") or header.get("SeriesInstanceUID") or "")
+    return f"study-{sha256(uid.encode()).hexdigest()[:16]}" if uid else ""
 
 
 def _slice(path: Path, header: Any, frame: int, n_frames: int) -> DicomSlice:  # noqa: ANN401

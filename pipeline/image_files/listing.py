@@ -1,14 +1,86 @@
-"""Files of a folder: which are images, which are called by a name in a table.
+"""Files of a folder: which are images, which are left out and why, which are called by a name in a table.
 
-Names are compared in Unicode's composed form, and files opened by the names that they have on the disk.
+A file is an image by its content or by its suffix: a photograph without a suffix is found, and a file of another
+content that is called `a.png` is a problem where it is opened. Names are compared in Unicode's composed form, and files
+opened by the names that they have on the disk.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
+from typing import get_args
 
-from .paths import composed, is_ngff, split_place
+from ...errors import DataError
+from .paths import FileKind, composed, is_image, is_ngff, kind_of, read_head, split_place, undecoded
+
+SYSTEM_FILES = re.compile(
+    r"\..*|~\$.*|.*~|Thumbs\.db|ehthumbs\.db|desktop\.ini|Icon\r|__MACOSX|@eaDir|\$RECYCLE\.BIN|lost\+found|DICOMDIR",
+    re.IGNORECASE,
+)
+"""Names of files and folders that systems and programs leave about, hidden ones among them: they are no data."""
+_NAMED = 10
+"""Files in one message."""
+
+
+def list_images(path: Path) -> list[Path]:
+    """The image or slice at `path`, or the images of the folder there, sorted by name; subfolders are not entered.
+
+    Raises:
+        DataError: Nothing is there, or nothing that is an image, or names of images are not UTF-8.
+    """
+    file, _ = split_place(path)
+    if not file.exists():
+        raise DataError(f"{file} does not exist; expected an image or a folder of images")
+    if path.is_dir() and not is_ngff(path):
+        images, left_out = sort_folder(path)
+        lack = "holds no images" + (f" (left out: {_listed(left_out)})" if left_out else "")
+    else:
+        images, lack = [path] if is_image(path) or is_ngff(file) or kind_of(read_head(file)) else [], "is not an image"
+    if not images:
+        raise DataError(f"{path} {lack}; expected {', '.join(get_args(FileKind))} or OME-Zarr, whatever the name")
+    if strange := [name for image in images if (name := undecoded(image.name))]:
+        raise DataError(f"{path}: these names are not UTF-8, so that no record could hold them; rename them:", strange)
+    return images
+
+
+def sort_folder(folder: Path) -> tuple[list[Path], list[str]]:
+    """A folder's images, sorted by name, and what else is there: `NAME (reason)`; files of systems are neither."""
+    images, left_out = [], []
+    for path in sorted(folder.iterdir()):
+        if SYSTEM_FILES.fullmatch(path.name):
+            continue
+        if is_image(path):
+            images.append(path)
+        elif reason := _reason(path):
+            left_out.append(f"{undecoded(path.name) or path.name} ({reason})")
+        else:
+            images.append(path)
+    return images, left_out
+
+
+def _reason(path: Path) -> str:
+    """Why a file is no image; "" where it is one by its content."""
+    if path.is_dir():
+        return "a folder, which is not entered"
+    if not path.is_file():
+        return "no file"
+    try:
+        head = read_head(path)
+    except DataError:
+        return "cannot be read"
+    return "" if kind_of(head) else "no image that is read" if head else "empty"
+
+
+def left_out(path: Path) -> str:
+    """Words for the files that `list_images` leaves out of a folder; "" for none."""
+    others = sort_folder(path)[1] if path.is_dir() and not is_ngff(path) else []
+    return f"{path}: left out: {_listed(others)}" if others else ""
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 class FileNames:

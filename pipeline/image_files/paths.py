@@ -26,6 +26,7 @@ SLIDE_SUFFIXES = frozenset({".ndpi", ".scn", ".mrxs", ".bif", ".vms", ".vmu", ".
 """Of scanned slides that are read by OpenSlide or tiffslide, whatever their first bytes are."""
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".dcm", ".nii", ".nii.gz", ".zarr", ".ome.zarr", *SLIDE_SUFFIXES}
+    | {".bmp", ".dib", ".gif", ".webp", ".jp2", ".j2k", ".jpx", ".jpf", ".jpe", ".jfif", ".dicom", ".ima"}
 )
 """Lower case; a file's own suffix may be in any case."""
 
@@ -112,29 +113,6 @@ def is_ngff(folder: Path) -> bool:
     files = (folder / name for name in _NGFF_METADATA)
     heads = (file.read_bytes() for file in files if file.is_file())
     return any(key in head for head in heads for key in (b'"multiscales"', b'"plate"', b'"bioformats2raw.layout"'))
-
-
-def list_images(path: Path) -> list[Path]:
-    """The image or slice at `path`, or the images of the folder there, sorted by name; subfolders are not entered.
-
-    Raises:
-        DataError: Nothing is there, or nothing that is an image, or names of images are not UTF-8.
-    """
-    file, _ = split_place(path)
-    if not file.exists():
-        raise DataError(f"{file} does not exist; expected an image or a folder of images")
-    if is_ngff(file):
-        images = [path]
-    elif path.is_dir():
-        images = sorted(filter(is_image, path.iterdir()))
-    else:
-        images = [path] if is_image(path) or kind_of(read_head(file)) else []
-    if not images:
-        what = "holds no images" if path.is_dir() else "is not an image"
-        raise DataError(f"{path} {what}; expected a name ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
-    if strange := [name for image in images if (name := undecoded(image.name))]:
-        raise DataError(f"{path}: these names are not UTF-8, so that no record could hold them; rename them:", strange)
-    return images
 
 
 def undecoded(name: str) -> str:

@@ -23,7 +23,7 @@ from PIL.ImageFile import ImageFile
 MAX_PIXELS = 200_000_000  # 600 MB as RGB: what is decoded in one piece
 NO_MEMORY = "needs more memory than there is: it is broken, or too large for this machine"
 ORIENTATION = 0x0112
-"""The tag in Exif and TIFF for the orientation of an image; 1 is upright."""
+"""The tag in Exif and TIFF for the orientation of an image; 1 is upright, and so is shown what is undefined."""
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # where the header, always the first chunk, holds bit depth and colour type
 _PNG_GREY, _PNG_PALETTE = 0, 3
 
@@ -157,7 +157,7 @@ def check_size(height: int, width: int, advice: str = "cut it into fields") -> N
 def check_upright(orientation: int) -> None:
     """Refuse pictures that are stored turned."""
     # Half of all programs turn such pictures and half do not, so whoever drew the mask saw either.
-    if orientation != 1:
+    if orientation in range(2, 9):  # others are undefined; cameras without a sensor for it write 0
         raise UnusableImageError(f"is stored turned (orientation {orientation}); save it upright, as its mask is")
 
 

@@ -15,20 +15,10 @@ from jaxtyping import Float
 
 from ...errors import DataError
 from .dicom_series import DicomSlice, place, read_slices, series_of
+from .listing import list_images
 from .ngff.planes import count_slices
 from .nifti import open_nifti
-from .paths import (
-    INDEX,
-    FileKind,
-    composed,
-    kind_of,
-    list_images,
-    read_head,
-    split_place,
-    split_slice,
-    stem_of,
-    written,
-)
+from .paths import INDEX, FileKind, composed, kind_of, read_head, split_place, split_slice, stem_of, written
 from .raster import UnusableImageError
 from .reading import grid_of
 

@@ -13,6 +13,7 @@ from ...errors import DataError
 from ..config.prediction import PredictConfig
 from ..data.text_tables import texts_by_image
 from ..exchange.outputs import MaskBand, OutputTarget
+from ..image_files.listing import left_out
 from ..image_files.paths import stem_of
 from ..image_files.volumes import Volume, list_volumes
 from ..runtime.progress import Progress, Task
@@ -60,6 +61,8 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     progress = progress or Progress()
     segmenter = Segmenter.from_overrides(config.run, config)
     volumes = list_volumes(config.images)
+    if others := left_out(config.images):
+        progress.say(f"warning: {others}")
     refuse_same_names(volumes)
     files = {volume.name: files_for(config, volume) for volume in volumes}
     refuse_same_files(files)

@@ -29,7 +29,8 @@ from ..config.data import MANIFESTS
 from ..config.serialising import to_dict
 from ..config.unets import PretrainConfig
 from ..data.dataset import read_dataset
-from ..image_files.paths import file_digest, list_images
+from ..image_files.listing import left_out, list_images
+from ..image_files.paths import file_digest
 from ..images.resizing import resize_image
 from ..images.stain import open_source
 from ..runtime.device import resolve_device
@@ -142,15 +143,21 @@ def _find_images(config: PretrainConfig, progress: Progress) -> list[Path]:
     train = images / "Train_Folder" / "img"
     if train.is_dir():
         progress.say(f"{images} is in LViT's layout: only {train.relative_to(images)} is learnt from")
-        return list_images(train)
+        return _listed(train, progress)
     if images.is_dir() and not any((images / name).exists() for name in MANIFESTS):
-        return list_images(images)
+        return _listed(images, progress)
     samples = read_dataset(images, config.window).samples
     seen = dict.fromkeys(sample.image for sample in samples if sample.split == "train")
     if not seen:
         raise DataError(f"{images} has no sample in the split train; expected at least one to learn from")
     progress.say(f"{images} is a manifest: only the {len(seen)} images of its split train are learnt from")
     return list(seen)
+
+
+def _listed(folder: Path, progress: Progress) -> list[Path]:
+    if others := left_out(folder):
+        progress.say(f"warning: {others}")
+    return list_images(folder)
 
 
 def _read_images(

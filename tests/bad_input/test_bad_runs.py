@@ -189,7 +189,7 @@ IMAGES = {
     ),
     "a folder without images": (
         lambda s: ["predict", str(s.sound / "run"), s.write("a/notes").split("/")[0], "masks"],
-        "a holds no images; expected a name ending in",
+        "a holds no images (left out: notes (empty)); expected PNG",
     ),
     "text for an image": (
         lambda s: ["predict", str(s.sound / "run"), s.write("a.png", "text"), "masks"],

@@ -1,3 +1,4 @@
+import os
 import re
 from hashlib import sha256
 from unicodedata import normalize
@@ -278,3 +279,29 @@ def test_slices_of_one_plane_are_images_like_others(lvit):
         nibabel.save(nibabel.Nifti1Image(plane, np.eye(4)), folder / kind / "a.nii.gz")
     sample = read_dataset(lvit).samples[0]
     assert (sample.id, sample.size, sample.text) == ("a", (6, 8), "text of a")
+
+
+def test_files_that_are_no_images_are_named_and_those_of_systems_are_not(lvit):
+    for name in ("notes.txt", "a.xcf", "Thumbs.db", ".DS_Store", "._a.png", "desktop.ini"):
+        (lvit / "Train_Folder" / "img" / name).write_bytes(b"stray")
+    (lvit / "Val_Folder" / "labelcol" / "old").mkdir()
+    of_train, of_val = map(str, read_dataset(lvit).warnings)
+    reason = "(no image that is read)"
+    assert of_train.endswith(
+        f"Train_Folder/img: files are left out: a.xcf {reason}, notes.txt {reason} [left-out-files]"
+    )
+    assert of_val.endswith("labelcol: files are left out: old (a folder, which is not entered) [left-out-files]")
+
+
+def test_images_and_masks_without_suffixes_are_taken_by_their_content(lvit):
+    for kind in ("img", "labelcol"):
+        (lvit / "Train_Folder" / kind / "a.png").rename(lvit / "Train_Folder" / kind / "a")
+    sample = read_dataset(lvit).samples[0]
+    assert (sample.id, sample.image.name, sample.mask.name, sample.text) == ("a", "a", "a", "text of a")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are UTF-16 there")
+def test_names_that_are_not_utf8_are_problems(lvit, problems_of):
+    (lvit / "Test_Folder" / "img" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    (problem,) = problems_of(lvit)
+    assert problem.endswith(r"img/caf\xe9.png: the name is not UTF-8; rename the file")

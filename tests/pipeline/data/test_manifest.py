@@ -1,9 +1,12 @@
+import re
 from unicodedata import normalize
 
 import pytest
 
 from textdiff.pipeline.checking.check import check_data
 from textdiff.pipeline.data.dataset import read_dataset
+from textdiff.pipeline.data.inspection import split_groups
+from textdiff.pipeline.data.layouts import list_entries
 
 HEADER = "id,image,mask,text,split,group"
 
@@ -216,3 +219,43 @@ def test_groups_in_two_unicode_forms_are_one(manifest, assert_one_problem):
         for name, split, form in (("a", "train", "NFC"), ("b", "test", "NFD"))
     )
     assert_one_problem(manifest(*rows), "group 'Müller' is in more than one split")
+
+
+@pytest.fixture
+def scans(tmp_path, manifest):
+    """A function that writes DICOM files of (study, series) without pixels, and a manifest of them without groups."""
+    pydicom = pytest.importorskip("pydicom")
+
+    def write(*uids):
+        rows = []
+        for i, (study, series) in enumerate(uids):
+            file = pydicom.Dataset()
+            file.file_meta = pydicom.dataset.FileMetaDataset()
+            file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+            file.StudyInstanceUID, file.SeriesInstanceUID, file.SOPInstanceUID = study, series, f"1.{i}"
+            file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+            file.save_as(tmp_path / "data" / f"IM{i}", enforce_file_format=True)
+            rows.append(f"s{i},IM{i},,,{('train', 'test')[i % 2]}")
+        return list_entries(manifest(*rows, header="id,image,mask,text,split"))
+
+    return write
+
+
+def test_dicom_files_of_one_examination_are_one_group(scans):
+    groups = [
+        entry.group for entry in scans(("1.2", "1.2.1"), ("1.2", "1.2.1"), ("1.2", "1.2.2"), ("1.3", "1.3.1")).entries
+    ]
+    assert groups[0] == groups[1] == groups[2] != groups[3]
+    assert re.fullmatch("study-[0-9a-f]{16}", groups[0])
+
+
+def test_an_examination_across_splits_is_a_problem_without_its_number(scans):
+    (problem,) = split_groups(scans(("1.2.840.7", "1.1"), ("1.2.840.7", "1.2")).entries)
+    assert re.match(r"group 'study-\w+' is in more than one split: s0 \(train\), s1 \(test\); keep a group", problem)
+    assert "1.2.840.7" not in problem
+
+
+def test_files_that_name_no_examination_are_groups_of_their_own(scans):
+    assert [entry.group for entry in scans(("", ""), ("", "")).entries] == ["s0", "s1"]
+    one, other = (entry.group for entry in scans(("", "1.5"), ("", "1.5")).entries)
+    assert one == other != "s0"

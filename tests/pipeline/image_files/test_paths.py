@@ -8,7 +8,6 @@ from textdiff.errors import DataError
 from textdiff.pipeline.image_files.paths import (
     file_digest,
     kind_of,
-    list_images,
     split_slice,
     split_suffix,
     stem_of,
@@ -69,31 +68,3 @@ def test_kinds_go_by_content():
     assert kind_of(bytes(128) + b"DICM") == "DICOM"
     assert kind_of(b"MM\x00+") == "TIFF"
     assert kind_of(gzip.compress(b"a" * 400)) is kind_of(b"\x1f\x8bbroken") is kind_of(b"") is None
-
-
-def test_images_are_listed_sorted_and_without_company(tmp_path):
-    for name in ("b.PNG", "a.tiff", "c.jpeg", "d.nii.gz", "e.dcm", "notes.txt", "._a.png", "Thumbs.db", "f.gz"):
-        (tmp_path / name).touch()
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "d.png").touch()
-    assert [path.name for path in list_images(tmp_path)] == ["a.tiff", "b.PNG", "c.jpeg", "d.nii.gz", "e.dcm"]
-    assert list_images(tmp_path / "b.PNG") == [tmp_path / "b.PNG"]
-
-
-def test_a_slice_and_a_dicom_file_without_a_suffix_are_images(tmp_path):
-    (tmp_path / "d.nii.gz").touch()
-    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
-    for name in ("d.nii.gz#4", "IM0001", "IM0001#4"):
-        assert list_images(tmp_path / name) == [tmp_path / name]
-
-
-def test_listing_nothing_is_an_error(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"holds no images; expected a name ending in \.bif, \.dcm, \.jpeg, \.jpg, "):
-        list_images(tmp_path)
-    with pytest.raises(DataError, match=r"notes\.txt is not an image"):
-        list_images(tmp_path / "notes.txt")
-    with pytest.raises(DataError, match="nowhere does not exist; expected an image or a folder"):
-        list_images(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"gone\.nii does not exist; expected an image or a folder"):
-        list_images(tmp_path / "gone.nii#3")

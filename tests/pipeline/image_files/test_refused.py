@@ -163,6 +163,16 @@ def test_pictures_stored_turned_are_refused(tmp_path, rgb, suffix):
         read_image(tmp_path / f"a.{suffix}")
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("orientation", [0, 1, 9])
+def test_pictures_whose_orientation_is_undefined_are_upright(tmp_path, rgb, suffix, orientation):
+    image = Image.fromarray(rgb)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / f"a.{suffix}", exif=exif)
+    assert read_image(tmp_path / f"a.{suffix}").shape == rgb.shape
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_huge_images_are_refused_before_they_are_decoded(tmp_path, rgb, suffix, monkeypatch):
     path = save(tmp_path / f"a.{suffix}", rgb)

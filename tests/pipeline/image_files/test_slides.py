@@ -10,7 +10,8 @@ from PIL import Image
 from textdiff.errors import DataError
 from textdiff.pipeline.image_files import slides
 from textdiff.pipeline.image_files.intensities import as_rgb
-from textdiff.pipeline.image_files.paths import list_images, stem_of
+from textdiff.pipeline.image_files.listing import list_images
+from textdiff.pipeline.image_files.paths import stem_of
 from textdiff.pipeline.image_files.reading import open_image, read_image
 from textdiff.pipeline.image_files.slides import SlideImage
 

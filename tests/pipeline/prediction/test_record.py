@@ -10,7 +10,7 @@ from PIL import Image
 
 from textdiff.errors import DataError, RunError
 from textdiff.pipeline.config.prediction import PredictConfig
-from textdiff.pipeline.image_files.paths import list_images
+from textdiff.pipeline.image_files.listing import list_images
 from textdiff.pipeline.image_files.volumes import Volume, list_volumes
 from textdiff.pipeline.prediction.record import RECORD, PredictionRecord, refuse_same_names
 from textdiff.pipeline.runtime.folders import locked_folder
