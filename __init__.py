@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .pipeline.evaluation.compare import compare
     from .pipeline.evaluation.evaluate import evaluate
     from .pipeline.evaluation.suggest import suggest
+    from .pipeline.exchange.importing import read_annotations
     from .pipeline.explanation.explain import explain, explain_image
     from .pipeline.explanation.result import Explanation
     from .pipeline.extraction.extract import extract_features
@@ -98,6 +99,7 @@ __all__ = [
     "open_head_data",
     "predict",
     "pretrain_unet",
+    "read_annotations",
     "read_image",
     "read_mask",
     "resize_labels",
@@ -152,6 +154,7 @@ _HOMES = {
     "open_head_data": "pipeline.head_inputs.inputs",
     "predict": "pipeline.prediction.predict",
     "pretrain_unet": "pipeline.unets.pretrain",
+    "read_annotations": "pipeline.exchange.importing",
     "read_image": "pipeline.image_files.reading",
     "read_mask": "pipeline.image_files.reading",
     "resize_labels": "pipeline.images.resizing",

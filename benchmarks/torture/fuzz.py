@@ -32,10 +32,12 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: readers run in forks
 
+from export_seeds import SIZE
 from fuzz_seeds import training_of, write_seeds
 from small_models import extraction_of
 
@@ -45,6 +47,7 @@ from textdiff import (
     check_data,
     extract_features,
     load_unet,
+    read_annotations,
     read_image,
     read_mask,
     train_head,
@@ -96,6 +99,13 @@ def _images(path: Path) -> None:
     _each(lambda: read_image(path, (0, 255)), lambda: read_mask(path))
 
 
+def _export(path: Path) -> None:
+    """Of a file or of the folder that holds it: every mask of classes and of objects."""
+    annotations = read_annotations(path, {"a.png": SIZE, "task-1.png": SIZE})
+    for name in annotations.images:
+        _each(partial(annotations.draw, name), partial(annotations.draw_objects, name))
+
+
 def _cache(path: Path) -> None:
     root = next(folder for folder in path.parents if (folder / ".lock").exists())
     _each(lambda: _read_cache(root), lambda: verify_cache(root))
@@ -142,9 +152,16 @@ def make_targets(seeds: Path) -> list[Target]:
     def files(pattern: str) -> tuple[Path, ...]:
         return tuple(sorted(path for path in seeds.glob(pattern) if path.is_file() and path.name != ".lock"))
 
+    exports = [
+        Target(kind, files(f"exports/{kind}/*"), _export) for kind in ("geojson", "coco", "label_studio", "cvat")
+    ]
     images = [Target(kind, files(f"{kind}/*"), _images) for kind in ("png", "jpeg", "tiff", "dicom", "nifti")]
     return [
         *images,
+        *exports,
+        Target("label_studio_masks", files("exports/label_studio_masks/*"), lambda path: _export(path.parent)),
+        Target("cvat_masks", files("exports/cvat_masks/SegmentationClass/*"), lambda path: _export(path.parents[1])),
+        Target("labelmap", files("exports/cvat_masks/labelmap.txt"), lambda path: _export(path.parent)),
         Target("manifest", files("data/manifest.*"), check_data),
         Target("texts", files("lvit/*/*_text.*"), lambda path: check_data(path.parents[1])),
         Target("classes", files("data/classes.json"), lambda path: check_data(path.parent)),

@@ -12,6 +12,7 @@ import openpyxl
 import pydicom
 import tifffile
 import torch
+from export_seeds import write_exports
 from PIL import Image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
@@ -51,6 +52,7 @@ def _write_all(folder: Path) -> None:
     for name in ("a.nii", "a.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(pixels[..., :1].astype(np.int16), np.eye(4)), folder / "nifti" / name)
     _write_lvit(folder / "lvit", pixels)
+    write_exports(folder / "exports")
     _write_checkpoints(folder / "checkpoint")
     _write_results(folder)
 

@@ -18,8 +18,8 @@ from .readers.json_files import listed, read_json
 from .readers.label_studio import MASK_NAME, image_name, is_label_studio, read_label_studio, read_mask_folder
 
 EXPECTED = (
-    "expected COCO's JSON, QuPath's GeoJSON, Label Studio's JSON or its PNG or NumPy masks, CVAT's XML for images 1.1 "
-    "or its segmentation mask 1.1"
+    "expected COCO's JSON, QuPath's GeoJSON, Label Studio's JSON (not JSON-MIN) or its PNG or NumPy masks, CVAT's XML "
+    "for images 1.1 or its segmentation mask 1.1"
 )
 _JSON_SUFFIXES = (".json", ".geojson")
 _KINDS = {"GeoJSON": is_geojson, "COCO": is_coco, "Label Studio": is_label_studio}

@@ -34,7 +34,9 @@ def split_objects(mask: Bool[np.ndarray, "y x"]) -> Int[np.ndarray, "y x"]:
     # Maxima that stand out: the regional maxima of what is left when all are lowered and grown back under the surface.
     peaks = local_maxima(reconstruction(height + math.log(NECK), height)) & mask
     markers, _ = ndimage.label(peaks, np.ones((3, 3)))
-    objects: np.ndarray = watershed(-height, markers, mask=mask)
+    across_sides = watershed(-height, markers, mask=mask)
+    # A pixel that touches its object at a corner alone is reached by the second round, and none is lost.
+    objects: np.ndarray = watershed(-height, across_sides, connectivity=2, mask=mask)
     return objects
 
 

@@ -20,7 +20,7 @@ def is_geojson(content: object) -> bool:
     """Whether a JSON file's content is a FeatureCollection, a list of features, a feature or a geometry."""
     first = content[0] if isinstance(content, list) and content else content
     kinds = {"FeatureCollection", "Feature", "GeometryCollection", *_AREAS, *_NO_AREAS}
-    return isinstance(first, dict) and first.get("type") in kinds
+    return isinstance(first, dict) and text_of(first.get("type")) in kinds
 
 
 _AREAS = ("Polygon", "MultiPolygon")
@@ -35,8 +35,9 @@ def read_geojson(
 ) -> Annotations:
     """Read outlines of QuPath or of any other program.
 
-    A class is QuPath's `classification`. Where no outline of all files has one, all are "foreground"; where some have,
-    those without are left out: they often only frame the part that was looked at.
+    A class is QuPath's `classification`. Where no outline of all files has one, all are of the one class that is
+    declared beside the background, or "foreground"; where some have, those without are left out: they often only frame
+    the part that was looked at.
 
     Args:
         contents: name of an image → the content of its file.
@@ -47,14 +48,20 @@ def read_geojson(
     features = {name: _features(content) for name, content in contents.items()}
     described = [_class_of(feature) for own in features.values() for feature in own if _has_area(feature)]
     found = sorted({class_name for class_name, _ in described if class_name})
-    default = "" if found else FOREGROUND
+    default = "" if found else _foreground_of(declared)
     remarks = [line for name, own in features.items() for line in _unused(name, own, default)]
     entries = ((name, partial(_annotated, own, default, placement or Placement())) for name, own in features.items())
     images, left_out = match_images(entries, names)
-    classes = number_classes(found or [FOREGROUND], declared)
+    classes = number_classes(found or [default], declared)
     shown = {class_name: colour for class_name, colour in described if colour is not None}
     colours = {value: shown[class_name] for value, class_name in classes.items() if class_name in shown}
     return Annotations("GeoJSON", classes, images, (*left_out, *remarks), colours)
+
+
+def _foreground_of(declared: Mapping[int, str] | None) -> str:
+    """The one class beside the background, which is the lowest value."""
+    names = [declared[value] for value in sorted(declared)[1:]] if declared else []
+    return names[0] if len(names) == 1 else FOREGROUND
 
 
 def _features(content: Any) -> list[dict[str, Any]]:  # noqa: ANN401

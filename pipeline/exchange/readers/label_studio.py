@@ -119,10 +119,12 @@ def _label_of(result: Mapping[str, Any]) -> str:
 
 def _unused(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Lines on what covers no area or has no class."""
-    labelled = {result.get("id") for result in results if _label_of(result)}
+    labelled = {text_of(result.get("id")) for result in results if _label_of(result)}
     other = Counter(_kind_of(result) for result in results if _kind_of(result) not in _TYPES)
     unnamed = sum(
-        not _label_of(result) and result.get("id") not in labelled for result in results if _kind_of(result) in _TYPES
+        not _label_of(result) and text_of(result.get("id")) not in labelled
+        for result in results
+        if _kind_of(result) in _TYPES
     )
     yield from (f"{n} results of the kind {kind!r} are left out" for kind, n in sorted(other.items()))
     if unnamed:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from ....errors import DataError
-from ...image_files.raster import MAX_PIXELS
+from ...image_files.raster import MAX_PIXELS, UnusableImageError, broken_bytes
 from ...image_files.reading import read_mask
 from .drawing import Part
 
@@ -42,9 +42,10 @@ class PaintedFile:
 
 def _read_array(path: Path) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise DataError(f"{path} is not an array of NumPy ({str(error)[:200]})") from error
+        with broken_bytes():
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except UnusableImageError as error:
+        raise DataError(f"{path} {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.size > MAX_PIXELS or array.dtype.kind not in "bui":
         raise DataError(f"{path} is not a mask [y, x] of whole numbers and at most {MAX_PIXELS} pixels")
     return array

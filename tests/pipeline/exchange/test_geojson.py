@@ -124,6 +124,15 @@ def test_collections_lists_single_features_and_geometries_are_read(read, wrap):
     assert found.draw("a.png").mask.sum() == 15
 
 
+def test_outlines_without_classes_are_of_the_one_that_is_declared(read):
+    found = read([feature("Polygon", [SQUARE])], classes={0: "background", 255: "nucleus"})
+    assert found.draw("a.png").mask.max() == 255
+    two = read([feature("Polygon", [SQUARE])], classes={0: "background", 1: "round", 2: "long"})
+    assert two.draw("a.png").remarks == (
+        "a.png: 1 annotations of the class 'foreground' are left out; it is not declared",
+    )
+
+
 def test_classes_of_all_versions_of_qupath(read):
     found = read(
         [
@@ -183,6 +192,7 @@ def test_a_broken_outline_leaves_its_image_out_by_name(read, coordinates):
         ("[" * 100_000, "is not JSON"),
         ('{"a": 1}', "is of no known format"),
         ("[]", "is of no known format"),
+        ('{"type": []}', "is of no known format"),
         ("1" * 10_000, "is not JSON"),
     ],
 )

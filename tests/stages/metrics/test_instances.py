@@ -24,6 +24,14 @@ def test_touching_discs_are_split_and_a_single_one_is_not_at_any_resolution(scal
     assert len(set(at)) == 3
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_every_pixel_is_of_an_object(seed):
+    mask = np.random.default_rng(seed).random((40, 40)) < 0.5
+    mask[:9, :9] = discs((4, 4, 3), size=(9, 9))
+    mask[1, 1] = True  # touches the disc at a corner alone
+    np.testing.assert_array_equal(split_objects(mask) > 0, mask)
+
+
 def test_a_bar_and_small_jagged_blobs_stay_whole():
     mask = np.zeros((40, 40), bool)
     mask[4:10, 4:36], mask[20:23, 10:13], mask[23, 11] = True, True, True

@@ -194,5 +194,5 @@ def test_masks_of_two_annotations_or_another_size_are_not_used(masks):
 
 def test_a_numpy_file_of_objects_is_not_unpickled(masks):
     np.save(masks / "task-3-annotation-1-by-1-tag-x-0.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(DataError, match="is not an array of NumPy"):
+    with pytest.raises(DataError, match="is truncated or broken"):
         read_annotations(masks, {"task-3.png": SIZE}).draw("task-3.png")
