@@ -11,6 +11,8 @@ from ...errors import SourceError
 from ..sources.loading import read_config
 from .words import Span
 
+TEXT_WEIGHTS = {"safetensors": "model", "bin": "pytorch_model"}
+"""Ending of weight files → their name before it."""
 # What changes activations and does not show in the weights' names and shapes.
 _SETTINGS = ("model_type", "num_attention_heads", "hidden_act", "layer_norm_eps")
 PROBE = "Probe: 3 ROUND nuclei, upper-left (40x)."

@@ -7,12 +7,13 @@ else, with a warning at most; everything here that loads also checks.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import SourceError
 from ..sources.loading import loading, model_folder, read_config
+from ..sources.weights import WeightFiles, find_weights, read_unwrapped
 from .decoder import DOWN_BLOCKS, UP_BLOCKS
 from .schedule import load_scheduler
 
@@ -20,7 +21,10 @@ _HUB_FILES = ("model_index.json", "*config.json", "unet/*.json", "scheduler/*.js
 _HUB_WEIGHTS = (
     ("diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.safetensors"),
     ("diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.bin"),
+    ("diffusion_pytorch_model.*.safetensors", "unet/diffusion_pytorch_model.*.safetensors"),
 )
+WEIGHTS = {"safetensors": "diffusion_pytorch_model", "bin": "diffusion_pytorch_model"}
+"""Ending of weight files → their name before it."""
 
 # What changes activations and does not show in the weights' names and shapes.
 _MODEL_SETTINGS = (
@@ -143,24 +147,37 @@ def load_model(source: str, model_class: Any, folder: Path) -> Any:  # noqa: ANN
     Raises:
         SourceError: the files are absent or damaged, or do not fit `config.json`.
     """
-    only_older_format = not _weights(folder, "safetensors").is_file() and _weights(folder, "bin").is_file()
+    files = find_weights(source, folder, WEIGHTS)
     with loading(source):
         model, info = model_class.from_pretrained(
             folder,
-            use_safetensors=not only_older_format,
+            variant=files.variant,
+            use_safetensors=files.are_safetensors,
             low_cpu_mem_usage=False,
             local_files_only=True,
             output_loading_info=True,
         )
+        if info["unexpected_keys"] and info["missing_keys"]:
+            info = _load_unwrapped(source, model, files)
     # diffusers leaves what is missing at random and only warns.
-    problems = [f"{kind} {', '.join(map(str, names))}" for kind, names in info.items() if names]
+    problems = [f"{kind} {_some(names)}" for kind, names in info.items() if names]
     if problems:
-        raise SourceError(f"{source}: the weights in {folder} do not fit its config.json: {'; '.join(problems)[:500]}")
+        raise SourceError(f"{source}: the weights in {folder} do not fit its config.json: {'; '.join(problems)}")
     return model.float().eval().requires_grad_(False)
 
 
-def _weights(folder: Path, ending: str) -> Path:
-    return folder / f"diffusion_pytorch_model.{ending}"
+def _some(names: Iterable[object]) -> str:
+    listed = sorted(map(str, names))
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+
+
+def _load_unwrapped(source: str, model: Any, files: WeightFiles) -> dict[str, Sequence[str]]:  # noqa: ANN401
+    """Load weights whose names a wrapper changed (torch.compile, DataParallel); gives diffusers' loading info."""
+    state = read_unwrapped(source, files)
+    if rename_older := getattr(model, "_fix_state_dict_keys_on_load", None):
+        rename_older(state)
+    result = model.load_state_dict(state, strict=False)
+    return {"missing_keys": result.missing_keys, "unexpected_keys": result.unexpected_keys}
 
 
 def model_settings(model: Any) -> dict[str, Any]:  # noqa: ANN401

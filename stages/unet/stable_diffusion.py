@@ -11,16 +11,19 @@ from typing import Any
 
 from ...errors import SourceError
 from ..sources.loading import loading, model_folder, read_config
-from ..text.transformers_models import refuse_kernels, without_bars
+from ..sources.weights import find_weights
+from ..text.transformers_models import TEXT_WEIGHTS, refuse_kernels, without_bars
 from .diffusers_folder import init_defaults, load_model, unnumbered_parts
 from .latent import LatentInput
 from .schedule import load_scheduler
 
 _HUB_FILES = ("model_index.json", "*/config.json", "tokenizer/*", "scheduler/*.json")
 _HUB_WEIGHTS = (
-    (("unet/diffusion_pytorch_model.safetensors",), ("unet/diffusion_pytorch_model.bin",)),
-    (("vae/diffusion_pytorch_model.safetensors",), ("vae/diffusion_pytorch_model.bin",)),
-    (("text_encoder/model.safetensors",), ("text_encoder/pytorch_model.bin",)),
+    *(
+        tuple((f"{part}/diffusion_pytorch_model.{ending}",) for ending in ("safetensors", "bin", "*.safetensors"))
+        for part in ("unet", "vae")
+    ),
+    (("text_encoder/model.safetensors",), ("text_encoder/pytorch_model.bin",), ("text_encoder/model.*.safetensors",)),
 )
 _PARTS = {
     "unet": "UNet2DConditionModel",
@@ -152,10 +155,15 @@ def _load_text(source: str, root: Path) -> tuple[Any, Any]:
     from transformers import CLIPTextModel, CLIPTokenizer
 
     refuse_kernels(source, root / "text_encoder")
+    files = find_weights(source, root / "text_encoder", TEXT_WEIGHTS)
     with loading(source), without_bars():
         tokenizer = CLIPTokenizer.from_pretrained(root / "tokenizer", local_files_only=True)
         model, info = CLIPTextModel.from_pretrained(
-            root / "text_encoder", local_files_only=True, weights_only=True, output_loading_info=True
+            root / "text_encoder",
+            variant=files.variant,
+            local_files_only=True,
+            weights_only=True,
+            output_loading_info=True,
         )
     missing = sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])})
     if missing:

@@ -243,3 +243,108 @@ def test_state_digests_see_names_dtypes_shapes_and_bytes_but_not_order_or_stride
     assert digest == state_digest({"b": b, "a": a.T.contiguous().T})
     others = [{"a": a, "c": b}, {"a": a.double(), "b": b}, {"a": a.reshape(3, 2), "b": b}, {"a": a + 1, "b": b}]
     assert len({digest, *map(state_digest, others)}) == 5
+
+
+# Variants and wrapped names
+
+
+def rewritten(tiny_unet, tmp_path, name, change=lambda state: state):
+    """The folder with its weights under another file name, changed."""
+    from safetensors.torch import load_file, save_file
+
+    folder = altered(tiny_unet, tmp_path, "unet/config.json", {})
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    state = change(load_file(weights))
+    weights.unlink()
+    if name.endswith(".bin"):
+        torch.save(state, weights.with_name(name))
+    else:
+        save_file(state, weights.with_name(name), {"format": "pt"})
+    return folder
+
+
+def digest_of(folder):
+    return load_unet(f"diffusers:{folder}").digest
+
+
+@pytest.mark.parametrize("name", ["fp16.safetensors", "ema.safetensors", "non_ema.safetensors", "fp16.bin"])
+def test_the_one_variant_that_is_there_is_loaded(tiny_unet, tmp_path, name):
+    folder = rewritten(tiny_unet, tmp_path, f"diffusion_pytorch_model.{name}")
+    assert digest_of(folder) == digest_of(tiny_unet)
+
+
+def test_half_precision_is_the_same_as_under_the_plain_name(tiny_unet, tmp_path):
+    halves = [
+        rewritten(tiny_unet, tmp_path / name, f"diffusion_pytorch_model{name}.safetensors", lambda state: {
+            key: tensor.half() for key, tensor in state.items()
+        })
+        for name in ("", ".fp16")
+    ]  # fmt: skip
+    assert digest_of(halves[0]) == digest_of(halves[1]) != digest_of(tiny_unet)
+    assert {p.dtype for p in load_unet(f"diffusers:{halves[1]}").model.parameters()} == {torch.float32}
+
+
+def test_several_variants_are_named_and_a_plain_name_decides(tiny_unet, tmp_path):
+    folder = rewritten(tiny_unet, tmp_path, "diffusion_pytorch_model.fp16.safetensors")
+    fp16 = folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    shutil.copy(fp16, fp16.with_name("diffusion_pytorch_model.non_ema.safetensors"))
+    said = r"of several variants \(diffusion_pytorch_model\.fp16\.safetensors, diffusion_pytorch_model\.non_ema\.saf"
+    with pytest.raises(SourceError, match=said):
+        digest_of(folder)
+    shutil.copy(fp16, fp16.with_name("diffusion_pytorch_model.safetensors"))
+    assert digest_of(folder) == digest_of(tiny_unet)
+
+
+def test_a_variant_in_shards_is_loaded(tiny_unet, tmp_path):
+    from diffusers import UNet2DModel
+
+    folder = altered(tiny_unet, tmp_path, "unet/config.json", {})
+    model = UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    model.save_pretrained(folder / "unet", variant="fp16", max_shard_size="40KB")
+    assert len([*folder.glob("unet/*fp16-0*.safetensors")]) > 1
+    assert digest_of(folder) == digest_of(tiny_unet)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin", "fp16.safetensors"])
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module.", "model.unet."])
+def test_what_wrappers_put_before_every_name_is_taken_off(tiny_unet, tmp_path, prefix, ending):
+    folder = rewritten(
+        tiny_unet,
+        tmp_path,
+        f"diffusion_pytorch_model.{ending}",
+        lambda state: {prefix + name: tensor for name, tensor in state.items()},
+    )
+    assert digest_of(folder) == digest_of(tiny_unet)
+
+
+def test_parts_that_were_compiled_by_themselves_are_the_same_weights(tiny_unet, tmp_path):
+    folder = rewritten(
+        tiny_unet,
+        tmp_path,
+        "diffusion_pytorch_model.safetensors",
+        lambda state: {name.replace("mid_block.", "mid_block._orig_mod."): tensor for name, tensor in state.items()},
+    )
+    assert digest_of(folder) == digest_of(tiny_unet)
+
+
+def test_names_with_and_without_a_wrapper_are_refused(tiny_unet, tmp_path):
+    folder = rewritten(
+        tiny_unet,
+        tmp_path,
+        "diffusion_pytorch_model.safetensors",
+        lambda state: state | {"_orig_mod.conv_in.weight": state["conv_in.weight"] + 1, "other": torch.zeros(1)},
+    )
+    with pytest.raises(SourceError, match=r"unexpected_keys _orig_mod\.conv_in\.weight, other$"):
+        digest_of(folder)
+
+
+def test_wrapped_weights_that_do_not_fit_are_counted_by_their_own_names(tiny_unet, tmp_path):
+    folder = rewritten(
+        tiny_unet,
+        tmp_path,
+        "diffusion_pytorch_model.safetensors",
+        lambda state: {f"module.{name}": tensor for name, tensor in state.items() if name != "conv_in.bias"},
+    )
+    with pytest.raises(SourceError, match=r"missing_keys conv_in\.bias$"):
+        digest_of(folder)

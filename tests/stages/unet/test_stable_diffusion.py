@@ -302,3 +302,27 @@ def test_no_weights_are_fetched_of_a_pipeline_that_is_refused(hub, folder):
     with pytest.raises(SourceError, match="org/tiny: the pipeline cannot be recorded:\n  - it is an SDXL pipeline"):
         load_unet("stable-diffusion:org/tiny")
     assert {path.suffix for path in hub.rglob("*.*")} == {".json", ".txt"}
+
+
+def test_the_one_variant_of_each_part_is_loaded(folder, tiny_stable_diffusion):
+    for weights in map(folder.joinpath, WEIGHTS.values()):
+        weights.rename(weights.with_name(weights.name.replace(".safetensors", ".fp16.safetensors")))
+    assert digest(folder) == digest(tiny_stable_diffusion)
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_several_variants_of_a_part_are_named(folder, part):
+    path = folder / WEIGHTS[part]
+    for variant in ("fp16", "ema"):
+        shutil.copy(path, path.with_name(path.name.replace(".safetensors", f".{variant}.safetensors")))
+    path.unlink()
+    with pytest.raises(SourceError, match=rf"{part} holds weights of several variants \(.*ema.*fp16"):
+        load_unet(f"stable-diffusion:{folder}")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_wrapped_parts_are_the_same_weights(folder, tiny_stable_diffusion, part):
+    state = load_file(folder / WEIGHTS[part])
+    wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}
+    save_file(wrapped, folder / WEIGHTS[part], {"format": "pt"})
+    assert digest(folder) == digest(tiny_stable_diffusion)
