@@ -38,7 +38,7 @@ viewed warning what wording worker writer zip
 
 collected format output target
 annotated coco colour coloured count drawn feature outlined painted placement polygon reach ring run shape side size
-area tracer type dicom language nifti png probability slice segmentation
+area tracer type dicom language nifti png probability slice segmentation weight
 """
 """Words of the field, then of programming, that need no explanation."""
 
