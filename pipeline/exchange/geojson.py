@@ -25,24 +25,25 @@ _IDS = uuid.UUID("5b0f6f0c-5d0a-5b57-9d5e-9a1f0c0de001")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies in the slide that its outlines are for: slide = (x, y) + scale × pixel."""
+    """Where an image lies in the slide that its outlines are for: slide = (x, y) + scale × pixel, along each axis."""
 
     x: float = 0.0
     y: float = 0.0
-    scale: float = 1.0
+    scale_x: float = 1.0
+    scale_y: float = 1.0
 
     def to_slide(self, ring: Ring) -> list[list[float | int]]:
         """Corners in the slide, the first repeated as the last."""
         closed = np.concatenate([ring, ring[:1]])
-        if (self.x, self.y, self.scale) == (0, 0, 1):
+        if self == Placement():
             whole: list[list[float | int]] = closed.tolist()
             return whole
-        corners: list[list[float | int]] = (closed * self.scale + (self.x, self.y)).tolist()
+        corners: list[list[float | int]] = (closed * (self.scale_x, self.scale_y) + (self.x, self.y)).tolist()
         return corners
 
     def to_pixels(self, ring: Ring) -> Ring:
         """Corners in the image."""
-        return (ring - (self.x, self.y)) / self.scale
+        return (ring - (self.x, self.y)) / (self.scale_x, self.scale_y)
 
 
 class Feature(NamedTuple):

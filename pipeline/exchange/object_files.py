@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt
 
 from ...cache.storage.atomic import write_durably
 from .coco import CocoDataset
-from .geojson import FeatureEncoder, area_feature, object_features, pieces_of_collection, write_geojson
+from .geojson import FeatureEncoder, Placement, area_feature, object_features, pieces_of_collection, write_geojson
 from .objects import find_objects, object_table, write_label_image, write_object_table
 from .outlines import Outline, OutlineTracer
 from .outputs import CollectedMask, MaskBand, OutputFormat, OutputTarget
@@ -45,7 +45,7 @@ def _write(
         write_object_table(target.file(TABLE), table)
     if GEOJSON in suffixes:
         features = object_features(objects, target.volume.name, _measurements(table))
-        write_geojson(target.file(GEOJSON), features, FeatureEncoder(_foreground(target)))
+        write_geojson(target.file(GEOJSON), features, FeatureEncoder(_foreground(target), placement=_placement(target)))
     if COCO in suffixes:
         dataset = CocoDataset(_foreground(target))
         dataset.add(target.volume.slices[0].name, objects)
@@ -58,6 +58,12 @@ def _background(target: OutputTarget) -> int:
 
 def _foreground(target: OutputTarget) -> dict[int, str]:
     return {value: name for value, name in target.classes.items() if value != _background(target)}
+
+
+def _placement(target: OutputTarget) -> Placement:
+    """Outlines are in pixels of full resolution, whichever level was segmented."""
+    y, x = target.volume.downsampling
+    return Placement(scale_x=x, scale_y=y)
 
 
 def _measurements(table: Mapping[str, list[float | int | str]]) -> dict[int, dict[str, float]]:
@@ -74,7 +80,7 @@ class AreaOutlines:
         """Of one image or slice."""
         self._target, self._background = target, _background(target)
         self._tracer = OutlineTracer(target.size[1])
-        self._encoder = FeatureEncoder(_foreground(target), object_type="annotation")
+        self._encoder = FeatureEncoder(_foreground(target), object_type="annotation", placement=_placement(target))
         self._encoded = TemporaryFile(dir=target.folder)  # noqa: SIM115
         self._lengths: list[int] = []
 

@@ -2,52 +2,98 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+import os
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt, UInt16
-from PIL import Image
 
-from ...cache.storage.atomic import TEMPORARY_SUFFIX, reserve, sync_folder, write_durably
+from ...cache.storage.atomic import TEMPORARY_SUFFIX, reserve, sync_folder
 from ..exchange.outputs import MaskBand, OutputTarget
 
 
 class PngMask:
-    """The mask of a slice, held at one or two bytes a pixel."""
+    """The mask of a slice, written as it comes."""
 
     def __init__(self, target: OutputTarget) -> None:
-        self._path, self._mask = target.file(".png"), np.empty(target.size, target.dtype)
+        self._image = _GreyPng(target.file(".png"), target.size, target.dtype)
 
     def add(self, band: MaskBand) -> None:
-        """Keep the rows."""
-        self._mask[band.top : band.top + len(band.mask)] = band.mask
+        """Write the rows."""
+        self._image.add(band.mask)
 
     def finish(self) -> None:
-        """Write the file."""
-        write_mask(self._path, self._mask)
+        """Give the file its name."""
+        self._image.finish()
 
     def discard(self) -> None:
-        """Nothing is on the disk yet."""
+        """Remove an unfinished file."""
+        self._image.discard()
 
 
 class UncertaintyMap:
-    """The uncertainty of a slice as a grey PNG of 16 bits."""
+    """The uncertainty of a slice as a grey PNG of 16 bits, written as it comes."""
 
     def __init__(self, target: OutputTarget) -> None:
-        self._path, self._n_classes = target.file("_uncertainty.png"), len(target.classes)
-        self._grey = np.empty(target.size, np.uint16)
+        self._n_classes = len(target.classes)
+        self._image = _GreyPng(target.file("_uncertainty.png"), target.size, np.dtype(np.uint16))
 
     def add(self, band: MaskBand) -> None:
-        """Keep the rows."""
-        self._grey[band.top : band.top + len(band.mask)] = to_grey(band.uncertainty, self._n_classes)
+        """Write the rows."""
+        self._image.add(to_grey(band.uncertainty, self._n_classes))
 
     def finish(self) -> None:
-        """Write the file."""
-        write_mask(self._path, self._grey)
+        """Give the file its name."""
+        self._image.finish()
 
     def discard(self) -> None:
-        """Nothing is on the disk yet."""
+        """Remove an unfinished file."""
+        self._image.discard()
+
+
+class _GreyPng:
+    """A grey PNG in the making, of which nothing but the last row stays in memory (W3C, PNG specification, 3rd ed.)."""
+
+    def __init__(self, path: Path, size: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        """Of 8 or 16 bits a pixel."""
+        self._path, self._temporary = path, path.with_name(path.name + TEMPORARY_SUFFIX)
+        self._temporary.unlink(missing_ok=True)
+        self._file = self._temporary.open("xb")
+        self._packer, self._dtype = zlib.compressobj(), dtype.newbyteorder(">")
+        self._above = np.zeros((1, size[1] * dtype.itemsize), np.uint8)
+        self._file.write(b"\x89PNG\r\n\x1a\n")
+        self._chunk(b"IHDR", struct.pack(">IIBBBBB", size[1], size[0], 8 * dtype.itemsize, 0, 0, 0, 0))
+
+    def add(self, rows: UInt[np.ndarray, "y x"]) -> None:
+        """Write the next rows."""
+        stored = np.ascontiguousarray(rows, self._dtype).view(np.uint8)
+        filtered = np.full((len(stored), stored.shape[1] + 1), 2, np.uint8)  # 2: less the row above
+        filtered[:, 1:] = stored - np.concatenate([self._above, stored[:-1]])
+        self._above = stored[-1:].copy()
+        self._chunk(b"IDAT", self._packer.compress(filtered.data))
+
+    def finish(self) -> None:
+        """Give the file its name once it is on the disk."""
+        self._chunk(b"IDAT", self._packer.flush())
+        self._chunk(b"IEND", b"")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._temporary.replace(self._path)
+        sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        """Remove an unfinished file."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _chunk(self, kind: bytes, content: bytes) -> None:
+        if content or kind != b"IDAT":
+            self._file.write(struct.pack(">I", len(content)) + kind + content)
+            self._file.write(struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))))
 
 
 class ProbabilityArray:
@@ -96,6 +142,10 @@ def to_grey(uncertainty: Float32[np.ndarray, "*pixel"], n_classes: int) -> UInt1
 
 def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:
     """Write a grey PNG durably."""
-    buffer = BytesIO()
-    Image.fromarray(mask).save(buffer, "PNG")
-    write_durably(path, [buffer.getbuffer()])
+    image = _GreyPng(path, mask.shape, mask.dtype)
+    try:
+        image.add(mask)
+        image.finish()
+    except BaseException:
+        image.discard()
+        raise

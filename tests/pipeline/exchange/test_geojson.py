@@ -70,7 +70,7 @@ def test_equal_objects_give_equal_bytes_with_ids_of_their_own(tmp_path, objects)
     assert len({*ids}) == 10
 
 
-@pytest.mark.parametrize("placement", [Placement(), Placement(1000, 250, 4), Placement(3.5, 7.25, 0.25)])
+@pytest.mark.parametrize("placement", [Placement(), Placement(1000, 250, 4, 4.5), Placement(3.5, 7.25, 0.25, 0.25)])
 def test_written_objects_are_read_as_the_same_masks(tmp_path, objects, placement):
     path = tmp_path / "a.geojson"
     write_geojson(path, object_features(objects), FeatureEncoder(NAMES, placement=placement))

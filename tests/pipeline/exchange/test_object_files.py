@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,13 @@ def test_a_mask_without_objects_is_written_too(target, mask):
         path = Path(target.folder / f"a b{suffix}")
         assert not read_annotations(path, {"a b.png": mask.shape}, CLASSES).draw("a b.png").mask.any()
     assert (target.folder / "a b_objects.csv").read_text().count("\n") == 1
+
+
+def test_outlines_of_a_level_are_in_pixels_of_full_resolution(target, mask):
+    level = replace(target, volume=replace(target.volume, downsampling=(4.0, 2.0)))
+    found = {}
+    for one in (target, level):
+        fill(AreaOutlines(one), mask).finish()
+        content = json.loads(one.file(".geojson").read_text(encoding="utf-8"))
+        found[one is level] = [feature["geometry"]["coordinates"][0] for feature in content["features"]]
+    assert found[True] == [[[2 * x, 4 * y] for x, y in ring] for ring in found[False]]
