@@ -44,18 +44,25 @@ def check(config: CheckConfig) -> DataReport:
     return report
 
 
-def check_data(data: Path, window: tuple[int, int] | None = None, image_size: int = IMAGE_SIZE) -> DataReport:
+def check_data(
+    data: Path,
+    window: tuple[int, int] | None = None,
+    image_size: int = IMAGE_SIZE,
+    text_encoder: str | None = None,
+) -> DataReport:
     """Look at everything in a data folder or manifest and report what is there and what is wrong.
 
     Args:
         data: a folder in LViT's layout, a manifest, or a folder that holds one.
         window: intensity window of images that need one (see `open_image`).
         image_size: side in pixels at which masks are to be learnt, for warnings of classes that are lost there.
+        text_encoder: `kind:where` of the encoder that is to read the texts; `None`: texts are not tried on one.
 
     Raises:
         DataError: There is no data of a known layout at the path.
+        SourceError: The text encoder cannot be loaded.
     """
-    return check(CheckConfig(data, window, image_size))
+    return check(CheckConfig(data, window, image_size, text_encoder))
 
 
 def _with_encoder(scan: Scan, encoder: EncoderReport) -> Scan:
