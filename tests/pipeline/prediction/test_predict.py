@@ -68,6 +68,22 @@ def test_a_folder_is_segmented_with_a_table_of_texts(prediction, extraction, tmp
     assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
 
 
+def test_images_of_a_folder_are_taken_by_content_and_the_rest_is_named(prediction, extraction, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(Progress, "say", lambda _, line: said.append(line))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("val0", "val1.dat"):
+        (folder / name).write_bytes((extraction.data.parent / "val0.png").read_bytes())
+    (folder / "a.xcf").write_bytes(b"gimp xcf v011")
+    (folder / "Thumbs.db").write_bytes(b"of Windows")
+    masks = predict(replace(prediction, images=folder)).masks
+    assert [path.rpartition("/")[2] for path in masks] == ["val0.png", "val1.dat.png"]
+    assert [line for line in said if "left out" in line] == [
+        f"warning: {folder}: left out: a.xcf (no image that is read)"
+    ]
+
+
 def test_the_record_says_of_each_mask_what_it_is_of(prediction, extraction):
     images = extraction.data.parent
     predict(replace(prediction, images=images / "val0.png", text="the nuclei are round", probabilities=True))
