@@ -29,9 +29,9 @@ class ManifestConfig(CommandConfig):
     """The folder of the images, or of everything: images, masks, tables. docs/manifests.md has the layouts."""
     out: Path = Path("data.csv")
     """The manifest to write (.csv). Masks that have to be drawn go into `masks/` beside it."""
-    image_pattern: str | None = None
-    """Regular expression that the path of an image must hold, such as '_flair' of several files for each patient;
-    others are left out."""
+    leave_out: str | None = None
+    """Regular expression of files to leave out, looked for in their paths: 'lung masks' where there are masks of two
+    kinds, '_(t1|t2)' where a patient has several images."""
     masks: Path | None = None
     """A folder of masks, where they lie apart from the images; or what an annotation tool exported: GeoJSON, COCO,
     Label Studio, CVAT."""
@@ -55,7 +55,7 @@ class ManifestConfig(CommandConfig):
         """A manifest that is no CSV, and patterns that are no regular expressions."""
         if self.out.suffix.lower() != ".csv":
             yield f"--out got {str(self.out)!r}; expected a name that ends in .csv"
-        yield from (_no_pattern(name, getattr(self, name)) for name in ("image_pattern", "group_pattern"))
+        yield from (_no_pattern(name, getattr(self, name)) for name in ("leave_out", "group_pattern"))
 
 
 def _no_pattern(field: str, pattern: str | None) -> str | None:

@@ -38,8 +38,8 @@ LAYOUTS = (
     ),
     FolderLayout(
         "nnU-Net",
-        (r"images(tr|ts)/.+_\d{4}\.", r"labels(tr|ts)/"),
-        "labelsTr/CASE is the mask of imagesTr/CASE_0000, the first channel; dataset.json names the classes",
+        (r"images(tr|ts)/", r"labels(tr|ts)/"),
+        "labelsTr/CASE is the mask of imagesTr/CASE or CASE_0000, the first channel; dataset.json names the classes",
     ),
     FolderLayout(
         "DRIVE",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ from .names import (
     split_of_folders,
     words_of,
 )
+
+_LEFT_OUT = "by --leave-out"
 
 
 @dataclass(frozen=True)
@@ -75,24 +78,31 @@ class FileListing:
     """Every file without a use, with the reason."""
 
 
-def list_files(images: Path, masks: Path | None) -> FileListing:
+def list_files(images: Path, masks: Path | None, leave_out: str | None = None) -> FileListing:
     """Sort the files below a folder, and below a second one where masks lie apart.
 
     A file is a mask if its folder says so, or if its name is that of an image beside it and a word such as `_mask`.
 
+    Args:
+        images: the folder of images, or of everything.
+        masks: the folder of masks.
+        leave_out: regular expression of paths to leave out.
+
     Raises:
-        DataError: A folder does not exist, cannot be read, or holds no images.
+        DataError: A folder does not exist, cannot be read, or holds no images; or no path holds the expression.
     """
     _refuse_absent(images, masks)
     listing = FileListing()
     apart = masks if masks and masks.resolve() != images.resolve() else None
-    found = list(_sorted_out(listing, images, without=apart))
+    found = list(_sorted_out(listing, images, apart, leave_out))
     stems = {(one.place, one.split, one.stem) for one in found}
     for one in found:
         _add(listing, one, _role(one, stems, masks_apart=bool(apart)))
-    for one in _sorted_out(listing, apart, without=images) if apart else ():
+    for one in _sorted_out(listing, apart, images, leave_out) if apart else ():
         role = role_of_folders(one.folders)
         _add(listing, one, role if role and role != "image" else _odd_role(one) or "mask")
+    if leave_out and found and not any(reason == _LEFT_OUT for _, reason in listing.others):
+        raise DataError(f"no file's path holds {leave_out!r} of --leave-out; paths are as {found[0].name!r}")
     _set_fields_of_view_apart(listing)
     if not listing.images:
         raise DataError(f"{images} holds no images{_instead(listing)}")
@@ -116,17 +126,21 @@ def _instead(listing: FileListing) -> str:
     return f"; there are {len(listing.others)} other files: {seen}" if seen else "; it is empty"
 
 
-def _sorted_out(listing: FileListing, root: Path, without: Path | None) -> Iterator[FoundFile]:
+def _sorted_out(
+    listing: FileListing, root: Path, without: Path | None, leave_out: str | None
+) -> Iterator[FoundFile]:
     """The image files below the root in order of their names; what else is there goes into the listing."""
     for folder, names in _walk(root, without.resolve() if without else None):
         for name in names:
             path = folder / name
-            found, reason = _look(path, tuple(map(composed, folder.relative_to(root).parts)))
+            folders = tuple(map(composed, folder.relative_to(root).parts))
+            left_out = bool(leave_out and re.search(leave_out, "/".join((*folders, composed(name)))))
+            found, reason = (None, _LEFT_OUT) if left_out else _look(path, folders)
             if found and found.header and found.header.is_segmentation:
                 listing.segmentations.append(found)
             elif found:
                 yield found
-            elif path.suffix.lower() in TABLE_SUFFIXES and not name.startswith((".", "~")):
+            elif path.suffix.lower() in TABLE_SUFFIXES and not left_out and not name.startswith((".", "~")):
                 listing.tables.append(path)
             else:
                 listing.others.append((path, reason))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,8 +83,7 @@ def make_manifest(config: ManifestConfig, progress: Progress | None = None) -> M
 
 def _find(config: ManifestConfig) -> _Found:
     folder = config.masks if config.masks and not _is_export(config.masks) else None
-    listing = list_files(config.images, folder)
-    _choose(listing, config.image_pattern)
+    listing = list_files(config.images, folder, config.leave_out)
     first_channels(listing)
     masks = match_masks(listing.images, listing.masks if folder or not config.masks else [])
     series = match_series(listing.images, masks)
@@ -96,17 +94,6 @@ def _find(config: ManifestConfig) -> _Found:
     of_images = {i: parts[0].path for i, parts in masks.masks.items()} | series.masks | drawn.masks
     samples = make_rows(listing.images, of_images, rows, config.group_pattern, config.slices)
     return _Found(listing, masks, drawn, tables, rows, samples, declared_classes(listing, config, drawn.classes))
-
-
-def _choose(listing: FileListing, pattern: str | None) -> None:
-    """Set aside the images whose path does not hold the pattern."""
-    chosen = [one for one in listing.images if re.search(pattern or "", one.name)]
-    if not chosen:
-        name = listing.images[0].name
-        raise DataError(f"no image's path holds {pattern!r} of --image-pattern; paths are as {name!r}")
-    names = {one.name for one in chosen}
-    listing.others += [(one.path, "not in --image-pattern") for one in listing.images if one.name not in names]
-    listing.images = chosen
 
 
 def _is_export(path: Path) -> bool:
@@ -140,6 +127,10 @@ def _tables(config: ManifestConfig, listing: FileListing) -> list[Path]:
 def _no_matches(found: _Found, config: ManifestConfig) -> Iterator[str]:
     """Masks or texts of which none belongs to any image: names that no rule covers."""
     images = found.listing.images
+    if not (found.samples.rows or found.samples.problems):
+        path, reason = next(iter(found.samples.unusable), (images[0].path, "no slice has a label"))
+        yield f"no image is left: {path}: {reason}"
+        return
     labelled = any(row.mask for row in found.samples.rows) or found.masks.problems
     if found.masks.unmatched and not labelled:
         yield (
@@ -200,14 +191,15 @@ def _hidden_masks(config: ManifestConfig, rows: Sequence[ManifestSample]) -> str
 def _summary(
     config: ManifestConfig, found: _Found, rows: Sequence[ManifestSample], split_rule: str, hints: Sequence[str]
 ) -> ManifestSummary:
-    listing, texts = found.listing, any(row.text for row in rows)
+    listing, unusable = found.listing, found.samples.unusable
+    texts = any(row.text for row in rows)
     layout = recognise(listing, config.images, config.masks)
     unmatched = Unmatched(
         images_without_mask=[row.id for row in rows if row.mask is None],
         masks_without_image=[str(one.path) for one in found.masks.unmatched],
         images_without_text=[row.id for row in rows if not row.text] if texts else [],
         texts_without_image=[f"{row.where} ({row.name!r})" for row in found.rows.unmatched],
-        files_not_used=[f"{path} ({reason})" for path, reason in (*listing.others, *found.tables.unused)],
+        files_not_used=[f"{path} ({reason})" for path, reason in (*listing.others, *found.tables.unused, *unusable)],
     )
     n_left = found.samples.n_slices_left_out
     left_out = f"{n_left} slices without a label were left out" if n_left else ""

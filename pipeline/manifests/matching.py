@@ -11,8 +11,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 
+from ..image_files.paths import split_suffix
 from .listing import FoundFile
 from .names import bare_image, without_zeros
 
@@ -44,7 +44,7 @@ class MatchedMasks:
 
 
 def _bases(one: FoundFile) -> set[str]:
-    return {one.stem, *one.mask_bases}
+    return {one.stem, split_suffix(one.stem)[0], *one.mask_bases}  # `NAME.jpg.png` is a mask of `NAME.jpg`
 
 
 def _bare_bases(one: FoundFile) -> set[str]:
@@ -73,7 +73,8 @@ def match_masks(images: Sequence[FoundFile], masks: Sequence[FoundFile]) -> Matc
     """Find the mask of every image that has one."""
     matched = MatchedMasks()
     lacking, left = dict(enumerate(images)), dict(enumerate(masks))
-    fits = (_same_place, _fitting(_n_common(images), _n_common(masks)))
+    unique = len({one.stem for one in images}) == len(images)
+    fits = (_same_place, _fitting_places, *([_anywhere] if unique else []))  # else folders say which `1.png` is meant
     for rule, fit in ((rule, fit) for rule in RULES for fit in fits):
         for owners, parts in _clusters(_pairs(rule, fit, lacking, left)):
             if len(owners) == 1 or not rule.looseness:
@@ -102,24 +103,15 @@ def _same_place(image: FoundFile, mask: FoundFile) -> bool:
     return (image.place, image.split) == (mask.place, mask.split)
 
 
-def _fitting(n_of_images: int, n_of_masks: int) -> Callable[[FoundFile, FoundFile], bool]:
-    """Whether one's folders are among the other's, in their order, and the splits do not differ.
-
-    The first `n_of_images` words of an image's place, and `n_of_masks` of a mask's, count for nothing.
-    """
-
-    def fit(image: FoundFile, mask: FoundFile) -> bool:
-        fewer, more = sorted((image.place[n_of_images:], mask.place[n_of_masks:]), key=len)
-        rest = iter(more)
-        return all(word in rest for word in fewer) and (image.split == mask.split or "" in (image.split, mask.split))
-
-    return fit
+def _fitting_places(image: FoundFile, mask: FoundFile) -> bool:
+    """Whether one's folders are among the other's, in their order, and the splits do not differ."""
+    fewer, more = sorted((image.place, mask.place), key=len)
+    rest = iter(more)
+    return all(word in rest for word in fewer) and _anywhere(image, mask)
 
 
-def _n_common(files: Sequence[FoundFile]) -> int:
-    """How many words all places begin with; words with digits, which may be a patient, end them."""
-    columns = zip(*(one.place for one in files), strict=False)
-    return sum(1 for _ in takewhile(lambda words: len({*words}) == 1 and words[0].isalpha(), columns))
+def _anywhere(image: FoundFile, mask: FoundFile) -> bool:
+    return image.split == mask.split or "" in (image.split, mask.split)
 
 
 def _clusters(pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], list[int]]]:
@@ -147,11 +139,11 @@ def _settle(matched: MatchedMasks, rule: MaskRule, images: Mapping[int, FoundFil
             matched.loose[rule.looseness] = matched.loose.get(rule.looseness, 0) + 1
     elif len(images) == 1:
         (image,) = images.values()
-        matched.problems.append(f"{image.path} fits {len(masks)} masks: {named(masks)}; keep one of them")
+        matched.problems.append(f"{image.path} fits {len(masks)} masks: {named(masks)}; choose one with --leave-out")
     else:
         several = f"{len(images)} images: {named([*images.values()])}"
         matched.problems.append(
-            f"{several} fit {named(masks)}; choose images with --image-pattern, or keep masks in folders as the images"
+            f"{several} fit {named(masks)}; choose with --leave-out, or keep masks in folders as the images"
         )
 
 

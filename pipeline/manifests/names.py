@@ -13,8 +13,8 @@ from typing import Literal
 
 from ..image_files.paths import composed
 
-Role = Literal["image", "mask", "field of view", "second reading", "superpixels", "regions"]
-"""Use of a file; the last four are images that are neither images to segment nor their masks."""
+Role = Literal["image", "mask", "field of view", "second reading", "superpixels", "regions", "picture for people"]
+"""Use of a file; all but the first two are neither images to segment nor their masks."""
 
 _WORDS_OF_ROLES: dict[Role, str] = {
     "image": "image images img imgs input inputs original originals bild bilder",
@@ -24,6 +24,7 @@ _WORDS_OF_ROLES: dict[Role, str] = {
     "field of view": "fov fovs",
     "regions": "roi rois",
     "superpixels": "superpixel superpixels",
+    "picture for people": "overlay overlays preview previews thumbnail thumbnails visualization visualizations",
 }
 _FOLDER_WORDS = {word: role for role, words in _WORDS_OF_ROLES.items() for word in words.split()}
 _WORDS_OF_SPLITS = {
@@ -43,7 +44,7 @@ _KIND_WORDS = (
 """Of folders that sort images by kind; other folders are taken for patients."""
 
 _MASK_WORD = (
-    "masks?|gts?|ground[ _-]?truth|segs?|segmentations?|segmented|labels?|anno|annotations?|annotated|manual|lesion|"
+    "masks?|maske|gts?|ground[ _-]?truth|segs?|segmentations?|segmented|labels?|anno|annotations?|annotated|manual|lesion|"
     "1stHO"
 )
 _IMAGE_WORD = (

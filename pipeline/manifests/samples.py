@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from ...errors import DataError
 from ..image_files.paths import split_slice, stem_of
-from ..image_files.reading import read_mask
-from ..image_files.volumes import list_volumes
+from ..image_files.reading import open_image, read_mask
+from ..image_files.volumes import Volume, list_volumes
 from .listing import FoundFile
 from .names import PATIENT_NAMES, SPLIT_IN_NAME, is_kind, place_of, split_of_folders
 from .texts import MatchedTexts, TextRow
@@ -39,6 +40,8 @@ class SampleListing:
 
     rows: list[ManifestSample] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unusable: list[tuple[Path, str]] = field(default_factory=list)
+    """Volumes that cannot be read, with the reason."""
     group_rule: str = ""
     """Origin of the groups, in words."""
     n_slices_left_out: int = 0
@@ -145,8 +148,12 @@ def _sliced(samples: SampleListing, whole: ManifestSample, slices: str) -> list[
     """A row for each slice of a volume."""
     if whole.file.kind not in ("NIfTI", "DICOM"):
         return [whole]
-    images = _slices(whole.image)
-    masks = _slices(whole.mask) if whole.mask else ()
+    volume = _volume(whole.image)
+    if volume.kind is None:
+        samples.unusable.append((whole.image, _reason(whole.image)))
+        return []
+    images = volume.slices
+    masks = _volume(whole.mask).slices if whole.mask else ()
     if whole.mask and len(masks) != len(images):
         samples.problems.append(
             f"{whole.mask} has {len(masks)} slices, its image {whole.image} has {len(images)}; save the mask slice by "
@@ -164,11 +171,19 @@ def _sliced(samples: SampleListing, whole: ManifestSample, slices: str) -> list[
     return rows
 
 
-def _slices(path: Path) -> tuple[Path, ...]:
+def _volume(path: Path) -> Volume:
     if not split_slice(path)[0].exists():  # a mask that is still to be written
-        return (path,)
+        return Volume(path, path.stem, (path,))
     (volume,) = list_volumes(path)
-    return volume.slices
+    return volume
+
+
+def _reason(path: Path) -> str:
+    try:
+        open_image(path)
+    except DataError as error:
+        return str(error).removeprefix(f"{path} ")
+    return "no volume"
 
 
 def _name(samples: SampleListing) -> None:

@@ -22,13 +22,13 @@ from .names import bare_image, mask_bases, split_of_folders, without_zeros
 COLUMNS = {
     "name": (
         "image", "image name", "imagename", "filename", "file name", "file", "image file", "image path", "path", "name",
-        "image id", "id", "img", "mask", "mask name", "slide", "case",
+        "image id", "isic id", "dicom id", "id", "img", "mask", "mask name", "slide", "case",
     ),
     "text": (
         "description", "text", "report", "caption", "findings", "impression", "sentence", "prompt", "report text",
     ),
-    "group": ("group", "patient", "patient id", "patientid", "patient number", "subject", "subject id", "subjectid"),
-    "stratum": ("stratum", "diagnosis", "organ", "grade (glas)"),
+    "group": ("group", "patient", "patient id", "patientid", "patient number", "subject", "subject id", "subjectid", "lesion id"),
+    "stratum": ("stratum", "diagnosis", "dx", "organ", "grade (glas)"),
 }  # fmt: skip
 """Use of a column → the names that it may have, the likeliest first; in lower case, one space between words."""
 _MANIFEST = {"id", "image", "mask", "text", "split"}

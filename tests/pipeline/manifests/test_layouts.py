@@ -93,6 +93,10 @@ def test_isic(tmp_path, copy_of, make):
         ("images/00{}.png", "masks/{}.png"),
         ("JPEGImages/{}.jpg", "SegmentationClass/{}.png"),
         ("CXR_png/{}.png", "mask/{}_mask.png"),
+        ("HAM10000_images_part_1/ISIC_{}.jpg", "HAM10000_segmentations_lesion_tschandl/ISIC_{}_segmentation.png"),
+        ("ds/img/case {}.jpg", "ds/masks/case {}.jpg.png"),
+        ("pictures {0}/x{0}.png", "SomethingElse/masks/x{0}.png"),
+        ("Bilder/Fall{}.png", "Masken/Fall{}_Maske.png"),
         ("Image_{}L.jpg", "Image_{}L_1stHO.png"),
     ],
 )  # fmt: skip
@@ -105,3 +109,13 @@ def test_names_of_images_and_masks(tmp_path, copy_of, make, image, mask):
         assert row["mask"].endswith(mask.format(number, number))
     assert sorted(made.splits.values()) == ["test"] + ["train"] * 7 + ["val"]
     assert made.summary.unmatched.masks_without_image == made.summary.unmatched.files_not_used == []
+
+
+def test_pictures_for_people_are_no_images(tmp_path, copy_of, make):
+    data = copy_of(tmp_path / "CoNSeP", *(
+        f"{split}/{folder}/{split.lower()}_{i}.png"
+        for split in ("Train", "Test") for folder in ("Images", "Overlay") for i in (1, 2)
+    ))  # fmt: skip
+    made = make(data)
+    assert sorted(made.rows) == ["test_1", "test_2", "train_1", "train_2"]
+    assert all(line.endswith("(picture for people)") for line in made.summary.unmatched.files_not_used)

@@ -38,7 +38,7 @@ def test_ambiguous_masks_are_all_named_and_nothing_is_written(tmp_path, copy_of,
     with pytest.raises(DataError, match="has 2 problems; nothing was written") as raised:
         make(data)
     one, two = raised.value.problems
-    assert one == f"{data / '1.png'} fits 2 masks: {data / '1_mask.png'}, {data / 'masks' / '1.png'}; keep one of them"
+    assert one == f"{data / '1.png'} fits 2 masks: {data / '1_mask.png'}, {data / 'masks' / '1.png'}; choose one with --leave-out"
     assert two.startswith(
         f"2 images: {data / 'x' / '2.png'}, {data / 'y' / '2.png'} fit {data / 'masks' / '2.png'}; choose"
     )
@@ -47,7 +47,7 @@ def test_ambiguous_masks_are_all_named_and_nothing_is_written(tmp_path, copy_of,
 
 def test_two_masks_of_one_name_in_two_folders_are_not_guessed_at(tmp_path, copy_of, make):
     data = copy_of(tmp_path / "data", "CXR/1.png", "=ManualMask/leftMask/1.png", "=ManualMask/rightMask/1.png")
-    with pytest.raises(DataError, match=r"1.png fits 2 masks: .*leftMask/1.png, .*rightMask/1.png; keep one of them"):
+    with pytest.raises(DataError, match=r"1.png fits 2 masks: .*leftMask/1.png, .*rightMask/1.png; choose one with --leave-out"):
         make(data)
 
 
@@ -112,7 +112,7 @@ def test_refused(tmp_path, copy_of, make, out, names, settings, message):
         ({"split": (1.2, -0.1, -0.1)}, "--split got"),
         ({"split": (float("nan"), 0.5, 0.5)}, "--split got"),
         ({"group_pattern": "("}, "--group-pattern got '\\(', no regular expression"),
-        ({"image_pattern": "*a"}, "--image-pattern got '\\*a', no regular expression"),
+        ({"leave_out": "*a"}, "--leave-out got '\\*a', no regular expression"),
         ({"out": Path("data.xlsx")}, "--out got 'data.xlsx'; expected a name that ends in .csv"),
     ],
 )
@@ -262,18 +262,33 @@ def test_copies_of_an_image_stay_in_one_split(tmp_path, copy_of, make):
     assert raised.value.problems == ("again: test, train",)
 
 
-def test_one_of_several_modalities_is_chosen_by_a_pattern(tmp_path, copy_of, make):
+def test_one_of_several_modalities_is_chosen(tmp_path, copy_of, make):
     cases = [f"BraTS20_Training_00{i}" for i in range(1, 5)]
     names = [f"{case}/{case}_{kind}.png" for case in cases for kind in ("flair", "t1", "t1ce", "t2")]
     data = copy_of(tmp_path / "data", *names, *(f"={case}/{case}_seg.png" for case in cases))
-    with pytest.raises(DataError, match=r"4 images: .*_flair.png, .*_seg.png; choose images with --image-pattern"):
+    with pytest.raises(DataError, match=r"4 images: .*_flair.png, .*_seg.png; choose with --leave-out"):
         make(data)
-    made = make(data, image_pattern="_t1ce")
+    made = make(data, leave_out="_(flair|t1|t2)[.]")
     assert made.masks == {f"{case}_t1ce": f"{case}_seg.png" for case in cases}
     assert made.groups[f"{cases[0]}_t1ce"] == cases[0]
     assert len(made.summary.unmatched.files_not_used) == 12
-    with pytest.raises(DataError, match="no image's path holds 'pet' of --image-pattern; paths are as 'BraTS20_"):
-        make_manifest(ManifestConfig(data, tmp_path / "other.csv", image_pattern="pet"))
+    with pytest.raises(DataError, match="no file's path holds 'pet' of --leave-out; paths are as 'BraTS20_"):
+        make_manifest(ManifestConfig(data, tmp_path / "other.csv", leave_out="pet"))
+
+
+def test_one_of_two_kinds_of_masks_is_chosen(tmp_path, copy_of, make):
+    kinds = [f"{split}/{kind}" for split in ("Train", "Test") for kind in ("COVID-19", "Non-COVID", "Normal")]
+    data = copy_of(tmp_path / "data", *(
+        f"{mark}{kind}/{folder}/{kind[:2]}{kind[-6:]}_{i}.png" for kind in kinds for i in (1, 2)
+        for mark, folder in (("", "images"), ("=", "infection masks"), ("=", "lung masks"))
+    ))  # fmt: skip
+    with pytest.raises(DataError, match=r"fits 2 masks: .*/infection masks/.*, .*/lung masks/.*; choose one with"):
+        make(data)
+    made = make(data, leave_out="lung masks")
+    assert len(made.rows) == 12
+    assert all("/infection masks/" in row["mask"] for row in made.rows.values())
+    assert Counter(row["stratum"] for row in made.rows.values()) == {"COVID-19": 4, "Non-COVID": 4, "Normal": 4}
+    assert Counter(made.splits.values()) == {"train": 6, "test": 6}
 
 
 def test_masks_beside_the_images_folder_are_pointed_out_and_not_taken(tmp_path, copy_of, make):

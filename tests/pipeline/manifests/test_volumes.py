@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from textdiff.errors import DataError
+from textdiff.pipeline.config.manifests import ManifestConfig
 from textdiff.pipeline.image_files.reading import read_mask
+from textdiff.pipeline.manifests.make import make_manifest
 
 
 @pytest.fixture
@@ -87,6 +89,28 @@ def test_a_mask_with_other_slices_is_a_problem(tmp_path, save_volume, make):
     save_volume(tmp_path / "data" / "masks" / "a.nii", n_slices=2)
     with pytest.raises(DataError, match=r"a.nii has 2 slices, its image .*a.nii has 3; save the mask slice by slice"):
         make(tmp_path / "data")
+
+
+def test_volumes_with_more_dimensions_are_set_aside(tmp_path, save_volume, make):
+    nibabel = pytest.importorskip("nibabel")
+    for i in range(1, 4):
+        save_volume(tmp_path / f"patient00{i}" / f"patient00{i}_frame01.nii.gz", seed=i)
+        save_volume(tmp_path / f"patient00{i}" / f"patient00{i}_frame01_gt.nii.gz")
+        sequence = nibabel.Nifti1Image(np.zeros((8, 8, 3, 2), np.uint8), np.eye(4))
+        nibabel.save(sequence, tmp_path / f"patient00{i}" / f"patient00{i}_4d.nii.gz")
+    made = make(tmp_path)
+    assert len(made.rows) == 9
+    assert all(made.masks.values())
+    assert len(made.summary.unmatched.files_not_used) == 3
+    assert "(holds 4 dimensions (8, 8, 3, 2); export the one" in made.summary.unmatched.files_not_used[0]
+    with pytest.raises(DataError, match="no image is left: .*holds 4 dimensions"):
+        make_manifest(ManifestConfig(tmp_path, tmp_path / "x.csv", leave_out="frame"))
+
+
+def test_no_labelled_slice(tmp_path, save_volume, make):
+    save_volume(tmp_path / "scan.nii.gz", seed=1)
+    with pytest.raises(DataError, match=r"no image is left: .*scan.nii.gz: no slice has a label"):
+        make(tmp_path, slices="labelled")
 
 
 def test_a_text_for_a_volume_is_for_its_slices(tmp_path, save_volume, make):
