@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..data.tables import TABLE_SUFFIXES
+from ..image_files.listing import SYSTEM_FILES
 from ..image_files.paths import FileKind, composed, is_image, kind_of, read_head, split_suffix, undecoded
 from ..image_files.raster import UnusableImageError
 from .dicom import DicomFile, read_dicom_file
@@ -25,6 +26,7 @@ from .names import (
 )
 
 _LEFT_OUT = "by --leave-out"
+_NO_IMAGE = "no image"
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,7 @@ def _instead(listing: FileListing) -> str:
     return f"; there are {len(listing.others)} other files: {seen}" if seen else "; it is empty"
 
 
-def _sorted_out(
-    listing: FileListing, root: Path, without: Path | None, leave_out: str | None
-) -> Iterator[FoundFile]:
+def _sorted_out(listing: FileListing, root: Path, without: Path | None, leave_out: str | None) -> Iterator[FoundFile]:
     """The image files below the root in order of their names; what else is there goes into the listing."""
     for folder, names in _walk(root, without.resolve() if without else None):
         for name in names:
@@ -140,7 +140,7 @@ def _sorted_out(
                 listing.segmentations.append(found)
             elif found:
                 yield found
-            elif path.suffix.lower() in TABLE_SUFFIXES and not left_out and not name.startswith((".", "~")):
+            elif path.suffix.lower() in TABLE_SUFFIXES and reason == _NO_IMAGE:
                 listing.tables.append(path)
             else:
                 listing.others.append((path, reason))
@@ -151,19 +151,20 @@ def _walk(root: Path, without: Path | None) -> Iterator[tuple[Path, list[str]]]:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
     for folder, subfolders, names in os.walk(root, onerror=unreadable, followlinks=False):
-        images = [name for name in subfolders if name.lower().endswith(".zarr")]  # a folder is one image
+        # A folder of OME-Zarr is one image; those of systems hold thumbnails and copies.
+        whole = [name for name in subfolders if name.lower().endswith(".zarr") or SYSTEM_FILES.fullmatch(name)]
         subfolders[:] = sorted(
-            name for name in subfolders if name not in images and (Path(folder) / name).resolve() != without
+            name for name in subfolders if name not in whole and (Path(folder) / name).resolve() != without
         )
-        yield Path(folder), sorted(names + images)
+        yield Path(folder), sorted(names + whole)
 
 
 def _look(path: Path, folders: tuple[str, ...]) -> tuple[FoundFile | None, str]:
     """The image file at a path; where there is none, the reason."""
-    if path.is_dir():
-        return (FoundFile(path, folders, None), "") if is_image(path) else (None, "no image of OME-Zarr")
     if reason := _unusable(path):
         return None, reason
+    if path.is_dir():
+        return (FoundFile(path, folders, None), "") if is_image(path) else (None, "no image of OME-Zarr")
     try:
         head = read_head(path)
         kind = kind_of(head)
@@ -171,7 +172,7 @@ def _look(path: Path, folders: tuple[str, ...]) -> tuple[FoundFile | None, str]:
     except (DataError, UnusableImageError) as error:
         return None, str(error).removeprefix(f"{path} ")
     if kind is None:
-        return None, "no image" if head else "empty"
+        return None, _NO_IMAGE if head else "empty"
     return FoundFile(path, folders, kind, header), ""
 
 
@@ -179,9 +180,9 @@ def _unusable(path: Path) -> str:
     """Reason not to open a file; "" for none."""
     if undecoded(str(path)):
         return "its name is not UTF-8"
-    if path.name.startswith("."):
-        return "hidden"
-    return "" if path.is_file() else "a broken link, or no file"
+    if SYSTEM_FILES.fullmatch(path.name):
+        return "of the system, or hidden"
+    return "" if path.is_file() or path.is_dir() else "a broken link, or no file"
 
 
 def _role(one: FoundFile, stems: set[tuple[tuple[str, ...], str, str]], *, masks_apart: bool) -> Role:

@@ -44,8 +44,8 @@ _KIND_WORDS = (
 """Of folders that sort images by kind; other folders are taken for patients."""
 
 _MASK_WORD = (
-    "masks?|maske|gts?|ground[ _-]?truth|segs?|segmentations?|segmented|labels?|anno|annotations?|annotated|manual|lesion|"
-    "1stHO"
+    "masks?|maske|gts?|ground[ _-]?truth|segs?|segmentations?|segmented|labels?|anno|annotations?|annotated|manual|"
+    "lesion|1stHO"
 )
 _IMAGE_WORD = (
     "images?|img|im|volume|vol|original|orig|training|train|test|scan|0000|flair|t1ce|t1gd|t1n|t1c|t1w|t1|t2w|t2f|t2|"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import DataError
+from ..data.entries import bad_id
 from ..image_files.paths import split_slice, stem_of
 from ..image_files.reading import open_image, read_mask
 from ..image_files.volumes import Volume, list_volumes
@@ -198,6 +199,9 @@ def _name(samples: SampleListing) -> None:
         f"{len(same)} images have the id {sample_id!r}: {', '.join(str(row.image) for row in same[:3])}; rename them"
         for sample_id, same in of_id.items()
         if len(same) > 1
+    ]
+    samples.problems += [
+        problem for row, sample_id in zip(rows, ids, strict=True) for problem in bad_id(sample_id, str(row.image))
     ]
     samples.rows = [
         replace(row, id=sample_id, group=row.group or sample_id) for row, sample_id in zip(rows, ids, strict=True)

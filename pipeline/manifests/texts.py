@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import DataError
-from ..data.tables import DataTable, TableRow, read_table
+from ..data.manifest import COLUMNS as MANIFEST_COLUMNS
+from ..data.tables import DataTable, TableColumns, TableRow, read_table
+from ..data.text_tables import COLUMNS as TEXT_COLUMNS
 from ..data.text_tables import mask_stems
 from ..image_files.paths import composed, split_suffix
 from .listing import FoundFile
@@ -27,11 +29,13 @@ COLUMNS = {
     "text": (
         "description", "text", "report", "caption", "findings", "impression", "sentence", "prompt", "report text",
     ),
-    "group": ("group", "patient", "patient id", "patientid", "patient number", "subject", "subject id", "subjectid", "lesion id"),
+    "group": (
+        "group", "patient", "patient id", "patientid", "patient number", "subject", "subject id", "subjectid",
+        "lesion id",
+    ),
     "stratum": ("stratum", "diagnosis", "dx", "organ", "grade (glas)"),
 }  # fmt: skip
 """Use of a column → the names that it may have, the likeliest first; in lower case, one space between words."""
-_MANIFEST = {"id", "image", "mask", "text", "split"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class TableRows:
 
     rows: list[TextRow] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
-    """A line for each table that is used, with its columns."""
+    """A line for each table that is used, with its columns, and one for each of its oddities."""
     unused: list[tuple[Path, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -80,22 +84,42 @@ def read_tables(paths: Sequence[Path], columns: tuple[str, str] | None, *, given
     found = TableRows()
     for path in paths:
         try:
-            table = read_table(path)
-            uses = _uses(table, columns)
+            _add_table(found, path, columns, given=given)
         except DataError as error:
             found.problems.append(str(error) if given else f"{error}; or name the right table with --texts")
-            continue
-        if "name" not in uses or len(uses) < 2 or ({*table.columns} >= _MANIFEST and not given):
-            _set_aside(found, table, given=given)
-            continue
-        found.problems += table.problems
-        found.read.append(f"{path}: {', '.join(f'{use} from {column!r}' for use, column in uses.items())}")
-        split = split_of_folders([path.stem])
-        found.rows += [_named_row(table, row, uses, split) for row in table.rows if row.cells[uses["name"]]]
     return found
 
 
-def _uses(table: DataTable, columns: tuple[str, str] | None) -> dict[str, str]:
+def _add_table(found: TableRows, path: Path, columns: tuple[str, str] | None, *, given: bool) -> None:
+    wanted = tuple(name.strip().lower() for name in columns) if columns else TEXT_COLUMNS.required
+    table = _read(found, path, TableColumns(wanted))
+    uses = _uses(table, wanted if columns else None)
+    if "name" not in uses or len(uses) < 2 or ({*table.columns} >= {*MANIFEST_COLUMNS.required} and not given):
+        _set_aside(found, table, given=given)
+        return
+    used = TableColumns(
+        (uses["name"],), tuple(column for use, column in uses.items() if use != "name"), (uses["name"],)
+    )
+    table = _read(found, path, used)
+    found.problems += table.problems
+    found.read.append(f"{path}: {', '.join(f'{use} from {column!r}' for use, column in uses.items())}")
+    found.read += [warning.text for warning in table.warnings]
+    split = split_of_folders([path.stem])
+    found.rows += [_named_row(table, row, uses, split) for row in table.rows if row.cells[uses["name"]]]
+
+
+def _read(found: TableRows, path: Path, columns: TableColumns) -> DataTable:
+    try:
+        return read_table(path, columns)
+    except DataError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+    remark = f"{path} is not UTF-8, and was read as Windows-1252; look at its accented letters"
+    found.read += [remark] if remark not in found.read else []
+    return read_table(path, columns, encoding="cp1252")
+
+
+def _uses(table: DataTable, wanted: tuple[str, ...] | None) -> dict[str, str]:
     """Use → the table's column.
 
     Raises:
@@ -103,8 +127,7 @@ def _uses(table: DataTable, columns: tuple[str, str] | None) -> dict[str, str]:
     """
     by_name = {" ".join(re.split(r"[\s_-]+", name.strip())).casefold(): name for name in reversed(table.columns)}
     uses = {use: next((by_name[name] for name in names if name in by_name), "") for use, names in COLUMNS.items()}
-    if columns:
-        wanted = [name.strip().lower() for name in columns]
+    if wanted:
         absent = [name for name in wanted if name not in table.columns]
         if absent:
             raise DataError(
@@ -123,7 +146,11 @@ def _set_aside(found: TableRows, table: DataTable, *, given: bool) -> None:
             "with --text-columns NAME,TEXT"
         )
     else:
-        reason = "a manifest" if {*table.columns} >= _MANIFEST else f"no table of texts (columns {columns})"
+        reason = (
+            "a manifest"
+            if {*table.columns} >= {*MANIFEST_COLUMNS.required}
+            else f"no table of texts (columns {columns})"
+        )
         found.unused.append((table.path, reason))
 
 

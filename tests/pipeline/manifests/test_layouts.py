@@ -1,6 +1,8 @@
 """A small copy of each layout, through `make-manifest` and `check-data`: every row, and no problem."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 def test_lvit(tmp_path, copy_of, make, write_table):
@@ -54,6 +56,27 @@ def test_qata_with_lvits_sheets_that_divide_its_train_set(tmp_path, copy_of, mak
         )
     made = make(data)
     assert made.splits == dict.fromkeys(names[:3], "train") | {"covid_3": "val", "a": "test"}
+
+
+def test_busi_unites_several_masks_and_takes_folders_for_strata(tmp_path, copy_of, save, make):
+    half = np.zeros((8, 8), np.uint8)
+    half[:4, :4] = 255
+    data = copy_of(tmp_path / "Dataset_BUSI_with_GT", *(
+        f"{mark}{kind}/{kind} ({i}){mask}.png"
+        for kind in ("benign", "malignant", "normal") for i in (1, 2, 3) for mark, mask in (("", ""), ("=", "_mask"))
+    ))  # fmt: skip
+    save(data / "benign" / "benign (2)_mask.png", mask=half)
+    save(data / "benign" / "benign (2)_mask_1.png", mask=half[::-1])
+    made = make(data)
+    assert made.summary.layout == "BUSI"
+    assert {row["stratum"] for row in made.rows.values()} == {"benign", "malignant", "normal"}
+    assert made.rows["benign (2)"]["mask"] == "masks/benign (2).png"
+    united = np.asarray(Image.open(tmp_path / "out" / "masks" / "benign (2).png"))
+    assert (united == np.maximum(half, half[::-1])).all()
+    assert made.summary.drawn == ["2 masks of 1 images united"]
+    assert made.masks["normal (3)"] == "normal (3)_mask.png"
+    assert {row["group"] for row in made.rows.values()} == set(made.rows)
+    assert len(made.rows) == 9
 
 
 def test_isic(tmp_path, copy_of, make):

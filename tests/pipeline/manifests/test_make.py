@@ -38,7 +38,7 @@ def test_ambiguous_masks_are_all_named_and_nothing_is_written(tmp_path, copy_of,
     with pytest.raises(DataError, match="has 2 problems; nothing was written") as raised:
         make(data)
     one, two = raised.value.problems
-    assert one == f"{data / '1.png'} fits 2 masks: {data / '1_mask.png'}, {data / 'masks' / '1.png'}; choose one with --leave-out"
+    assert one.startswith(f"{data / '1.png'} fits 2 masks: {data / '1_mask.png'}, {data / 'masks' / '1.png'}; choose")
     assert two.startswith(
         f"2 images: {data / 'x' / '2.png'}, {data / 'y' / '2.png'} fit {data / 'masks' / '2.png'}; choose"
     )
@@ -47,7 +47,9 @@ def test_ambiguous_masks_are_all_named_and_nothing_is_written(tmp_path, copy_of,
 
 def test_two_masks_of_one_name_in_two_folders_are_not_guessed_at(tmp_path, copy_of, make):
     data = copy_of(tmp_path / "data", "CXR/1.png", "=ManualMask/leftMask/1.png", "=ManualMask/rightMask/1.png")
-    with pytest.raises(DataError, match=r"1.png fits 2 masks: .*leftMask/1.png, .*rightMask/1.png; choose one with --leave-out"):
+    with pytest.raises(
+        DataError, match=r"1.png fits 2 masks: .*leftMask/1.png, .*rightMask/1.png; choose one with --leave-out"
+    ):
         make(data)
 
 

@@ -65,7 +65,7 @@ def test_exact_names_go_first_and_the_rest_is_named(tmp_path, copy_of, make):
     assert made.texts == {"1": "one", "01": "zero one", "2": "two", "note.txt": ""}
     assert made.summary.unmatched.texts_without_image == [f"{table} row 4 ('001')", f"{table} row 6 ('9')"]
     assert made.summary.unmatched.images_without_text == ["note.txt"]
-    assert made.summary.unmatched.files_not_used == [f"{images / 'Thumbs.db'} (no image)"]
+    assert made.summary.unmatched.files_not_used == [f"{images / 'Thumbs.db'} (of the system, or hidden)"]
     lines = made.summary.lines()
     assert f"texts without image: 2: {table} row 4 ('001'), {table} row 6 ('9')" in lines
 
@@ -145,3 +145,65 @@ def test_a_table_that_cannot_be_read_is_a_problem(images, make):
     (images / "texts.xlsx").write_bytes(b"no zip")
     with pytest.raises(DataError, match=r"texts.xlsx cannot be read as XLSX .* or name the right table with --texts"):
         make(images)
+
+
+def test_latin_letters_of_an_old_spreadsheet(images, make, tmp_path):
+    rows = [f"{name};Läsion, größer" for name in NAMES]
+    table = rows_of(tmp_path / "t.csv", *rows, encoding="cp1252", header="dateiname;befund")
+    made = make(images, texts=table, text_columns=("Dateiname", "Befund"))
+    assert set(made.texts.values()) == {"Läsion, größer"}
+    assert any("is not UTF-8, and was read as Windows-1252; look at" in line for line in made.summary.tables)
+
+
+def test_dialects_of_other_programs(images, make, tmp_path):
+    for start, header, rows in (
+        ("sep=;\r\n", "image;description", "\r\n".join(f"{name};round" for name in NAMES)),
+        ("\ufeff", ",Image,Description", "\n".join(f"{i},{name},round" for i, name in enumerate(NAMES))),
+        ("", "IMAGE\tDESCRIPTION", "\n".join(f"{name}\tround" for name in NAMES)),
+    ):
+        table = tmp_path / "t.csv"
+        table.write_text(f"{start}{header}\n{rows}\n", encoding="utf-8")
+        assert set(make(images, texts=table).texts.values()) == {"round"}
+        (tmp_path / "out" / "data.csv").unlink()
+
+
+def test_cells_of_a_spreadsheet_count_as_they_are_shown(images, make, tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title, book.active.sheet_state = "old", "hidden"
+    book.active.append(["Image", "Description"])
+    book.active.append(["01.png", "old text"])
+    sheet = book.create_sheet("reports")
+    sheet.append(["Image", "Description", "Patient"])
+    for i in range(1, 8):
+        sheet.append([i, "round" if i % 2 else "nan", "P1" if i == 1 else None])
+        sheet.cell(i + 1, 1).number_format = "00"
+    sheet.merge_cells("C2:C8")
+    book.active = 1
+    book.save(tmp_path / "t.xlsx")
+    made = make(images, texts=tmp_path / "t.xlsx", split=(1.0, 0.0, 0.0))
+    assert made.texts == {f"0{i}": "round" if i % 2 else "" for i in range(1, 8)}
+    assert set(made.groups.values()) == {"P1"}
+    assert made.summary.loose["texts"] == {"another suffix, or none": 7}
+    assert any("3 cells spell out a missing value" in line for line in made.summary.tables)
+
+
+def test_an_error_in_a_cell_is_a_problem(images, make, tmp_path):
+    table = rows_of(tmp_path / "t.csv", "01.png,#REF!,p", "02.png,round,#N/A", header="Image,Description,Patient")
+    with pytest.raises(DataError, match="has 2 problems") as raised:
+        make(images, texts=table)
+    one, two = raised.value.problems
+    assert one.endswith("cell B2 (description) holds the error #REF!; correct it")
+    assert two.endswith("cell C3 (patient) holds the error #N/A; correct it")
+
+
+def test_files_of_systems_are_no_tables_and_no_images(images, make, copy_of):
+    copy_of(images, "@eaDir/images/01.png", ".ipynb_checkpoints/02-checkpoint.png", "__MACOSX/images/x.png")
+    (images / "images" / "._01.png").write_bytes(b"apple")
+    (images / "~$texts.xlsx").write_bytes(b"lock")
+    (images / ".~lock.texts.csv#").write_bytes(b"lock")
+    made = make(images)
+    assert len(made.rows) == 7
+    assert [line.rpartition(" (")[2] for line in made.summary.unmatched.files_not_used] == [
+        "of the system, or hidden)"
+    ] * 6

@@ -103,7 +103,7 @@ def test_volumes_with_more_dimensions_are_set_aside(tmp_path, save_volume, make)
     assert all(made.masks.values())
     assert len(made.summary.unmatched.files_not_used) == 3
     assert "(holds 4 dimensions (8, 8, 3, 2); export the one" in made.summary.unmatched.files_not_used[0]
-    with pytest.raises(DataError, match="no image is left: .*holds 4 dimensions"):
+    with pytest.raises(DataError, match=r"no image is left: .*holds 4 dimensions"):
         make_manifest(ManifestConfig(tmp_path, tmp_path / "x.csv", leave_out="frame"))
 
 
@@ -149,7 +149,7 @@ def series(tmp_path):
     for s, folder in enumerate(("a/first", "a/second", "b/first", "c/first")):
         for z in range(3):
             save_dicom(tmp_path / "data" / folder / f"IM{9 - z}", z, f"P-{folder[0]}", s, seed=10 * s + z)
-    (tmp_path / "data" / "DICOMDIR").write_bytes(b"x" * 128 + b"DICM" + b"broken")
+    (tmp_path / "data" / "report.dcm").write_bytes(b"x" * 128 + b"DICM" + b"broken")
     return tmp_path / "data"
 
 
@@ -159,7 +159,7 @@ def test_dicom_series_are_grouped_by_patient(series, make):
     assert made.groups["a_first_IM7"] == made.groups["a_second_IM9"] == "P-a"
     assert made.summary.group_rule == "PatientID of DICOM headers (12)"
     (line,) = made.summary.unmatched.files_not_used
-    assert "DICOMDIR (is truncated or broken" in line
+    assert "report.dcm (is truncated or broken" in line
 
 
 def test_nifti_masks_of_dicom_series_are_laid_on_by_place(series, make):
