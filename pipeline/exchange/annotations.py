@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import NamedTuple, Protocol
@@ -74,7 +75,8 @@ class Annotations:
             KeyError: The export has no annotations of the image.
             DataError: They cannot be drawn.
         """
-        return _named(name, self.images[name].draw({class_name: value for value, class_name in self.classes.items()}))
+        values = {class_name: value for value, class_name in self.classes.items()}
+        return _named(name, partial(self.images[name].draw, values))
 
     def draw_objects(self, name: str) -> DrawnMask:
         """Numbered objects of an image: uint16, or uint32 where there are more than 65,535; 0 is the background.
@@ -83,10 +85,14 @@ class Annotations:
             KeyError: The export has no annotations of the image.
             DataError: They cannot be drawn.
         """
-        return _named(name, self.images[name].draw_objects())
+        return _named(name, self.images[name].draw_objects)
 
 
-def _named(name: str, drawn: DrawnMask) -> DrawnMask:
+def _named(name: str, draw: Callable[[], DrawnMask]) -> DrawnMask:
+    try:
+        drawn = draw()
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
     return DrawnMask(drawn.mask, tuple(f"{name}: {remark}" for remark in drawn.remarks))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float32, UInt
 
 from ...cache.storage.atomic import write_durably
+from ...errors import DataError
+from ..image_files.raster import MAX_PIXELS
 from .coco import CocoDataset
 from .geojson import FeatureEncoder, Placement, area_feature, object_features, pieces_of_collection, write_geojson
 from .objects import find_objects, object_table, write_label_image, write_object_table
@@ -29,7 +31,17 @@ def object_files(*, table: bool = False, geojson: bool = False, coco: bool = Fal
     """
     wanted = {GEOJSON: geojson, COCO: coco, LABELS: table, TABLE: table}
     suffixes = tuple(suffix for suffix, is_wanted in wanted.items() if is_wanted)
-    return OutputFormat(suffixes, lambda target: CollectedMask(target, partial(_write, suffixes)))
+    return OutputFormat(suffixes, partial(_open, suffixes))
+
+
+def _open(suffixes: tuple[str, ...], target: OutputTarget) -> CollectedMask:
+    height, width = target.size
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"{target.volume.path} has {height} x {width} pixels, and objects are split in one piece of at most "
+            f"{MAX_PIXELS}; write --formats geojson without --objects, which has outlines of connected areas"
+        )
+    return CollectedMask(target, partial(_write, suffixes))
 
 
 def _write(

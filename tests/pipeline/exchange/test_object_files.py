@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from textdiff.errors import DataError
 from textdiff.pipeline.exchange.importing import read_annotations
 from textdiff.pipeline.exchange.object_files import AreaOutlines, object_files
 from textdiff.pipeline.exchange.outputs import MaskBand, OutputTarget
@@ -109,3 +110,10 @@ def test_outlines_of_a_level_are_in_pixels_of_full_resolution(target, mask):
         content = json.loads(one.file(".geojson").read_text(encoding="utf-8"))
         found[one is level] = [feature["geometry"]["coordinates"][0] for feature in content["features"]]
     assert found[True] == [[[2 * x, 4 * y] for x, y in ring] for ring in found[False]]
+
+
+def test_objects_of_a_slide_are_refused_and_its_outlines_are_not(target):
+    slide = replace(target, size=(100_000, 80_000))
+    with pytest.raises(DataError, match=r"100000 x 80000 pixels.*--formats geojson without --objects"):
+        object_files(table=True).open_writer(slide)
+    AreaOutlines(slide).discard()
