@@ -27,7 +27,7 @@ def pictures_of(sample: Sample, classes: Classes, window: IntensityWindow | None
     if sample.mask is None:
         return pictures
     try:
-        labels = small_labels(open_mask(sample.mask), classes)
+        labels = small_labels(open_mask(sample.mask, classes.content), classes)
     except DataError:  # a problem of the data, which the page lists
         return pictures
     names = classes.names[1:]

@@ -145,7 +145,7 @@ def _masks(scan: Scan, report: DataReport) -> Section:
     classes = report.classes
     rows = tuple(
         (name, value, f"{share:.2%}", sum(sample.n_pixels[label] > 0 for sample in masked))
-        for label, (name, value, share) in enumerate(zip(classes.names, classes.ids, report.shares, strict=True))
+        for label, (name, value, share) in enumerate(zip(classes.names, classes.declared, report.shares, strict=True))
     )
     table = Table("Classes: value in masks, share of the pixels, masks that have it.", _CLASS_COLUMNS, rows)
     values = [_foreground(sample) for sample in masked]

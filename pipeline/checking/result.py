@@ -58,7 +58,7 @@ class DataReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report for programs, ready for JSON; sizes are written "height x width"."""
-        named = zip(self.classes.ids, self.classes.names, self.shares, strict=True)
+        named = zip(self.classes.declared, self.classes.names, self.shares, strict=True)
         return {
             "data": str(self.root),
             "n": self.n_samples,
@@ -96,7 +96,7 @@ class DataReport:
         """Names of facts and the facts, in words."""
         yield "samples", f"{self.n_samples} ({counted(self.splits)}), groups: {self.n_groups}"
         yield "groups", counted(self.group_origins)
-        named = zip(self.classes.ids, self.classes.names, self.shares, strict=True)
+        named = zip(self.classes.declared, self.classes.names, self.shares, strict=True)
         classes = [f"{name} ({value}) {share:.1%}" for value, name, share in named]
         unlabelled = [f"not labelled {self.not_labelled:.1%}"] * (self.not_labelled > 0)
         yield "classes", ", ".join([*classes, *unlabelled])

@@ -1,15 +1,16 @@
-"""What the values in a mask mean, and how they become labels.
+"""What a mask shows, and how it becomes labels.
 
-A label is the class's position (0, 1, ...) or IGNORE. Which mask value stands for which class is declared in
-`classes.json`; without it masks are binary, {0, 255} or {0, 1}, and nothing else is guessed.
+A label is the class's position (0, 1, ...) or IGNORE. Which mask value, or which colour, stands for which class is
+declared in `classes.json`; without it masks are binary, {0, 255} or {0, 1}, and nothing else is guessed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -17,12 +18,18 @@ from jaxtyping import Integer, UInt8
 from ...cache.format.samples import IGNORE
 from ...cache.storage.atomic import parse_json
 from ...errors import DataError
+from ..image_files.masks.survey import written
+from ..image_files.masks.values import MaskContent
 from ..image_files.paths import read_bytes
+from .declarations import EXPECTED, malformed, parse_colour
 
 CLASSES_FILE = "classes.json"
 MAX_BYTES = 2**20
-_EXPECTED = 'expected {"classes": {"0": "background", "1": "tumour"}, "ignore": 255}, where "ignore" may be left out'
-_MAX_VALUE = 2**16 - 1
+OPAQUE = 128
+"""The least opacity, of 255, of the foreground of a mask that is read by its alpha."""
+
+Reading = Literal["values", "indices", "colours", "threshold", "instances", "alpha"]
+"""The mask's part that is compared with `ids`, or by which foreground is told from background."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +37,47 @@ class Classes:
     """The classes of a dataset."""
 
     ids: tuple[int, ...]
-    """Mask values, ascending; a value's position is its label."""
+    """Mask values, ascending; of colours 0xRRGGBB, the background's first. A value's position is its label."""
     names: tuple[str, ...]
     """One name a class, in the order of `ids`."""
     ignore: int | None
-    """The mask value that means "not labelled"; None where every pixel is labelled."""
+    """The mask value (or colour) that means "not labelled"; None where every pixel is labelled."""
+    reading: Reading = "values"
+    """`threshold`, `instances` and `alpha` have two classes, and their ids are those of predicted masks alone."""
+    threshold: int = 1
+    """The least grey level, or opacity, of the foreground where `ids` are not compared."""
+
+    @property
+    def content(self) -> MaskContent:
+        """The part of mask files that `labels` takes."""
+        return "grey" if self.reading == "threshold" else self.reading
+
+    @property
+    def compares(self) -> bool:
+        """Whether a mask may hold `values` alone."""
+        return self.reading in ("values", "indices", "colours")
+
+    @property
+    def mask_values(self) -> tuple[int, ...]:
+        """Values of the classes in predicted masks: those of the masks, or where these are colours the labels."""
+        return tuple(range(len(self.ids))) if self.reading == "colours" else self.ids
+
+    @property
+    def declared(self) -> tuple[int | str, ...]:
+        """The classes' values as `classes.json` has them: colours as #rrggbb."""
+        return tuple(map(written, self.ids)) if self.reading == "colours" else self.ids
 
     def values(self) -> set[int]:
-        """Every value that a mask may hold."""
+        """Every value that a mask may hold, where it may not hold any."""
         return {*self.ids} if self.ignore is None else {*self.ids, self.ignore}
+
+    def undeclared(self, values: Collection[int]) -> list[int]:
+        """The values that no class has."""
+        return sorted({*values} - self.values()) if self.compares else []
+
+    def shown(self, value: int) -> str:
+        """A mask value as `classes.json` has it."""
+        return written(value) if self.reading == "colours" else str(value)
 
     def labels(self, mask: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"]:
         """Class positions for the raw values of a mask, IGNORE where they say "not labelled".
@@ -46,22 +85,28 @@ class Classes:
         Raises:
             DataError: The mask holds a value that is not declared.
         """
-        strange = sorted(set(np.unique(mask).tolist()) - self.values())
+        if not self.compares:
+            return (mask >= self.threshold).astype(np.uint8)
+        strange = self.undeclared(np.unique(mask).tolist())
         if strange:
             raise DataError(f"the mask holds {undeclared(strange, self)}")
-        table = np.full(max(self.values()) + 1, IGNORE, np.uint8)
-        table[list(self.ids)] = np.arange(len(self.ids))
-        labels: np.ndarray = table[mask]
+        labels: np.ndarray = _table(self.ids, max(self.values()))[mask]
         return labels
 
     def count(self, n_pixels: Mapping[int, int]) -> tuple[int, ...]:
         """Pixels of each class, from the pixels of each mask value."""
-        return tuple(n_pixels.get(value, 0) for value in self.ids)
+        if self.compares:
+            return tuple(n_pixels.get(value, 0) for value in self.ids)
+        foreground = sum(n for value, n in n_pixels.items() if value >= self.threshold)
+        return sum(n_pixels.values()) - foreground, foreground
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a `classes.json`."""
-        named = {str(value): name for value, name in zip(self.ids, self.names, strict=True)}
-        return {"classes": named, "ignore": self.ignore}
+        named = {self.shown(value): name for value, name in zip(self.ids, self.names, strict=True)}
+        ignore = self.ignore if self.ignore is None or self.reading != "colours" else written(self.ignore)
+        masks = {"threshold": self.threshold} if self.reading == "threshold" else self.reading
+        content = {"classes": named, "ignore": ignore}
+        return content if self.reading in ("values", "colours") else content | {"masks": masks}
 
     @classmethod
     def from_dict(cls, declared: object) -> Classes:
@@ -70,43 +115,39 @@ class Classes:
         Raises:
             DataError: It is not of the form that the message shows.
         """
-        problem = _malformed(declared)
+        problem = malformed(declared)
         if problem or not isinstance(declared, dict):
-            raise DataError(f"{problem}; {_EXPECTED}")
-        named = sorted((int(value), name) for value, name in declared["classes"].items())
-        ids, names = zip(*named, strict=True)
-        return cls(ids, names, declared.get("ignore"))
+            raise DataError(f"{problem}; {EXPECTED}")
+        masks, named, ignore = declared.get("masks"), declared.get("classes"), declared.get("ignore")
+        if named and any(value.startswith("#") for value in named):
+            return _of_colours({parse_colour(value): name for value, name in named.items()}, ignore)
+        ids, names = (
+            zip(*sorted((int(value), name) for value, name in named.items()), strict=True) if named else _BINARY
+        )
+        if isinstance(masks, dict):
+            return cls(ids, names, None, "threshold", masks["threshold"])
+        if masks in ("instances", "alpha"):
+            return cls(ids, names, None, masks, OPAQUE if masks == "alpha" else 1)
+        return cls(ids, names, ignore, masks or "values")
 
 
-def _malformed(declared: object) -> str:
-    """What is wrong with the declaration; "" for nothing."""
-    if not isinstance(declared, dict) or not isinstance(declared.get("classes"), dict):
-        return 'there is no object "classes"'
-    if set(declared) - {"classes", "ignore"}:
-        return f"unknown keys {sorted(set(declared) - {'classes', 'ignore'})}"
-    return _malformed_classes(declared["classes"]) or _malformed_ignore(declared.get("ignore"), declared["classes"])
+_BINARY = (0, 255), ("background", "foreground")
 
 
-def _malformed_classes(named: dict[str, object]) -> str:
-    wrong = [value for value in named if not (value.isdecimal() and value.isascii() and int(value) <= _MAX_VALUE)]
-    names = list(named.values())
-    if wrong:
-        return f"{wrong[0]!r} is not a mask value (0 to {_MAX_VALUE})"
-    if len({int(value) for value in named}) != len(named):
-        return "a mask value is declared twice"
-    if not 2 <= len(named) <= IGNORE:
-        return f"{len(named)} classes are declared, 2 to {IGNORE} are possible"
-    if not all(isinstance(name, str) and name.strip() for name in names) or len(set(names)) != len(names):
-        return "every class needs a name of its own"
-    return ""
+def _of_colours(named: Mapping[int, str], ignore: str | None) -> Classes:
+    """The class that is called background comes first, or black where none is."""
+    background = [colour for colour, name in named.items() if name.strip().lower() == "background"] or [0]
+    ids = sorted(named, key=lambda colour: (colour != background[0], colour))
+    names = tuple(named[colour] for colour in ids)
+    return Classes(tuple(ids), names, None if ignore is None else parse_colour(ignore), "colours")
 
 
-def _malformed_ignore(ignore: object, named: Collection[str]) -> str:
-    if ignore is None:
-        return ""
-    if not isinstance(ignore, int) or isinstance(ignore, bool) or not 0 <= ignore <= _MAX_VALUE:
-        return f'"ignore" is {ignore!r}, not a mask value (0 to {_MAX_VALUE})'
-    return f'"ignore" is {ignore}, which is a class too' if ignore in map(int, named) else ""
+@lru_cache(maxsize=4)
+def _table(ids: tuple[int, ...], largest: int) -> UInt8[np.ndarray, " value"]:
+    """Label of each mask value; of colours 16 million."""
+    table = np.full(largest + 1, IGNORE, np.uint8)
+    table[list(ids)] = np.arange(len(ids))
+    return table
 
 
 def binary(foreground: int) -> Classes:
@@ -135,11 +176,12 @@ def read_classes(folder: Path) -> Classes | None:
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON ({error}); {_EXPECTED}") from error
+        raise DataError(f"{path} is not JSON ({error}); {EXPECTED}") from error
 
 
 def undeclared(values: Sequence[int], classes: Classes) -> str:
     """Words for mask values that no class has: the first five, what is declared, and what to do."""
-    shown = ", ".join(map(str, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
-    known = ", ".join(map(str, sorted(classes.values())))
-    return f"undeclared values {shown} (known: {known}); correct the mask or name them in {CLASSES_FILE}"
+    kind = "colours" if classes.reading == "colours" else "values"
+    shown = ", ".join(map(classes.shown, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+    known = ", ".join(map(classes.shown, sorted(classes.values())))
+    return f"undeclared {kind} {shown} (known: {known}); correct the mask or name them in {CLASSES_FILE}"

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError
 from ..image_files.intensities import IntensityWindow
-from .classes import CLASSES_FILE, Classes, guess_binary, read_classes, undeclared
+from .classes import Classes
 from .inspection import (
     Inspection,
     MaskFile,
@@ -22,6 +22,7 @@ from .inspection import (
 )
 from .layouts import list_entries
 from .lost_classes import LabelSize, lost_classes
+from .masks import content_to_inspect, declared_classes, odd_masks, settle, undeclared_values
 from .oddities import odd_samples
 from .warnings import DataWarning, divide, read_silenced
 
@@ -111,8 +112,12 @@ def scan_files(data: Path, window: IntensityWindow | None, label_size: LabelSize
             are opened once more. `None`: unknown.
     """
     listing = list_entries(data)
-    inspections = inspect_entries(listing.entries, window)
-    classes, class_problems = _find_classes(listing.root, inspections)
+    declared, malformed = declared_classes(listing.root)
+    inspections = inspect_entries(listing.entries, window, content_to_inspect(declared))
+    classes, inspections, unlike = settle(declared, inspections)
+    # What masks may hold is not known where the declaration is malformed, so nothing is said of them.
+    strange = [] if malformed or unlike else [line for one in inspections for line in undeclared_values(one, classes)]
+    class_problems = (*malformed, *unlike, *strange)
     silenced, setting_problems = _find_silenced(listing.root)
     masks = tuple(inspection.mask for inspection in inspections if inspection.mask)
     problems = (
@@ -126,7 +131,7 @@ def scan_files(data: Path, window: IntensityWindow | None, label_size: LabelSize
     )
     samples = tuple(sample for inspection in inspections for sample in _samples(inspection, classes))
     lost = [] if label_size is None or class_problems else lost_classes(inspections, classes, label_size)
-    odd = (*_odd_masks(inspections, classes), *lost, *odd_samples(inspections))
+    odd = (*odd_masks(inspections, classes), *lost, *odd_samples(inspections))
     shown, hidden = divide((*listing.warnings, *odd), silenced)
     return Scan(Dataset(listing.root, samples, classes, shown), problems, masks, hidden)
 
@@ -151,52 +156,9 @@ def _samples(inspection: Inspection, classes: Classes) -> Iterator[Sample]:
         )
 
 
-def _find_classes(root: Path, inspections: Sequence[Inspection]) -> tuple[Classes, list[str]]:
-    """The declared or binary classes, with a problem for each mask that holds something else."""
-    guessed = guess_binary([inspection.mask.n_pixels for inspection in inspections if inspection.mask])
-    try:
-        classes = read_classes(root) or guessed
-    except DataError as error:
-        return guessed, [str(error)]  # what the masks may hold is not known, so nothing is said of them
-    return classes, [problem for inspection in inspections for problem in _undeclared(inspection, classes)]
-
-
 def _find_silenced(root: Path) -> tuple[dict[str, str], list[str]]:
     """Name → reason of the warnings that the data set silences, with the problem of a malformed file."""
     try:
         return read_silenced(root), []
     except DataError as error:
         return {}, [str(error)]
-
-
-def _undeclared(inspection: Inspection, classes: Classes) -> Iterator[str]:
-    path, mask = inspection.entry.mask, inspection.mask
-    strange = sorted(set(mask.n_pixels) - classes.values()) if mask else []
-    if strange and path:
-        hint = "; JPEG invents values, save masks as PNG" if path.suffix.lower() in (".jpg", ".jpeg") else ""
-        yield f"{path} holds {undeclared(strange, classes)}{hint}"
-
-
-def _odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[DataWarning]:
-    masks = {inspection.entry.id: set(inspection.mask.n_pixels) for inspection in inspections if inspection.mask}
-    background, ignored = {classes.ids[0]}, {classes.ignore}
-    unlabelled = [name for name, values in masks.items() if values <= ignored]
-    empty = [name for name, values in masks.items() if background <= values <= background | ignored]
-    if unlabelled:
-        yield DataWarning(
-            "unlabelled-mask", f"{len(unlabelled)} of {len(masks)} masks have no labelled pixel", tuple(unlabelled)
-        )
-    if empty:
-        yield DataWarning(
-            "empty-mask", f"{len(empty)} of {len(masks)} masks hold only {classes.names[0]}", tuple(empty)
-        )
-    absent = [
-        name
-        for value, name in zip(classes.ids, classes.names, strict=True)
-        if masks and not any(value in values for values in masks.values())
-    ]
-    if absent:
-        warning = (
-            f"no mask has a pixel of {', '.join(absent)}; is {CLASSES_FILE} or the way the masks were saved right?"
-        )
-        yield DataWarning("absent-class", warning)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,7 @@ from jaxtyping import Integer
 
 from ...errors import DataError
 from ..image_files.intensities import IntensityWindow
+from ..image_files.masks.values import MaskContent
 from ..image_files.nifti import misplaced
 from ..image_files.paths import file_digest
 from ..image_files.reading import open_image, open_mask
@@ -46,6 +47,8 @@ class MaskFile:
     size: tuple[int, int]
     digest: str
     n_pixels: dict[int, int]
+    palette: Mapping[int, int] = field(default_factory=dict)
+    """Palette index that occurs → its colour, 0xRRGGBB; empty without a palette."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,18 @@ class Inspection:
     problems: tuple[str, ...]
 
 
-def inspect_entries(entries: Sequence[Entry], window: IntensityWindow | None) -> list[Inspection]:
+def inspect_entries(
+    entries: Sequence[Entry], window: IntensityWindow | None, content: MaskContent = "values"
+) -> list[Inspection]:
     """Decode all files, some at a time in threads; the decoders release the interpreter's lock."""
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_AT_ONCE)) as pool:
-        return list(pool.map(partial(_inspect, window=window), entries))
+        return list(pool.map(partial(_inspect, window=window, content=content), entries))
 
 
-def _inspect(entry: Entry, window: IntensityWindow | None) -> Inspection:
+def _inspect(entry: Entry, window: IntensityWindow | None, content: MaskContent) -> Inspection:
     problems: list[str] = []
     image = _noting(problems, lambda: _inspect_image(entry.image, window))
-    mask = None if entry.mask is None else _noting(problems, partial(_inspect_mask, entry.mask))
+    mask = None if entry.mask is None else _noting(problems, partial(_inspect_mask, entry.mask, content))
     if image and mask and image.size != mask.size:
         problems.append(
             f"{entry.mask} is {mask.size[0]} x {mask.size[1]} (height x width), its image {entry.image.name} is "
@@ -99,12 +104,12 @@ def _inspect_image(path: Path, window: IntensityWindow | None) -> ImageFile:
     return ImageFile(regions.size, file_digest(path), blank)
 
 
-def _inspect_mask(path: Path) -> MaskFile:
-    regions = open_mask(path)
+def _inspect_mask(path: Path, content: MaskContent) -> MaskFile:
+    regions = open_mask(path, content)
     n_pixels = Counter[int]()
     for box in regions.boxes():
         n_pixels.update(_count(regions.read(*box)))
-    return MaskFile(regions.size, file_digest(path), dict(n_pixels))
+    return MaskFile(regions.size, file_digest(path), dict(n_pixels), regions.palette)
 
 
 def _count(values: Integer[np.ndarray, "y x"]) -> dict[int, int]:

@@ -82,6 +82,6 @@ def _lost(name: str, n_pixels: Sequence[int], size: LabelSize) -> str:
 
 def _shown(path: Path, classes: Classes, size: LabelSize) -> set[int]:
     """The labels of all label maps of a mask."""
-    mask = open_mask(path)
+    mask = open_mask(path, classes.content)
     maps = (size.labels(mask, classes, offset) for offset in size.offsets(mask.size))
     return {label for one in maps for label in np.unique(one).tolist()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ def labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> Labe
         )
     paths = dict(zip((sample.parent for sample in samples), _mask_files(reader, samples), strict=True))
     classes = Classes.from_dict(reader.manifest.classes)
-    opened = lru_cache(1)(open_mask)
+    opened = lru_cache(1)(partial(open_mask, content=classes.content))
 
     def read(rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:
         width = rows[0].size[1]

@@ -219,10 +219,10 @@ def _only_image(path: Path) -> Path:
 
 def _read_labels(path: Path, classes: Classes, size: tuple[int, int]) -> UInt8[np.ndarray, "y x"]:
     """Class indices of a mask file; a binary one may say 1 where the training masks said 255."""
-    mask = read_mask(path)
+    mask = read_mask(path, classes.content)
     if mask.shape != size:
         raise DataError(f"{path} has {mask.shape[0]}×{mask.shape[1]} pixels; expected the image's {size[0]}×{size[1]}")
-    if classes.names == ("background", "foreground") and classes.ignore is None:
+    if classes.names == ("background", "foreground") and classes.ignore is None and classes.reading == "values":
         classes = guess_binary([np.unique(mask).tolist()])
     try:
         return classes.labels(mask)

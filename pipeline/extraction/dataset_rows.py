@@ -104,7 +104,7 @@ class RowReader:
         # The tiles of an image follow one another: a file that must be decoded whole is decoded for all of them.
         n_open = 0 if spec.tile is None else OPEN_FILES
         self._open_image = lru_cache(n_open)(partial(open_source, window=spec.window, colours=spec.colours))
-        self._open_mask = lru_cache(n_open)(open_mask)
+        self._open_mask = lru_cache(n_open)(partial(open_mask, content=classes.content))
 
     def batch(self, rows: Sequence[DatasetRow]) -> Batch:
         """The images of rows, with their ids and texts."""

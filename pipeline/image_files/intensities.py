@@ -1,4 +1,4 @@
-"""A raster as an 8-bit image for the model, or as the values of a mask."""
+"""A raster as an 8-bit image for the model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import numpy as np
 from jaxtyping import Integer, Shaped, UInt8
 
 from .raster import Raster, UnusableImageError
-
-_MAX_VALUE = 2**31
-"""Of a mask that is stored as floats; a class has no such number."""
 
 IntensityWindow = tuple[int, int]
 """The intensities (lo, hi) that become 0 and 255, in the file's units: grey levels, or Hounsfield units of a CT."""
@@ -125,27 +122,3 @@ def _window_needed(raster: Raster) -> str:
         f"holds {raster.bits} bit values ({lo:g} to {hi:g}); say with an intensity window (--window LOW,HIGH) "
         f"which of them become black and white{suggested}"
     )
-
-
-def as_values(raster: Raster) -> Integer[np.ndarray, "y x"]:
-    """The raster as a mask: values as stored, palette indices not looked up; physical values if they are whole.
-
-    Raises:
-        UnusableImageError: It is in colour, or holds values that are not whole numbers.
-    """
-    pixels = raster.pixels
-    if pixels.ndim == 3:
-        return _as_grey(pixels)
-    if pixels.dtype.kind != "f":
-        return pixels
-    if not ((np.abs(pixels) < _MAX_VALUE).all() and (pixels == np.rint(pixels)).all()):
-        raise UnusableImageError(
-            "holds values that are not whole numbers (below 2**31); save the mask as integers, one value a class"
-        )
-    return pixels.astype(np.int64)
-
-
-def _as_grey(pixels: Shaped[np.ndarray, "y x 3"]) -> Integer[np.ndarray, "y x"]:
-    if not ((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all()):
-        raise UnusableImageError("is in colour; save the mask as grey or palette indices, one value a class")
-    return np.ascontiguousarray(pixels[..., 0])

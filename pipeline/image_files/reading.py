@@ -6,7 +6,7 @@ decoded on opening and sliced. What a region holds is exactly that part of what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,9 @@ from jaxtyping import Integer, UInt8
 
 from ...errors import ConfigError, DataError
 from .dicom import read_dicom
-from .intensities import IntensityWindow, as_rgb, as_values
+from .intensities import IntensityWindow, as_rgb
+from .masks.survey import survey
+from .masks.values import MaskContent, mask_reader
 from .ngff.planes import NgffPlane
 from .nifti import read_nifti
 from .paths import INDEX, SLIDE_SUFFIXES, Place, kind_of, read_bytes, read_head, split_place, split_suffix, written
@@ -33,11 +35,15 @@ LazySource = TiffImage | NgffPlane | SlideImage
 class Regions:
     """An opened image or mask. It holds no file open, and several threads may read from it."""
 
-    def __init__(self, path: Path, source: LazySource | RawPixels, convert: Convert) -> None:
-        """Of a file's parts, which `convert` makes into pixels, or of pixels that are there already."""
+    def __init__(
+        self, path: Path, source: LazySource | Raster, convert: Convert, palette: Mapping[int, int] | None = None
+    ) -> None:
+        """Of a file's parts, or of all of it, which `convert` makes into pixels."""
         self._path = path
-        self._source = source
+        self._source = convert(source) if isinstance(source, Raster) else source
         self._convert = convert
+        self.palette: Mapping[int, int] = palette or {}
+        """Of a mask: palette index that occurs → its colour, 0xRRGGBB; empty without a palette."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -99,29 +105,38 @@ def open_image(path: Path, window: IntensityWindow | None = None) -> Regions:
     return _open(path, partial(as_rgb, window=window))
 
 
-def open_mask(path: Path) -> Regions:
-    """Open a mask, to be read as the values that stand in it: grey levels, palette indices, 0 and 1 for one bit.
+def open_mask(path: Path, content: MaskContent = "values") -> Regions:
+    """Open a mask, to be read as the values that it shows: grey levels, 0 and 1 for one bit.
 
-    An RGB file counts as grey where its three channels are equal. Alpha is dropped. Values that a DICOM or NIfTI file
-    scales are taken if they are whole numbers.
+    An RGB file counts as grey where its three channels are equal; a palette of which only greys occur is its grey
+    levels, another its indices. Alpha is dropped, unless it holds the shape. Values that a DICOM or NIfTI file scales,
+    and floats, are taken if they are whole numbers. Other `content` is for masks that are declared otherwise.
 
     Raises:
-        DataError: The file is missing, truncated, of a kind that is not supported, in colour, or not of whole numbers
-            (of a TIFF, what is wrong with its segments shows when they are read).
+        DataError: The file is missing, truncated, of a kind that is not supported, in colour, not of whole numbers
+            (of a TIFF, what is wrong with its segments shows when they are read), or has its shape in its alpha.
     """
-    return _open(path, as_values)
+    with _explained(path):
+        source = _source(path)
+        parts = [source] if isinstance(source, Raster) else (source.read(*box) for box in source.boxes())
+        found = survey(parts)
+        return Regions(path, source, mask_reader(content, found), found.palette)
 
 
 def _open(path: Path, convert: Convert) -> Regions:
-    file, place = split_place(path)
     with _explained(path):
-        if file.is_dir():
-            return Regions(path, NgffPlane(file, place), convert)
-        head = read_head(file)
-        is_slide = split_suffix(file.name)[1].lower() in SLIDE_SUFFIXES
-        if is_slide or (kind_of(head) == "TIFF" and {*place} <= {"level"}):
-            return Regions(path, _open_level(file, place, is_slide=is_slide), convert)
-        return Regions(path, convert(_decode(file, place, head)), convert)
+        return Regions(path, _source(path), convert)
+
+
+def _source(path: Path) -> LazySource | Raster:
+    file, place = split_place(path)
+    if file.is_dir():
+        return NgffPlane(file, place)
+    head = read_head(file)
+    is_slide = split_suffix(file.name)[1].lower() in SLIDE_SUFFIXES
+    if is_slide or (kind_of(head) == "TIFF" and {*place} <= {"level"}):
+        return _open_level(file, place, is_slide=is_slide)
+    return _decode(file, place, head)
 
 
 def grid_of(path: Path) -> LevelGrid:
@@ -189,11 +204,11 @@ def read_image(path: Path, window: IntensityWindow | None = None) -> UInt8[np.nd
     return open_image(path, window).read_whole()
 
 
-def read_mask(path: Path) -> Integer[np.ndarray, "y x"]:
+def read_mask(path: Path, content: MaskContent = "values") -> Integer[np.ndarray, "y x"]:
     """Read a whole mask's values, as `open_mask` says.
 
     Raises:
         DataError: The file is missing, truncated, of a kind that is not supported, over the limit of pixels, in
-            colour, or not of whole numbers.
+            colour, not of whole numbers, or with its shape in its alpha.
     """
-    return open_mask(path).read_whole()
+    return open_mask(path, content).read_whole()

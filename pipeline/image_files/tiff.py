@@ -225,8 +225,8 @@ def _refuse_odd(page: Any, size_bytes: int) -> None:  # noqa: ANN401
     if kind not in _CHANNELS or (kind == "YCBCR" and page.compression != tifffile.COMPRESSION.JPEG):
         raise UnusableKindError(f"holds {kind} values; save it as RGB or grey")
     check_channels(page.samplesperpixel, _CHANNELS[kind], sum(extra in _ALPHA for extra in page.extrasamples))
-    if page.dtype is None or page.dtype.kind not in "bui":
-        raise UnusableImageError(f"holds {page.dtype} values; save it as 8 or 16 bit integers")
+    if page.dtype is None or page.dtype.kind not in "buif":
+        raise UnusableImageError(f"holds {page.dtype} values; save it as integers or floats")
     # JPEG strips decode leniently, so that a cut file would pass as a grey smear.
     needed = max(start + n for start, n in zip(page.dataoffsets, page.databytecounts, strict=True))
     if needed > size_bytes:

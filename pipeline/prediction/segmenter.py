@@ -65,7 +65,8 @@ class Segmenter:
     """A trained head, ready for new images: `Segmenter.load(run).predict(image, text)`.
 
     The frozen models are loaded when they are first needed. `mask_values` are the values that the training masks have
-    for the classes, background first: {0, 255} or {0, 1} as they were, or class ids; `classes` gives their names.
+    for the classes, background first: {0, 255} or {0, 1} as they were, or class ids (labels, where they are colours);
+    `classes` gives their names.
     `config`, `head` and `live` are the run's settings, its head and its stage one.
     """
 
@@ -84,8 +85,8 @@ class Segmenter:
         self.live = LiveFeatures(config, load_stage_one, self.texts, device)
         self.device = device
         classes = Classes.from_dict(config.classes)
-        self.classes = dict(zip(classes.ids, classes.names, strict=True))
-        ids = classes.ids
+        ids = classes.mask_values
+        self.classes = dict(zip(ids, classes.names, strict=True))
         self.mask_values: UInt[np.ndarray, "class"] = np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)
 
     @classmethod

@@ -37,8 +37,9 @@ stored subset summary swatch table task terminal terminated textdiff thumbnail t
 viewed warning what wording worker writer zip
 
 collected format output target
-annotated coco colour coloured count drawn feature outlined painted placement polygon reach ring run shape side size
-area tracer type dicom language nifti png probability slice segmentation weight
+annotated coco colour coloured content count drawn feature outlined painted placement polygon reach reading ring run
+shape side size
+area survey tracer type dicom language nifti png probability slice segmentation weight
 """
 """Words of the field, then of programming, that need no explanation."""
 

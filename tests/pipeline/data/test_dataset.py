@@ -48,7 +48,7 @@ def test_jpeg_masks_are_told_why(lvit, write_mask, assert_one_problem):
     folder = lvit / "Train_Folder" / "labelcol"
     (folder / "a.png").unlink()
     write_mask(folder / "a.jpg", (0, 255, 255))
-    assert_one_problem(lvit, r"labelcol/a\.jpg holds undeclared values .*; JPEG invents values, save masks as PNG$")
+    assert_one_problem(lvit, r"labelcol/a\.jpg holds undeclared values .*; JPEG invents values: say .*threshold.*128")
 
 
 def test_a_mask_of_the_other_binary_kind_is_a_problem(lvit, write_mask, assert_one_problem):

@@ -1,0 +1,1 @@
+"""Masks as what they show: a survey of all their pixels, and the values of a part."""

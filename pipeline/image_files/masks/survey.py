@@ -1,0 +1,78 @@
+"""Survey of a mask: its palette and its alpha, which only all of its pixels tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Integer
+
+from ..raster import Raster, UnusableImageError
+
+_COLOURS_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What only all of a mask's pixels tell."""
+
+    palette: Mapping[int, int] = field(default_factory=dict)
+    """Palette index that occurs → its colour, 0xRRGGBB; empty without a palette."""
+    shape_in_alpha: bool = False
+    """Whether the opacity differs and the colour does not."""
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether all colours of the palette that occur are greys."""
+        return all(is_grey(colour) for colour in self.palette.values())
+
+
+def is_grey(colour: int) -> bool:
+    """Whether 0xRRGGBB is a grey, black or white."""
+    return colour == (colour & 255) * 0x010101
+
+
+def written(colour: int) -> str:
+    """0xRRGGBB as #rrggbb."""
+    return f"#{colour:06x}"
+
+
+def survey(parts: Iterable[Raster]) -> Survey:
+    """Look through a mask, no further than its first part where it has neither palette nor alpha."""
+    palette, colours, opacities = dict[int, int](), set[int](), set[int]()
+    for raster in parts:
+        if raster.palette is None and raster.alpha is None:
+            break
+        if raster.palette is not None:
+            palette |= _used(raster)
+        if raster.alpha is not None:
+            opacities |= {int(raster.alpha.min()), int(raster.alpha.max())}
+            # Of other than palette values, two that differ are enough to know.
+            ends = raster.pixels.reshape(-1, *raster.pixels.shape[2:])
+            colours |= {hash(end.tobytes()) for end in (ends.min(0), ends.max(0))}
+    n_colours = len({*palette.values()}) if palette else len(colours)
+    return Survey(palette, shape_in_alpha=len(opacities) > 1 and n_colours == 1)
+
+
+def _used(raster: Raster) -> dict[int, int]:
+    assert raster.palette is not None
+    indices = np.unique(raster.pixels).tolist()
+    if indices and indices[-1] >= len(raster.palette):
+        raise UnusableImageError(f"uses palette index {indices[-1]}, its palette ends at {len(raster.palette) - 1}")
+    return {index: int(packed(raster.palette[index])) for index in indices}
+
+
+def naming(colours: list[str]) -> str:
+    """How to declare these colours."""
+    more = f" and {len(colours) - _COLOURS_NAMED} more" if len(colours) > _COLOURS_NAMED else ""
+    shown = ", ".join(colours[:_COLOURS_NAMED]) + more
+    return (
+        f'name its colours ({shown}) in classes.json: {{"classes": {{"#000000": "background", "#ff0000": "tumour"}}}}'
+    )
+
+
+def packed(colours: Integer[np.ndarray, "*pixel 3"]) -> Integer[np.ndarray, "*pixel"]:
+    """RGB as 0xRRGGBB."""
+    red, green, blue = (colours[..., i].astype(np.int32) for i in range(3))
+    return (red << 16) | (green << 8) | blue
