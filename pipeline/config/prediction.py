@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from .validation import CommandConfig, Rule, SomeText, ViewCount
 
-MaskFormat = Literal["png", "nifti", "dicom-seg", "geojson", "coco"]
+MaskFormat = Literal["png", "nifti", "dicom-seg", "ome-zarr", "geojson", "coco"]
 _DIFFERENT = Rule("different formats, at least one", lambda names: 0 < len({*names}) == len(names))
 
 
@@ -36,14 +36,15 @@ class PredictConfig(ModelOverrides):
     run: Path
     """A finished run."""
     images: Path
-    """An image, a volume (NIfTI, DICOM of several frames), or a folder of these; the DICOM files of a series in a
-    folder are one volume."""
+    """An image, a volume (NIfTI, DICOM of several frames, OME-Zarr with z), or a folder of these; the DICOM files of a
+    series in a folder are one volume. One level or plane by name: FILE#level=1,z=12,c=0 (docs/data.md)."""
     out: Path
     """The folder for the masks, named after the images and at their own size."""
     formats: Annotated[tuple[MaskFormat, ...], _DIFFERENT] | None = None
-    """`png` (NAME.png), `nifti` (NAME.nii.gz, with the image's affine), `dicom-seg` (NAME_seg.dcm), `geojson`
-    (NAME.geojson for QuPath), `coco` (NAME_coco.json, run lengths of each object), or several of them; by default NIfTI
-    of NIfTI files and of DICOM volumes that say where they lie, and PNG of everything else."""
+    """`png` (NAME.png), `nifti` (NAME.nii.gz, with the image's affine), `dicom-seg` (NAME_seg.dcm), `ome-zarr`
+    (NAME.ome.zarr, as labels), `geojson` (NAME.geojson for QuPath), `coco` (NAME_coco.json, run lengths of each
+    object), or several of them; by default NIfTI of NIfTI files and of DICOM volumes that say where they lie, OME-Zarr
+    of OME-Zarr images with z, and PNG of everything else."""
     objects: bool = False
     """Also split the masks into objects: NAME_objects.tif, a label image, and NAME_objects.csv, with class, area,
     centroid and mean probability of each; GeoJSON then has objects in place of connected areas."""

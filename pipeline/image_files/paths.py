@@ -211,10 +211,15 @@ def written(place: Place) -> str:
 def _files_in(folder: Path) -> Iterator[Path]:
     """The files of an OME-Zarr image, in no order."""
     for at, folders, names in os.walk(folder):
-        if Path(at) == folder and "labels" in folders:
+        if Path(at) == folder and "labels" in folders and not _is_of_labels(folder):
             folders.remove("labels")
         files = (Path(at, name) for name in names if not _OF_THE_SYSTEM.fullmatch(name))
         yield from (file for file in files if file.is_file())  # a pipe would be waited for
+
+
+def _is_of_labels(folder: Path) -> bool:
+    """Whether the image's own levels lie in `labels`, as those of predictions do."""
+    return any(b'"labels/' in file.read_bytes() for name in _NGFF_METADATA if (file := folder / name).is_file())
 
 
 def _version_of_folder(folder: Path) -> str:

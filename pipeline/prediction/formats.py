@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..config.prediction import MaskFormat, PredictConfig
-from ..exchange import dicom_seg, nifti
+from ..exchange import dicom_seg, nifti, ome_zarr
 from ..exchange.object_files import GEOJSON, AreaOutlines, object_files
 from ..exchange.outputs import OutputFormat, OutputTarget, OutputWriter
 from ..image_files.volumes import Volume
@@ -19,6 +19,9 @@ FORMATS: Mapping[MaskFormat, OutputFormat] = {
     "nifti": OutputFormat((nifti.SUFFIX,), nifti.NiftiMask, per_slice=False, refusal=nifti.without_affine),
     "dicom-seg": OutputFormat(
         (dicom_seg.SUFFIX,), dicom_seg.DicomSegmentation, per_slice=False, refusal=dicom_seg.without_source
+    ),
+    "ome-zarr": OutputFormat(
+        (ome_zarr.SUFFIX,), ome_zarr.NgffLabels, per_slice=False, refusal=ome_zarr.without_library
     ),
     "geojson": OutputFormat((GEOJSON,), AreaOutlines),
     "coco": object_files(coco=True),
@@ -42,7 +45,12 @@ def formats_for(config: PredictConfig, volume: Volume) -> tuple[OutputFormat, ..
 
 
 def _own_format(volume: Volume) -> MaskFormat:
-    """NIfTI of whole NIfTI files and of DICOM slices that say where they lie, unevenly ones too, which it refuses."""
+    """NIfTI of whole NIfTI files and of DICOM slices that say where they lie, unevenly ones too, which it refuses.
+
+    OME-Zarr of its own images with z.
+    """
+    if volume.kind == "OME-Zarr" and len(volume.slices) > 1:
+        return "ome-zarr"
     lies_in_a_patient = volume.affine is not None or bool(volume.uneven)
     is_scan = volume.is_whole and (volume.kind == "NIfTI" or len(volume.slices) > 1)
     return "nifti" if lies_in_a_patient and is_scan else "png"

@@ -42,6 +42,8 @@ class NgffLevel:
     dtype: np.dtype[Any]
     scale: tuple[float, ...]
     """Size of a pixel along each axis, in the axis' unit."""
+    translation: tuple[float, ...]
+    """Place of the first pixel's centre along each axis."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _image(folder: Path, attributes: Mapping[str, Any]) -> NgffImage:
     if len({*axes}) < len(about["axes"]) or not {*"yx"} <= {*axes} <= {*_AXES}:
         raise UnusableImageError(f"has the axes {axes!r}; expected y and x, and at most one each of t, c and z")
     units = tuple(axis.get("unit") for axis in about["axes"])
-    common = _scale(about.get("coordinateTransformations"), len(axes))
+    common = _placed(about.get("coordinateTransformations"), len(axes))
     levels = tuple(_level(folder, dataset, common) for dataset in about["datasets"])
     odd = [level.path for level in levels if len(level.shape) != len(axes)]
     if odd or not levels:
@@ -116,22 +118,31 @@ def _image(folder: Path, attributes: Mapping[str, Any]) -> NgffImage:
     return NgffImage(folder, version, axes, units, levels, tuple({**channel} for channel in channels))
 
 
-def _scale(transformations: Sequence[Mapping[str, Any]] | None, n_axes: int) -> tuple[float, ...]:
-    found = [one["scale"] for one in transformations or () if one["type"] == "scale"]
-    scale = tuple(map(float, found[0])) if found else (1.0,) * n_axes
+_Placed = tuple[tuple[float, ...], tuple[float, ...]]  # scale and translation
+
+
+def _placed(transformations: Sequence[Mapping[str, Any]] | None, n_axes: int) -> _Placed:
+    """What is said of each axis; a pixel is 1 long and the first one lies at 0 where nothing is."""
+    found = {str(one["type"]): one for one in transformations or ()}
+    scale = tuple(map(float, found["scale"]["scale"])) if "scale" in found else (1.0,) * n_axes
+    shift = tuple(map(float, found["translation"]["translation"])) if "translation" in found else (0.0,) * n_axes
     if len(scale) != n_axes or not all(isfinite(length) and length > 0 for length in scale):
         raise UnusableImageError(f"has the scale {scale} for {n_axes} axes; expected lengths above 0")
-    return scale
+    if len(shift) != n_axes or not all(map(isfinite, shift)):
+        raise UnusableImageError(f"has the translation {shift} for {n_axes} axes; expected one number for each")
+    return scale, shift
 
 
-def _level(folder: Path, dataset: Mapping[str, Any], common: tuple[float, ...]) -> NgffLevel:
+def _level(folder: Path, dataset: Mapping[str, Any], common: _Placed) -> NgffLevel:
     path = str(dataset["path"])
     array = (folder / path).resolve()
     if not path or not array.is_relative_to(folder.resolve()) or ".." in Path(path).parts:
         raise UnusableImageError(f"names a level outside of itself ({path!r}); it is broken")
     shape, chunks, dtype = _array(array, path)
-    own = _scale(dataset.get("coordinateTransformations"), len(common))
-    return NgffLevel(path, shape, chunks, dtype, tuple(a * b for a, b in zip(own, common, strict=True)))
+    own = _placed(dataset.get("coordinateTransformations"), len(common[0]))
+    scale = tuple(a * b for a, b in zip(own[0], common[0], strict=True))
+    shift = tuple(a * b + c for a, b, c in zip(own[1], *common, strict=True))
+    return NgffLevel(path, shape, chunks, dtype, scale, shift)
 
 
 def _array(array: Path, name: str) -> tuple[tuple[int, ...], tuple[int, ...], np.dtype[Any]]:
