@@ -11,8 +11,8 @@ import pytest
 
 from textdiff.errors import DataError
 from textdiff.pipeline.data.layouts import list_entries
-from textdiff.pipeline.image_files.listing import list_images
 from textdiff.pipeline.image_files import paths
+from textdiff.pipeline.image_files.listing import list_images
 from textdiff.pipeline.image_files.paths import file_digest, split_place, split_slice, stem_of
 from textdiff.pipeline.image_files.reading import open_image, open_mask, read_image, read_mask
 from textdiff.pipeline.image_files.volumes import list_volumes
