@@ -62,7 +62,9 @@ def _write_pngs(folder: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels[..., 0].astype(np.uint16) * 200).save(folder / "grey16.png")
     Image.fromarray(pixels).quantize(7).save(folder / "palette.png", bits=4)
     Image.fromarray(pixels[..., 0] > 127).save(folder / "bits.png")
-    Image.fromarray(pixels).convert("RGBA").save(folder / "alpha.png")
+    Image.fromarray(np.dstack([pixels, pixels[..., 0]])).save(folder / "alpha.png")
+    Image.fromarray(pixels).quantize(7).save(folder / "transparent.png", transparency=bytes([0, 90, 255]))
+    Image.fromarray(pixels).save(folder / "keyed.png", transparency=tuple(pixels[0, 0].tolist()))
 
 
 def _write_tiffs(folder: Path, pixels: np.ndarray) -> None:
@@ -70,6 +72,9 @@ def _write_tiffs(folder: Path, pixels: np.ndarray) -> None:
     for compression in (None, "deflate", "lzw", "jpeg"):
         tifffile.imwrite(folder / f"{compression}.tif", large, compression=compression, photometric="rgb")
         tifffile.imwrite(folder / f"{compression}_tiles.tif", large, compression=compression, tile=(32, 32))
+    for extra in ("assocalpha", "unassalpha"):
+        rgba = np.dstack([large, large[..., 0]])
+        tifffile.imwrite(folder / f"{extra}.tif", rgba, extrasamples=[extra], photometric="rgb", tile=(32, 32))
     tifffile.imwrite(folder / "grey16.tif", pixels[..., 0].astype(np.uint16), bigtiff=True)
     Image.fromarray(pixels).quantize(7).save(folder / "palette.tif")
 

@@ -21,12 +21,12 @@ def odd_samples(inspections: Sequence[Inspection]) -> Iterator[DataWarning]:
     if blank:
         text = f"{len(blank)} of {len(usable)} images show a single colour; is their intensity window (--window) right?"
         yield DataWarning("blank-image", text, tuple(blank))
-    loose = [one.entry.id for one in usable if one.mask and _is_beside_slice(one)]
+    loose = [one.entry.id for one in usable if one.mask and _is_slice_beside_plain(one)]
     if loose:
         text = (
-            f"{len(loose)} masks are no NIfTI files, and their images are slices of NIfTI volumes: rows of a slice run "
-            "from the front of the body to its back, columns from the patient's right to the left, and a mask saved as "
-            "array[:, :, z] lies otherwise (docs/data.md); save masks as NIfTI, or look at each (--out)"
+            f"{len(loose)} samples have a slice of a NIfTI volume and another kind of file as image and mask: rows of the "
+            "slice run from the front of the body to its back, columns from the patient's right to the left, and a file "
+            "saved of array[:, :, z] lies otherwise (docs/data.md); save both as NIfTI, or look at each (--out)"
         )
         yield DataWarning("mask-beside-slice", text, tuple(loose))
     yield from other_languages({one.entry.id: one.entry.text for one in usable if one.entry.text})
@@ -56,8 +56,7 @@ def named_languages(texts: Iterable[str]) -> str:
     return "; ".join(f"{name}: {', '.join(map(repr, list(words)[:WORDS_NAMED]))}" for name, words in signs.items())
 
 
-def _is_beside_slice(inspection: Inspection) -> bool:
-    """Whether the image is a slice of a NIfTI volume, and the mask is none."""
-    image, mask = inspection.entry.image, inspection.entry.mask
-    kinds = [kind_of(read_head(split_slice(path)[0])) for path in (image, mask) if path]
-    return kinds[0] == "NIfTI" and kinds[1:] != ["NIfTI"]
+def _is_slice_beside_plain(inspection: Inspection) -> bool:
+    """Whether one of image and mask is a slice of a NIfTI volume, and the other is not."""
+    paths = (inspection.entry.image, inspection.entry.mask)
+    return sum(path is not None and kind_of(read_head(split_slice(path)[0])) == "NIfTI" for path in paths) == 1

@@ -30,7 +30,7 @@ WARNINGS = {
     "left-out-files": "a folder of images or masks holds files that are not read as images",
     "long-texts": "texts are over the limit of the text encoder",
     "lost-class": "a class of masks falls into pixels of the labels that a rarer class takes",
-    "mask-beside-slice": "masks of slices of NIfTI volumes are no NIfTI files themselves",
+    "mask-beside-slice": "one of image and mask is a slice of a NIfTI volume, and the other is not",
     "missing-values": "cells spell out a missing value (nan, N/A) and count as empty",
     "no-texts": "a folder of images has no table of texts",
     "odd-share": "masks have a share of foreground far from the others'",

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from textdiff.pipeline.checking.check import check_data
+from textdiff.pipeline.image_files.reading import read_mask
 
 
 def warning(data, name, window=None):
@@ -54,7 +55,14 @@ def test_a_mask_that_is_no_nifti_file_beside_a_slice_is_warned_of(tmp_path, turn
     plane = (values[:, :, 0] > 50).astype(np.uint8)
     Image.fromarray(np.ascontiguousarray(plane.T if turned else plane)).save(tmp_path / f"mask.{suffix}")
     (line,) = warning(write(tmp_path, [f"a,scan.nii.gz#0,mask.{suffix},,train"]), "mask-beside-slice", (0, 99))
-    assert line.startswith("1 masks are no NIfTI files, and their images are slices of NIfTI volumes")
+    assert line.startswith("1 samples have a slice of a NIfTI volume and another kind of file as image and mask")
+
+
+def test_a_nifti_mask_beside_a_plain_image_is_warned_of(tmp_path, write_image):
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.Nifti1Image(np.eye(6, dtype=np.uint8)[:, :, None], np.eye(4)).to_filename(tmp_path / "mask.nii")
+    write_image(tmp_path / "a.png", size=(6, 6))
+    assert warning(write(tmp_path, ["a,a.png,mask.nii,,train"]), "mask-beside-slice")
 
 
 def test_nifti_masks_beside_slices_and_plain_masks_beside_images_are_not(tmp_path, write_image, write_mask):
@@ -66,3 +74,14 @@ def test_nifti_masks_beside_slices_and_plain_masks_beside_images_are_not(tmp_pat
     write_mask(tmp_path / "b_mask.png")
     manifest = write(tmp_path, ["a,scan.nii#1,mask.nii#1,,train", "b,b.png,b_mask.png,,train"])
     assert warning(manifest, "mask-beside-slice", (0, 1)) == []
+
+
+def test_docs_say_how_arrays_lie_against_slices(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    array = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
+    nibabel.Nifti1Image(array, np.eye(4)).to_filename(tmp_path / "mask.nii")
+    for z in range(2):
+        shown = read_mask(tmp_path / f"mask.nii#{z}")
+        np.testing.assert_array_equal(shown, array[::-1, ::-1, z].T)
+        np.testing.assert_array_equal(shown, np.rot90(array[:, :, z].T, 2))
+        np.testing.assert_array_equal(shown, np.rot90(array[:, :, z])[:, ::-1])
