@@ -24,9 +24,9 @@ def odd_samples(inspections: Sequence[Inspection]) -> Iterator[DataWarning]:
     loose = [one.entry.id for one in usable if one.mask and _is_slice_beside_plain(one)]
     if loose:
         text = (
-            f"{len(loose)} samples have a slice of a NIfTI volume and another kind of file as image and mask: rows of the "
-            "slice run from the front of the body to its back, columns from the patient's right to the left, and a file "
-            "saved of array[:, :, z] lies otherwise (docs/data.md); save both as NIfTI, or look at each (--out)"
+            f"{len(loose)} samples have a slice of a NIfTI volume and another kind of file as image and mask: rows of "
+            "the slice run from the front of the body to its back, columns from the patient's right to the left, and a "
+            "file saved of array[:, :, z] lies otherwise (docs/data.md); save both as NIfTI, or look at each (--out)"
         )
         yield DataWarning("mask-beside-slice", text, tuple(loose))
     yield from other_languages({one.entry.id: one.entry.text for one in usable if one.entry.text})
