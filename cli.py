@@ -25,7 +25,7 @@ from .cache.storage.location import Location, location
 from .errors import TextdiffError
 from .pipeline import config as configs
 from .pipeline.config.validation import flag
-from .pipeline.runtime import error_messages, interrupts
+from .pipeline.runtime import error_messages, interrupts, terminal
 from .pipeline.runtime.process import prepare_process
 from .pipeline.runtime.progress import Progress
 
@@ -131,7 +131,11 @@ _ARGUMENTS: dict[Any, Any] = {Path: Path, _PATHS: list[Path], Location: str}
 def main() -> None:
     """Run the command line: 0 done, 1 an explained problem, 2 wrong usage, 130 interrupted, 143 terminated."""
     prepare_process()
-    app()
+    terminal.prepare_streams()
+    if line := terminal.unreadable_arguments(sys.argv[1:]):
+        _stop(line, error_messages.EXPLAINED)
+    with terminal.output_explained():
+        app()
 
 
 def build_app() -> typer.Typer:

@@ -123,6 +123,8 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
         _refuse_others(config.out)
     path = _only_image(config.image)
     size, classes = segmenter.size_of(path), Classes.from_dict(segmenter.config.classes)
+    if progress and (remark := segmenter.beside_window(path)):
+        progress.say(f"warning: {path.name}: {remark}")
     labels = None if config.mask is None else _read_labels(config.mask, classes, size)
     explanation = explain_image(
         segmenter,

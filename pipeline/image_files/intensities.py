@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt8
 
-from .raster import Raster, UnusableImageError
+from .raster import Raster, UnusableImageError, WindowNeededError
 
 IntensityWindow = tuple[int, int]
 """The intensities (lo, hi) that become 0 and 255, in the file's units: grey levels, or Hounsfield units of a CT."""
@@ -86,7 +86,7 @@ def _to_8_bits(raster: Raster, window: IntensityWindow | None) -> UInt8[np.ndarr
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise UnusableImageError("holds values that are no numbers (NaN or infinite); replace them by the background's")
     if window is None:
-        raise UnusableImageError(_window_needed(raster))
+        raise _window_needed(raster)
     if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
         return _through(window, pixels)
     return _look_up_16_bits(window, pixels)
@@ -115,10 +115,7 @@ def _through(window: IntensityWindow, values: Shaped[np.ndarray, "..."]) -> UInt
     return ((2 * 255 * (clipped - lo) + (hi - lo)) // (2 * (hi - lo))).astype(np.uint8)
 
 
-def _window_needed(raster: Raster) -> str:
+def _window_needed(raster: Raster) -> WindowNeededError:
     lo, hi = raster.pixels.min(), raster.pixels.max()
     suggested = " (the file itself suggests --window {},{})".format(*raster.suggested) if raster.suggested else ""
-    return (
-        f"holds {raster.bits} bit values ({lo:g} to {hi:g}); say with an intensity window (--window LOW,HIGH) "
-        f"which of them become black and white{suggested}"
-    )
+    return WindowNeededError(f"holds {raster.bits} bit values ({lo:g} to {hi:g})", suggested)

@@ -40,6 +40,16 @@ class UnusableKindError(UnusableImageError):
     """The file is sound, and of a kind that only other programs read."""
 
 
+class WindowNeededError(UnusableImageError):
+    """Values of more than 8 bits, or physical ones, and no intensity window for them."""
+
+    def __init__(self, values: str, suggested: str) -> None:
+        said = "say with an intensity window (--window LOW,HIGH) which of them become black and white"
+        super().__init__(f"{values}; {said}{suggested}")
+        self.values = values
+        """Values that the file holds: "holds 16 bit values (0 to 4095)"."""
+
+
 @dataclass(frozen=True)
 class Raster:
     """What an image file or a region of it holds, before it is read as an image or as a mask."""

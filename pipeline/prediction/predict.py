@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -71,7 +72,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     texts = _texts(config, volumes)
     given = [text for text in texts if text is not None]
     segmenter.texts.check(given, n_views=config.tta, progress=progress)
-    _say_remarks(config, volumes, texts, progress)
+    _say_remarks(config, segmenter, volumes, texts, progress)
     segmenter.live.load()
     requests = _requests(segmenter, volumes, texts)
     n_rows = sum(size[0] * len(volume.slices) for size, volume in zip(sizes, volumes, strict=True))
@@ -98,11 +99,21 @@ def _texts(config: PredictConfig, volumes: Sequence[Volume]) -> list[str | None]
 
 
 def _say_remarks(
-    config: PredictConfig, volumes: Sequence[Volume], texts: Sequence[str | None], progress: Progress
+    config: PredictConfig,
+    segmenter: Segmenter,
+    volumes: Sequence[Volume],
+    texts: Sequence[str | None],
+    progress: Progress,
 ) -> None:
+    names_of: dict[str, list[str]] = defaultdict(list)
+    for volume in volumes:
+        for remark in (volume.remark, segmenter.beside_window(volume.slices[0])):
+            if remark:
+                names_of[remark].append(volume.path.name)
+    for remark, names in names_of.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        progress.say(f"warning: {', '.join(names[:3])}{more}: {remark}")
     for volume, text in zip(volumes, texts, strict=True):
-        if volume.remark:
-            progress.say(f"warning: {volume.path.name}: {volume.remark}")
         n_views = len(safe_views(text, config.tta))
         if n_views < config.tta:
             progress.say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import tee
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float, Float32, UInt, UInt8
 from torch import Tensor
 
+from ...errors import DataError
 from ...stages.heads.base import Head
 from ...stages.heads.input import HeadInput
 from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
@@ -23,6 +25,7 @@ from ..data.classes import Classes
 from ..extraction.feature_extractor import FeatureExtractor
 from ..extraction.loading import restore_stage_one
 from ..head_inputs.source import segment_tiles
+from ..image_files.raster import WindowNeededError
 from ..image_files.reading import open_image
 from ..image_files.source import ImageReader
 from ..images.blending import whole_image
@@ -213,7 +216,8 @@ class Segmenter:
         Raises:
             DataError: if it cannot be read.
         """
-        return open_source(path, self.config.features.window, self.config.features.colours)
+        with self._named_window(path):
+            return open_source(path, self.config.features.window, self.config.features.colours)
 
     def size_of(self, path: Path) -> tuple[int, int]:
         """Height and width of an image file, after a look at whether it can be read.
@@ -221,6 +225,36 @@ class Segmenter:
         Raises:
             DataError: if it cannot.
         """
-        image = open_image(path, self.config.features.window)
-        image.read(0, 0, 1, 1)  # of a TIFF, what its values are shows only when some are read
-        return image.size
+        with self._named_window(path):
+            image = open_image(path, self.config.features.window)
+            image.read(0, 0, 1, 1)  # of a TIFF, what its values are shows only when some are read
+            return image.size
+
+    def beside_window(self, path: Path) -> str | None:
+        """A warning about an image whose values the run's intensity window leaves as they are; `None`: it does not."""
+        if self.config.features.window is None:
+            return None
+        low, high = self.config.features.window
+        try:
+            open_image(path).read(0, 0, 1, 1)
+        except DataError:
+            return None
+        return (
+            "its values have 8 bits and are taken as they are; the run was trained on values of more bits, through the "
+            f"window {low},{high}: give the original image, unless it was exported with that "
+            "window"
+        )
+
+    @contextmanager
+    def _named_window(self, path: Path) -> Iterator[None]:
+        """Say of an image that needs an intensity window that the run has none: no flag of `predict` gives one."""
+        try:
+            yield
+        except DataError as error:
+            if not isinstance(error.__cause__, WindowNeededError):
+                raise
+            raise DataError(
+                f"{path} {error.__cause__.values}, and the run was trained on plain values of 8 bits, without an "
+                "intensity window: export this image as they were exported, or extract features of images like this "
+                "one (extract-features --window LOW,HIGH) and train on them"
+            ) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import TextdiffError
 from .interrupts import Terminated
+from .terminal import REMEDY
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,6 +40,9 @@ def describe(error: BaseException, config_class: type[DataclassInstance]) -> tup
     if isinstance(error, KeyboardInterrupt):
         code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
         return f"interrupted; {_left_behind(config_class)}", code
+    if isinstance(error, UnicodeEncodeError) and error.encoding.lower() != "utf-8":
+        letters = error.object[error.start : error.end]
+        return f"error: this environment writes names as {error.encoding}, without {letters!a}; {REMEDY}", EXPLAINED
     if isinstance(error, OSError):
         return f"error: {_of_the_system(error)}; {_left_behind(config_class)}", EXPLAINED
     if _is_out_of_memory(error):

@@ -11,8 +11,9 @@ import tifffile
 from PIL import Image
 
 from textdiff.errors import ConfigError, DataError
-from textdiff.pipeline.config.prediction import PredictConfig
+from textdiff.pipeline.config.prediction import ExplainConfig, PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.explanation.explain import explain
 from textdiff.pipeline.image_files.reading import read_mask
 from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.prediction.segmenter import Segmenter
@@ -46,7 +47,7 @@ def write_series(folder, values, step=2.5):
         one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
         one.Modality, one.PixelSpacing, one.SliceThickness = "CT", [0.8, 0.7], step
         one.ImageOrientationPatient, one.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0.0, 0.0, z * step]
-        one.set_pixel_data(np.ascontiguousarray(pixels), "MONOCHROME2", 8)
+        one.set_pixel_data(np.ascontiguousarray(pixels), "MONOCHROME2", 8 * pixels.dtype.itemsize)
         one.save_as(folder / f"{9 - z}.dcm", enforce_file_format=True)
     return folder
 
@@ -190,6 +191,36 @@ def test_objects_of_each_slice_are_counted_outlined_and_listed(prediction, tmp_p
         features = json.loads((prediction.out / f"scan_{z}.geojson").read_bytes())["features"]
         assert len(features) == labels.max()
         assert sum(shapely.geometry.shape(one["geometry"]).area for one in features) == mask.sum()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.nii", "a.dcm"])
+def test_an_image_of_16_bits_is_told_what_the_run_was_trained_on(prediction, tmp_path, name):
+    values = np.full((20, 24), 900, np.uint16)
+    if name == "a.nii":
+        nibabel.save(nibabel.Nifti1Image(values[..., None].astype(np.int16), AFFINE), tmp_path / name)
+    elif name == "a.dcm":
+        one = next(write_series(tmp_path / "ct", values[None]).iterdir())
+        shutil.copy(one, tmp_path / name)
+    else:
+        tifffile.imwrite(tmp_path / name, values) if name == "a.tif" else Image.fromarray(values).save(tmp_path / name)
+    said = r"holds 16 bit values \(900 to 900\), and the run was trained on plain values of 8 bits.*export this image"
+    with pytest.raises(DataError, match=said):
+        predict(replace(prediction, images=tmp_path / name))
+    with pytest.raises(DataError, match=said) as caught:
+        explain(ExplainConfig(prediction.run, tmp_path / name, TEXT, device="cpu"))
+    assert "say with an intensity window" not in str(caught.value)
+
+
+def test_an_image_of_8_bits_is_remarked_where_the_run_has_a_window(prediction, tmp_path):
+    segmenter = Segmenter.load(prediction.run, device="cpu")
+    Image.new("L", (24, 20)).save(tmp_path / "a.png")
+    assert segmenter.beside_window(tmp_path / "a.png") is None
+    features = replace(segmenter.config.features, window=(-160, 240))
+    segmenter.config = replace(segmenter.config, features=features)
+    said = segmenter.beside_window(tmp_path / "a.png")
+    assert "trained on values of more bits, through the window -160,240" in said
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((20, 24), np.int16))
+    assert segmenter.beside_window(tmp_path / "b.tif") is None
 
 
 class StopError(Exception):
