@@ -14,15 +14,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _SIDES = {
-    "German": "links* rechts* linke linkem linken linker linkes rechte rechtem rechten rechter rechtes oben obere* "
+    "German": "links* rechts* linke linkem linken linker linkes rechte rechtem rechten rechter rechtes li oben obere* "
     "oberhalb unten untere* unterhalb oberlappen* unterlappen* oberfeld* unterfeld*",
     "Dutch": "links linker linkse linkerlong* linkszijdig* rechts rechter rechtse rechterlong* rechtszijdig* boven "
     "bovenste bovenkwab* onder onderste onderkwab* linkerboven* linkeronder* rechterboven* rechteronder*",
     "French": "gauche gauches droit droits droite droites haut hauts haute hautes bas basse basses supérieur* "
-    "superieur* inférieur* inferieur* dessus dessous",
-    "Spanish": "izquierd* derecho derecha derechos derechas arriba abajo encima debajo",
+    "superieur* gche inférieur* inferieur* dessus dessous",
+    "Spanish": "izquierd* izq izqda izqdo dcha dcho derecho derecha derechos derechas arriba abajo encima debajo",
     "Portuguese": "esquerd* direito direita direitos direitas acima abaixo cima baixo",
-    "Italian": "sinistra sinistre sinistri sinistro destra destre destri destro sopra sotto",
+    "Italian": "sinistra sinistre sinistri sinistro destra destre destri destro dx sx sopra sotto",
     "Catalan": "esquerra esquerre dreta dret",
     "Romanian": "stâng* stang stanga stangă drept dreapta dreptă dreptul",
     "Polish": "lewa lewe lewego lewej lewy lewych lewym lewą prawa prawe prawego prawej prawy prawych prawym prawą "
@@ -38,6 +38,13 @@ _SIDES = {
     "Hungarian": "bal baloldali jobb jobboldali felső alsó",
     "Turkish": "sol solda soldaki soldan sola sağ sağda* sağdan sağa sağdaki üst üstte* alt altta*",
     "Indonesian": "kiri kanan atas bawah",
+    "Slovenian": "levo leva leve levem levega levi desnega",
+    "Icelandic": "vinstri vinstra hægri hægra",
+    "Latvian": "kreis* labaj*",
+    "Lithuanian": "kair* dešin*",
+    "Albanian": "majt* djatht*",
+    "Filipino": "kaliwa kaliwang kanang",
+    "Swahili": "kushoto kulia",
     "Vietnamese": "trái phải trên dưới",
     "Russian": "лев* прав* слева справа влево вправо верхн* нижн* вверху внизу",
     "Ukrainian": "лів* зліва ліворуч праворуч",
@@ -52,6 +59,11 @@ _SIDES_WITHIN = {
     "Thai": "ซ้าย ขวา บน ล่าง",
     "Arabic": "يسار يمين أيسر أيمن يسرى يمنى أعلى أسفل علوي سفلي",
     "Persian": "چپ راست بالا پایین",
+    "Urdu": "بائیں دائیں",
+    "Bengali": "বাম ডান",
+    "Tamil": "இடது வலது",
+    "Georgian": "მარცხენა მარჯვენა",
+    "Armenian": "ձախ աջ",
     "Hebrew": "שמאל ימין ימני עליון תחתון",
     "Hindi": "बाएं बाएँ बायां बायाँ बायें बाईं दाएं दाएँ दायां दायाँ दायें दाईं ऊपर निचल नीचे",
 }
@@ -91,8 +103,8 @@ _ENGLISH = _words(
     "normal opacity opacities infection pulmonary infected bilateral to its",
 )
 _DOUBTFUL = _words(
-    "links linker linkers linke gauche haut haute bas basse sol alt bal dret drept stang sinistra sinistre sinistri",
-    "sinistro",
+    "li dx sx kreis links linker linkers linke gauche haut haute bas basse sol alt bal dret drept stang sinistra",
+    "sinistre sinistri sinistro",
 )
 """Side words that may stand in an English text: alone they are a sign where nothing else is English."""
 

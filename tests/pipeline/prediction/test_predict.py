@@ -154,6 +154,23 @@ def test_texts_given_twice_are_refused(prediction, tmp_path):
         replace(prediction, text="a", texts=tmp_path / "texts.csv")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "noyaux ronds dans la moitié",
+            "seems not to be in English (French): the views that --tta adds are shown",
+        ),
+        ("runde Kerne links", "1 of 2 views; its text cannot be rewritten"),
+    ],
+)
+def test_views_of_texts_in_other_languages_are_warned_of(prediction, monkeypatch, text, expected):
+    said = []
+    monkeypatch.setattr(Progress, "say", lambda _, line: said.append(line))
+    predict(replace(prediction, text=text, tta=2))
+    assert [line for line in said if expected in line]
+
+
 def test_views_are_averaged_in_the_images_own_place_each_with_its_text(prediction, run, extraction):
     image = np.array(Image.open(extraction.data.parent / "test0.png").resize((16, 16)))
     text = "spindle nuclei in the upper half"
