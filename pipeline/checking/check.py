@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...errors import DataError
 from ..config.data import IMAGE_SIZE, CheckConfig
 from ..data.dataset import Sample, Scan, scan_files
-from ..data.lost_classes import LabelSize
+from ..data.masks.lost_classes import LabelSize
 from ..data.warnings import divide, read_silenced
 from ..image_files.paths import kind_of, read_head, split_slice
 from ..views.languages import language_of

@@ -18,10 +18,9 @@ from jaxtyping import Integer, UInt8
 from ...cache.format.samples import IGNORE
 from ...cache.storage.atomic import parse_json
 from ...errors import DataError
-from ..image_files.masks.survey import written
-from ..image_files.masks.values import MaskContent
+from ..image_files.masks.content import MaskContent, written
 from ..image_files.paths import read_bytes
-from .declarations import EXPECTED, malformed, parse_colour
+from .masks.declarations import EXPECTED, malformed, parse_colour
 
 CLASSES_FILE = "classes.json"
 MAX_BYTES = 2**20

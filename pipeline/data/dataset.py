@@ -21,8 +21,9 @@ from .inspection import (
     split_groups,
 )
 from .layouts import list_entries
-from .lost_classes import LabelSize, lost_classes
-from .masks import content_to_inspect, declared_classes, odd_masks, settle, undeclared_values
+from .masks.lost_classes import LabelSize, lost_classes
+from .masks.oddities import odd_masks, undeclared_values
+from .masks.reading import content_to_inspect, declared_classes, settle
 from .oddities import odd_samples
 from .warnings import DataWarning, divide, read_silenced
 

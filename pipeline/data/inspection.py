@@ -20,7 +20,7 @@ from jaxtyping import Integer
 
 from ...errors import DataError
 from ..image_files.intensities import IntensityWindow
-from ..image_files.masks.values import MaskContent
+from ..image_files.masks.content import MaskContent
 from ..image_files.nifti import misplaced
 from ..image_files.paths import file_digest
 from ..image_files.reading import open_image, open_mask

@@ -18,7 +18,7 @@ from ...cache.format.spec import FeatureSpec
 from ...errors import DataError
 from ..data.classes import Classes
 from ..data.dataset import Dataset, Sample
-from ..data.lost_classes import LabelSize
+from ..data.masks.lost_classes import LabelSize
 from ..image_files.reading import open_mask
 from ..images.stain import open_source
 from ..views.text_rewriting import rewrite_sides, unsafe_words

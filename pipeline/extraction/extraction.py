@@ -21,7 +21,7 @@ from ...errors import CacheError, ConfigError, DataError
 from ...stages.features.compression import Projection
 from ..config.extraction import ExtractConfig
 from ..data.dataset import Dataset, read_dataset
-from ..data.lost_classes import LabelSize
+from ..data.masks.lost_classes import LabelSize
 from ..data.oddities import named_languages
 from ..data.pseudonyms import hashed_names, refuse_hashed
 from ..data.warnings import SETTINGS_FILE, read_silenced

@@ -17,8 +17,9 @@ from jaxtyping import Integer, UInt8
 from ...errors import ConfigError, DataError
 from .dicom import read_dicom
 from .intensities import IntensityWindow, as_rgb
+from .masks.content import MaskContent
 from .masks.survey import survey
-from .masks.values import MaskContent, mask_reader
+from .masks.values import mask_reader
 from .ngff.planes import NgffPlane
 from .nifti import read_nifti
 from .paths import INDEX, SLIDE_SUFFIXES, Place, kind_of, read_bytes, read_head, split_place, split_suffix, written

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Integer
 
 from ..raster import Raster, UnusableImageError
-
-_COLOURS_NAMED = 5
+from .content import is_grey, packed
 
 
 @dataclass(frozen=True)
@@ -26,16 +24,6 @@ class Survey:
     def is_grey(self) -> bool:
         """Whether all colours of the palette that occur are greys."""
         return all(is_grey(colour) for colour in self.palette.values())
-
-
-def is_grey(colour: int) -> bool:
-    """Whether 0xRRGGBB is a grey, black or white."""
-    return colour == (colour & 255) * 0x010101
-
-
-def written(colour: int) -> str:
-    """0xRRGGBB as #rrggbb."""
-    return f"#{colour:06x}"
 
 
 def survey(parts: Iterable[Raster]) -> Survey:
@@ -61,18 +49,3 @@ def _used(raster: Raster) -> dict[int, int]:
     if indices and indices[-1] >= len(raster.palette):
         raise UnusableImageError(f"uses palette index {indices[-1]}, its palette ends at {len(raster.palette) - 1}")
     return {index: int(packed(raster.palette[index])) for index in indices}
-
-
-def naming(colours: list[str]) -> str:
-    """How to declare these colours."""
-    more = f" and {len(colours) - _COLOURS_NAMED} more" if len(colours) > _COLOURS_NAMED else ""
-    shown = ", ".join(colours[:_COLOURS_NAMED]) + more
-    return (
-        f'name its colours ({shown}) in classes.json: {{"classes": {{"#000000": "background", "#ff0000": "tumour"}}}}'
-    )
-
-
-def packed(colours: Integer[np.ndarray, "*pixel 3"]) -> Integer[np.ndarray, "*pixel"]:
-    """RGB as 0xRRGGBB."""
-    red, green, blue = (colours[..., i].astype(np.int32) for i in range(3))
-    return (red << 16) | (green << 8) | blue

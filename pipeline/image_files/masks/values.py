@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Integer, Shaped
 
 from ..raster import Raster, UnusableImageError
-from .survey import Survey, naming, packed, written
-
-MaskContent = Literal["values", "indices", "colours", "grey", "alpha", "instances"]
-"""The numbers to take: `values`, grey levels, but the indices of a palette with other colours; `indices` of any
-palette; `colours` as 0xRRGGBB; `grey`, levels of what is nearly grey too, as JPEG leaves it; `alpha`, opacity from 0 to
-255; of `instances` whatever tells them apart, 0 being black."""
+from .content import MaskContent, naming, packed, written
+from .survey import Survey
 
 _MAX_VALUE = 2**31
 """Of a mask that is stored as floats; a class has no such number."""

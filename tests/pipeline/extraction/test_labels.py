@@ -15,7 +15,9 @@ def older_cache(extraction, monkeypatch):
     with monkeypatch.context() as patch:
         for module in (derived, writer):
             patch.setattr(module, "LABELS_ARE", "nearest pixel")
-        patch.setattr("textdiff.pipeline.data.lost_classes.resize_labels", lambda _, size: np.zeros(size, np.uint8))
+        patch.setattr(
+            "textdiff.pipeline.data.masks.lost_classes.resize_labels", lambda _, size: np.zeros(size, np.uint8)
+        )
         extract_features(extraction)
     return extraction.cache
 

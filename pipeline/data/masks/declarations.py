@@ -17,7 +17,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ...cache.format.samples import IGNORE
+from ....cache.format.samples import IGNORE
 
 EXPECTED = (
     'expected {"classes": {"0": "background", "1": "tumour"}, "ignore": 255}, where "ignore" may be left out and '

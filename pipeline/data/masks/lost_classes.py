@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ...cache.format.samples import IGNORE
-from ..image_files.reading import Regions, open_mask
-from ..image_files.source import Offset
-from ..images.resizing import resize_labels
-from ..images.tiling import pad_to_tile, tile_box, tile_offsets
-from .classes import Classes
-from .inspection import Inspection
-from .warnings import IDS_NAMED, DataWarning
+from ....cache.format.samples import IGNORE
+from ...image_files.reading import Regions, open_mask
+from ...image_files.source import Offset
+from ...images.resizing import resize_labels
+from ...images.tiling import pad_to_tile, tile_box, tile_offsets
+from ..classes import Classes
+from ..inspection import Inspection
+from ..warnings import IDS_NAMED, DataWarning
 
 _MOST_AT_ONCE = 8
 

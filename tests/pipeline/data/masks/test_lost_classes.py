@@ -8,7 +8,7 @@ from PIL import Image
 
 from textdiff.pipeline.checking.check import check_data
 from textdiff.pipeline.data.dataset import read_dataset
-from textdiff.pipeline.data.lost_classes import LabelSize
+from textdiff.pipeline.data.masks.lost_classes import LabelSize
 from textdiff.pipeline.data.warnings import SETTINGS_FILE
 
 CLASSES = {"classes": {"0": "background", "1": "lesion", "2": "vessel", "3": "scar"}, "ignore": 255}
