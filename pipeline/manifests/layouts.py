@@ -81,8 +81,9 @@ def recognise(listing: FileListing, images: Path, masks: Path | None) -> FolderL
         images: the folder that was given.
         masks: the folder of masks, where it was given.
     """
-    paths = [f"{images.resolve().name}/{one.name}" for one in listing.images]
-    paths += [f"{(masks or images).resolve().name}/{one.name}" for one in listing.masks]
+    of_images, of_masks = images.resolve().name, (masks or images).resolve().name
+    paths = [f"{of_images}/{one.name}" for one in listing.images]
+    paths += [f"{of_masks}/{one.name}" for one in listing.masks]
     for layout in LAYOUTS:
         if all(any(re.search(sign, path, re.IGNORECASE) for path in paths) for sign in layout.signs):
             return layout

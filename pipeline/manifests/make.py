@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from ...cache.storage.atomic import write_durably, write_json
@@ -237,8 +238,12 @@ def _write(out: Path, rows: Sequence[ManifestSample], found: _Found) -> None:
 
 def _relative(path: Path, folder: Path) -> str:
     """The path from a folder, with slashes; links of single files are kept."""
-    whole = path.parent.resolve() / path.name
+    return (_relative_folder(path.parent, folder) / path.name).as_posix()
+
+
+@lru_cache(maxsize=1024)
+def _relative_folder(path: Path, folder: Path) -> Path:
     try:
-        return Path(os.path.relpath(whole, folder.resolve())).as_posix()
+        return Path(os.path.relpath(path.resolve(), folder.resolve()))
     except ValueError:  # another drive of Windows
-        return whole.as_posix()
+        return path.resolve()
