@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .pipeline.config.data import DemoConfig
     from .pipeline.config.evaluation import CompareConfig, EvaluateConfig, SuggestConfig
     from .pipeline.config.extraction import ExtractConfig
+    from .pipeline.config.manifests import ManifestConfig
     from .pipeline.config.prediction import ExplainConfig, PredictConfig
     from .pipeline.config.training import TrainConfig
     from .pipeline.config.unets import ConvertConfig, PretrainConfig
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .pipeline.maintenance.info import cache_info
     from .pipeline.maintenance.merge import merge_caches
     from .pipeline.maintenance.verify import verify_cache
+    from .pipeline.manifests.make import make_manifest
     from .pipeline.prediction.predict import predict
     from .pipeline.prediction.segmenter import Segmenter
     from .pipeline.scoring.intervals import bootstrap_intervals, mean_intervals
@@ -69,6 +71,7 @@ __all__ = [
     "Explanation",
     "ExtractConfig",
     "FeatureReader",
+    "ManifestConfig",
     "MergeConfig",
     "PredictConfig",
     "PretrainConfig",
@@ -94,6 +97,7 @@ __all__ = [
     "extract_features",
     "load_unet",
     "location",
+    "make_manifest",
     "mean_intervals",
     "merge_caches",
     "open_head_data",
@@ -125,6 +129,7 @@ _HOMES = {
     "Explanation": "pipeline.explanation.result",
     "ExtractConfig": "pipeline.config.extraction",
     "FeatureReader": "cache.reader",
+    "ManifestConfig": "pipeline.config.manifests",
     "MergeConfig": "pipeline.config.cache",
     "PredictConfig": "pipeline.config.prediction",
     "PretrainConfig": "pipeline.config.unets",
@@ -149,6 +154,7 @@ _HOMES = {
     "extract_features": "pipeline.extraction.extract",
     "load_unet": "stages.unet",
     "location": "cache.storage.location",
+    "make_manifest": "pipeline.manifests.make",
     "mean_intervals": "pipeline.scoring.intervals",
     "merge_caches": "pipeline.maintenance.merge",
     "open_head_data": "pipeline.head_inputs.inputs",

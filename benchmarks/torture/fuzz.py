@@ -43,10 +43,12 @@ from small_models import extraction_of
 
 from textdiff import (
     FeatureReader,
+    ManifestConfig,
     Segmenter,
     check_data,
     extract_features,
     load_unet,
+    make_manifest,
     read_annotations,
     read_image,
     read_mask,
@@ -104,6 +106,12 @@ def _export(path: Path) -> None:
     annotations = read_annotations(path, {"a.png": SIZE, "task-1.png": SIZE})
     for name in annotations.images:
         _each(partial(annotations.draw, name), partial(annotations.draw_objects, name))
+
+
+def _folder(path: Path) -> None:
+    out = path.parents[1] / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    make_manifest(ManifestConfig(path.parent, out / "data.csv", split=(1.0, 0.0, 0.0)))
 
 
 def _cache(path: Path) -> None:
@@ -164,6 +172,7 @@ def make_targets(seeds: Path) -> list[Target]:
         Target("labelmap", files("exports/cvat_masks/labelmap.txt"), lambda path: _export(path.parent)),
         Target("manifest", files("data/manifest.*"), check_data),
         Target("texts", files("lvit/*/*_text.*"), lambda path: check_data(path.parents[1])),
+        Target("folder", files("folders/nnunet/dataset.json") + files("folders/series/*"), _folder),
         Target("classes", files("data/classes.json"), lambda path: check_data(path.parent)),
         Target("cache", files("cache/**/*"), _cache),
         Target("resume", files("cache/*.json"), _resume),

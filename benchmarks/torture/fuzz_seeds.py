@@ -13,6 +13,7 @@ import pydicom
 import tifffile
 import torch
 from export_seeds import write_exports
+from folder_seeds import write_folders
 from PIL import Image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
@@ -53,6 +54,7 @@ def _write_all(folder: Path) -> None:
         nibabel.save(nibabel.Nifti1Image(pixels[..., :1].astype(np.int16), np.eye(4)), folder / "nifti" / name)
     _write_lvit(folder / "lvit", pixels)
     write_exports(folder / "exports")
+    write_folders(folder / "folders")
     _write_checkpoints(folder / "checkpoint")
     _write_results(folder)
 

@@ -38,11 +38,12 @@ def read_dicom_file(path: Path) -> DicomFile:
         UnusableImageError: It is broken, holds no image, or the extra that reads DICOM is not installed.
     """
     header = read_header(path, _TAGS)
-    if "Rows" not in header or "Columns" not in header:
-        raise UnusableImageError("is a DICOM file without an image")
-    patient = str(header.get("PatientID") or header.get("StudyInstanceUID") or "").strip()
-    kind = str(header.get("SOPClassUID") or "")
-    return DicomFile(patient, str(header.get("SOPInstanceUID") or ""), kind in _SEGMENTATIONS)
+    with silent_about_patients():  # values are decoded as they are asked for
+        if "Rows" not in header or "Columns" not in header:
+            raise UnusableImageError("is a DICOM file without an image")
+        patient = str(header.get("PatientID") or header.get("StudyInstanceUID") or "").strip()
+        kind = str(header.get("SOPClassUID") or "")
+        return DicomFile(patient, str(header.get("SOPInstanceUID") or ""), kind in _SEGMENTATIONS)
 
 
 @dataclass(frozen=True)
