@@ -28,6 +28,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -56,6 +57,7 @@ from textdiff import (
     verify_cache,
 )
 from textdiff.errors import TextdiffError
+from textdiff.pipeline.data.tables import TableColumns, read_table
 
 MEMORY_BYTES = 4 * 2**30
 HANG_S = 20.0
@@ -112,6 +114,16 @@ def _folder(path: Path) -> None:
     out = path.parents[1] / "out"
     shutil.rmtree(out, ignore_errors=True)
     make_manifest(ManifestConfig(path.parent, out / "data.csv", split=(1.0, 0.0, 0.0)))
+
+
+def _workbook(path: Path) -> None:
+    """Packed again, so that the zip's checksums are right."""
+    root = next(folder for folder in path.parents if folder.name == "workbook")
+    packed = root.with_suffix(".xlsx")
+    with zipfile.ZipFile(packed, "w") as archive:
+        for part in filter(Path.is_file, root.rglob("*")):
+            archive.write(part, part.relative_to(root).as_posix())
+    read_table(packed, TableColumns(("id", "image"), ("text", "weight"), names=("id",), numbers=("weight",)))
 
 
 def _cache(path: Path) -> None:
@@ -171,6 +183,7 @@ def make_targets(seeds: Path) -> list[Target]:
         Target("cvat_masks", files("exports/cvat_masks/SegmentationClass/*"), lambda path: _export(path.parents[1])),
         Target("labelmap", files("exports/cvat_masks/labelmap.txt"), lambda path: _export(path.parent)),
         Target("manifest", files("data/manifest.*"), check_data),
+        Target("workbook", files("workbook/**/*"), _workbook),
         Target("texts", files("lvit/*/*_text.*"), lambda path: check_data(path.parents[1])),
         Target("folder", files("folders/nnunet/dataset.json") + files("folders/series/*"), _folder),
         Target("classes", files("data/classes.json"), lambda path: check_data(path.parent)),

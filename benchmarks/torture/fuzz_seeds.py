@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
+from datetime import date
+from io import BytesIO
 from pathlib import Path
 
 import nibabel
@@ -53,6 +56,7 @@ def _write_all(folder: Path) -> None:
     for name in ("a.nii", "a.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(pixels[..., :1].astype(np.int16), np.eye(4)), folder / "nifti" / name)
     _write_lvit(folder / "lvit", pixels)
+    _write_workbook(folder / "workbook")
     write_exports(folder / "exports")
     write_folders(folder / "folders")
     _write_checkpoints(folder / "checkpoint")
@@ -107,6 +111,21 @@ def _write_lvit(folder: Path, pixels: np.ndarray) -> None:
     book.save(folder / "Train_Folder/Train_text.xlsx")
     table = 'Image,Description\nVal.png,"round, dark nuclei"\n'
     (folder / "Val_Folder/Val_text.csv").write_text(table, encoding="utf-8")
+
+
+def _write_workbook(folder: Path) -> None:
+    """The unpacked parts of an XLSX with merged, hidden, formatted and wrong cells, and a hidden sheet."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for row in (("id", "image", "text", "weight"), (7, date(2021, 2, 3), "round", 1.5), ("c", "#N/A", "=1+1", True)):
+        sheet.append(row)
+    sheet["A2"].number_format = '"P"#,##000;[Red]-0'
+    sheet.merge_cells("C2:C3")
+    sheet.row_dimensions[3].hidden = sheet.column_dimensions["B"].hidden = True
+    book.create_sheet("old").sheet_state = "hidden"
+    packed = BytesIO()
+    book.save(packed)
+    zipfile.ZipFile(packed).extractall(folder)
 
 
 def _write_checkpoints(folder: Path) -> None:

@@ -154,6 +154,8 @@ def _shown_date(value: float, tokens: Tokens, epoch: datetime) -> str | None:
 
 
 def _moment(value: float, epoch: datetime) -> datetime | None:
+    if value < 0:
+        return None  # shown as #######
     try:
         moment = from_excel(value, epoch)
     except (OverflowError, ValueError):
