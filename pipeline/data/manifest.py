@@ -19,7 +19,7 @@ from ..image_files.paths import composed
 from .entries import Entry, Listing, bad_id, own_group
 from .tables import DataTable, TableColumns, read_table
 from .text_tables import missing_columns
-from .warnings import IDS_NAMED, DataWarning
+from .warnings import DataWarning
 
 COLUMNS = TableColumns(
     required=("id", "image", "mask", "text", "split"),
@@ -108,12 +108,9 @@ def _group_warnings(table: DataTable) -> Iterator[DataWarning]:
     alike = defaultdict(list)
     for group in sorted({*groups} - {""}):
         alike[_likeness(group)].append(group)
-    several = [" / ".join(map(repr, same)) for same in alike.values() if len(same) > 1]
+    several = tuple(" / ".join(map(repr, same)) for same in alike.values() if len(same) > 1)
     if several:
-        shown = "; ".join(several[:IDS_NAMED]) + (
-            f" and {len(several) - IDS_NAMED} more" if several[IDS_NAMED:] else ""
-        )
-        yield DataWarning("alike-groups", f"groups are written alike, and count as different patients: {shown}")
+        yield DataWarning("alike-groups", "groups are written alike, and count as different patients", several)
 
 
 def _likeness(group: str) -> str:

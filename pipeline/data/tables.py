@@ -6,9 +6,6 @@ a problem, one that spells out a missing value (nan, N/A) is empty, each in the 
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +14,10 @@ from pathlib import Path
 from openpyxl.utils import get_column_letter
 
 from ...errors import DataError
-from ..image_files.paths import composed, read_bytes
-from . import spreadsheets
-from .spreadsheets import Sheet, read_sheet
+from ..image_files.paths import composed
+from .sheets.delimited import read_csv
+from .sheets.sheet import Sheet
+from .sheets.workbook import read_sheet
 from .warnings import DataWarning
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".xlsx", ".xlsm"})
@@ -38,9 +36,6 @@ _ERROR = re.compile(
 )  # as programs write them in several languages
 _SIGNS = re.compile(r"[-–—.?/]+")
 _UNNAMED = re.compile(r"(unnamed: \d+(\.\d+)*)?")  # pandas' columns without a name
-_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
-_ZIP = b"PK\x03\x04"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _QUOTE = "put quotes around text with commas"
 _NAMED = 5
 """Cells that a warning names."""
@@ -90,13 +85,13 @@ def read_table(path: Path, columns: TableColumns | None = None, *, encoding: str
     Args:
         path: the file.
         columns: those that are read; the first visible sheet that has the required ones is taken, and errors and
-            missing values in them are looked for. `None`: the first visible sheet, its cells as they stand.
+            missing values in them are looked for. `None`: the first visible sheet that names two columns, its cells as
+            they stand.
         encoding: of a CSV that does not begin with a mark of its own.
 
     Raises:
         DataError: The file is missing, not a table, too large, without a header, or has two columns of one name.
     """
-    columns = columns or TableColumns(())
     sheet, warnings = _sheet_and_warnings(path, columns, encoding)
     header = [_column_name(cell) for cell in sheet.lines[0]] if sheet.lines else []
     if not any(header):
@@ -107,6 +102,7 @@ def read_table(path: Path, columns: TableColumns | None = None, *, encoding: str
         raise DataError(f"{path} has more than one column named {', '.join(map(repr, twice))}; keep one")
     problems, numbered = _fitting_lines(sheet, path, len(header))
     warnings += _unused_cells(path, header, [cells for _, cells in numbered])
+    columns = columns or TableColumns(())
     read = {name: named[name] for name in columns.all() if name in named}
     problems += _flaws(sheet, path, read)
     rows = []
@@ -126,21 +122,23 @@ def _column_name(cell: str) -> str:
     return composed(" ".join(cell.replace("\ufeff", "").replace("\u200b", "").split()).lower())
 
 
-def _sheet_and_warnings(path: Path, columns: TableColumns, encoding: str) -> tuple[Sheet, list[DataWarning]]:
+def _sheet_and_warnings(path: Path, columns: TableColumns | None, encoding: str) -> tuple[Sheet, list[DataWarning]]:
     if path.suffix.lower() in OTHER_SUFFIXES:
         raise DataError(f"{path} is no table that is read; save it as 'Excel Workbook (.xlsx)' or 'CSV UTF-8'")
     if path.suffix.lower() not in (".xlsx", ".xlsm"):
-        return _read_csv(path, encoding), []
+        return read_csv(path, encoding), []
+    if columns is None:
+        return read_sheet(path, lambda header: sum(map(bool, header)) > 1, ())[0], []
     has_columns = lambda header: {*columns.required} <= {*map(_column_name, header)}  # noqa: E731
     sheet, others = read_sheet(path, has_columns, columns.numbers)
     warnings = []
-    if others and columns.required:
+    if others:
         text = f"{path}: sheets {', '.join(map(repr, others))} have the columns too; {sheet.name!r} is read"
         warnings.append(DataWarning("several-sheets", text))
     header = [_column_name(cell) for cell in sheet.lines[0]] if sheet.lines else []
     hidden = [f"column {header[i]!r}" for i in sorted(sheet.hidden_columns) if header[i] in columns.all()]
     hidden += [f"row {i + 1}" for i in sheet.hidden_rows if i]
-    if hidden and columns.required:
+    if hidden:
         text = f"{path}: {_listed(hidden)} of sheet {sheet.name!r} are hidden, and are read like the others"
         warnings.append(DataWarning("hidden-cells", text))
     return sheet, warnings
@@ -223,33 +221,3 @@ def _missing_cells(path: Path, rows: Sequence[TableRow], read: Mapping[str, int]
         return []
     text = f"{path}: {len(cells)} cells spell out a missing value (such as nan or N/A) and count as empty"
     return [DataWarning("missing-values", f"{text}: {_listed(cells)}")]
-
-
-def _read_csv(path: Path, encoding: str) -> Sheet:
-    text = _decoded(path, encoding)
-    separator = _SEPARATOR.match(text)
-    if separator:
-        text = text[separator.end() :]
-    header = re.split("[\r\n]", text, maxsplit=1)[0]
-    # Spreadsheets write semicolons where the comma is the decimal point.
-    delimiter = separator[1] if separator else max(",;\t|", key=header.count)
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path} is not a valid CSV ({error}); look for a quote that is not closed") from error
-    return Sheet(None, [[cell.strip() for cell in row] for row in rows])
-
-
-def _decoded(path: Path, encoding: str) -> str:
-    content = read_bytes(path, spreadsheets.MAX_BYTES)
-    if content.startswith(_ZIP):
-        raise DataError(f"{path} is a spreadsheet by its content; give it the suffix .xlsx")
-    if content.startswith(_UTF16):
-        encoding = "utf-16"
-    elif content.startswith(codecs.BOM_UTF8):
-        encoding = "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        name = "UTF-8" if encoding == "utf-8-sig" else encoding
-        raise DataError(f"{path} is not {name} (byte {error.start}); save it as 'CSV UTF-8'") from error

@@ -51,7 +51,7 @@ class DataWarning:
     """One of `WARNINGS`."""
     text: str
     ids: tuple[str, ...] = ()
-    """The samples that it holds for, where it is of single ones."""
+    """The samples, groups or files that it holds for, where it is of single ones: names, which may be hashed."""
 
     def __post_init__(self) -> None:
         assert self.name in WARNINGS, self.name

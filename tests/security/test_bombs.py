@@ -16,8 +16,8 @@ import pytest
 import tifffile
 
 from textdiff.errors import DataError, SourceError
-from textdiff.pipeline.data import spreadsheets
 from textdiff.pipeline.data.classes import read_classes
+from textdiff.pipeline.data.sheets import workbook
 from textdiff.pipeline.data.tables import read_table
 from textdiff.pipeline.image_files import nifti
 from textdiff.pipeline.image_files.reading import read_image
@@ -168,7 +168,7 @@ def test_a_spreadsheet_is_as_large_as_its_cells_whatever_it_says(tmp_path, old, 
 
 @pytest.mark.parametrize("cell", ["XFD3", "A1048576"])
 def test_a_cell_far_away_is_refused_where_it_makes_too_many(tmp_path, monkeypatch, cell):
-    monkeypatch.setattr(spreadsheets, "MAX_CELLS", 10_000)
+    monkeypatch.setattr(workbook, "MAX_CELLS", 10_000)
     row = cell.lstrip("AXFD").encode()
     far = b'<row r="%b"><c r="%b" t="n"><v>1</v></c></row></sheetData>' % (row, cell.encode())
     path = book(tmp_path / "a.xlsx", lambda sheet: sheet.replace(b"</sheetData>", far))

@@ -120,6 +120,12 @@ def test_a_text_that_is_said_to_be_missing_is_no_problem_of_lvits_layout(lvit, w
     assert [warning.name for warning in dataset.warnings] == ["missing-values"]
 
 
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u200b", "\ufeff", " \u200b ", "\u3000"])
+def test_space_around_a_cell_is_no_part_of_it(csv, blank):
+    assert csv(f"image,text\na,{blank}x{blank}\nb,{blank}\n").rows[1].cells["text"] == ""
+    assert column(csv(f"image,text\na,{blank}x y{blank}\n"), "text") == ["x y"]
+
+
 def test_without_columns_cells_are_taken_as_they_stand(csv):
     table = csv("file,finding\na,#N/A\nb,nan\n", columns=None)
     assert (column(table, "finding"), table.problems, table.warnings) == (["#N/A", "nan"], (), ())

@@ -13,7 +13,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
@@ -26,33 +25,17 @@ from openpyxl.utils.datetime import to_excel
 # The parser below openpyxl's sheets: those that are read row by row keep merged and hidden cells to themselves.
 from openpyxl.worksheet._reader import FORMULA_TAG, WorkSheetParser
 
-from ...errors import DataError
-from ..image_files.paths import read_bytes
+from ....errors import DataError
+from ...image_files.paths import read_bytes
 from .number_formats import EXACT_BELOW, general, shown_number
+from .sheet import MAX_BYTES, Sheet, trimmed
 
-MAX_BYTES = 2**28
-"""Of a table's file, and of what an XLSX unpacks to."""
 MAX_CELLS = 5_000_000
 """Of a sheet, blank ones before the last included; the texts of 100,000 images are 200,000."""
 _OLE = b"\xd0\xcf\x11\xe0"
 _STRICT = b"purl.oclc.org/ooxml"
 _ESCAPED = re.compile("_x00(0[9AD])_", re.IGNORECASE)  # tabs and line ends
 _SAVE_AS = "save it as 'Excel Workbook (.xlsx)' or 'CSV UTF-8'"
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """Cells of a table as text, and those that cannot be used."""
-
-    name: str | None
-    """Of a workbook's sheet; `None`: of a CSV, which is one sheet."""
-    lines: list[list[str]]
-    """Rows of cells without surrounding space, from the first row; "" where a cell is empty."""
-    flaws: dict[tuple[int, int], str] = field(default_factory=dict)
-    """(row, column), both from 0 → the reason why a cell cannot be used."""
-    hidden_rows: tuple[int, ...] = ()
-    """Of those that hold something, from 0."""
-    hidden_columns: frozenset[int] = frozenset()
 
 
 def read_sheet(
@@ -212,7 +195,7 @@ def _text_and_flaw(cell: Mapping[str, Any], number_format: str, epoch: datetime)
     if isinstance(value, date | time | timedelta):  # ISO 8601, which few programs write
         value = to_excel(value, epoch)
     if not isinstance(value, int | float):
-        return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), str(value or "")).strip(), ""
+        return trimmed(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), str(value or ""))), ""
     if not abs(value) < EXACT_BELOW:
         return str(value), "a number of more digits than the 15 that spreadsheets keep; enter it as text"
     shown = shown_number(value, number_format, epoch)

@@ -10,8 +10,8 @@ import pytest
 from openpyxl.comments import Comment
 
 from textdiff.errors import DataError
-from textdiff.pipeline.data import spreadsheets
 from textdiff.pipeline.data.dataset import read_dataset, scan_dataset
+from textdiff.pipeline.data.sheets import workbook
 from textdiff.pipeline.data.tables import TableColumns, read_table
 
 COLUMNS = TableColumns(("image", "text"), optional=("group", "weight"), names=("image",), numbers=("weight",))
@@ -96,7 +96,7 @@ def test_rows_that_hold_nothing_but_a_merged_cell_stay_blank(book):
 def test_a_merged_range_of_the_whole_sheet_costs_what_its_rows_cost(book, monkeypatch):
     assert column(book(SLICES, merge("C2:C1048576")), "group") == ["P1"] * 4
     assert column(book(SLICES, merge("C2:XFD1048576")), "group") == ["P1"] * 4
-    monkeypatch.setattr(spreadsheets, "MAX_CELLS", 30)
+    monkeypatch.setattr(workbook, "MAX_CELLS", 30)
     with pytest.raises(DataError, match="has over 30 cells"):
         book(SLICES, merge(*(f"A2:C{last}" for last in range(3, 30))))
 
@@ -218,6 +218,18 @@ def test_a_cover_before_the_table_is_passed_over_and_a_second_table_is_warned_of
     assert column(table, "text") == ["first"]
     assert named(table).keys() == {"several-sheets"}
     assert "sheets 'two' have the columns too; 'one' is read" in named(table)["several-sheets"]
+
+
+def test_without_columns_a_cover_is_passed_over_too(book):
+    assert column(book([("Data of 2021",)], hidden_last, None), "text") == ["new"]
+
+
+def hidden_last(book, sheet):
+    for title in ("new", "old"):
+        new = book.create_sheet(title)
+        for row in (("image", "text"), ("a", title)):
+            new.append(row)
+    book["old"].sheet_state = "hidden"
 
 
 def test_a_workbook_that_shows_no_sheet_is_refused(book, tmp_path):
