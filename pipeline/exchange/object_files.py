@@ -38,7 +38,7 @@ def _open(suffixes: tuple[str, ...], target: OutputTarget) -> CollectedMask:
     height, width = target.size
     if height * width > MAX_PIXELS:
         raise DataError(
-            f"{target.volume.path} has {height} x {width} pixels, and objects are split in one piece of at most "
+            f"{target.volume.path} has {height} x {width} pixels, and objects are found in at most "
             f"{MAX_PIXELS}; write --formats geojson without --objects, which has outlines of connected areas"
         )
     return CollectedMask(target, partial(_write, suffixes))

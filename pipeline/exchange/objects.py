@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from jaxtyping import Float, UInt, UInt16
+from jaxtyping import Bool, Float, UInt, UInt16, UInt32
+from scipy import ndimage
 from skimage.measure import regionprops_table
 
 from ...cache.storage.atomic import write_durably
@@ -32,7 +33,8 @@ class Objects:
 def find_objects(mask: UInt[np.ndarray, "y x"], values: Mapping[int, str], background: int = 0) -> Objects:
     """Split each class of a mask into objects, those that touch one by one (`split_objects`).
 
-    Numbers follow the order of the class values. Equal masks have equal objects.
+    Numbers follow the class values, and within a class the order of reading of connected areas. Equal masks have equal
+    objects.
 
     Args:
         mask: class values.
@@ -42,14 +44,26 @@ def find_objects(mask: UInt[np.ndarray, "y x"], values: Mapping[int, str], backg
     labels = np.zeros(mask.shape, np.uint32)
     classes: list[int] = []
     for value in sorted(set(values) - {background}):
-        of_class = mask == value
-        if not of_class.any():
-            continue
-        numbered = split_objects(of_class)
-        labels[of_class] = numbered[of_class] + len(classes)
-        classes += [value] * int(numbered.max())
+        classes += [value] * _number(mask == value, labels, len(classes))
     narrow = labels.astype(np.uint16) if len(classes) <= MOST_OF_16_BITS else labels
     return Objects(narrow, np.array(classes, np.uint16))
+
+
+def _number(mask: Bool[np.ndarray, "y x"], labels: UInt32[np.ndarray, "y x"], n_before: int) -> int:
+    """Number the objects of a mask in `labels`, after those before, and count them.
+
+    Connected areas are split one by one, each in its own box: a watershed of a large image in one piece takes tens of
+    bytes a pixel. The objects are those of the whole mask, since the background nearest to a pixel borders on the
+    pixel's own area; only pixels equally near to two objects may go to the other one.
+    """
+    areas, _ = ndimage.label(mask, np.ones((3, 3)))
+    n_found = 0
+    for number, box in enumerate(ndimage.find_objects(areas), start=1):
+        of_area = areas[box] == number
+        split = split_objects(np.pad(of_area, 1))[1:-1, 1:-1]
+        labels[box][of_area] = split[of_area] + (n_before + n_found)
+        n_found += int(split.max())
+    return n_found
 
 
 def write_label_image(path: Path, objects: Objects) -> None:

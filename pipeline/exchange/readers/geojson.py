@@ -50,6 +50,7 @@ def read_geojson(
     found = sorted({class_name for class_name, _ in described if class_name})
     default = "" if found else _foreground_of(declared)
     remarks = [line for name, own in features.items() for line in _unused(name, own, default)]
+    remarks += [] if found else _other_names(features.values(), default)
     entries = ((name, partial(_annotated, own, default, placement or Placement())) for name, own in features.items())
     images, left_out = match_images(entries, names)
     classes = number_classes(found or [default], declared)
@@ -111,6 +112,16 @@ def _unused(name: str, features: Iterable[Mapping[str, Any]], default: str) -> I
         yield f"{name}: {n_flat} points, lines or empty outlines cover no area and are left out"
     if n_unnamed:
         yield f"{name}: {n_unnamed} outlines have no class, unlike others, and are left out"
+
+
+def _other_names(of_images: Iterable[Iterable[Mapping[str, Any]]], default: str) -> list[str]:
+    """A line on properties of outlines that might be classes, where no outline has one."""
+    every = [feature.get("properties") for features in of_images for feature in features]
+    keys = {key for own in every if isinstance(own, dict) for key, value in own.items() if isinstance(value, str)}
+    found = ", ".join(map(repr, sorted(keys - {"objectType"})[:5]))
+    return (
+        [f"no outline has a `classification`, all are {default!r}; not read: the properties {found}"] if found else []
+    )
 
 
 def _annotated(features: Iterable[Mapping[str, Any]], default: str, placement: Placement, size: Size) -> OutlinedImage:

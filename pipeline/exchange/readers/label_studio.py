@@ -37,6 +37,7 @@ MASK_NAME = re.compile(
     r"task-(?P<task>\d+)-annotation-(?P<annotation>\d+)-by-[\w@.]*-[^-]+-(?P<label>.+)-\d+\.(png|npy)"
 )
 _TYPES = ("brush", "polygon", "rectangle", "ellipse")
+_UNREAD_AREAS = ("bitmask", "bitmasklabels", "vector", "vectorlabels")
 _IMAGE_KEYS = ("image", "img", "ocr")
 
 
@@ -120,7 +121,7 @@ def _label_of(result: Mapping[str, Any]) -> str:
 def _unused(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Lines on what covers no area or has no class."""
     labelled = {text_of(result.get("id")) for result in results if _label_of(result)}
-    other = Counter(_kind_of(result) for result in results if _kind_of(result) not in _TYPES)
+    other = Counter(kind for result in results if (kind := _kind_of(result)) not in (*_TYPES, *_UNREAD_AREAS))
     unnamed = sum(
         not _label_of(result) and text_of(result.get("id")) not in labelled
         for result in results
@@ -134,6 +135,8 @@ def _unused(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _annotated(results: Sequence[Mapping[str, Any]], size: Size) -> OutlinedImage:
     annotations = []
     for result in results:
+        if _kind_of(result) in _UNREAD_AREAS:
+            raise DataError(f"areas of the kind {_kind_of(result)!r} are not read, and the mask would lack them")
         label = _label_of(result)
         if not label or _kind_of(result) not in _TYPES:
             continue

@@ -133,6 +133,13 @@ def test_outlines_without_classes_are_of_the_one_that_is_declared(read):
     )
 
 
+def test_properties_that_may_be_classes_are_named(read):
+    one = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [SQUARE]}, "properties": {"label": "x"}}
+    assert read([one]).left_out == (
+        "no outline has a `classification`, all are 'foreground'; not read: the properties 'label'",
+    )
+
+
 def test_classes_of_all_versions_of_qupath(read):
     found = read(
         [

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from textdiff import split_objects
 from textdiff.pipeline.exchange.objects import (
@@ -12,6 +13,7 @@ from textdiff.pipeline.exchange.objects import (
     write_label_image,
     write_object_table,
 )
+from textdiff.stages.metrics.instances import aggregated_jaccard
 
 CLASSES = {0: "background", 3: "round", 9: 'with "quotes", commas'}
 
@@ -34,6 +36,23 @@ def test_touching_objects_are_split_and_classes_kept_apart(mask):
     np.testing.assert_array_equal(objects.labels > 0, (mask == 3) | (mask == 9))
     np.testing.assert_array_equal(np.where(mask == 3, objects.labels, 0), split_objects(mask == 3))
     np.testing.assert_array_equal(objects.labels, find_objects(mask, CLASSES).labels)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_areas_split_in_their_own_boxes_have_the_objects_of_the_whole(seed):
+    smooth = ndimage.gaussian_filter(np.random.default_rng(seed).random((90, 110)), 2)
+    mask = smooth > 0.5
+    whole, found = split_objects(mask), find_objects(mask.astype(np.uint8), {0: "background", 1: "x"}).labels
+    np.testing.assert_array_equal(found > 0, mask)
+    assert whole.max() == found.max() > 20
+    assert aggregated_jaccard(whole, found) > 0.99
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 7), (5, 5)])
+def test_an_image_that_is_all_object_is_one(size):
+    objects = find_objects(np.ones(size, np.uint8), {0: "background", 1: "x"})
+    assert (objects.labels == 1).all()
+    assert objects.classes.tolist() == [1]
 
 
 def test_the_table_is_in_pixels_and_in_mm():

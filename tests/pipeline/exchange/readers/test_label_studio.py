@@ -104,6 +104,12 @@ def test_annotators_are_never_mixed(read):
     )
 
 
+def test_an_image_with_areas_that_are_not_read_is_left_out(read):
+    found = read(task(result("bitmask", "x", imageDataURL="data:image/png;base64,")))
+    assert found.images == {}
+    assert "areas of the kind 'bitmasklabels' are not read" in found.left_out[0]
+
+
 def test_other_kinds_and_areas_without_label_are_named(read):
     square = {"points": [[10, 12.5], [50, 12.5], [50, 62.5]]}
     found = read(
