@@ -126,6 +126,17 @@ def _workbook(path: Path) -> None:
     read_table(packed, TableColumns(("id", "image"), ("text", "weight"), names=("id",), numbers=("weight",)))
 
 
+def _ngff(path: Path) -> None:
+    root = next(folder for folder in path.parents if folder.name.endswith(".ome.zarr"))
+    _images(root)
+    _images(root.with_name(f"{root.name}#c=0,level=1"))
+
+
+def _slide(path: Path) -> None:
+    _images(path)
+    _images(path.with_name(f"{path.name}#level=1"))
+
+
 def _cache(path: Path) -> None:
     root = next(folder for folder in path.parents if (folder / ".lock").exists())
     _each(lambda: _read_cache(root), lambda: verify_cache(root))
@@ -182,6 +193,8 @@ def make_targets(seeds: Path) -> list[Target]:
         Target("label_studio_masks", files("exports/label_studio_masks/*"), lambda path: _export(path.parent)),
         Target("cvat_masks", files("exports/cvat_masks/SegmentationClass/*"), lambda path: _export(path.parents[1])),
         Target("labelmap", files("exports/cvat_masks/labelmap.txt"), lambda path: _export(path.parent)),
+        Target("ngff", files("ngff/**/*"), _ngff),
+        Target("slide", files("slide/*"), _slide),
         Target("manifest", files("data/manifest.*"), check_data),
         Target("workbook", files("workbook/**/*"), _workbook),
         Target("texts", files("lvit/*/*_text.*"), lambda path: check_data(path.parents[1])),

@@ -20,6 +20,7 @@ from folder_seeds import write_folders
 from PIL import Image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
+from slide_seeds import write_slides
 from small_models import extraction_of, write_small
 
 from textdiff import TrainConfig, extract_features, train_head
@@ -59,6 +60,7 @@ def _write_all(folder: Path) -> None:
     _write_workbook(folder / "workbook")
     write_exports(folder / "exports")
     write_folders(folder / "folders")
+    write_slides(folder)
     _write_checkpoints(folder / "checkpoint")
     _write_results(folder)
 

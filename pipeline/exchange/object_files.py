@@ -18,6 +18,7 @@ from .objects import find_objects, object_table, write_label_image, write_object
 from .outlines import Outline, OutlineTracer
 from .outputs import CollectedMask, MaskBand, OutputFormat, OutputTarget
 
+_ROWS_AT_ONCE = 64  # of a wide band, of which tracing takes some 60 bytes a pixel
 GEOJSON, COCO, LABELS, TABLE = ".geojson", "_coco.json", "_objects.tif", "_objects.csv"
 
 
@@ -98,8 +99,9 @@ class AreaOutlines:
 
     def add(self, band: MaskBand) -> None:
         """Trace the next rows."""
-        labels = np.where(band.mask == self._background, 0, band.mask)
-        self._keep(self._tracer.add(labels))
+        for top in range(0, len(band.mask), _ROWS_AT_ONCE):
+            rows = band.mask[top : top + _ROWS_AT_ONCE]
+            self._keep(self._tracer.add(np.where(rows == self._background, 0, rows)))
 
     def _keep(self, outlines: list[Outline]) -> None:
         for outline in outlines:

@@ -39,6 +39,9 @@ from .live_features import LiveFeatures
 from .live_texts import LiveTexts
 from .request import Pixels, PredictionRequest
 
+_ROWS_AT_ONCE = 128
+"""Of a band that is as high as a tile: what follows takes some 30 bytes a pixel."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -198,7 +201,9 @@ class Segmenter:
         size, offsets, views = request.image.size, self.live.offsets(request.image.size), safe_views(request.text, tta)
         logits = segment_tiles(self.head, inputs, [views] * len(offsets))
         for top, members in whole_image(logits, size, self.live.tile, offsets):
-            yield Segment(top, *mean_and_uncertainty(members))
+            for start in range(0, members.shape[2], _ROWS_AT_ONCE):
+                part = members[:, :, start : start + _ROWS_AT_ONCE]
+                yield Segment(top + start, *mean_and_uncertainty(part))
 
     def source(self, image: UInt8[np.ndarray, "y x 3"] | Path | str) -> ImageReader:
         """RGB pixels or an image file, as the head's training images were read.
