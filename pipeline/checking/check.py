@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from ...errors import DataError
 from ..config.data import IMAGE_SIZE, CheckConfig
 from ..data.dataset import Sample, Scan, scan_files
+from ..data.entries import own_group
 from ..data.masks.lost_classes import LabelSize
 from ..data.warnings import divide, read_silenced
-from ..image_files.paths import kind_of, read_head, split_slice
+from ..image_files.paths import format_of, split_place
 from ..views.languages import language_of
 from .result import DataReport
 
@@ -116,15 +117,17 @@ def _origins(samples: Sequence[Sample]) -> dict[str, int]:
 
 
 def _origin(sample: Sample) -> str:
+    file, place = split_place(sample.image)
     if sample.group == sample.id:
         return "of single samples, without a group"
-    file, index = split_slice(sample.image)
-    return "volumes" if index is not None and str(file).endswith(sample.group) else "named by the data"
+    if place and Path(sample.group).name == file.name:
+        return "of the slices of a file"
+    is_own = sample.group == own_group(sample.image, file.name, sample.id)
+    return "of DICOM examinations" if is_own else "named by the data"
 
 
 def _formats(paths: Iterable[Path]) -> dict[str, int]:
-    kinds = Counter(kind_of(read_head(split_slice(path)[0])) or "unknown" for path in paths)
-    return dict(kinds.most_common())
+    return dict(Counter(format_of(path) or "unknown" for path in paths).most_common())
 
 
 def _strata(samples: Sequence[Sample]) -> dict[str, int]:

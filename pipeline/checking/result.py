@@ -101,7 +101,8 @@ class DataReport:
         unlabelled = [f"not labelled {self.not_labelled:.1%}"] * (self.not_labelled > 0)
         yield "classes", ", ".join([*classes, *unlabelled])
         yield "images", counted(self.formats["images"])
-        yield "masks", f"{counted(self.formats['masks'])}, samples without: {self.n_without_mask}"
+        read_as = f" read by their {_read_as(self.classes)}" if self.formats["masks"] else ""
+        yield "masks", f"{counted(self.formats['masks'])}{read_as}, samples without: {self.n_without_mask}"
         sizes = (f"{height} x {width} ({n})" for (height, width), n in self.sizes.items())
         yield "sizes (height x width)", ", ".join(sizes) or "none"
         languages = f" ({counted(self.languages)})" if self.languages else ""
@@ -112,6 +113,19 @@ class DataReport:
             yield "strata", ", ".join(f"{name or '(none)'} {n}" for name, n in self.strata.items())
         if self.weights != (1.0, 1.0):
             yield "weights in the loss", "{:g} to {:g}".format(*self.weights)
+
+
+def _read_as(classes: Classes) -> str:
+    """The part of masks by which classes are told apart."""
+    foreground = classes.names[-1]
+    return {
+        "values": "values",
+        "indices": "palette indices",
+        "colours": "colours",
+        "threshold": f"grey levels ({foreground} from {classes.threshold} on)",
+        "instances": f"objects ({foreground}: all above 0)",
+        "alpha": f"opacity ({foreground} from {classes.threshold} of 255 on)",
+    }[classes.reading]
 
 
 def counted(numbers: dict[str, int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..image_files.paths import kind_of, read_head, split_slice
+from ..image_files.paths import format_of
 from ..views.languages import ENGLISH, language_of
 from .inspection import Inspection
 from .warnings import DataWarning
@@ -59,4 +59,4 @@ def named_languages(texts: Iterable[str]) -> str:
 def _is_slice_beside_plain(inspection: Inspection) -> bool:
     """Whether one of image and mask is a slice of a NIfTI volume, and the other is not."""
     paths = (inspection.entry.image, inspection.entry.mask)
-    return sum(path is not None and kind_of(read_head(split_slice(path)[0])) == "NIfTI" for path in paths) == 1
+    return sum(path is not None and format_of(path) == "NIfTI" for path in paths) == 1

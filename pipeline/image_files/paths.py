@@ -130,6 +130,16 @@ def kind_of(head: bytes) -> FileKind | None:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
+def format_of(path: Path) -> str | None:
+    """Format of the file, or folder, that a path or a place in it names; `None` for what is no image.
+
+    Raises:
+        DataError: It does not exist or cannot be read.
+    """
+    file, _ = split_place(path)
+    return "OME-Zarr" if file.is_dir() else kind_of(read_head(file))
+
+
 def _unpacked(head: bytes) -> bytes:
     try:
         return zlib.decompressobj(wbits=31).decompress(head, 348)

@@ -1,6 +1,7 @@
 """What `check-data` says on the terminal, for programs and on its page."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,26 @@ def test_the_terminal_says_how_everything_was_read(tmp_path):
         "groups: 2 of single samples, without a group, 1 named by the data",
         "classes: background (0) 79.7%, foreground (255) 20.3%",
         "images: 4 PNG",
-        "masks: 4 PNG, samples without: 0",
+        "masks: 4 PNG read by their values, samples without: 0",
         "sizes (height x width): 8 x 8 (4)",
         "texts: 3 distinct (1 German, 1 English, 1 Chinese), samples without: 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ({"masks": {"threshold": 128}}, "4 PNG read by their grey levels (foreground from 128 on)"),
+        ({"masks": "instances"}, "4 PNG read by their objects (foreground: all above 0)"),
+        ({"classes": {"#000000": "background", "#ffffff": "lesion"}}, "4 PNG read by their colours"),
+    ],
+)
+def test_the_terminal_says_how_masks_are_declared(tmp_path, declared, expected):
+    data = write(tmp_path / "data")
+    (data / "classes.json").write_text(json.dumps(declared))
+    facts = dict(check_data(data).facts())
+    assert facts["masks"] == f"{expected}, samples without: 0"
+    assert facts["classes"].endswith(" 20.3%")
 
 
 def test_formats_go_by_content_and_slices_count(tmp_path):
@@ -61,13 +78,35 @@ def test_formats_go_by_content_and_slices_count(tmp_path):
     assert report.formats == {"images": {"PNG": 3, "TIFF": 1}, "masks": {"PNG": 4}}
 
 
+def write_parts(folder: Path, images) -> Path:
+    rows = [f"s{i},{image},,,train" for i, image in enumerate(images)]
+    (folder / "manifest.csv").write_text("\n".join(["id,image,mask,text,split", *rows]))
+    return folder
+
+
 def test_the_slices_of_a_volume_are_a_group_by_themselves(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     values = np.random.default_rng(0).integers(0, 99, (6, 6, 3)).astype(np.int16)
     nibabel.Nifti1Image(values, np.eye(4)).to_filename(tmp_path / "scan.nii.gz")
-    rows = [f"s{i},scan.nii.gz#{i},,,train" for i in range(3)]
-    (tmp_path / "manifest.csv").write_text("\n".join(["id,image,mask,text,split", *rows]))
-    assert check_data(tmp_path, (0, 99)).group_origins == {"volumes": 1}
+    report = check_data(write_parts(tmp_path, [f"scan.nii.gz#{i}" for i in range(3)]), (0, 99))
+    assert report.group_origins == {"of the slices of a file": 1}
+    assert report.formats["images"] == {"NIfTI": 3}
+
+
+def test_planes_of_a_folder_are_read_as_its_format(tmp_path, check_page):
+    pytest.importorskip("ome_zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it uses a class of its own that it deprecates
+        from ome_zarr.writer import write_image
+
+        planes = np.random.default_rng(0).integers(0, 256, (2, 16, 16), dtype=np.uint8)
+        write_image(planes, str(tmp_path / "cells.ome.zarr"), axes="zyx")
+    data = write_parts(tmp_path, [f"cells.ome.zarr#z={z}" for z in range(2)])
+    report = check_data(data)
+    assert report.problems == ()
+    assert report.formats["images"] == {"OME-Zarr": 2}
+    assert report.group_origins == {"of the slices of a file": 1}
+    assert len(check_page(page_of(data, tmp_path / "page.html")).of("img")) == 2
 
 
 def test_the_page_shows_the_typical_sample_the_extremes_and_what_warnings_name(tmp_path, check_page):
