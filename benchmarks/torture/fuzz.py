@@ -58,6 +58,8 @@ from textdiff import (
 )
 from textdiff.errors import TextdiffError
 from textdiff.pipeline.data.tables import TableColumns, read_table
+from textdiff.pipeline.exchange import dicom_seg
+from textdiff.pipeline.image_files.volumes import list_volumes
 
 MEMORY_BYTES = 4 * 2**30
 HANG_S = 20.0
@@ -101,6 +103,13 @@ def _each(*reads: Callable[[], object]) -> None:
 
 def _images(path: Path) -> None:
     _each(lambda: read_image(path, (0, 255)), lambda: read_mask(path))
+
+
+def _volume(path: Path) -> None:
+    for volume in list_volumes(path):
+        dicom_seg.without_source(volume)
+        for one in volume.slices[:3]:
+            _images(one)
 
 
 def _export(path: Path) -> None:
@@ -189,6 +198,7 @@ def make_targets(seeds: Path) -> list[Target]:
     images = [Target(kind, files(f"{kind}/*"), _images) for kind in ("png", "jpeg", "tiff", "dicom", "nifti")]
     return [
         *images,
+        Target("volumes", files("volumes/*"), _volume),
         *exports,
         Target("label_studio_masks", files("exports/label_studio_masks/*"), lambda path: _export(path.parent)),
         Target("cvat_masks", files("exports/cvat_masks/SegmentationClass/*"), lambda path: _export(path.parents[1])),

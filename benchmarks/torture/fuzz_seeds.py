@@ -46,7 +46,7 @@ def write_seeds(folder: Path, more: Path | None) -> None:
 
 
 def _write_all(folder: Path) -> None:
-    for name in ("png", "jpeg", "tiff", "dicom", "nifti", "checkpoint"):
+    for name in ("png", "jpeg", "tiff", "dicom", "nifti", "volumes", "checkpoint"):
         (folder / name).mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
     _write_pngs(folder / "png", pixels)
@@ -56,6 +56,7 @@ def _write_all(folder: Path) -> None:
     _write_dicom(folder / "dicom/a.dcm", pixels[..., 0])
     for name in ("a.nii", "a.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(pixels[..., :1].astype(np.int16), np.eye(4)), folder / "nifti" / name)
+    _write_volumes(folder / "volumes", pixels)
     _write_lvit(folder / "lvit", pixels)
     _write_workbook(folder / "workbook")
     write_exports(folder / "exports")
@@ -87,17 +88,40 @@ def _write_tiffs(folder: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).quantize(7).save(folder / "palette.tif")
 
 
-def _write_dicom(path: Path, pixels: np.ndarray) -> None:
+def _write_volumes(folder: Path, pixels: np.ndarray) -> None:
+    """A NIfTI volume, a slice of a DICOM series, and frames that each have a place."""
+    nibabel.save(nibabel.Nifti1Image(pixels, np.diag([0.7, 0.8, 2.5, 1.0])), folder / "a.nii")
+    axes, identity = [1, 0, 0, 0, 1, 0], {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.3", "Modality": "CT"}
+    place = {"ImageOrientationPatient": axes, "ImagePositionPatient": [0, 0, 5], "PixelSpacing": [0.8, 0.7]}
+    _write_dicom(folder / "slice.dcm", pixels[..., 0], **identity, **place)
+    frames = [_item(PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, z])]) for z in (5, 0)]
+    measures = {"PixelMeasuresSequence": [_item(PixelSpacing=[0.8, 0.7], SliceThickness=5)]}
+    shared = _item(PlaneOrientationSequence=[_item(ImageOrientationPatient=axes)], **measures)
+    groups = {"PerFrameFunctionalGroupsSequence": frames, "SharedFunctionalGroupsSequence": [shared]}
+    _write_dicom(folder / "frames.dcm", np.stack([pixels[..., 0]] * 2), NumberOfFrames=2, **identity, **groups)
+
+
+def _item(**tags: object) -> pydicom.Dataset:
+    item = pydicom.Dataset()
+    for name, value in tags.items():
+        setattr(item, name, value)
+    return item
+
+
+def _write_dicom(path: Path, pixels: np.ndarray, **tags: object) -> None:
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, "1.2.3"
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
-    file.Rows, file.Columns = pixels.shape
+    file.SOPClassUID, file.SOPInstanceUID = CTImageStorage, "1.2.3"
+    file.Rows, file.Columns = pixels.shape[-2:]
     file.PhotometricInterpretation, file.SamplesPerPixel = "MONOCHROME2", 1
     file.BitsAllocated = file.BitsStored = 16
     file.HighBit, file.PixelRepresentation = 15, 0
     file.RescaleSlope, file.RescaleIntercept, file.WindowCenter, file.WindowWidth = 1, -1024, 40, 400
     file.PixelData = pixels.astype("<u2").tobytes()
+    for name, value in tags.items():
+        setattr(file, name, value)
     file.save_as(path, enforce_file_format=True)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...cache.storage.atomic import write_durably
-from ...errors import DataError
+from ...errors import DataError, TextdiffError
 from ..image_files.dicom import read_header
 from ..image_files.paths import split_slice
 from ..image_files.raster import UnusableImageError
@@ -46,12 +46,12 @@ def without_source(volume: Volume) -> str | None:
     if not volume.is_whole:
         return f"{volume.path}: a DICOM-SEG is of a whole file; give the file without its #INDEX, or {way_out}"
     try:
-        sources = _sources(volume)
-        missing = [name for name in _NEEDED if not sources[0].get(name)]
-        if missing:
-            return f"{volume.path}: it has no {', '.join(missing)}, to which a DICOM-SEG refers; {way_out}"
-        trial = np.zeros((_n_frames(sources[:1]), sources[0].Rows, sources[0].Columns), np.uint8)
         with _explained(volume.path):
+            sources = _sources(volume)
+            missing = [name for name in _NEEDED if not sources[0].get(name)]
+            if missing:
+                return f"{volume.path}: it has no {', '.join(missing)}, to which a DICOM-SEG refers; {way_out}"
+            trial = np.zeros((_n_frames(sources[:1]), sources[0].Rows, sources[0].Columns), np.uint8)
             _segmentation(sources[:1], trial, {1: "trial"})
     except (DataError, UnusableImageError) as error:
         said = str(error) if isinstance(error, DataError) else f"{volume.path} {error}"
@@ -97,7 +97,9 @@ def _explained(path: Path) -> Iterator[None]:
             for logger in loggers:
                 logger.disabled = True
             yield
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+    except (TextdiffError, UnusableImageError, MemoryError):
+        raise
+    except Exception as error:
         raise DataError(
             f"{path}: the image's own attributes make no valid DICOM-SEG ({type(error).__name__} in highdicom)"
         ) from None

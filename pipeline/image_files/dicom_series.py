@@ -82,12 +82,16 @@ def read_slices(path: Path) -> list[DicomSlice]:
         UnusableImageError: as `read_dicom`.
     """
     header = read_header(path, _TAGS)
+    with silent_about_patients():
+        return _slices(path, header)
+
+
+def _slices(path: Path, header: Any) -> list[DicomSlice]:  # noqa: ANN401
     n_frames = int(header.get("NumberOfFrames") or 1)
     if "Rows" not in header or "Columns" not in header or not 1 <= n_frames <= MAX_FRAMES:
         raise UnusableImageError(f"is a DICOM file without an image, or of more than {MAX_FRAMES} frames")
     names = [path] if n_frames == 1 else [path.with_name(f"{path.name}#{frame}") for frame in range(n_frames)]
-    with silent_about_patients():
-        return [_slice(name, header, frame, n_frames) for frame, name in enumerate(names)]
+    return [_slice(name, header, frame, n_frames) for frame, name in enumerate(names)]
 
 
 def study_of(path: Path) -> str:

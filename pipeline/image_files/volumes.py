@@ -23,7 +23,7 @@ from .raster import UnusableImageError
 from .reading import grid_of
 
 MAX_SLICES = 2**16
-_MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
+_MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres, as NIfTI codes them
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _of_nifti(image: Path, file: Path, index: int | None) -> Volume:
     n_slices, affine = volume.n_slices, volume.shown_affine()
     if n_slices > MAX_SLICES or (index or 0) >= n_slices:
         raise UnusableImageError(f"has {n_slices} slices")
-    affine[:3] *= _MM_PER_UNIT.get(volume.header.get_xyzt_units()[0], 1.0)
+    affine[:3] *= _MM_PER_UNIT.get(int(volume.header["xyzt_units"]) & 7, 1.0)
     x, y, _ = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     alone = index is not None or n_slices == 1
     slices = (image,) if alone else tuple(file.with_name(f"{file.name}#{z}") for z in range(n_slices))

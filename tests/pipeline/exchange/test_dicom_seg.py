@@ -226,3 +226,16 @@ def test_a_cine_loop_is_a_volume_that_lies_nowhere(tmp_path):
     one.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     (volume,) = list_volumes(tmp_path / "a.dcm")
     assert (len(volume.slices), volume.affine, volume.uneven) == (4, None, "")
+
+
+def test_a_header_that_makes_no_sense_makes_no_volume(tmp_path):
+    one = dicom(ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=list(AXIAL), PixelSpacing=[1, 1])
+    one.set_pixel_data(VALUES[0], "MONOCHROME2", 8)
+    one.NumberOfFrames = 1
+    one.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    head = b"\x28\x00\x08\x00IS\x02\x00"
+    content = (tmp_path / "a.dcm").read_bytes()
+    assert head + b"1 " in content
+    (tmp_path / "a.dcm").write_bytes(content.replace(head + b"1 ", head + b"{}"))
+    (volume,) = list_volumes(tmp_path / "a.dcm")
+    assert (len(volume.slices), volume.affine) == (1, None)

@@ -125,3 +125,11 @@ def test_an_unfinished_mask_leaves_nothing(tmp_path):
 def test_images_that_lie_nowhere_are_refused(tmp_path):
     image = tmp_path / "a.png"
     assert "does not say where its pixels lie" in without_affine(Volume(image, "a", (image,)))
+
+
+@pytest.mark.parametrize(("units", "expected"), [(2, (0.8, 0.7)), (1, (800, 700)), (3, (8e-4, 7e-4)), (4, (0.8, 0.7))])
+def test_pixels_are_measured_in_the_files_units(tmp_path, units, expected):
+    image = nibabel.Nifti1Image(VALUES, np.diag([0.7, 0.8, 2.5, 1.0]))
+    image.header["xyzt_units"] = units
+    nibabel.save(image, tmp_path / "a.nii")
+    np.testing.assert_allclose(list_volumes(tmp_path / "a.nii")[0].pixel_mm, expected)
