@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -30,10 +30,19 @@ class DrawnMasks:
     """Index of an image → the path of its mask."""
     classes: Mapping[int, str] | None = None
     """Value → name, where an export has named classes."""
-    origin: str = ""
-    """What was drawn, in words."""
     remarks: list[str] = field(default_factory=list)
+    """Lines on what was drawn, and what was not."""
     problems: list[str] = field(default_factory=list)
+
+    def add(self, other: DrawnMasks) -> None:
+        """Take up masks of other images."""
+        twice = sorted({*self.files} & {*other.files})
+        self.problems += [f"two images' masks are both called {path.name}; rename one of the images" for path in twice]
+        self.files |= other.files
+        self.masks |= other.masks
+        self.classes = other.classes or self.classes
+        self.remarks += other.remarks
+        self.problems += other.problems
 
 
 def unite(parts: Mapping[int, Sequence[FoundFile]], images: Sequence[FoundFile], folder: Path) -> DrawnMasks:
@@ -51,7 +60,7 @@ def unite(parts: Mapping[int, Sequence[FoundFile]], images: Sequence[FoundFile],
         except DataError as error:
             drawn.problems.append(str(error))
     n_masks = sum(map(len, parts.values()))
-    drawn.origin = f"{n_masks} masks of {len(parts)} images united" if parts else ""
+    drawn.remarks += [f"{n_masks} masks of {len(parts)} images united"] if parts else []
     return drawn
 
 
@@ -89,7 +98,9 @@ def draw_annotations(export: Path, images: Sequence[FoundFile], folder: Path, de
     sizes = {name: open_image(images[i].path).size for name, i in names.items()}
     classes = dict(zip(declared.ids, declared.names, strict=True)) if declared else None
     annotations = read_annotations(export, sizes, classes)
-    drawn = DrawnMasks(classes=annotations.classes, remarks=[*annotations.left_out])
+    drawn = DrawnMasks(classes=annotations.classes)
+    drawn.remarks.append(f"{len(annotations.images)} masks drawn from {annotations.tool}")
+    drawn.remarks += annotations.left_out
     for name in annotations.images:
         try:
             mask = annotations.draw(name)
@@ -98,22 +109,34 @@ def draw_annotations(export: Path, images: Sequence[FoundFile], folder: Path, de
         else:
             drawn.remarks += mask.remarks
             _keep(drawn, names[name], images, folder, mask.mask)
-    drawn.origin = f"{len(drawn.files)} masks drawn from {annotations.tool}"
     return drawn
 
 
-def draw_referred(segmentations: Sequence[FoundFile], images: Sequence[FoundFile], folder: Path) -> DrawnMasks:
-    """Draw DICOM segmentations as masks of the images that they refer to."""
+def draw_referred(
+    segmentations: Sequence[FoundFile], images: Sequence[FoundFile], folder: Path, masked: Collection[int]
+) -> DrawnMasks:
+    """Draw DICOM segmentations as masks of the images that they refer to.
+
+    Args:
+        segmentations: the files.
+        images: all images.
+        folder: for the PNG files.
+        masked: images that have a mask of their own, which may not have another one.
+    """
     by_instance = {one.header.instance: i for i, one in enumerate(images) if one.header}
-    drawn = DrawnMasks()
     try:
         segmented = draw_segmentations([one.path for one in segmentations], by_instance)
     except DataError as error:
         return DrawnMasks(problems=[str(error)])
+    drawn = DrawnMasks(classes=segmented.classes)
+    drawn.problems += [
+        f"{images[i].path} has a mask by its name and one in a DICOM segmentation; choose one with --leave-out"
+        for i in segmented.masks
+        if i in masked
+    ]
     for i, mask in segmented.masks.items():
         _keep(drawn, i, images, folder, mask)
-    drawn.classes = segmented.classes
-    drawn.origin = f"{len(drawn.files)} masks drawn from {len(segmentations)} DICOM segmentations"
+    drawn.remarks.append(f"{len(drawn.files)} masks drawn from {len(segmentations)} DICOM segmentations")
     return drawn
 
 

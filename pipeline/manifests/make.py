@@ -83,13 +83,14 @@ def make_manifest(config: ManifestConfig, progress: Progress | None = None) -> M
 
 
 def _find(config: ManifestConfig) -> _Found:
-    folder = config.masks if config.masks and not _is_export(config.masks) else None
+    export = config.masks and _is_export(config.masks)
+    folder = None if export else config.masks
     listing = list_files(config.images, folder, config.leave_out)
     first_channels(listing)
-    masks = match_masks(listing.images, listing.masks if folder or not config.masks else [])
+    masks = match_masks(listing.images, [] if export else listing.masks)
     series = match_series(listing.images, masks)
     masks.problems += series.problems
-    drawn = _draw(config, listing, masks, exported=bool(config.masks and not folder))
+    drawn = _draw(config, listing, masks, [*masks.masks, *series.masks])
     tables = read_tables(_tables(config, listing), config.text_columns, given=bool(config.texts))
     rows = match_names(tables.rows, listing.images, masks.masks)
     of_images = {i: parts[0].path for i, parts in masks.masks.items()} | series.masks | drawn.masks
@@ -102,14 +103,18 @@ def _is_export(path: Path) -> bool:
     return is_export(path) and not (path / CLASSES_FILE).exists()
 
 
-def _draw(config: ManifestConfig, listing: FileListing, masks: MatchedMasks, *, exported: bool) -> DrawnMasks:
+def _draw(config: ManifestConfig, listing: FileListing, masks: MatchedMasks, masked: Sequence[int]) -> DrawnMasks:
+    """The masks that no file holds: of an export, or of DICOM segmentations and of images with several masks."""
     folder = config.out.parent / MASKS_FOLDER
-    if exported and config.masks:
+    if config.masks and _is_export(config.masks):
+        reason = f"a mask, and --masks is {config.masks.name}"
+        listing.others += [(one.path, reason) for one in (*listing.masks, *listing.segmentations)]
         declared = read_classes(config.out.parent) or read_classes(config.images)
         return draw_annotations(config.masks, listing.images, folder, declared)
+    drawn = unite({i: parts for i, parts in masks.masks.items() if len(parts) > 1}, listing.images, folder)
     if listing.segmentations:
-        return draw_referred(listing.segmentations, listing.images, folder)
-    return unite({i: parts for i, parts in masks.masks.items() if len(parts) > 1}, listing.images, folder)
+        drawn.add(draw_referred(listing.segmentations, listing.images, folder, masked))
+    return drawn
 
 
 def _tables(config: ManifestConfig, listing: FileListing) -> list[Path]:
@@ -211,7 +216,7 @@ def _summary(
         rows=rows,
         group_rule=found.samples.group_rule,
         split_rule=split_rule,
-        drawn=[*filter(None, [found.drawn.origin]), *found.drawn.remarks],
+        drawn=found.drawn.remarks,
         tables=found.tables.read,
         loose={"masks": found.masks.loose, "texts": found.rows.loose},
         unmatched=unmatched,

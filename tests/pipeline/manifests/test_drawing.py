@@ -95,3 +95,12 @@ def test_cvats_boxes_and_an_export_of_nothing_known(tmp_path, copy_of, make, out
     out.unlink()
     with pytest.raises(DataError, match=r"other\.json"):
         make(images, masks=tmp_path / "other.json")
+
+
+def test_masks_among_the_images_are_named_where_an_export_is_given(coco, make, save):
+    images, export = coco
+    save(images / "masks" / "0.png")
+    made = make(images, masks=export)
+    assert made.summary.unmatched.files_not_used == [
+        f"{images / 'masks' / '0.png'} (a mask, and --masks is instances.json)"
+    ]

@@ -188,7 +188,7 @@ def test_a_nifti_mask_that_lies_elsewhere_is_a_problem(series, make):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_dicom_segmentations_are_drawn_on_the_slices_that_they_refer_to(series, make, out):
+def test_dicom_segmentations_are_drawn_on_the_slices_that_they_refer_to(series, save, make, out):
     pydicom, highdicom = pytest.importorskip("pydicom"), pytest.importorskip("highdicom")
     from pydicom.sr.codedict import codes
 
@@ -217,3 +217,7 @@ def test_dicom_segmentations_are_drawn_on_the_slices_that_they_refer_to(series, 
         "2": "tumour",
     }
     assert made.summary.drawn == ["3 masks drawn from 1 DICOM segmentations"]
+    out.unlink()
+    save(series / "b" / "first" / "IM9_mask.png")
+    with pytest.raises(DataError, match=r"IM9 has a mask by its name and one in a DICOM segmentation"):
+        make(series)
