@@ -188,12 +188,7 @@ def test_report(lvit, write_image, write_mask):
     assert (found["without_text"], found["without_mask"]) == (0, 0)
     assert len(found["problems"]) == 1
     assert json.loads(json.dumps(found)) == found
-    assert report.lines() == [
-        "samples: 4 (2 train, 1 val, 1 test), groups: 4",
-        "classes: background (0) 43.8%, nuclei (255) 37.5%, not labelled 18.8%",
-        "sizes (height x width): 5 x 8 (1), 6 x 8 (3)",
-        "texts: 4 distinct, samples without: 0",
-        "masks: samples without: 0",
+    assert report.lines()[-4:] == [
         "1 warning:",
         "  - 1 of 4 masks hold only background: a [empty-mask]",
         "1 problem:",
