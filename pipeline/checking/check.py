@@ -122,7 +122,7 @@ def _origin(sample: Sample) -> str:
         return "of single samples, without a group"
     if place and Path(sample.group).name == file.name:
         return "of the slices of a file"
-    is_own = sample.group == own_group(sample.image, file.name, sample.id)
+    is_own = sample.group == own_group(sample.image, file.parent, sample.id)
     return "of DICOM examinations" if is_own else "named by the data"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..image_files.dicom_series import study_of
-from ..image_files.paths import kind_of, read_head, split_place, split_suffix, version_of
+from ..image_files.paths import composed, kind_of, read_head, split_place, split_suffix, version_of
 from ..image_files.raster import UnusableImageError
 from .warnings import DataWarning
 
@@ -53,19 +54,19 @@ class Listing:
     warnings: list[DataWarning] = field(default_factory=list)
 
 
-def own_group(image: Path, file_name: str, sample_id: str) -> str:
+def own_group(image: Path, root: Path, sample_id: str) -> str:
     """The group of an image for which none is named: its examination, its volume, or the image itself.
 
     The DICOM files of an examination are one group, whatever series they are of; so are the slices of any other file.
 
     Args:
         image: a file or a part of one.
-        file_name: of the file, as messages and tables have it.
+        root: the data set's folder, from which files are named.
         sample_id: of the image.
     """
     file, place = split_place(image)
     study = _study_of(file, *version_of(file)) if split_suffix(file.name)[1].lower() in _OF_DICOM else ""
-    return study or (file_name if place else sample_id)
+    return study or (composed(Path(os.path.relpath(file, root)).as_posix()) if place else sample_id)
 
 
 @lru_cache(maxsize=1024)

@@ -71,7 +71,7 @@ def _add_folder(listing: Listing, folder: Path, split: str) -> None:
     masks = _match_masks(listing, folder / "labelcol", images, optional=split == "test")
     stems = [stem_of(image) for image in images]
     entries = [
-        Entry(stem, own_group(image, image.name, stem), split, image, masks.get(image), "", str(image))
+        Entry(stem, own_group(image, listing.root, stem), split, image, masks.get(image), "", str(image))
         for stem, image in zip(stems, images, strict=True)
     ]
     listing.problems += [problem for entry in entries for problem in bad_id(entry.id, entry.where)]

@@ -1,7 +1,7 @@
 """A manifest: one table with a row for each sample.
 
 Images and masks may be slices (`scan.nii.gz#12`). Where no group is named, the slices of a volume are one, and so are
-the DICOM files of a series; every other image is its own.
+the DICOM files of an examination; every other image is its own.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _add_row(listing: Listing, where: str, cells: Mapping[str, str], files: File
         )
     listing.problems += problems
     if split and image:
-        group = composed(cells.get("group", "")) or own_group(image, cells["image"].rpartition("#")[0], cells["id"])
+        group = composed(cells.get("group", "")) or own_group(image, listing.root, cells["id"])
         stratum = composed(cells.get("stratum", ""))
         entry = Entry(cells["id"], group, split, image, mask, cells["text"], where, stratum, weight or 1.0)
         listing.entries.append(entry)

@@ -156,12 +156,12 @@ def _fitting_lines(sheet: Sheet, path: Path, n_columns: int) -> tuple[list[str],
         return [], numbered
     n_used = _n_used(sheet.lines[0])
     # A comma that no quotes protect shifts cells to the right, even where the last one ends up empty.
-    too_long = [number for number, cells in numbered if len(cells) > n_columns or _n_used(cells) > n_used]
+    too_long = {number for number, cells in numbered if len(cells) > n_columns or _n_used(cells) > n_used}
     problems = [
         f"{path} row {number}: {len(sheet.lines[number - 1])} cells under {n_used} columns; {_QUOTE}"
-        for number in too_long
+        for number in sorted(too_long)
     ]
-    return problems, [(number, cells) for number, cells in numbered if number not in {*too_long}]
+    return problems, [(number, cells) for number, cells in numbered if number not in too_long]
 
 
 def _n_used(cells: Sequence[str]) -> int:

@@ -31,22 +31,13 @@ _TOKEN = re.compile(
 )
 _SECTIONS = re.compile(r';(?=(?:[^"]*"[^"]*")*[^"]*$)')
 _LITERALS = {"quoted", "escaped", "currency", "literal", "space", "percent"}
+_LONGEST = 255  # that spreadsheets allow
 _NOT_SHOWN = ("fill", "colour")
 _FILLERS = {"0": "0", "#": "", "?": " "}
-_MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 Tokens = tuple[tuple[str, str], ...]
 
@@ -64,7 +55,7 @@ def shown_number(value: float, number_format: str, epoch: datetime) -> str | Non
     """
     if number_format in _PLAIN:
         return general(value)
-    if number_format in _OF_THE_COUNTRY:
+    if number_format in _OF_THE_COUNTRY or len(number_format) > _LONGEST:
         return None
     sections = _SECTIONS.split(number_format)
     part = 1 if value < 0 else 2 if value == 0 else 0

@@ -259,3 +259,10 @@ def test_files_that_name_no_examination_are_groups_of_their_own(scans):
     assert [entry.group for entry in scans(("", ""), ("", "")).entries] == ["s0", "s1"]
     one, other = (entry.group for entry in scans(("", "1.5"), ("", "1.5")).entries)
     assert one == other != "s0"
+
+
+def test_slices_of_one_file_are_one_group_however_its_path_is_written(manifest, tmp_path):
+    (tmp_path / "data" / "images" / "scan.nii").touch()
+    paths = ("images/scan.nii#0", "./images/scan.nii#1", "images/../images/scan.nii#2", "images\\scan.nii#3")
+    rows = [f"s{i},{path},,,train," for i, path in enumerate(paths)]
+    assert [entry.group for entry in list_entries(manifest(*rows)).entries] == ["images/scan.nii"] * 4
