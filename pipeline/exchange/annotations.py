@@ -60,7 +60,7 @@ class Annotations:
     tool: str
     """What it was recognised as."""
     classes: Mapping[int, str]
-    """Value in the masks → name; 0 is the background."""
+    """Value in the masks → name; the lowest is the background."""
     images: Mapping[str, AnnotatedImage]
     """Name of an image, as the caller knows it → its annotations."""
     left_out: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Annotations:
     """Value in the masks → colour, where the export has one."""
 
     def draw(self, name: str) -> DrawnMask:
-        """The mask of an image: uint8, or uint16 where a value is above 255; pixels that nobody drew on are 0.
+        """The mask of an image: uint8, or uint16 where a value is above 255; pixels that nobody drew on are background.
 
         Raises:
             KeyError: The export has no annotations of the image.

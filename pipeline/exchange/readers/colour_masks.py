@@ -26,7 +26,7 @@ from ..annotations import (
     match_images,
     number_classes,
 )
-from .drawing import DrawnMask
+from .drawing import DrawnMask, blank
 
 LABELMAP = "labelmap.txt"
 CLASS_FOLDER, OBJECT_FOLDER = "SegmentationClass", "SegmentationObject"
@@ -48,7 +48,7 @@ class ColouredImage:
             DataError: The mask cannot be read, is of another size, or has a colour that no class has.
         """
         codes = self._read(self._path)
-        mask = np.zeros(self._size, np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
+        mask = blank(self._size, values)
         strange = sorted({*np.unique(codes).tolist()} - {*self._codes.values(), 0})
         if strange:
             shown = ", ".join(str((code >> 16, code >> 8 & 255, code & 255)) for code in strange[:5])

@@ -49,14 +49,15 @@ class DrawnMask(NamedTuple):
 
 
 def draw_classes(annotations: Sequence[Annotation], size: tuple[int, int], values: Mapping[str, int]) -> DrawnMask:
-    """The mask of class values; annotations of classes that `values` lacks are left out, and other pixels are 0.
+    """The mask of class values; annotations of classes that `values` lacks are left out.
 
+    Pixels that nobody drew on have the lowest value, the background's.
     Where annotations overlap, the smaller lies over the larger, so that none disappears under another; of equal ones
     the later lies on top. Layers, where a tool has them, come first.
     """
     numbers = [values.get(annotation.class_name) for annotation in annotations]
     unknown = Counter(one.class_name for one in annotations if one.class_name not in values)
-    drawn = _draw(annotations, numbers, size, np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
+    drawn = _draw(annotations, numbers, blank(size, values))
     left_out = [
         f"{n} annotations of the class {name!r} are left out; it is not declared" for name, n in unknown.items()
     ]
@@ -66,16 +67,19 @@ def draw_classes(annotations: Sequence[Annotation], size: tuple[int, int], value
 def draw_objects(annotations: Sequence[Annotation], size: tuple[int, int]) -> DrawnMask:
     """The mask of object numbers: annotation 0 is object 1; overlaps as in `draw_classes`."""
     numbers = range(1, len(annotations) + 1)
-    return _draw(annotations, numbers, size, np.uint16 if len(annotations) < 2**16 else np.uint32)
+    return _draw(annotations, numbers, np.zeros(size, np.uint16 if len(annotations) < 2**16 else np.uint32))
 
 
-def _draw(
-    annotations: Sequence[Annotation],
-    numbers: Sequence[int | None],
-    size: tuple[int, int],
-    dtype: type[np.unsignedinteger],
-) -> DrawnMask:
-    mask = np.zeros(size, dtype)
+def blank(size: tuple[int, int], values: Mapping[str, int]) -> UInt[np.ndarray, "y x"]:
+    """A mask of the background, which is the lowest value: uint8, or uint16 where a value is above 255."""
+    dtype = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
+    return np.full(size, min(values.values(), default=0), dtype)
+
+
+def _draw(annotations: Sequence[Annotation], numbers: Sequence[int | None], mask: UInt[np.ndarray, "y x"]) -> DrawnMask:
+    """Draw into a mask that is all background."""
+    size = (mask.shape[0], mask.shape[1])
+    background = mask.flat[0] if mask.size else 0
     order = sorted(range(len(annotations)), key=lambda i: (annotations[i].layer, -annotations[i].shape.area(), i))
     n_covered, n_empty = 0, 0
     for i in order:
@@ -83,7 +87,7 @@ def _draw(
             continue
         top, left, pixels = annotations[i].shape.draw(size)
         part = mask[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-        n_covered += int(((part != 0) & (part != number) & pixels).sum())
+        n_covered += int(((part != background) & (part != number) & pixels).sum())
         n_empty += not pixels.any()
         part[pixels] = number
     remarks = [f"{n_covered} pixels lie in different annotations; the smaller one is taken"] if n_covered else []

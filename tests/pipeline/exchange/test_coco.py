@@ -157,3 +157,9 @@ def test_declared_values_are_kept_and_undeclared_classes_named(read):
     drawn = read(both, classes={0: "background", 200: "tumour"}).draw("a.png")
     assert np.unique(drawn.mask).tolist() == [0, 200]
     assert drawn.remarks == ("a.png: 1 annotations of the class 'stroma' are left out; it is not declared",)
+
+
+def test_a_background_that_is_not_0_fills_what_nobody_drew_on(read):
+    mask = read([annotation([SQUARE])], classes={3: "nothing", 4: "tumour"}).draw("a.png").mask
+    assert np.unique(mask, return_counts=True)[1].tolist() == [64, 16]
+    assert mask[0, 0] == 3
