@@ -75,7 +75,7 @@ def encode_texts(
     source = settings.required(len(texts))
     encoder = load_text_encoder(source, resolve_device(settings.device), offline=settings.offline)
     _warn_of_texts(settings, encoder, rows, progress, silenced)
-    refuse_alike(encoder, texts)
+    refuse_alike(encoder, texts, cut=settings.truncate)
     spec = TextSpec(absolute_source(source), encoder.digest, encoder.dim, 0, settings.truncate)
     if manifest.has_texts(len(texts), texts_digest(spec, texts)):
         return None

@@ -15,17 +15,18 @@ _SHOWN = 60
 """Characters of a text in a message."""
 
 
-def refuse_alike(encoder: TextEncoder, texts: Sequence[str]) -> None:
+def refuse_alike(encoder: TextEncoder, texts: Sequence[str], *, cut: bool) -> None:
     """Refuse different texts of which the encoder makes the same tokens.
 
     Args:
         encoder: of the texts.
         texts: distinct ones, not empty.
+        cut: whether texts over the encoder's limit are to be cut; else they are refused elsewhere.
 
     Raises:
         DataError: with each group of such texts.
     """
-    alike = list(alike_texts(encoder, texts))
+    alike = list(alike_texts(encoder, texts, cut=cut))
     if alike:
         raise DataError(
             f"{encoder.source} makes the same tokens of different texts, so that no head can tell them apart; choose a "
@@ -34,11 +35,12 @@ def refuse_alike(encoder: TextEncoder, texts: Sequence[str]) -> None:
         )
 
 
-def alike_texts(encoder: TextEncoder, texts: Sequence[str]) -> Iterator[str]:
-    """One line for each group of different texts of which the encoder makes the same tokens."""
-    for group in find_alike(encoder, texts):
+def alike_texts(encoder: TextEncoder, texts: Sequence[str], *, cut: bool = True) -> Iterator[str]:
+    """One line for each group of different texts of which the encoder makes the same tokens; `cut` as `find_alike`."""
+    for group in find_alike(encoder, texts, cut=cut):
         more = f" and {len(group) - TEXTS_NAMED} more" if len(group) > TEXTS_NAMED else ""
-        yield ", ".join(repr(_shortened(text)) for text in group[:TEXTS_NAMED]) + more
+        is_cut = f" (cut to {encoder.limit})" if max(encoder.count_tokens(group)) > encoder.limit else ""
+        yield ", ".join(repr(_shortened(text)) for text in group[:TEXTS_NAMED]) + more + is_cut
 
 
 def unknown_tokens(encoder: TextEncoder, text_of: Mapping[str, str]) -> Iterator[DataWarning]:

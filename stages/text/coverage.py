@@ -39,15 +39,16 @@ def count_unknown(encoder: TextEncoder, texts: Sequence[str]) -> list[TokenCount
     ]
 
 
-def find_alike(encoder: TextEncoder, texts: Sequence[str]) -> list[tuple[str, ...]]:
+def find_alike(encoder: TextEncoder, texts: Sequence[str], *, cut: bool = True) -> list[tuple[str, ...]]:
     """Groups of different texts of which the encoder makes the same tokens.
 
     Texts count as different if more than case, accents of Latin letters, spaces or punctuation between words tells
-    them apart: many encoders leave those out, to no harm. Texts over the limit are compared as they are cut.
+    them apart: many encoders leave those out, to no harm.
 
     Args:
         encoder: gives tokens and limit.
         texts: distinct ones.
+        cut: whether texts over the limit are compared as they are cut.
 
     Returns:
         Groups in the order of their first texts; of texts that are written differently and are not different, one.
@@ -55,7 +56,7 @@ def find_alike(encoder: TextEncoder, texts: Sequence[str]) -> list[tuple[str, ..
     groups: dict[tuple[int, ...], dict[str, str]] = defaultdict(dict)
     for text, ids in zip(texts, encoder.token_ids(texts), strict=True):
         # A cut text ends with the special token of the end, which the first `limit - 1` tokens do not reach.
-        groups[tuple(ids[: encoder.limit - 1])].setdefault(_gist(text), text)
+        groups[tuple(ids[: encoder.limit - 1] if cut else ids)].setdefault(_gist(text), text)
     return [tuple(group.values()) for group in groups.values() if len(group) > 1]
 
 

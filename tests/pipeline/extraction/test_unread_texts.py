@@ -87,6 +87,15 @@ def test_many_texts_that_are_alike_are_counted(encoder):
     assert list(alike_texts(encoder, ["左", "右", "上", "下", "中"])) == ["'左', '右', '上' and 2 more"]
 
 
+def test_texts_that_are_alike_once_they_are_cut_are_refused_only_then(reports):
+    config = reports("round " * 40 + "upper", "round " * 40 + "half")
+    with pytest.raises(DataError, match="longer than the 32 tokens"):
+        extract_features(config)
+    with pytest.raises(DataError, match="makes the same tokens of different texts") as refused:
+        extract_features(replace(config, truncate_texts=True))
+    assert refused.value.problems[0].endswith("(cut to 32)")
+
+
 def test_long_texts_are_named(encoder):
     (warning,) = long_texts(encoder, {"a": "round", "b": "round " * 40})
     assert str(warning).startswith("1 of 2 texts are up to 10 tokens over the limit of hf:")
