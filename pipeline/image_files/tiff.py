@@ -197,9 +197,14 @@ def _refuse_stack(tiff: tifffile.TiffFile) -> None:
 def _level_of(tiff: tifffile.TiffFile, level: int) -> Any:  # noqa: ANN401
     """The first page, or one of the smaller copies of it that the file is a pyramid of."""
     pages = [pages[0].aspage() for pages in tiff.series[0].levels]
-    if len(pages) == 1 and not tiff.is_svs:
+    if len(pages) == 1:
         smaller = [page.aspage() for page in list(tiff.pages)[1:]]
-        pages += [page for page in smaller if page.is_reduced and _is_copy(page, pages[0])]
+        # Aperio's thumbnail is a copy too, in strips.
+        pages += [
+            page
+            for page in smaller
+            if (page.is_tiled if tiff.is_svs else page.is_reduced) and _is_copy(page, pages[0])
+        ]
     if level >= len(pages):
         raise UnusableImageError(f"has no level {level}; it has level=0" + (f" to {len(pages) - 1}" * (len(pages) > 1)))
     return pages[level]
