@@ -201,9 +201,7 @@ def _level_of(tiff: tifffile.TiffFile, level: int) -> Any:  # noqa: ANN401
         smaller = [page.aspage() for page in list(tiff.pages)[1:]]
         # Aperio's thumbnail is a copy too, in strips.
         pages += [
-            page
-            for page in smaller
-            if (page.is_tiled if tiff.is_svs else page.is_reduced) and _is_copy(page, pages[0])
+            page for page in smaller if (page.is_tiled if tiff.is_svs else page.is_reduced) and _is_copy(page, pages[0])
         ]
     if level >= len(pages):
         raise UnusableImageError(f"has no level {level}; it has level=0" + (f" to {len(pages) - 1}" * (len(pages) > 1)))
