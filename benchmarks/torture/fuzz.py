@@ -35,6 +35,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: readers run in forks
 
@@ -64,6 +65,8 @@ from textdiff.pipeline.image_files.volumes import list_volumes
 MEMORY_BYTES = 4 * 2**30
 HANG_S = 20.0
 TURN_S = 0.2
+CONTENTS: tuple[Any, ...] = ("values", "indices", "colours", "grey", "alpha", "instances")
+"""Ways of reading a mask."""
 ODD = (0, 1, -1, 2, 127, 128, 255, 256, 32767, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 DIGITS = (
     "0",
@@ -102,7 +105,8 @@ def _each(*reads: Callable[[], object]) -> None:
 
 
 def _images(path: Path) -> None:
-    _each(lambda: read_image(path, (0, 255)), lambda: read_mask(path))
+    masks = (partial(read_mask, path, content) for content in CONTENTS)
+    _each(lambda: read_image(path, (0, 255)), *masks)
 
 
 def _volume(path: Path) -> None:
@@ -195,7 +199,7 @@ def make_targets(seeds: Path) -> list[Target]:
     exports = [
         Target(kind, files(f"exports/{kind}/*"), _export) for kind in ("geojson", "coco", "label_studio", "cvat")
     ]
-    images = [Target(kind, files(f"{kind}/*"), _images) for kind in ("png", "jpeg", "tiff", "dicom", "nifti")]
+    images = [Target(kind, files(f"{kind}/*"), _images) for kind in ("png", "jpeg", "tiff", "plain", "dicom", "nifti")]
     return [
         *images,
         Target("volumes", files("volumes/*"), _volume),

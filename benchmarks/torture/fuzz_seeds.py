@@ -9,6 +9,7 @@ from datetime import date
 from io import BytesIO
 from pathlib import Path
 
+import imagecodecs
 import nibabel
 import numpy as np
 import openpyxl
@@ -46,13 +47,14 @@ def write_seeds(folder: Path, more: Path | None) -> None:
 
 
 def _write_all(folder: Path) -> None:
-    for name in ("png", "jpeg", "tiff", "dicom", "nifti", "volumes", "checkpoint"):
+    for name in ("png", "jpeg", "tiff", "plain", "dicom", "nifti", "volumes", "checkpoint"):
         (folder / name).mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
     _write_pngs(folder / "png", pixels)
     for quality, progressive in ((90, False), (50, True)):
         Image.fromarray(pixels).save(folder / f"jpeg/{quality}.jpg", quality=quality, progressive=progressive)
     _write_tiffs(folder / "tiff", pixels)
+    _write_plain(folder / "plain", pixels)
     _write_dicom(folder / "dicom/a.dcm", pixels[..., 0])
     for name in ("a.nii", "a.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(pixels[..., :1].astype(np.int16), np.eye(4)), folder / "nifti" / name)
@@ -76,6 +78,19 @@ def _write_pngs(folder: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(folder / "keyed.png", transparency=tuple(pixels[0, 0].tolist()))
 
 
+def _write_plain(folder: Path, pixels: np.ndarray) -> None:
+    few = Image.fromarray(pixels).quantize(7)
+    for name, image in {"rgb": Image.fromarray(pixels), "palette": few, "bits": few.convert("1")}.items():
+        image.save(folder / f"{name}.bmp")
+        image.save(folder / f"{name}.gif")
+    few.save(folder / "transparent.gif", transparency=3)
+    Image.fromarray(np.dstack([pixels, pixels[..., 0]])).save(folder / "lossless.webp", lossless=True)
+    Image.fromarray(pixels).save(folder / "lossy.webp")
+    for name, given in {"rgb": pixels, "grey": pixels[..., 0].astype(np.uint16) * 200}.items():
+        for kind in ("jp2", "j2k"):
+            (folder / f"{name}.{kind}").write_bytes(imagecodecs.jpeg2k_encode(given, level=0, codecformat=kind))
+
+
 def _write_tiffs(folder: Path, pixels: np.ndarray) -> None:
     large = np.tile(pixels, (4, 4, 1))
     for compression in (None, "deflate", "lzw", "jpeg"):
@@ -84,6 +99,7 @@ def _write_tiffs(folder: Path, pixels: np.ndarray) -> None:
     for extra in ("assocalpha", "unassalpha"):
         rgba = np.dstack([large, large[..., 0]])
         tifffile.imwrite(folder / f"{extra}.tif", rgba, extrasamples=[extra], photometric="rgb", tile=(32, 32))
+    tifffile.imwrite(folder / "float.tif", pixels[..., 0].astype(np.float32))
     tifffile.imwrite(folder / "grey16.tif", pixels[..., 0].astype(np.uint16), bigtiff=True)
     Image.fromarray(pixels).quantize(7).save(folder / "palette.tif")
 

@@ -25,12 +25,25 @@ from ...errors import DataError
 SLIDE_SUFFIXES = frozenset({".ndpi", ".scn", ".mrxs", ".bif", ".vms", ".vmu", ".svslide"})
 """Of scanned slides that are read by OpenSlide or tiffslide, whatever their first bytes are."""
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".dcm", ".nii", ".nii.gz", ".zarr", ".ome.zarr", *SLIDE_SUFFIXES}
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".tif",
+        ".tiff",
+        ".svs",
+        ".dcm",
+        ".nii",
+        ".nii.gz",
+        ".zarr",
+        ".ome.zarr",
+        *SLIDE_SUFFIXES,
+    }
     | {".bmp", ".dib", ".gif", ".webp", ".jp2", ".j2k", ".jpx", ".jpf", ".jpe", ".jfif", ".dicom", ".ima"}
 )
 """Lower case; a file's own suffix may be in any case."""
 
-FileKind = Literal["PNG", "JPEG", "TIFF", "DICOM", "NIfTI", "OME-Zarr"]
+FileKind = Literal["PNG", "JPEG", "TIFF", "BMP", "GIF", "WebP", "JPEG 2000", "DICOM", "NIfTI", "OME-Zarr"]
 
 Place = Mapping[str, tuple[int, ...]]
 """Which image of a file is meant: a number from 0 for each axis that is named, or several of channels.
@@ -52,7 +65,12 @@ _MAGIC: dict[bytes, FileKind] = {
     b"MM\x00*": "TIFF",
     b"II+\x00": "TIFF",
     b"MM\x00+": "TIFF",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
 }
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes of the header after the file's own
 GZIP = b"\x1f\x8b"
 
 
@@ -127,6 +145,10 @@ def kind_of(head: bytes) -> FileKind | None:
         return "DICOM"
     if _is_nifti(_unpacked(head) if head.startswith(GZIP) else head):
         return "NIfTI"
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "BMP"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WebP"
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 

@@ -78,7 +78,7 @@ def decode_png(data: bytes) -> Raster:
     """
     with broken_bytes():
         image = PngImagePlugin.PngImageFile(BytesIO(data))
-        _refuse_odd(image)
+        refuse_odd(image)
         depth, colour = data[_PNG_DEPTH], data[_PNG_COLOUR]
         if colour == _PNG_PALETTE or depth < 8:
             return _decode_indexed_png(data, depth, colour)
@@ -97,10 +97,10 @@ def _decode_indexed_png(data: bytes, depth: int, colour: int) -> Raster:
         scale = 1 if pixels.dtype == bool else 255 // (2**depth - 1)
         return Raster(pixels.astype(np.uint8) // scale, depth)
     palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    return Raster(pixels, depth, palette, alpha=_palette_alpha(pixels, image.info.get("transparency")))
+    return Raster(pixels, depth, palette, alpha=palette_alpha(pixels, image.info.get("transparency")))
 
 
-def _palette_alpha(
+def palette_alpha(
     indices: UInt8[np.ndarray, "y x"], transparency: int | bytes | None
 ) -> UInt8[np.ndarray, "y x"] | None:
     """Opacity of each pixel, where Pillow says of a palette which index is transparent, or how opaque the first are."""
@@ -123,13 +123,14 @@ def decode_jpeg(data: bytes) -> Raster:
     """
     with broken_bytes():
         image = JpegImagePlugin.JpegImageFile(BytesIO(data))
-        _refuse_odd(image)
+        refuse_odd(image)
         if image.mode not in ("L", "RGB"):
             raise UnusableImageError(f"holds {image.mode} ink values; save it as RGB")
         return Raster(np.array(image), 8)
 
 
-def _refuse_odd(image: ImageFile) -> None:
+def refuse_odd(image: ImageFile) -> None:
+    """Refuse animations, too many pixels, and pictures that are stored turned."""
     check_size(image.height, image.width)
     if getattr(image, "n_frames", 1) != 1:
         raise UnusableImageError("is an animation; export the one frame that is meant")

@@ -23,6 +23,8 @@ from .masks.values import mask_reader
 from .ngff.planes import NgffPlane
 from .nifti import read_nifti
 from .paths import INDEX, SLIDE_SUFFIXES, Place, kind_of, read_bytes, read_head, split_place, split_suffix, written
+from .plain.jpeg2000 import decode_jpeg2000
+from .plain.pictures import decode_bmp, decode_gif, decode_webp
 from .raster import Raster, UnusableImageError, UnusableKindError, decode_jpeg, decode_png
 from .slides import SlideImage, is_scanned
 from .source import Box, LevelGrid
@@ -166,13 +168,23 @@ def _open_level(file: Path, place: Place, *, is_slide: bool) -> LazySource:
         return SlideImage(file, level)
 
 
+_DECODERS: Mapping[str, Callable[[bytes], Raster]] = {
+    "PNG": decode_png,
+    "JPEG": decode_jpeg,
+    "BMP": decode_bmp,
+    "GIF": decode_gif,
+    "WebP": decode_webp,
+    "JPEG 2000": decode_jpeg2000,
+}
+
+
 def _decode(file: Path, place: Place, head: bytes) -> Raster:
     kind = kind_of(head)
     if kind is None:
-        expected = "PNG, JPEG, TIFF, DICOM or NIfTI"
+        expected = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, DICOM or NIfTI"
         raise UnusableImageError(f"is not a {expected} file (begins {head[:8]!r})" if head else "is empty")
     index = place[INDEX][0] if INDEX in place else None
-    if kind in ("PNG", "JPEG", "TIFF") and place:
+    if kind not in ("DICOM", "NIfTI") and place:
         what = f"names a slice, and {file.name} is a {kind} file without slices; leave out"
         raise UnusableImageError(f"{what} #{written(place)}")
     if {*place} - {INDEX}:
@@ -181,7 +193,7 @@ def _decode(file: Path, place: Place, head: bytes) -> Raster:
         return read_dicom(file, index)
     if kind == "NIfTI":
         return read_nifti(file, index)
-    return {"PNG": decode_png, "JPEG": decode_jpeg}[kind](read_bytes(file))
+    return _DECODERS[kind](read_bytes(file))
 
 
 @contextmanager

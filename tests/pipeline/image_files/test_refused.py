@@ -76,7 +76,10 @@ def test_files_that_are_no_images_say_so(tmp_path):
     (tmp_path / "b.png").write_bytes(b"<html>not found</html>")
     with pytest.raises(DataError, match=r"a\.png is empty"):
         read_image(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"b\.png is not a PNG, JPEG, TIFF, DICOM or NIfTI file \(begins b'<html>no'\)"):
+    with pytest.raises(
+        DataError,
+        match=r"b\.png is not a PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, DICOM or NIfTI file \(begins b'<html>no'\)",
+    ):
         read_image(tmp_path / "b.png")
     with pytest.raises(DataError, match=r"c\.png cannot be read: No such file"):
         read_image(tmp_path / "c.png")

@@ -69,7 +69,7 @@ def names(manifest):
 # Palettes of greys (case 2)
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "gif"])
 def test_a_palette_with_white_first_is_not_inverted(data, suffix):
     mask = indexed(disc(1) == 0, [[255, 255, 255], [0, 0, 0]])
     for labels in labels_of(data([mask] * 3, suffix=suffix)):

@@ -1,0 +1,1 @@
+"""Plain image formats beside PNG and JPEG."""
