@@ -31,6 +31,26 @@ def brush(value: Mapping[str, Any], size: Size) -> Runs:
     return runs_of(np.diff(bounds, prepend=0), (0, 0, *size), by_columns=False)
 
 
+class _Reader:
+    """Bits in turn."""
+
+    def __init__(self, packed: bytes) -> None:
+        self._bits = np.unpackbits(np.frombuffer(packed, np.uint8))
+        self._at = 0
+
+    def take(self, n_bits: int) -> UInt8[np.ndarray, "bit"]:
+        """The next bits."""
+        bits = self._bits[self._at : self._at + n_bits]
+        if len(bits) < n_bits:
+            raise DataError("the brush ends too early")
+        self._at += n_bits
+        return bits
+
+    def number(self, n_bits: int) -> int:
+        """The number of the next bits, the highest first."""
+        return int("".join(map(str, self.take(n_bits).tolist())), 2)
+
+
 def unpack_brush(packed: bytes, n_values: int) -> UInt8[np.ndarray, "value"]:
     """Values of a brush: a header of 53 bits, then runs of one value and stretches of single values.
 
@@ -41,37 +61,18 @@ def unpack_brush(packed: bytes, n_values: int) -> UInt8[np.ndarray, "value"]:
     Raises:
         DataError: The bytes hold another number of values, or end too early.
     """
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
-    at = 0
-
-    def read(n_bits: int) -> int:
-        nonlocal at
-        if at + n_bits > len(bits):
-            raise DataError("the brush ends too early")
-        number = 0
-        for bit in bits[at : at + n_bits].tolist():
-            number = number << 1 | bit
-        at += n_bits
-        return number
-
-    n_declared, word = read(32), read(5) + 1
+    reader = _Reader(packed)
+    n_declared, word = reader.number(32), reader.number(5) + 1
     if n_declared != n_values or word != 8:
         raise DataError(f"the brush has {n_declared} values of {word} bits; the image has {n_values} of 8")
-    lengths = [read(4) + 1 for _ in range(4)]
+    lengths = [reader.number(4) + 1 for _ in range(4)]
     values = np.zeros(n_values, np.uint8)
     done = 0
     while done < n_values:
-        is_run = read(1)
-        n = read(lengths[read(2)]) + 1
+        is_run = reader.number(1)
+        n = reader.number(lengths[reader.number(2)]) + 1
         if n > n_values - done:
             raise DataError("the brush has more values than it declares")
-        if is_run:
-            values[done : done + n] = read(8)
-        else:
-            stop = at + 8 * n
-            if stop > len(bits):
-                raise DataError("the brush ends too early")
-            values[done : done + n] = np.packbits(bits[at:stop])
-            at = stop
+        values[done : done + n] = reader.number(8) if is_run else np.packbits(reader.take(8 * n))
         done += n
     return values
