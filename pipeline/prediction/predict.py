@@ -62,29 +62,25 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     progress = progress or Progress()
     segmenter = Segmenter.from_overrides(config.run, config)
     volumes = list_volumes(config.images)
-    if others := left_out(config.images):
-        progress.say(f"warning: {others}")
     refuse_same_names(volumes)
     files = {volume.name: files_for(config, volume) for volume in volumes}
     refuse_same_files(files)
     sizes = _sizes(segmenter, volumes)
     refuse_unfit(config, volumes)
     texts = _texts(config, volumes)
-    given = [text for text in texts if text is not None]
-    segmenter.texts.check(given, n_views=config.tta, progress=progress)
+    segmenter.texts.check((text for text in texts if text is not None), n_views=config.tta, progress=progress)
     _say_remarks(config, segmenter, volumes, texts, progress)
     segmenter.live.load()
-    requests = _requests(segmenter, volumes, texts)
     n_rows = sum(size[0] * len(volume.slices) for size, volume in zip(sizes, volumes, strict=True))
     with (
         PredictionRecord.claimed(config, segmenter, files) as record,
         progress.task("predict", n_rows, "rows of pixels") as task,
     ):
+        requests = _requests(segmenter, volumes, texts)
         segmented = (bands for _, bands in segmenter.segment(requests, tta=config.tta))
         for volume, size, text in zip(volumes, sizes, texts, strict=True):
-            mask_values = segmenter.mask_values
-            target = OutputTarget(config.out, volume, size, segmenter.classes, mask_values.dtype)
-            _write(config, target, mask_values, segmented, task)
+            target = OutputTarget(config.out, volume, size, segmenter.classes, segmenter.mask_values.dtype)
+            _write(config, target, segmenter.mask_values, segmented, task)
             record.add(volume, text, files[volume.name])
     masks = [str(path) for volume in volumes for path in masks_for(config, volume)]
     return PredictSummary(str(config.out), tuple(masks), segmenter.classes)
@@ -105,6 +101,8 @@ def _say_remarks(
     texts: Sequence[str | None],
     progress: Progress,
 ) -> None:
+    if others := left_out(config.images):
+        progress.say(f"warning: {others}")
     names_of: dict[str, list[str]] = defaultdict(list)
     for volume in volumes:
         for remark in (volume.remark, segmenter.beside_window(volume.slices[0])):
