@@ -41,13 +41,17 @@ class UnusableKindError(UnusableImageError):
 
 
 class WindowNeededError(UnusableImageError):
-    """Values of more than 8 bits, or physical ones, and no intensity window for them."""
+    """Values of more than 8 bits, or physical ones, and no intensity window for them.
+
+    Args:
+        values: "holds 16 bit values (0 to 4095)".
+        suggested: " (the file itself suggests --window -160,240)", or "".
+    """
 
     def __init__(self, values: str, suggested: str) -> None:
         said = "say with an intensity window (--window LOW,HIGH) which of them become black and white"
         super().__init__(f"{values}; {said}{suggested}")
-        self.values = values
-        """Values that the file holds: "holds 16 bit values (0 to 4095)"."""
+        self.values, self.suggested = values, suggested
 
 
 @dataclass(frozen=True)

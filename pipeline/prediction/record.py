@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ...cache.storage.atomic import parse_json, write_json
+from ...cache.storage.atomic import TEMPORARY_SUFFIX, parse_json, write_json
 from ...errors import DataError
 from ..config.prediction import PredictConfig
 from ..image_files.volumes import Volume
@@ -22,6 +22,7 @@ from .segmenter import Segmenter
 RECORD = "predictions.json"
 _ENDINGS_BEFORE = (".png", ".npy", "_uncertainty.png")
 """Of the files of masks whose records list none: those of earlier versions."""
+_NO_FILES = ("", "..", RECORD)
 
 
 class PredictionRecord:
@@ -35,9 +36,8 @@ class PredictionRecord:
         """
         self._folder = folder
         self.exists = (folder / RECORD).exists()
-        self._masks, self._claimed = _read(folder / RECORD) if self.exists else ({}, set())
+        self._masks, self._claimed = _read(folder / RECORD) if self.exists else ({}, {})
         self._about: dict[str, Any] = {}
-        self._before: dict[str, set[str]] = {}
 
     @classmethod
     @contextmanager
@@ -71,8 +71,7 @@ class PredictionRecord:
             try:
                 yield record
             finally:
-                record._claimed = {name for name in record._claimed if (config.out / name).exists()}
-                record.write()
+                record.write(only_existing=True)
 
     def _claim(self, files: Mapping[str, Sequence[Path]]) -> None:
         names = {path.name: name for name, paths in files.items() for path in paths}
@@ -80,60 +79,67 @@ class PredictionRecord:
         mixed = [f"{file} of {others[file]}" for file in sorted(names.keys() & others.keys())]
         if mixed:
             raise DataError(f"{self._folder}: files of other predictions have these names; give another folder:", mixed)
-        ours = self._claimed.union(*map(self.files_of, self._masks))
-        foreign = [str(self._folder / name) for name in sorted(names.keys() - ours) if (self._folder / name).exists()]
+        strange = sorted(names.keys() - self.files())
+        foreign = [str(self._folder / name) for name in strange if (self._folder / name).exists()]
         if foreign:
             raise DataError(
                 f"{self._folder}: masks would replace files that stand there; give another folder:", foreign
             )
-        self._before = {name: self.files_of(name) for name in files if name in self._masks}
-        self._masks = {name: about for name, about in self._masks.items() if name not in files}
-        self._claimed |= names.keys() | set().union(*self._before.values())
+        for name, paths in files.items():
+            self._claimed[name] = self.files_of(name) | {path.name for path in paths}
+            self._masks.pop(name, None)
 
     def files_of(self, name: str) -> set[str]:
-        """Names of the files of a recorded mask."""
-        return {*self._masks[name].get("files", [name + ending for ending in _ENDINGS_BEFORE])}
+        """Names of the files of a mask, and of those that were left when a call of this name was stopped."""
+        before = [name + ending for ending in _ENDINGS_BEFORE] if name in self._masks else []
+        return {*self._masks.get(name, {}).get("files", before), *self._claimed.get(name, ())}
 
     def add(self, volume: Volume, text: str | None, files: Sequence[Path]) -> None:
         """Note a mask that is on the disk, and remove files of an earlier mask of its name that it does not have."""
         names = [path.name for path in files]
-        for old in self._before.get(volume.name, set()) - {*names}:
+        for old in self._claimed.pop(volume.name, set()) - {*names}:
             _remove(self._folder / old)
-        self._claimed -= {*names, *self._before.get(volume.name, ())}
+            _remove(self._folder / (old + TEMPORARY_SUFFIX))
         slices = {"n_slices": len(volume.slices)} if len(volume.slices) > 1 else {}
         self._masks[volume.name] = self._about | {"text": text, "files": names} | slices
 
-    def write(self) -> None:
-        """Bring the file up to date."""
-        claimed = {"claimed": sorted(self._claimed)} if self._claimed else {}
-        write_json(self._folder / RECORD, {"masks": self._masks} | claimed)
+    def write(self, *, only_existing: bool = False) -> None:
+        """Bring the file up to date, with all the claimed files or those alone that exist."""
+        listed = {
+            name: sorted(file for file in files if not only_existing or (self._folder / file).exists())
+            for name, files in self._claimed.items()
+        }
+        claimed = {name: files for name, files in listed.items() if files}
+        write_json(self._folder / RECORD, {"masks": self._masks} | ({"claimed": claimed} if claimed else {}))
 
     def files(self) -> set[str]:
         """Names of all files that the folder's masks have."""
-        return self._claimed.union(*map(self.files_of, self._masks))
+        return set().union(*map(self.files_of, {*self._masks, *self._claimed}))
 
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        if path.suffix == ".zarr":  # no other folder is a mask
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], set[str]]:
-    """Name → settings of the masks that a record knows, and files that were claimed and never noted."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, set[str]]]:
+    """Name → settings of the masks that a record knows, and name → files that were claimed and never noted."""
     try:
         content = parse_json(path.read_bytes())
         masks = {str(name): dict(about) for name, about in content["masks"].items()}
-        files = [*content.get("claimed", ()), *(file for about in masks.values() for file in about.get("files", ()))]
-        strange = [file for file in files if Path(file).name != file]
+        claimed = {str(name): {*files} for name, files in content.get("claimed", {}).items()}
+        lists = [*claimed.values(), *(about.get("files", ()) for about in masks.values())]
+        strange = [file for files in lists for file in files if Path(file).name != file or file in _NO_FILES]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: not a record of masks ({error!r}); give another folder, or remove what is in this one"
         ) from error
     if strange:
         raise DataError(f"{path}: not a record of masks (it names {strange[0]!r}); give another folder")
-    return masks, {*content.get("claimed", ())}
+    return masks, claimed
 
 
 def refuse_same_names(volumes: Sequence[Volume]) -> None:

@@ -261,5 +261,5 @@ class Segmenter:
             raise DataError(
                 f"{path} {error.__cause__.values}, and the run was trained on plain values of 8 bits, without an "
                 "intensity window: export this image as they were exported, or extract features of images like this "
-                "one (extract-features --window LOW,HIGH) and train on them"
+                f"one (extract-features --window LOW,HIGH) and train on them{error.__cause__.suggested}"
             ) from error

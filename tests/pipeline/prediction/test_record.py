@@ -128,11 +128,33 @@ def test_files_that_a_new_mask_does_not_have_are_removed_with_the_old_one(config
     assert json.loads((config.out / RECORD).read_bytes())["masks"]["a"]["files"] == ["a.png"]
 
 
-def test_a_record_that_names_files_elsewhere_is_refused(config):
+@pytest.mark.parametrize("file", ["../a.png", "..", "", "predictions.json", "/etc/passwd"])
+def test_a_record_that_names_files_elsewhere_is_refused(config, file):
     config.out.mkdir()
-    (config.out / RECORD).write_text('{"masks": {"a": {"files": ["../a.png"]}}}')
-    with pytest.raises(DataError, match=r"not a record of masks \(it names '\.\./a\.png'\)"):
-        note(config, "a")
+    for record in ({"masks": {"a": {"files": [file]}}}, {"masks": {}, "claimed": {"a": [file]}}):
+        (config.out / RECORD).write_text(json.dumps(record))
+        with pytest.raises(DataError, match=rf"not a record of masks \(it names '{file}'\)"):
+            note(config, "a")
+
+
+def test_a_folder_that_a_record_lists_is_no_mask_unless_it_is_ome_zarr(config):
+    note(config, "a")
+    content = json.loads((config.out / RECORD).read_bytes())
+    content["masks"]["a"]["files"] = ["a.png", "thesis", "a.ome.zarr"]
+    (config.out / RECORD).write_text(json.dumps(content))
+    for name in ("thesis", "a.ome.zarr"):
+        (config.out / name).mkdir()
+    note(config, "a")
+    assert sorted(path.name for path in config.out.iterdir()) == ["a.png", RECORD, "thesis"]
+
+
+def test_what_a_killed_call_left_goes_with_the_next_mask_of_the_name(config):
+    config.out.mkdir()
+    (config.out / RECORD).write_text('{"masks": {}, "claimed": {"a": ["a_0.png", "a_1.png", "a.npy"]}}')
+    for name in ("a_0.png", "a_1.png.tmp"):
+        (config.out / name).touch()
+    note(config, "a")
+    assert sorted(path.name for path in config.out.iterdir()) == ["a.png", RECORD]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are UTF-16 there")
