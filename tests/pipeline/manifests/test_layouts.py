@@ -79,6 +79,25 @@ def test_busi_unites_several_masks_and_takes_folders_for_strata(tmp_path, copy_o
     assert len(made.rows) == 9
 
 
+def test_glas_with_grades(tmp_path, copy_of, make):
+    names = ["train_1", "train_2", "testA_1", "testB_1"]
+    data = copy_of(
+        tmp_path / "Warwick QU Dataset", *(f"{name}.bmp" for name in names), *(f"={name}_anno.bmp" for name in names)
+    )
+    (data / "Grade.csv").write_text(
+        "name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)\n"
+        "train_1, 1, benign, adenomatous\ntrain_2, 2, malignant, moderately differentiated\n"
+        "testA_1, 3, benign, healthy\ntestB_1, 4, malignant, poorly differentiated\n"
+    )
+    made = make(data)
+    assert made.summary.layout == "GlaS"
+    assert made.splits == {"train_1": "train", "train_2": "train", "testA_1": "test", "testB_1": "test"}
+    assert made.masks["testB_1"] == "testB_1_anno.bmp"
+    assert [(row["group"], row["stratum"]) for row in made.rows.values()] == [
+        ("3", "benign"), ("4", "malignant"), ("1", "benign"), ("2", "malignant"),
+    ]  # fmt: skip
+
+
 def test_isic(tmp_path, copy_of, make):
     data = copy_of(tmp_path / "isic", *(
         name for part in ("Training", "Test_v2") for i in (f"{len(part)}001", f"{len(part)}002") for name in (
@@ -94,6 +113,24 @@ def test_isic(tmp_path, copy_of, make):
     assert {row["group"] for row in made.rows.values()} == set(made.rows)
 
 
+def test_drive_does_not_take_the_field_of_view_for_the_mask(tmp_path, copy_of, make):
+    names = []
+    for split, first in (("training", 21), ("test", 1)):
+        for i in (first, first + 1):
+            names += [f"{split}/images/{i:02d}_{split}.tif", f"={split}/1st_manual/{i:02d}_manual1.gif",
+                      f"={split}/mask/{i:02d}_{split}_mask.gif"]  # fmt: skip
+    names.append("=test/2nd_manual/01_manual2.gif")
+    made = make(copy_of(tmp_path / "DRIVE", *names))
+    assert made.summary.layout == "DRIVE"
+    assert made.masks == {
+        "01_test": "01_manual1.gif", "02_test": "02_manual1.gif",
+        "21_training": "21_manual1.gif", "22_training": "22_manual1.gif",
+    }  # fmt: skip
+    assert made.splits == {"01_test": "test", "02_test": "test", "21_training": "train", "22_training": "train"}
+    reasons = [line.rpartition("(")[2] for line in made.summary.unmatched.files_not_used]
+    assert sorted(reasons) == ["field of view)"] * 4 + ["second reading)"]
+
+
 @pytest.mark.parametrize(
     ("image", "mask"),
     [
@@ -101,6 +138,7 @@ def test_isic(tmp_path, copy_of, make):
         ("{}.jpg", "{}_GT.png"),
         ("{}.tif", "{}_seg.tif"),
         ("{}.png", "mask_{}.png"),
+        ("{}.bmp", "{}_anno.bmp"),
         ("{}.png", "{}-label.png"),
         ("{}.png", "{} ground truth.png"),
         ("image_{}.png", "mask_{}.png"),
@@ -121,6 +159,7 @@ def test_isic(tmp_path, copy_of, make):
         ("pictures {0}/x{0}.png", "SomethingElse/masks/x{0}.png"),
         ("Bilder/Fall{}.png", "Masken/Fall{}_Maske.png"),
         ("Image_{}L.jpg", "Image_{}L_1stHO.png"),
+        ("IMD00{0}/IMD00{0}_Dermoscopic_Image/IMD00{0}.bmp", "IMD00{0}/IMD00{0}_lesion/IMD00{0}_lesion.bmp"),
     ],
 )  # fmt: skip
 def test_names_of_images_and_masks(tmp_path, copy_of, make, image, mask):
