@@ -159,11 +159,18 @@ def _of_frames(image: Path, frames: Sequence[DicomSlice], name: str = "") -> Vol
 def _of_series(path: Path, singles: Sequence[DicomSlice]) -> list[Volume]:
     """Single-frame DICOM files as volumes: slices of one series together, every other file by itself."""
     groups = series_of(singles)
-    scans = [slices for slices in groups if len(slices) > 1]
-    volumes = [_of_frames(slices[0].path, slices) for slices in groups if len(slices) == 1]
+    scans = [slices for slices in groups if len(slices) > 1 and _is_scan(slices)]
+    others = [one for slices in groups if slices not in scans for one in slices]
+    volumes = [_of_frames(one.path, [one]) for one in others]
     folder = composed(path.resolve().name) or "series"
     for slices in scans:
         first = slices[place(slices).order[0]].path
         name = folder if len(scans) == 1 else f"{folder}_{stem_of(first)}"
         volumes.append(_of_frames(path if len(scans) == 1 else path / name, slices, name))
     return volumes
+
+
+def _is_scan(slices: Sequence[DicomSlice]) -> bool:
+    """Whether they are more than pictures of one plane, taken one after the other."""
+    placement = place(slices)
+    return placement.affine is not None or bool(placement.reason)

@@ -220,6 +220,11 @@ def test_each_series_of_a_folder_is_a_volume_and_files_without_a_place_are_image
     }  # fmt: skip
 
 
+def test_pictures_of_one_plane_are_images_even_in_one_series(tmp_path):
+    volumes = list_volumes(write_series(tmp_path / "scan", VALUES, step=(0, 0, 0)))
+    assert [volume.name for volume in volumes] == [f"1.2.3.4-{n}" for n in range(4)]
+
+
 def test_a_cine_loop_is_a_volume_that_lies_nowhere(tmp_path):
     one = dicom(ULTRASOUND)
     one.set_pixel_data(VALUES, "MONOCHROME2", 8)
