@@ -39,7 +39,7 @@ def list_images(path: Path) -> list[Path]:
     else:
         images, lack = [path] if is_image(path) or is_ngff(file) or kind_of(read_head(file)) else [], "is not an image"
     if not images:
-        raise DataError(f"{path} {lack}; expected {', '.join(get_args(FileKind))} or OME-Zarr, whatever the name")
+        raise DataError(f"{path} {lack}; expected {', '.join(get_args(FileKind))}, whatever the name")
     if strange := [name for image in images if (name := undecoded(image.name))]:
         raise DataError(f"{path}: these names are not UTF-8, so that no record could hold them; rename them:", strange)
     return images
