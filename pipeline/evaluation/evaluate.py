@@ -33,7 +33,7 @@ from ..runtime.progress import Progress
 from ..scoring.counts import LabelledBand, SampleCounts, count_sample, score_counts
 from .report import write_evaluation_report
 from .result import Evaluation, digest_of_cache
-from .truth import LabelsOf, cached_labels
+from .truth import LabelsOf, ObjectsOf, cached_labels
 
 if TYPE_CHECKING:
     from ..explanation.report import WordExplainer
@@ -107,6 +107,7 @@ def _count(
 ) -> list[SampleCounts]:
     reader, firsts = data.reader, [rows[0] for rows in wholes]
     labels_of = _native_labels(reader, firsts) if config.at == "native" else partial(cached_labels, reader)
+    objects_of = _objects(reader, firsts) if config.at == "native" and config.instances else None
     views = group_views(reader.split(config.split), config.tta)
     counts = []
     with progress.task("evaluate", len(wholes), "samples") as task:
@@ -115,7 +116,13 @@ def _count(
             inputs = data.inputs(row for tile in tiles for row in tile)
             logits = segment_tiles(head, inputs, ([row.view for row in tile] for tile in tiles))
             bands = gallery.watch(rows[0], _bands(logits, data, config.at, labels_of, rows))
-            counted = count_sample(bands, data.n_classes, surface=config.surface, instances=config.instances)
+            counted = count_sample(
+                bands,
+                data.n_classes,
+                surface=config.surface,
+                instances=config.instances,
+                objects=objects_of(rows[0]) if objects_of else None,
+            )
             counts.append(counted.plus(_missed(data, lost, rows[0])))
             task.advance()
     return counts
@@ -140,6 +147,12 @@ def _native_labels(reader: FeatureReader, firsts: Sequence[SampleRow]) -> Labels
     from .mask_files import labels_of_files  # the only need for image readers in stage two
 
     return labels_of_files(reader, firsts)
+
+
+def _objects(reader: FeatureReader, firsts: Sequence[SampleRow]) -> ObjectsOf | None:
+    from .mask_files import objects_of_files
+
+    return objects_of_files(reader, firsts)
 
 
 def _describe(

@@ -15,7 +15,7 @@ from ...errors import ConfigError, DataError
 from ..data.classes import Classes
 from ..image_files.paths import file_digest, split_place
 from ..image_files.reading import open_mask
-from .truth import LabelsOf
+from .truth import LabelsOf, ObjectsOf
 
 COLUMNS_AT_ONCE = 8192
 """Width of the pieces that are read of a mask file: slides are too wide for one piece."""
@@ -44,6 +44,19 @@ def labels_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> Labe
         return np.concatenate([classes.labels(source.read(top, left, height, n)) for left, n in parts], 1)
 
     return read
+
+
+def objects_of_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> ObjectsOf | None:
+    """Instances by their numbers or colours in the mask files; `None` where masks do not tell instances apart.
+
+    Raises:
+        DataError: if mask files are gone or changed.
+    """
+    classes = Classes.from_dict(reader.manifest.classes)
+    if classes.reading != "instances":
+        return None
+    paths = dict(zip((sample.parent for sample in samples), _mask_files(reader, samples), strict=True))
+    return lambda row: open_mask(paths[row.parent], classes.content).read_whole().astype(np.int64)
 
 
 def _mask_files(reader: FeatureReader, samples: Sequence[SampleRow]) -> list[Path]:

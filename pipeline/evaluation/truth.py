@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from ...cache.format.samples import IGNORE, SampleRow
 from ...cache.reader import FeatureReader
@@ -13,6 +13,9 @@ from ..images.resizing import resize_labels
 
 LabelsOf = Callable[[Sequence[SampleRow], int, int], UInt8[np.ndarray, "y x"]]
 """Rows of one image, first row of pixels, number of rows → class indices over the image's whole width."""
+
+ObjectsOf = Callable[[SampleRow], Int[np.ndarray, "y x"]]
+"""A row of an image → its true instances at native size, numbered, 0 elsewhere."""
 
 
 def cached_labels(reader: FeatureReader, rows: Sequence[SampleRow], top: int, height: int) -> UInt8[np.ndarray, "y x"]:

@@ -53,7 +53,14 @@ class SampleCounts:
         return replace(self, counts=self.counts + missed, without_uncertain=without)
 
 
-def count_sample(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool, instances: bool) -> SampleCounts:
+def count_sample(
+    bands: Iterable[LabelledBand],
+    n_classes: int,
+    *,
+    surface: bool,
+    instances: bool,
+    objects: Int[np.ndarray, "y x"] | None = None,
+) -> SampleCounts:
     """Count a sample.
 
     Args:
@@ -61,6 +68,7 @@ def count_sample(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool
         n_classes: background included.
         surface: whether to measure boundary distances.
         instances: whether to compare instances.
+        objects: numbered true instances of the foreground, 0 elsewhere; `None`: those that labels show.
     """
     bins = torch.zeros(N_BINS, 3, dtype=torch.float64)
     counts = torch.zeros(n_classes, n_classes, dtype=torch.long)
@@ -77,17 +85,15 @@ def count_sample(bands: Iterable[LabelledBand], n_classes: int, *, surface: bool
             kept.append(np.stack([labels.numpy(), probabilities.argmax(0).byte().numpy()]))
     more: dict[str, list[float]] = {}
     for index in range(1, n_classes) if kept else ():
-        for name, value in _shapes(np.concatenate(kept, 1), index, surface=surface, instances=instances).items():
+        shapes = _shapes(np.concatenate(kept, 1), index, objects, surface=surface, instances=instances)
+        for name, value in shapes.items():
             more.setdefault(name, []).append(value)
-    return SampleCounts(
-        counts,
-        bins,
-        {
-            kind: torch.stack([without_uncertain(counted, share) for share in SHARES_ASIDE])
-            for kind, counted in by_uncertainty.items()
-        },
-        {name: torch.tensor(values, dtype=torch.float64) for name, values in more.items()},
-    )
+    without = {
+        kind: torch.stack([without_uncertain(counted, share) for share in SHARES_ASIDE])
+        for kind, counted in by_uncertainty.items()
+    }
+    stacked = {name: torch.tensor(values, dtype=torch.float64) for name, values in more.items()}
+    return SampleCounts(counts, bins, without, stacked)
 
 
 def score_counts(counts: Sequence[SampleCounts], samples: Sequence[SampleRow]) -> dict[str, Any]:
@@ -131,13 +137,20 @@ def _plain_bins(bins: Float[Tensor, "bin 3"]) -> list[dict[str, float | None]]:
     ]
 
 
-def _shapes(maps: UInt8[np.ndarray, "2 y x"], index: int, *, surface: bool, instances: bool) -> dict[str, float]:
+def _shapes(
+    maps: UInt8[np.ndarray, "2 y x"],
+    index: int,
+    true_objects: Int[np.ndarray, "y x"] | None,
+    *,
+    surface: bool,
+    instances: bool,
+) -> dict[str, float]:
     """Measures of one class that need the whole image; unlabelled pixels are background in both."""
     labels, classes = maps
     truth, predicted = labels == index, (classes == index) & (labels != IGNORE)
     measures = {"hd95": hausdorff_95(truth, predicted)} if surface else {}
     if instances:
-        objects = split_objects(truth), split_objects(predicted)
+        objects = split_objects(truth) if true_objects is None else true_objects, split_objects(predicted)
         panoptic = panoptic_quality(*objects)
         measures["aji"] = aggregated_jaccard(*objects)
         measures |= {"pq": panoptic.quality, "sq": panoptic.segmentation, "rq": panoptic.recognition}
