@@ -149,9 +149,11 @@ def _no_matches(found: _Found, config: ManifestConfig) -> Iterator[str]:
         yield f"{config.masks} is DRIVE's field of view, not the vessels; give the folder 1st_manual beside it"
     if found.tables.rows and len(found.rows.unmatched) == len(found.tables.rows):
         row = found.tables.rows[0]
+        otherwise = "" if config.texts else ", or set the table aside with --leave-out"
         yield (
             f"none of {len(found.tables.rows)} rows names one of {len(images)} images: {row.where} has {row.name!r}, "
             f"images are called as {images[0].path.name}; choose the columns with --text-columns NAME,TEXT"
+            + otherwise
         )
 
 

@@ -207,3 +207,10 @@ def test_files_of_systems_are_no_tables_and_no_images(images, make, copy_of):
     assert [line.rpartition(" (")[2] for line in made.summary.unmatched.files_not_used] == [
         "of the system, or hidden)"
     ] * 6
+
+
+def test_a_table_among_the_images_that_names_none_of_them(images, make):
+    rows_of(images / "staff.csv", "anna,p1", "ben,p2", header="name,patient")
+    with pytest.raises(DataError, match=r"none of 2 rows names .* or set the table aside with --leave-out"):
+        make(images)
+    assert set(make(images, leave_out="staff").texts.values()) == {""}
