@@ -152,8 +152,7 @@ def _no_matches(found: _Found, config: ManifestConfig) -> Iterator[str]:
         otherwise = "" if config.texts else ", or set the table aside with --leave-out"
         yield (
             f"none of {len(found.tables.rows)} rows names one of {len(images)} images: {row.where} has {row.name!r}, "
-            f"images are called as {images[0].path.name}; choose the columns with --text-columns NAME,TEXT"
-            + otherwise
+            f"images are called as {images[0].path.name}; choose the columns with --text-columns NAME,TEXT" + otherwise
         )
 
 
