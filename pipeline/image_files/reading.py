@@ -36,7 +36,7 @@ LazySource = TiffImage | NgffPlane | SlideImage
 
 
 class Regions:
-    """An opened image or mask. It holds no file open, and several threads may read from it."""
+    """An opened image or mask, from which several threads may read. Of files, only slides of a library stay open."""
 
     def __init__(
         self, path: Path, source: LazySource | Raster, convert: Convert, palette: Mapping[int, int] | None = None

@@ -37,7 +37,7 @@ OUTSIDE = {
 STAGE_ONE = {"diffusers", "open_clip", "transformers", "timm"}
 HEAVY = {"torch", "numpy", "zarr", "h5py", "fsspec", "matplotlib", "scipy", "sklearn"} | STAGE_ONE
 POSIX_ONLY = {"fcntl", "resource", "termios", "pwd", "grp"}
-DECODERS = ("raster", "tiff", "dicom", "dicom_codecs", "nifti", "reading")
+DECODERS = ("raster", "tiff", "dicom", "dicom_codecs", "nifti", "slides", "ngff.planes", "reading")
 MOST_MODULES = 14
 
 
