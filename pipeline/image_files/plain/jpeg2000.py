@@ -16,6 +16,8 @@ CODESTREAM = b"\xff\x4f\xff\x51"
 """Start of the codestream, and marker of its size, which comes first."""
 _END = b"\xff\xd9"
 _SYCC = 18  # EnumCS of the colour box
+_STRAIGHT, _PREMULTIPLIED = 1, 2
+"""Types of channels that are opacity."""
 
 
 def decode_jpeg2000(data: bytes) -> Raster:
@@ -38,10 +40,12 @@ def decode_jpeg2000(data: bytes) -> Raster:
             raise UnusableImageError("holds signed values; save it as unsigned ones")
         if _colour_space(boxes.get(b"jp2h", b"")) == _SYCC:
             raise UnusableImageError("holds YCC colours; save it as RGB")
-        colours, alpha = split_alpha(imagecodecs.jpeg2k_decode(data))
+        pixels = imagecodecs.jpeg2k_decode(data)
+        opacity = _opacity(boxes.get(b"jp2h", b""), pixels.shape)
+        colours, alpha = split_alpha(pixels)
         if colours.ndim == 3 and colours.shape[-1] != 3:
             raise UnusableImageError(f"has {colours.shape[-1]} channels; save it as grey, RGB or RGBA")
-        return Raster(colours, depth + 1, alpha=alpha)
+        return Raster(colours, depth + 1, alpha=alpha, premultiplied=opacity == _PREMULTIPLIED)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -62,3 +66,17 @@ def _colour_space(header: bytes) -> int | None:
     """EnumCS of the colour box; `None` where it has none."""
     colour = dict(_boxes(header)).get(b"colr", b"")
     return int.from_bytes(colour[3:7], "big") if colour[:1] == b"\1" else None
+
+
+def _opacity(header: bytes, shape: tuple[int, ...]) -> int:
+    """Type of the last channel in the box of channel definitions (cdef), which a second or fourth channel must have."""
+    n_channels = 1 if len(shape) == 2 else shape[-1]
+    defined = dict(_boxes(header)).get(b"cdef", b"")[2:]
+    numbers = [int.from_bytes(defined[at : at + 2], "big") for at in range(0, len(defined), 2)]
+    opacity = dict(zip(numbers[::3], numbers[1::3], strict=False)).get(n_channels - 1, 0)
+    if n_channels in (2, 4) and opacity not in (_STRAIGHT, _PREMULTIPLIED):
+        raise UnusableImageError(
+            f"has {n_channels} channels, and does not say that the last is alpha (channel definitions); save the one "
+            "that is meant as grey, or three as RGB"
+        )
+    return opacity

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
-from imagecodecs import png_encode
+from imagecodecs import jpeg2k_encode, png_encode
 from PIL import Image
 
 from textdiff.errors import DataError
@@ -153,3 +153,13 @@ def test_more_channels_are_refused(tmp_path, rgb, n_channels):
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"] * (n_channels - 3))
     with pytest.raises(DataError, match=f"has {n_channels} channels; save it as grey, RGB or RGBA"):
         read_image(tmp_path / "a.tif")
+
+
+def test_channels_of_jpeg_2000_are_alpha_where_the_file_says_so(tmp_path, rgb, alpha):
+    rgba = np.dstack([rgb, alpha])
+    Image.fromarray(rgba).save(tmp_path / "a.jp2")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jp2"), over_white(rgb, alpha))
+    for name, pixels in {"b.jp2": rgba, "c.j2k": rgba, "d.jp2": rgba[..., 2:].copy()}.items():
+        (tmp_path / name).write_bytes(jpeg2k_encode(pixels, level=0, reversible=True, codecformat=name[-3:]))
+        with pytest.raises(DataError, match=r"has [24] channels, and does not say that the last is alpha"):
+            read_image(tmp_path / name)
