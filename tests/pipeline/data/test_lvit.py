@@ -293,6 +293,20 @@ def test_files_that_are_no_images_are_named_and_those_of_systems_are_not(lvit):
     assert of_val.endswith("labelcol: files are left out: old (a folder, which is not entered) [left-out-files]")
 
 
+@pytest.mark.parametrize("suffix", ["bmp", "BMP", "gif"])
+def test_no_file_of_a_folder_of_several_formats_is_dropped(lvit, write_image, write_mask, write_table, suffix):
+    folder = lvit / "Train_Folder"
+    for i, name in enumerate("xyz"):
+        write_image(folder / "img" / f"{name}.{suffix}", seed=50 + i)
+        write_mask(folder / "labelcol" / f"{name}.{suffix}")
+    write_table(
+        folder / "Train_text.xlsx", [("Image", "Description"), *((name, f"text of {name}") for name in "abxyz")]
+    )
+    samples = [sample for sample in read_dataset(lvit).samples if sample.split == "train"]
+    assert [(sample.id, sample.text) for sample in samples] == [(name, f"text of {name}") for name in "abxyz"]
+    assert all(sample.mask for sample in samples)
+
+
 def test_images_and_masks_without_suffixes_are_taken_by_their_content(lvit):
     for kind in ("img", "labelcol"):
         (lvit / "Train_Folder" / kind / "a.png").rename(lvit / "Train_Folder" / kind / "a")
