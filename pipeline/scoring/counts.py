@@ -83,17 +83,21 @@ def count_sample(
             by_uncertainty[kind] = by_uncertainty.get(kind, 0) + counted
         if surface or instances:
             kept.append(np.stack([labels.numpy(), probabilities.argmax(0).byte().numpy()]))
-    more: dict[str, list[float]] = {}
-    for index in range(1, n_classes) if kept else ():
-        shapes = _shapes(np.concatenate(kept, 1), index, objects, surface=surface, instances=instances)
-        for name, value in shapes.items():
-            more.setdefault(name, []).append(value)
     without = {
         kind: torch.stack([without_uncertain(counted, share) for share in SHARES_ASIDE])
         for kind, counted in by_uncertainty.items()
     }
-    stacked = {name: torch.tensor(values, dtype=torch.float64) for name, values in more.items()}
-    return SampleCounts(counts, bins, without, stacked)
+    maps = np.concatenate(kept, 1) if kept else None
+    of_classes = [
+        _shapes(maps, index, objects, surface=surface, instances=instances)
+        for index in range(1, n_classes) if maps is not None
+    ]  # fmt: skip
+    return SampleCounts(counts, bins, without, _stacked(of_classes))
+
+
+def _stacked(of_classes: Sequence[Mapping[str, float]]) -> dict[str, Float[Tensor, "class"]]:
+    names = of_classes[0] if of_classes else ()
+    return {name: torch.tensor([of[name] for of in of_classes], dtype=torch.float64) for name in names}
 
 
 def score_counts(counts: Sequence[SampleCounts], samples: Sequence[SampleRow]) -> dict[str, Any]:
