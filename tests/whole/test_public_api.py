@@ -11,8 +11,8 @@ import pytest
 import textdiff
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/explanations.md")
-"""The second goes on with the run of the first."""
+PAGES = ("README.md", "docs/explanations.md", "docs/predictions.md")
+"""The others go on with the run of the first."""
 HEAVY = ("torch", "numpy", "zarr", "diffusers", "transformers", "sklearn", "matplotlib")
 
 
@@ -57,6 +57,7 @@ SMALLER = {
     "timesteps=(5, 50, 150)": "timesteps=(50, 150)",
     "TrainConfig(cache, run)": "TrainConfig(cache, run, epochs=2, device='cpu')",
     "The nuclei are evenly distributed.": "the nuclei are round",
+    "(1000, 1000)": "(20, 24)",
 }
 """What the README says → what the tiny models know."""
 
@@ -68,7 +69,7 @@ def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypa
     shutil.copytree(tiny_unet, "unet")
     shutil.copytree(tiny_encoder, "encoder")
     program = "\n".join(snippets())
-    assert program.count("from textdiff import") == 4
+    assert program.count("from textdiff import") == 5
     for said, run in SMALLER.items():
         assert said in program
         program = program.replace(said, run)
