@@ -171,11 +171,18 @@ def read_classes(folder: Path) -> Classes | None:
         return None
     content = read_bytes(path, MAX_BYTES)
     try:
-        return Classes.from_dict(parse_json(content))
+        classes = Classes.from_dict(parse_json(content))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}); {EXPECTED}") from error
+    # Here alone: a cache has numbered its labels already.
+    if any(name.strip().lower() == "background" for name in classes.names[1:]):
+        raise DataError(
+            f"{path}: the background is the class of the least value, and that is {classes.names[0]!r}; save the masks "
+            "with a background of 0"
+        )
+    return classes
 
 
 def undeclared(values: Sequence[int], classes: Classes) -> str:

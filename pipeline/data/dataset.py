@@ -15,6 +15,7 @@ from .classes import Classes
 from .inspection import (
     Inspection,
     MaskFile,
+    alike_ids,
     duplicate_ids,
     inspect_entries,
     split_contents,
@@ -132,7 +133,7 @@ def scan_files(data: Path, window: IntensityWindow | None, label_size: LabelSize
     )
     samples = tuple(sample for inspection in inspections for sample in _samples(inspection, classes))
     lost = [] if label_size is None or class_problems else lost_classes(inspections, classes, label_size)
-    odd = (*odd_masks(inspections, classes), *lost, *odd_samples(inspections))
+    odd = (*alike_ids(listing.entries), *odd_masks(inspections, classes), *lost, *odd_samples(inspections))
     shown, hidden = divide((*listing.warnings, *odd), silenced)
     return Scan(Dataset(listing.root, samples, classes, shown), problems, masks, hidden)
 

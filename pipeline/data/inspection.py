@@ -25,6 +25,7 @@ from ..image_files.nifti import misplaced
 from ..image_files.paths import file_digest
 from ..image_files.reading import open_image, open_mask
 from .entries import Entry
+from .warnings import DataWarning
 
 T = TypeVar("T")
 _MOST_AT_ONCE = 8  # decoded images of 200 million pixels fill 600 MB each
@@ -49,6 +50,8 @@ class MaskFile:
     n_pixels: dict[int, int]
     palette: Mapping[int, int] = field(default_factory=dict)
     """Palette index that occurs → its colour, 0xRRGGBB; empty without a palette."""
+    white_is_zero: bool = False
+    """Whether the file says that 0 is shown white."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ def _inspect_mask(path: Path, content: MaskContent) -> MaskFile:
     n_pixels = Counter[int]()
     for box in regions.boxes():
         n_pixels.update(_count(regions.read(*box)))
-    return MaskFile(regions.size, file_digest(path), dict(n_pixels), regions.palette)
+    found = regions.found
+    return MaskFile(regions.size, file_digest(path), dict(n_pixels), found.palette, found.white_is_zero)
 
 
 def _count(values: Integer[np.ndarray, "y x"]) -> dict[int, int]:
@@ -126,6 +130,15 @@ def duplicate_ids(entries: Iterable[Entry]) -> Iterator[str]:
         if len(same) > 1:
             listed = ", ".join(f"{entry.where} ({entry.split})" for entry in same)
             yield f"duplicate id {sample_id!r}: {listed}; give each sample an id of its own"
+
+
+def alike_ids(entries: Iterable[Entry]) -> Iterator[DataWarning]:
+    """A warning of ids that name one file on systems whose file names have no case."""
+    alike = _grouped(entries, lambda entry: entry.id.casefold()).values()
+    several = tuple(" / ".join(ids) for same in alike if len(ids := sorted({one.id for one in same})) > 1)
+    if several:
+        text = "ids differ in case alone, and their predicted masks would have one name on macOS and Windows"
+        yield DataWarning("alike-ids", text, several)
 
 
 def split_groups(entries: Iterable[Entry]) -> Iterator[str]:

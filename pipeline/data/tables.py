@@ -37,6 +37,8 @@ _ERROR = re.compile(
 _SIGNS = re.compile(r"[-–—.?/]+")
 _UNNAMED = re.compile(r"(unnamed: \d+(\.\d+)*)?")  # pandas' columns without a name
 _QUOTE = "put quotes around text with commas"
+_FIRST_ROWS = 20
+"""Among which the columns' names are looked for."""
 _NAMED = 5
 """Cells that a warning names."""
 
@@ -93,6 +95,8 @@ def read_table(path: Path, columns: TableColumns | None = None, *, encoding: str
         DataError: The file is missing, not a table, too large, without a header, or has two columns of one name.
     """
     sheet, warnings = _sheet_and_warnings(path, columns, encoding)
+    if columns:
+        _refuse_rows_above(sheet, path, columns)
     header = [_column_name(cell) for cell in sheet.lines[0]] if sheet.lines else []
     if not any(header):
         raise DataError(f"{path} has no header; expected the columns' names in its first row")
@@ -111,6 +115,15 @@ def read_table(path: Path, columns: TableColumns | None = None, *, encoding: str
         rows.append(_cleaned(TableRow(number, texts), columns))
     warnings += _missing_cells(path, rows, read)
     return DataTable(path, tuple(named), tuple(rows), tuple(problems), tuple(warnings))
+
+
+def _refuse_rows_above(sheet: Sheet, path: Path, columns: TableColumns) -> None:
+    """Refuse a table whose columns are named below a title or a blank row."""
+    fitting = (
+        i for i, line in enumerate(sheet.lines[:_FIRST_ROWS]) if {*columns.required} <= {*map(_column_name, line)}
+    )
+    if row := next(fitting, 0):
+        raise DataError(f"{path} names its columns in row {row + 1}; delete the rows above it")
 
 
 def _at(cells: Sequence[str], i: int) -> str:

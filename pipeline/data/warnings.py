@@ -22,6 +22,7 @@ IDS_NAMED = 5
 WARNINGS = {
     "absent-class": "no mask has a pixel of a declared class",
     "alike-groups": "groups differ in case, spaces, zeros in front or `.0` alone",
+    "alike-ids": "ids differ in case alone",
     "blank-groups": "some rows of a manifest have a group and some have none",
     "blank-image": "images show a single colour",
     "empty-mask": "masks hold only background",
@@ -39,6 +40,7 @@ WARNINGS = {
     "unknown-tokens": "texts hold what the text encoder does not know",
     "unlabelled-mask": "masks have no labelled pixel",
     "unused-columns": "a table has columns that are not read",
+    "white-is-zero": "mask files say that 0 is shown white, and are read by their numbers",
 }
 """Name of every warning → the oddity, for `docs/data.md` and for messages."""
 

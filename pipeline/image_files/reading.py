@@ -18,7 +18,7 @@ from ...errors import ConfigError, DataError
 from .dicom import read_dicom
 from .intensities import IntensityWindow, as_rgb
 from .masks.content import MaskContent
-from .masks.survey import survey
+from .masks.survey import Survey, survey
 from .masks.values import mask_reader
 from .ngff.planes import NgffPlane
 from .nifti import read_nifti
@@ -38,15 +38,13 @@ LazySource = TiffImage | NgffPlane | SlideImage
 class Regions:
     """An opened image or mask, from which several threads may read. Of files, only slides of a library stay open."""
 
-    def __init__(
-        self, path: Path, source: LazySource | Raster, convert: Convert, palette: Mapping[int, int] | None = None
-    ) -> None:
+    def __init__(self, path: Path, source: LazySource | Raster, convert: Convert, found: Survey | None = None) -> None:
         """Of a file's parts, or of all of it, which `convert` makes into pixels."""
         self._path = path
         self._source = convert(source) if isinstance(source, Raster) else source
         self._convert = convert
-        self.palette: Mapping[int, int] = palette or {}
-        """Of a mask: palette index that occurs → its colour, 0xRRGGBB; empty without a palette."""
+        self.found = found or Survey()
+        """Of a mask."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -123,7 +121,7 @@ def open_mask(path: Path, content: MaskContent = "values") -> Regions:
         source = _source(path)
         parts = [source] if isinstance(source, Raster) else (source.read(*box) for box in source.boxes())
         found = survey(parts)
-        return Regions(path, source, mask_reader(content, found), found.palette)
+        return Regions(path, source, mask_reader(content, found), found)
 
 
 def _open(path: Path, convert: Convert) -> Regions:

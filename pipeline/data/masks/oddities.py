@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -39,15 +40,34 @@ def _hint(mask: MaskFile, strange: Sequence[int], *, lossy: bool) -> str:
         return f'; {why}: say {{"masks": {{"threshold": 128}}}} in {CLASSES_FILE}, and all from 128 on is foreground'
     if len(values) >= MANY_VALUES and (values[-1] > 255 or values[-1] < 2 * len(values)):
         return f'; an instance mask? Say {{"masks": "instances"}} in {CLASSES_FILE}, and all above 0 is foreground'
+    if values[0] < 0:
+        return "; values below 0 cannot be named"
+    if len(values) < MANY_VALUES and not {*values} <= {0, 1, 255}:
+        return f"; classes? Say {_naming(values)} in {CLASSES_FILE}"
     return ""
 
 
+def _naming(values: Sequence[int]) -> str:
+    """The form that names these values, the last of three or more perhaps that of pixels without a label."""
+    first, *others = values
+    named = {str(first): "background"} | {str(value): f"class {i}" for i, value in enumerate(others, 1)}
+    form = json.dumps({"classes": named})
+    return form + (
+        f' (with "ignore": {others[-1]} in place of its name, if it means not labelled)' if others[1:] else ""
+    )
+
+
 def odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[DataWarning]:
-    """Warnings of masks that are empty, full or unlabelled, or unlike the others, and of classes that no mask has."""
+    """Warnings of masks that are empty, full or unlabelled, or unlike the others, and of classes that no mask has.
+
+    Nothing is said of masks with values that are not declared, which are a problem, nor of absent classes beside them.
+    """
     masks = {one.entry.id: one.mask for one in inspections if one.mask}
-    counts = {name: classes.count(mask.n_pixels) for name, mask in masks.items()}
+    yield from _white_is_zero(masks, classes)
+    known = {name: mask for name, mask in masks.items() if not classes.undeclared(mask.n_pixels)}
+    counts = {name: classes.count(mask.n_pixels) for name, mask in known.items()}
     labelled = {name: of for name, of in counts.items() if sum(of)}
-    unlabelled = [name for name in counts if name not in labelled and not classes.undeclared(masks[name].n_pixels)]
+    unlabelled = [name for name in counts if name not in labelled]
     empty = [name for name, of in labelled.items() if not sum(of[1:])]
     full = [name for name, of in labelled.items() if not of[0]]
     for warning, names, text in (
@@ -60,9 +80,21 @@ def odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[D
     yield from _odd_shares({name: 1 - of[0] / sum(of) for name, of in labelled.items() if 0 < of[0] < sum(of)})
     has = [any(of) for of in zip(*counts.values(), strict=True)]
     absent = [name for name, there in zip(classes.names, has, strict=bool(has)) if not there]
-    if absent:
+    if absent and len(known) == len(masks):
         text = f"no mask has a pixel of {', '.join(absent)}; is {CLASSES_FILE} or the way the masks were saved right?"
         yield DataWarning("absent-class", text)
+
+
+def _white_is_zero(masks: Mapping[str, MaskFile], classes: Classes) -> Iterator[DataWarning]:
+    """A warning of masks that viewers show inverted against what is read: scanners mean it, `tifffile` does not."""
+    white = [name for name, mask in masks.items() if mask.white_is_zero]
+    if white and classes.reading not in ("colours", "alpha"):
+        text = (
+            f"{len(white)} of {len(masks)} masks say that 0 is shown white (TIFF's WhiteIsZero, DICOM's MONOCHROME1) "
+            f"and are read by their numbers, 0 as {classes.names[0]}, so that viewers show them inverted; look at them "
+            "(--out), and if they are right in a viewer and wrong there, save them as PNG"
+        )
+        yield DataWarning("white-is-zero", text, tuple(white))
 
 
 def _odd_shares(shares: Mapping[str, float]) -> Iterator[DataWarning]:

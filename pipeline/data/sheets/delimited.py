@@ -47,6 +47,8 @@ def _decoded(path: Path, encoding: str) -> str:
         raise DataError(f"{path} is a spreadsheet by its content; give it the suffix .xlsx")
     if content.startswith(_UTF16):
         encoding = "utf-16"
+    elif b"\0" in content[:2]:  # half of an ASCII letter, without a mark
+        encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
     elif content.startswith(codecs.BOM_UTF8):
         encoding = "utf-8-sig"
     try:

@@ -110,7 +110,8 @@ def as_opacity(raster: Raster) -> Integer[np.ndarray, "y x"]:
 def _as_whole(pixels: Shaped[np.ndarray, "y x"]) -> Integer[np.ndarray, "y x"]:
     if not ((np.abs(pixels) < _MAX_VALUE).all() and (pixels == np.rint(pixels)).all()):
         raise UnusableImageError(
-            "holds values that are not whole numbers (below 2**31); save the mask as integers, one value a class"
+            "holds values that are not whole numbers (below 2**31); save the mask as integers, one value a class (of "
+            "probabilities, mask >= 0.5)"
         )
     return pixels.astype(np.int64)
 

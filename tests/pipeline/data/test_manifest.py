@@ -266,3 +266,8 @@ def test_slices_of_one_file_are_one_group_however_its_path_is_written(manifest, 
     paths = ("images/scan.nii#0", "./images/scan.nii#1", "images/../images/scan.nii#2", "images\\scan.nii#3")
     rows = [f"s{i},{path},,,train," for i, path in enumerate(paths)]
     assert [entry.group for entry in list_entries(manifest(*rows)).entries] == ["images/scan.nii"] * 4
+
+
+def test_ids_that_differ_in_case_alone_are_warned_of(manifest):
+    path = manifest("A,images/a.png,,t,train,", "a,images/b.png,,t,val,", "c,images/c.png,,t,test,")
+    assert str(warnings_of(path)["alike-ids"]).endswith(": A / a [alike-ids]")

@@ -42,7 +42,7 @@ def test_numbers_of_a_csv_stay_as_they_stand(csv):
     assert column(csv("image,text\n001,x\n1.0,x\n1e3,x\n"), "image") == ["001", "1.0", "1e3"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8", "utf-8-sig"])
 def test_encodings_that_are_certain_are_read(csv, encoding):
     assert column(csv("image\ttext\na\tGrößere Kerne\n".encode(encoding)), "text") == ["Größere Kerne"]
 
@@ -129,3 +129,10 @@ def test_space_around_a_cell_is_no_part_of_it(csv, blank):
 def test_without_columns_cells_are_taken_as_they_stand(csv):
     table = csv("file,finding\na,#N/A\nb,nan\n", columns=None)
     assert (column(table, "finding"), table.problems, table.warnings) == (["#N/A", "nan"], (), ())
+
+
+@pytest.mark.parametrize("above", ["My data\n", "\n", ",,\nExport of May,\n"])
+def test_rows_above_the_columns_names_are_refused_by_number(csv, above):
+    row = above.count("\n") + 1
+    with pytest.raises(DataError, match=rf"names its columns in row {row}; delete the rows above it"):
+        csv(f"{above}image,text\na,x\n")

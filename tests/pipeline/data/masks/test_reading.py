@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from textdiff.errors import DataError
@@ -350,3 +351,42 @@ def test_float_masks_of_whole_numbers_are_read_from_tiff(data):
     np.testing.assert_array_equal(labels[0], disc(1))
     _, problems = scan_dataset(data([disc(1, np.float32) * 0.5] * 3, suffix="tif"))
     assert "holds values that are not whole numbers" in problems[0]
+
+
+# Numbers against what viewers show
+
+
+@pytest.mark.parametrize("photometric", ["miniswhite", "minisblack"])
+def test_masks_whose_0_is_white_are_read_by_their_numbers_and_named(data, photometric):
+    masks = [lambda path: tifffile.imwrite(path, disc(1, bool), photometric=photometric)] * 3
+    manifest = data(masks, suffix="tif")
+    np.testing.assert_array_equal(labels_of(manifest)[0], disc(1))
+    assert names(manifest) == ["white-is-zero"] * (photometric == "miniswhite")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ((0, 254), '{"classes": {"0": "background", "254": "class 1"}} in classes.json'),
+        ((1, 2), '{"classes": {"1": "background", "2": "class 1"}} in classes.json'),
+        ((0, 128, 255), '"255": "class 2"}} (with "ignore": 255 in place of its name, if it means not labelled)'),
+        ((0, 65535), '"65535": "class 1"'),
+        ((-1, 1), "; values below 0 cannot be named"),
+    ],
+)
+def test_few_undeclared_values_are_told_how_to_declare_them_and_nothing_else(data, values, says):
+    mask = np.resize(np.array(values, np.int32), SIZE)
+    dataset, problems = scan_dataset(data([lambda path: tifffile.imwrite(path, mask)] * 3, suffix="tif"))
+    assert says in problems[0]
+    assert dataset.warnings == ()
+
+
+def test_masks_of_probabilities_are_told_to_be_thresholded(data):
+    masks = [lambda path: tifffile.imwrite(path, disc(0.7, np.float32))] * 3
+    assert "as probabilities are; save mask >= 0.5" in scan_dataset(data(masks, suffix="tif"))[1][0]
+
+
+def test_a_background_that_is_not_the_least_value_is_refused(data):
+    trimap = {"classes": {"1": "pet", "2": "background"}, "ignore": 3}
+    _, problems = scan_dataset(data([disc(1) + 1] * 3, trimap))
+    assert "the background is the class of the least value, and that is 'pet'" in problems[0]
