@@ -119,10 +119,8 @@ def read_table(path: Path, columns: TableColumns | None = None, *, encoding: str
 
 def _refuse_rows_above(sheet: Sheet, path: Path, columns: TableColumns) -> None:
     """Refuse a table whose columns are named below a title or a blank row."""
-    fitting = (
-        i for i, line in enumerate(sheet.lines[:_FIRST_ROWS]) if {*columns.required} <= {*map(_column_name, line)}
-    )
-    if row := next(fitting, 0):
+    first = enumerate(sheet.lines[:_FIRST_ROWS])
+    if row := next((i for i, line in first if {*columns.required} <= {*map(_column_name, line)}), 0):
         raise DataError(f"{path} names its columns in row {row + 1}; delete the rows above it")
 
 

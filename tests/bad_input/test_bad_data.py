@@ -223,7 +223,7 @@ IMAGES = {
     "an empty image": (with_file("train0.png", b""), "train0.png is empty"),
     "text for an image": (
         with_file("train0.png", "I am a picture"),
-        "is not a PNG, JPEG, TIFF, DICOM or NIfTI file (begins b'I am a p')",
+        "is not a PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, DICOM or NIfTI file (begins b'I am a p')",
     ),
     "half an image": (with_file("train0.png", lambda b: b[: len(b) // 2]), "train0.png is truncated or broken"),
     "a changed byte": (
@@ -242,7 +242,7 @@ IMAGES = {
     ),
     "floats": (
         with_file("train0.png", tiff(np.zeros((20, 24), np.float32))),
-        "holds float32 values; save it as 8 or 16 bit integers",
+        "holds 32 bit values (0 to 0); say with an intensity window",
     ),
     "half a TIFF": (with_file("train0.png", tiff(np.zeros((20, 24), np.uint8))[:-100]), "is truncated"),
     "a head of a TIFF alone": (with_file("train0.png", b"II*\0\xff\xff\xff\xff"), "is truncated or broken"),

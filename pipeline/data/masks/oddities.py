@@ -51,10 +51,8 @@ def _naming(values: Sequence[int]) -> str:
     """The form that names these values, the last of three or more perhaps that of pixels without a label."""
     first, *others = values
     named = {str(first): "background"} | {str(value): f"class {i}" for i, value in enumerate(others, 1)}
-    form = json.dumps({"classes": named})
-    return form + (
-        f' (with "ignore": {others[-1]} in place of its name, if it means not labelled)' if others[1:] else ""
-    )
+    last = f' (with "ignore": {others[-1]} in place of its name, if it means not labelled)'
+    return json.dumps({"classes": named}) + (last if len(others) > 1 else "")
 
 
 def odd_masks(inspections: Sequence[Inspection], classes: Classes) -> Iterator[DataWarning]:

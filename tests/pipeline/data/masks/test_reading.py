@@ -351,6 +351,7 @@ def test_float_masks_of_whole_numbers_are_read_from_tiff(data):
     np.testing.assert_array_equal(labels[0], disc(1))
     _, problems = scan_dataset(data([disc(1, np.float32) * 0.5] * 3, suffix="tif"))
     assert "holds values that are not whole numbers" in problems[0]
+    assert "(of probabilities, mask >= 0.5)" in problems[0]
 
 
 # Numbers against what viewers show
@@ -379,11 +380,6 @@ def test_few_undeclared_values_are_told_how_to_declare_them_and_nothing_else(dat
     dataset, problems = scan_dataset(data([lambda path: tifffile.imwrite(path, mask)] * 3, suffix="tif"))
     assert says in problems[0]
     assert dataset.warnings == ()
-
-
-def test_masks_of_probabilities_are_told_to_be_thresholded(data):
-    masks = [lambda path: tifffile.imwrite(path, disc(0.7, np.float32))] * 3
-    assert "as probabilities are; save mask >= 0.5" in scan_dataset(data(masks, suffix="tif"))[1][0]
 
 
 def test_a_background_that_is_not_the_least_value_is_refused(data):
