@@ -42,7 +42,7 @@ def _hint(mask: MaskFile, strange: Sequence[int], *, lossy: bool) -> str:
         return f'; an instance mask? Say {{"masks": "instances"}} in {CLASSES_FILE}, and all above 0 is foreground'
     if values[0] < 0:
         return "; values below 0 cannot be named"
-    if len(values) < MANY_VALUES and not {*values} <= {0, 1, 255}:
+    if 1 < len(values) < MANY_VALUES and not {*values} <= {0, 1, 255}:
         return f"; classes? Say {_naming(values)} in {CLASSES_FILE}"
     return ""
 
@@ -51,7 +51,7 @@ def _naming(values: Sequence[int]) -> str:
     """The form that names these values, the last of three or more perhaps that of pixels without a label."""
     first, *others = values
     named = {str(first): "background"} | {str(value): f"class {i}" for i, value in enumerate(others, 1)}
-    last = f' (with "ignore": {others[-1]} in place of its name, if it means not labelled)'
+    last = f' (with "ignore": {values[-1]} in place of its name, if it means not labelled)'
     return json.dumps({"classes": named}) + (last if len(others) > 1 else "")
 
 
