@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .pipeline.head_inputs.inputs import CachedFeatures, open_head_data
     from .pipeline.head_inputs.splits import Split, divide_into_folds
     from .pipeline.image_files.reading import read_image, read_mask
+    from .pipeline.image_files.volumes import list_volumes
     from .pipeline.images.resizing import resize_labels
     from .pipeline.maintenance.export import export_cache
     from .pipeline.maintenance.info import cache_info
@@ -95,6 +96,7 @@ __all__ = [
     "explain_image",
     "export_cache",
     "extract_features",
+    "list_volumes",
     "load_unet",
     "location",
     "make_manifest",
@@ -152,6 +154,7 @@ _HOMES = {
     "explain_image": "pipeline.explanation.explain",
     "export_cache": "pipeline.maintenance.export",
     "extract_features": "pipeline.extraction.extract",
+    "list_volumes": "pipeline.image_files.volumes",
     "load_unet": "stages.unet",
     "location": "cache.storage.location",
     "make_manifest": "pipeline.manifests.make",

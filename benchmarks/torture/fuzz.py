@@ -49,6 +49,7 @@ from textdiff import (
     Segmenter,
     check_data,
     extract_features,
+    list_volumes,
     load_unet,
     make_manifest,
     read_annotations,
@@ -58,9 +59,6 @@ from textdiff import (
     verify_cache,
 )
 from textdiff.errors import TextdiffError
-from textdiff.pipeline.data.tables import TableColumns, read_table
-from textdiff.pipeline.exchange import dicom_seg
-from textdiff.pipeline.image_files.volumes import list_volumes
 
 MEMORY_BYTES = 4 * 2**30
 HANG_S = 20.0
@@ -111,7 +109,6 @@ def _images(path: Path) -> None:
 
 def _volume(path: Path) -> None:
     for volume in list_volumes(path):
-        dicom_seg.without_source(volume)
         for one in volume.slices[:3]:
             _images(one)
 
@@ -136,7 +133,7 @@ def _workbook(path: Path) -> None:
     with zipfile.ZipFile(packed, "w") as archive:
         for part in filter(Path.is_file, root.rglob("*")):
             archive.write(part, part.relative_to(root).as_posix())
-    read_table(packed, TableColumns(("id", "image"), ("text", "weight"), names=("id",), numbers=("weight",)))
+    check_data(packed)
 
 
 def _ngff(path: Path) -> None:

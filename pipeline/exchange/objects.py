@@ -60,7 +60,8 @@ def _number(mask: Bool[np.ndarray, "y x"], labels: UInt32[np.ndarray, "y x"], n_
     n_found = 0
     for number, box in enumerate(ndimage.find_objects(areas), start=1):
         of_area = areas[box] == number
-        split = split_objects(np.pad(of_area, 1))[1:-1, 1:-1]
+        # Where every pixel is an edge there is no neck.
+        split = split_objects(np.pad(of_area, 1))[1:-1, 1:-1] if min(of_area.shape) > 2 else of_area
         labels[box][of_area] = split[of_area] + (n_before + n_found)
         n_found += int(split.max())
     return n_found

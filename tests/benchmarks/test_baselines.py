@@ -47,7 +47,7 @@ def task(methods, tiny_cache):
 def test_filters_find_bright_squares_in_images_not_seen(methods, task):
     dice = methods.methods()["rgb-filters"].run(task)
     assert [*dice] == ["val0", "val1"]
-    assert min(dice.values()) > 0.9
+    assert min(dice.values()) > 0.85
 
 
 def test_a_probe_of_random_features_knows_the_images_that_it_learnt_from(methods, task):

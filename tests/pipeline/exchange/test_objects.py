@@ -92,6 +92,12 @@ def test_files_hold_what_was_found(mask, tmp_path):
     assert lines[3].startswith('3,"with ""quotes"", commas",16,1.5,1.5')
 
 
+def test_areas_of_two_pixels_across_are_objects_as_they_are_in_the_whole_mask():
+    mask = np.zeros((9, 9), np.uint8)
+    mask[1, 1:8], mask[2, 7], mask[4:6, 1:8], mask[7, 1], mask[8, 2] = 1, 1, 1, 1, 1
+    assert (find_objects(mask, {0: "background", 1: "dot"}).labels == split_objects(mask == 1)).all()
+
+
 def test_more_than_65535_objects_have_32_bits(tmp_path):
     mask = np.zeros((514, 514), np.uint8)
     mask[::2, ::2] = 1

@@ -100,8 +100,8 @@ def test_effects_of_words_on_the_worst_mask_are_shown_on_request(run, check_page
 def test_a_worst_sample_whose_words_cannot_be_explained_costs_no_evaluation(extraction, tmp_path, capsys):
     manifest = extraction.data.read_text()
     for text in ("the nuclei are round", "the nuclei are not round", "spindle nuclei in the upper half"):
-        manifest = manifest.replace(text, "???")
-    extraction.data.write_text(manifest.replace(",,train", ",???,train"))
+        manifest = manifest.replace(text, "!!!")
+    extraction.data.write_text(manifest.replace(",,train", ",!!!,train"))
     extract_features(extraction)
     config = TrainConfig(extraction.cache, tmp_path / "run", epochs=1, width=16, n_attention_heads=2, device="cpu")
     train_head(config)
