@@ -6,7 +6,7 @@ MoNuSeg and QaTa-COV19 name masks (`NAME.png` for the image `NAME.tif`, `mask_NA
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +73,12 @@ def missing_columns(table: DataTable, columns: Sequence[str]) -> str | None:
     return f"{table.path}: missing columns {missing}; got {columns}; add them to the header" if missing else None
 
 
-def texts_by_image(images: Sequence[Path], table_path: Path) -> dict[Path, str]:
-    """The text of each image, from a table that may have rows for other images too.
+def texts_by_image(images: Mapping[Path, Sequence[Path]], table_path: Path) -> dict[Path, str]:
+    """The text of each image or volume: that of its own row, or else the one that the rows of its slices agree on.
+
+    Args:
+        images: each with its slices.
+        table_path: a table that may have rows for other images too.
 
     Raises:
         DataError: The table cannot be read or lacks a column, or an image has no text, an empty one, or several.
@@ -83,10 +87,24 @@ def texts_by_image(images: Sequence[Path], table_path: Path) -> dict[Path, str]:
     problem = missing_columns(table, COLUMNS.required)
     if problem:
         raise DataError(problem)
-    matched = match_rows(table, [(image, None) for image in images])
-    lacking = [f"no row for {image.name}; add one" for i, image in enumerate(images) if i not in matched.rows]
-    lacking += [f"no text for {images[i].name}; write one" for i, row in matched.rows.items() if row.missing]
-    problems = [*table.problems, *matched.problems, *lacking]
+    named = list(dict.fromkeys(path for image, slices in images.items() for path in (image, *slices)))
+    matched = match_rows(table, [(path, None) for path in named])
+    row_of = {named[i]: row for i, row in matched.rows.items()}
+    texts, problems = {}, [*table.problems, *matched.problems]
+    for image, slices in images.items():
+        rows = [row_of[image]] if image in row_of else [row_of[one] for one in slices if one in row_of]
+        found = list(dict.fromkeys(row.cells["description"] for row in rows if not row.missing))
+        if not rows:
+            problems.append(f"no row for {image.name}; add one")
+        elif not found:
+            problems.append(f"no text for {image.name}; write one")
+        elif len(found) > 1:
+            problems.append(
+                f"{len(found)} texts for the slices of {image.name}, which is segmented as a whole (row "
+                f"{rows[0].number} and others); write one row for {image.name}"
+            )
+        else:
+            texts[image] = found[0]
     if problems:
         raise DataError(f"{table_path} does not give every image one text:", problems)
-    return {image: matched.rows[i].cells["description"] for i, image in enumerate(images)}
+    return texts

@@ -51,6 +51,8 @@ def without_source(volume: Volume) -> str | None:
             missing = [name for name in _NEEDED if not sources[0].get(name)]
             if missing:
                 return f"{volume.path}: it has no {', '.join(missing)}, to which a DICOM-SEG refers; {way_out}"
+            if _n_frames(sources) > 1 and not sources[0].get("FrameOfReferenceUID"):
+                return f"{volume.path}: its frames do not say where they lie, as those of a DICOM-SEG do; {way_out}"
             trial = np.zeros((_n_frames(sources[:1]), sources[0].Rows, sources[0].Columns), np.uint8)
             _segmentation(sources[:1], trial, {1: "trial"})
     except (DataError, UnusableImageError) as error:
@@ -130,7 +132,7 @@ def _segmentation(sources: Sequence[Any], segments: UInt8[np.ndarray, "z y x"], 
     except ImportError as error:
         raise UnusableImageError("needs highdicom for its DICOM-SEG; install textdiff[medical]") from error
     unicode = {} if "".join(names.values()).isascii() else {"specific_character_set": "ISO_IR 192"}
-    return highdicom.seg.Segmentation(
+    segmentation = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=segments,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
@@ -147,6 +149,10 @@ def _segmentation(sources: Sequence[Any], segments: UInt8[np.ndarray, "z y x"], 
         omit_empty_frames=bool(segments.any()),
         **unicode,
     )
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    if not all("SliceThickness" in measures for measures in shared.get("PixelMeasuresSequence", ())):
+        del shared.PixelMeasuresSequence  # of a radiograph, which has none: highdicom writes it and refuses to read it
+    return segmentation
 
 
 def _description(number: int, name: str) -> Any:  # noqa: ANN401

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32, UInt
 
 from ...cache.storage.atomic import write_durably
-from ...errors import DataError
 from ..image_files.raster import MAX_PIXELS
+from ..image_files.volumes import Volume
 from .coco import CocoDataset
 from .geojson import FeatureEncoder, Placement, area_feature, object_features, pieces_of_collection, write_geojson
 from .objects import find_objects, object_table, write_label_image, write_object_table
@@ -32,17 +32,21 @@ def object_files(*, table: bool = False, geojson: bool = False, coco: bool = Fal
     """
     wanted = {GEOJSON: geojson, COCO: coco, LABELS: table, TABLE: table}
     suffixes = tuple(suffix for suffix, is_wanted in wanted.items() if is_wanted)
-    return OutputFormat(suffixes, partial(_open, suffixes))
+    return OutputFormat(suffixes, partial(_open, suffixes), size_refusal=_too_large)
 
 
 def _open(suffixes: tuple[str, ...], target: OutputTarget) -> CollectedMask:
-    height, width = target.size
-    if height * width > MAX_PIXELS:
-        raise DataError(
-            f"{target.volume.path} has {height} x {width} pixels, and objects are found in at most "
-            f"{MAX_PIXELS}; write --formats geojson without --objects, which has outlines of connected areas"
-        )
     return CollectedMask(target, partial(_write, suffixes))
+
+
+def _too_large(volume: Volume, size: tuple[int, int]) -> str | None:
+    height, width = size
+    if height * width <= MAX_PIXELS:
+        return None
+    return (
+        f"{volume.path} has {height} x {width} pixels, and objects are found in at most {MAX_PIXELS}; "
+        "write --formats geojson without --objects, which has outlines of connected areas"
+    )
 
 
 def _write(
@@ -57,7 +61,7 @@ def _write(
         write_label_image(target.file(LABELS), objects)
         write_object_table(target.file(TABLE), table)
     if GEOJSON in suffixes:
-        features = object_features(objects, target.volume.name, _measurements(table))
+        features = object_features(objects, target.volume.name, _measurements(table, _placement(target)))
         write_geojson(target.file(GEOJSON), features, FeatureEncoder(_foreground(target), placement=_placement(target)))
     if COCO in suffixes:
         dataset = CocoDataset(_foreground(target))
@@ -79,11 +83,14 @@ def _placement(target: OutputTarget) -> Placement:
     return Placement(scale_x=x, scale_y=y)
 
 
-def _measurements(table: Mapping[str, list[float | int | str]]) -> dict[int, dict[str, float]]:
-    """Number of an object → areas and probability, as QuPath shows them."""
+def _measurements(table: Mapping[str, list[float | int | str]], placement: Placement) -> dict[int, dict[str, float]]:
+    """Number of an object → areas and probability, as QuPath shows them: in pixels of full resolution, as outlines."""
     shown = {"area_px": "Area px^2", "area_mm2": "Area mm^2", "mean_probability": "Mean probability"}
     columns = [(name, table[column]) for column, name in shown.items() if column in table]
-    return {int(number): {name: float(values[i]) for name, values in columns} for i, number in enumerate(table["id"])}
+    of = {int(number): {name: float(values[i]) for name, values in columns} for i, number in enumerate(table["id"])}
+    for measured in of.values():
+        measured["Area px^2"] *= placement.scale_x * placement.scale_y
+    return of
 
 
 class AreaOutlines:

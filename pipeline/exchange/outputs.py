@@ -84,6 +84,8 @@ class OutputFormat:
     """Whether each slice of a volume is a target of its own, whose bands have the index 0."""
     refusal: Callable[[Volume], str | None] = lambda volume: None
     """Reason why the format cannot hold masks of the volume, and the way out; asked before anything is computed."""
+    size_refusal: Callable[[Volume, tuple[int, int]], str | None] = lambda volume, size: None
+    """Likewise, of slices of this height and width."""
 
 
 class CollectedMask:

@@ -56,17 +56,17 @@ def _own_format(volume: Volume) -> MaskFormat:
     return "nifti" if lies_in_a_patient and is_scan else "png"
 
 
-def refuse_unfit(config: PredictConfig, volumes: Sequence[Volume]) -> None:
-    """Refuse formats that cannot hold masks of the images.
+def refuse_unfit(config: PredictConfig, volumes: Sequence[Volume], sizes: Sequence[tuple[int, int]]) -> None:
+    """Refuse formats that cannot hold masks of the images, of which each has a height and width.
 
     Raises:
         DataError: with a line for each of them.
     """
     problems = [
         problem
-        for volume in volumes
+        for volume, size in zip(volumes, sizes, strict=True)
         for one in formats_for(config, volume)
-        if (problem := one.refusal(volume)) is not None
+        if (problem := one.refusal(volume) or one.size_refusal(volume, size)) is not None
     ]
     if problems:
         raise DataError("these masks cannot be written in that format:", problems)

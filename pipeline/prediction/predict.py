@@ -20,7 +20,7 @@ from ..image_files.volumes import Volume, list_volumes
 from ..runtime.progress import Progress, Task
 from ..views.text_rewriting import safe_views
 from .formats import files_for, formats_for, masks_for, opened, refuse_unfit
-from .record import PredictionRecord, refuse_same_files, refuse_same_names
+from .record import PredictionRecord, refuse_long_names, refuse_same_files, refuse_same_names
 from .request import PredictionRequest
 from .segmenter import Segment, Segmenter
 
@@ -41,7 +41,8 @@ class PredictSummary:
     def lines(self) -> list[str]:
         """For the terminal."""
         legend = ", ".join(f"{value} {name}" for value, name in self.classes.items())
-        return [f"{len(self.masks)} masks in {self.out}: {legend}"]
+        plural = "" if len(self.masks) == 1 else "s"
+        return [f"{len(self.masks)} file{plural} of masks in {self.out}: {legend}"]
 
 
 def predict(config: PredictConfig, progress: Progress | None = None) -> PredictSummary:
@@ -65,8 +66,9 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     refuse_same_names(volumes)
     files = {volume.name: files_for(config, volume) for volume in volumes}
     refuse_same_files(files)
+    refuse_long_names(files)
     sizes = _sizes(segmenter, volumes)
-    refuse_unfit(config, volumes)
+    refuse_unfit(config, volumes, sizes)
     texts = _texts(config, volumes)
     segmenter.texts.check((text for text in texts if text is not None), n_views=config.tta, progress=progress)
     _say_remarks(config, segmenter, volumes, texts, progress)
@@ -90,7 +92,7 @@ def _texts(config: PredictConfig, volumes: Sequence[Volume]) -> list[str | None]
     """The text of each volume."""
     if config.texts is None:
         return [config.text] * len(volumes)
-    text_of = texts_by_image([volume.path for volume in volumes], config.texts)
+    text_of = texts_by_image({volume.path: volume.slices for volume in volumes}, config.texts)
     return [text_of[volume.path] for volume in volumes]
 
 
@@ -122,18 +124,21 @@ def _say_remarks(
 
 def _sizes(segmenter: Segmenter, volumes: Sequence[Volume]) -> list[tuple[int, int]]:
     """Height and width of every volume's slices: a first look at all, so that none is met as unreadable hours later."""
-    sizes, problems, n_images = [], [], 0
+    sizes, problems = [], []
     for volume in volumes:
+        of_slices = []
         for path in volume.slices:
-            n_images += 1
             try:
                 size = segmenter.size_of(path)
             except DataError as error:
-                problems.append(str(error))
-        if not problems:
+                of_slices.append(str(error))
+        if of_slices:
+            more = f" (and {len(of_slices) - 1} more of its {len(volume.slices)} slices)" if of_slices[1:] else ""
+            problems.append(of_slices[0] + more)
+        else:
             sizes.append(size)
     if problems:
-        raise DataError(f"{len(problems)} of {n_images} images cannot be used; mend or remove them:", problems)
+        raise DataError(f"{len(problems)} of {len(volumes)} images cannot be used; mend or remove them:", problems)
     return sizes
 
 

@@ -6,6 +6,7 @@ files that a call is about to write are listed before (`claimed`), so that those
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from .segmenter import Segmenter
 RECORD = "predictions.json"
 _ENDINGS_BEFORE = (".png", ".npy", "_uncertainty.png")
 """Of the files of masks whose records list none: those of earlier versions."""
+_LONGEST_NAME = 255
+"""Bytes of a file's name on Linux, macOS and Windows."""
 _NO_FILES = ("", "..", RECORD)
 
 
@@ -181,6 +184,27 @@ def refuse_same_files(files: Mapping[str, Sequence[Path]]) -> None:
     ]
     if mixed:
         raise DataError("files of several images would have one name; rename the images:", sorted(mixed))
+
+
+def refuse_long_names(files: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse images whose masks' names no file system takes, before anything is computed.
+
+    Args:
+        files: as `refuse_same_files`.
+
+    Raises:
+        DataError: with all of them.
+    """
+    length = {
+        name: max(len(os.fsencode(path.name + TEMPORARY_SUFFIX)) for path in paths) for name, paths in files.items()
+    }
+    long = [
+        f"{name[:40]}... ({_LONGEST_NAME - n + len(os.fsencode(name))} bytes would do)"
+        for name, n in length.items()
+        if n > _LONGEST_NAME
+    ]
+    if long:
+        raise DataError("file names of masks would be too long; shorten the images' names:", long)
 
 
 def _files_in(folder: Path) -> Iterator[str]:

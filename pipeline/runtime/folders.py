@@ -22,8 +22,11 @@ def locked_folder(folder: Path) -> Iterator[None]:
     lock is freed when the process that holds it ends.
 
     Raises:
-        RunError: if another process holds it.
+        RunError: if another process holds it, or a file stands in its place.
     """
+    in_the_way = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    if in_the_way.exists() and not in_the_way.is_dir():
+        raise RunError(f"{in_the_way} is a file; give a folder")
     folder.mkdir(parents=True, exist_ok=True)
     path, mode = (folder, os.O_RDONLY) if os.name == "posix" else (folder / ".lock", os.O_RDWR | os.O_CREAT)
     handle = os.open(path, mode)

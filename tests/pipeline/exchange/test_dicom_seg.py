@@ -141,9 +141,12 @@ def test_frames_of_one_file_keep_its_order(tmp_path):
     np.testing.assert_array_equal(np.asarray(nibabel.load(file).dataobj).transpose(2, 1, 0), nifti_mask)
 
 
-def test_a_radiograph_without_a_place_can_have_one_too(tmp_path):
+@pytest.mark.parametrize("spacing", [None, [0.2, 0.1]])
+def test_a_radiograph_without_a_place_can_have_one_too(tmp_path, spacing):
     one = dicom(RADIOGRAPH, Modality="CR", FrameOfReferenceUID=None)
     del one.FrameOfReferenceUID
+    if spacing:
+        one.PixelSpacing = spacing
     one.set_pixel_data(VALUES[0], "MONOCHROME2", 8)
     one.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     (volume,) = list_volumes(tmp_path / "a.dcm")

@@ -112,8 +112,20 @@ def test_outlines_of_a_level_are_in_pixels_of_full_resolution(target, mask):
     assert found[True] == [[[2 * x, 4 * y] for x, y in ring] for ring in found[False]]
 
 
+def test_areas_of_a_level_are_in_pixels_of_full_resolution(target, mask):
+    level = replace(target, volume=replace(target.volume, downsampling=(4.0, 2.0)))
+    areas = []
+    for one in (target, level):
+        fill(object_files(geojson=True).open_writer(one), mask).finish()
+        features = json.loads(one.file(".geojson").read_text(encoding="utf-8"))["features"]
+        areas.append([feature["properties"]["measurements"]["Area px^2"] for feature in features])
+    assert areas[1] == [8 * area for area in areas[0]]
+
+
 def test_objects_of_a_slide_are_refused_and_its_outlines_are_not(target):
     slide = replace(target, size=(100_000, 80_000))
-    with pytest.raises(DataError, match=r"100000 x 80000 pixels.*--formats geojson without --objects"):
-        object_files(table=True).open_writer(slide)
+    problem = object_files(table=True).size_refusal(slide.volume, slide.size)
+    assert "100000 x 80000 pixels" in problem
+    assert "--formats geojson without --objects" in problem
+    assert object_files(table=True).size_refusal(slide.volume, (1000, 1000)) is None
     AreaOutlines(slide).discard()

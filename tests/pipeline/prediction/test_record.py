@@ -12,7 +12,7 @@ from textdiff.errors import DataError, RunError
 from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.image_files.listing import list_images
 from textdiff.pipeline.image_files.volumes import Volume, list_volumes
-from textdiff.pipeline.prediction.record import RECORD, PredictionRecord, refuse_same_names
+from textdiff.pipeline.prediction.record import RECORD, PredictionRecord, refuse_long_names, refuse_same_names
 from textdiff.pipeline.runtime.folders import locked_folder
 
 
@@ -166,3 +166,17 @@ def test_names_that_are_not_utf8_are_refused_at_the_start_all_at_once(tmp_path):
     assert caught.value.problems == (r"caf\xe9.png", r"\xff\xfe.tif")
     with pytest.raises(DataError, match="not UTF-8"):
         list_images(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")))
+
+
+def test_names_that_no_file_system_takes_are_refused_beforehand(config):
+    refuse_long_names(files(config, "x" * 235, "ü" * 117))
+    with pytest.raises(DataError, match="too long") as caught:
+        refuse_long_names(files(config, "x" * 236, "ü" * 118))
+    assert [problem[:3] for problem in caught.value.problems] == ["xxx", "üüü"]
+
+
+@pytest.mark.parametrize("below", ["", "masks"])
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path, below):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file is a file; give a folder"), locked_folder(tmp_path / "file" / below):
+        pass

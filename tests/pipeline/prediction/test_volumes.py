@@ -266,3 +266,12 @@ def test_a_hundred_slices_take_the_memory_of_a_few(prediction, tmp_path):
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         assert nibabel.load(tmp_path / f"masks{n_slices}" / "scan.nii.gz").shape == (24, 20, n_slices)
     assert peaks[1] < peaks[0] + 50_000  # KB
+
+
+def test_a_problem_of_all_slices_is_one_line(prediction, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(volume_of(5).astype(np.int16) * 9, AFFINE), tmp_path / "ct.nii")
+    with pytest.raises(DataError, match="1 of 1 images cannot be used") as caught:
+        predict(replace(prediction, images=tmp_path / "ct.nii"))
+    (problem,) = caught.value.problems
+    assert "ct.nii#0 holds 16 bit values" in problem
+    assert problem.endswith("(and 4 more of its 5 slices)")
