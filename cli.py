@@ -253,8 +253,8 @@ def parse(text: str, kind: Any) -> Any:  # noqa: ANN401
         return location(text)
     if kind == _SUBSETS:
         return tuple(parse(subset, _NUMBERS) for subset in text.split(";"))
-    part = {_SHARES: float, _NAMES: str, _FORMATS: str.strip}.get(kind, int)
-    values = tuple(part(value) for value in text.split(","))
+    part = {_SHARES: float, _NAMES: str, _FORMATS: str}.get(kind, int)
+    values = tuple(part(value.strip()) for value in text.split(","))
     if kind in (_PAIR, _SHARES, _NAMES) and len(values) != len(get_args(kind)):
         raise ValueError(text)
     return values
