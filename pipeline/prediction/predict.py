@@ -20,7 +20,7 @@ from ..image_files.volumes import Volume, list_volumes
 from ..runtime.progress import Progress, Task
 from ..views.text_rewriting import safe_views
 from .formats import files_for, formats_for, masks_for, opened, refuse_unfit
-from .record import PredictionRecord, refuse_long_names, refuse_same_files, refuse_same_names
+from .record import PredictionRecord, refuse_file_names, refuse_same_names
 from .request import PredictionRequest
 from .segmenter import Segment, Segmenter
 
@@ -65,8 +65,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     volumes = list_volumes(config.images)
     refuse_same_names(volumes)
     files = {volume.name: files_for(config, volume) for volume in volumes}
-    refuse_same_files(files)
-    refuse_long_names(files)
+    refuse_file_names(files)
     sizes = _sizes(segmenter, volumes)
     refuse_unfit(config, volumes, sizes)
     texts = _texts(config, volumes)

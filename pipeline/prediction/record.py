@@ -166,8 +166,8 @@ def refuse_same_names(volumes: Sequence[Volume]) -> None:
         raise DataError("masks are named after images, and these names stand for several images; rename them:", twice)
 
 
-def refuse_same_files(files: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse images of which one's mask would have the name of another's map of uncertainty, or the like.
+def refuse_file_names(files: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse images of which one's mask would have the name of another's map of uncertainty, or one no disk takes.
 
     Args:
         files: name of each image or volume → every file that may be written for it.
@@ -184,27 +184,13 @@ def refuse_same_files(files: Mapping[str, Sequence[Path]]) -> None:
     ]
     if mixed:
         raise DataError("files of several images would have one name; rename the images:", sorted(mixed))
+    over = {name: max(map(_excess, paths)) for name, paths in files.items()}
+    if long := [f"{name[:40]}...: {n} bytes too long" for name, n in over.items() if n > 0]:
+        raise DataError("the names of masks would be too long for files; shorten those of the images:", long)
 
 
-def refuse_long_names(files: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse images whose masks' names no file system takes, before anything is computed.
-
-    Args:
-        files: as `refuse_same_files`.
-
-    Raises:
-        DataError: with all of them.
-    """
-    length = {
-        name: max(len(os.fsencode(path.name + TEMPORARY_SUFFIX)) for path in paths) for name, paths in files.items()
-    }
-    long = [
-        f"{name[:40]}... ({_LONGEST_NAME - n + len(os.fsencode(name))} bytes would do)"
-        for name, n in length.items()
-        if n > _LONGEST_NAME
-    ]
-    if long:
-        raise DataError("file names of masks would be too long; shorten the images' names:", long)
+def _excess(path: Path) -> int:
+    return len(os.fsencode(path.name + TEMPORARY_SUFFIX)) - _LONGEST_NAME
 
 
 def _files_in(folder: Path) -> Iterator[str]:

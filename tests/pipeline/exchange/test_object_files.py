@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tifffile
 
-from textdiff.errors import DataError
 from textdiff.pipeline.exchange.importing import read_annotations
 from textdiff.pipeline.exchange.object_files import AreaOutlines, object_files
 from textdiff.pipeline.exchange.outputs import MaskBand, OutputTarget

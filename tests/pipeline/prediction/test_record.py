@@ -12,7 +12,7 @@ from textdiff.errors import DataError, RunError
 from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.image_files.listing import list_images
 from textdiff.pipeline.image_files.volumes import Volume, list_volumes
-from textdiff.pipeline.prediction.record import RECORD, PredictionRecord, refuse_long_names, refuse_same_names
+from textdiff.pipeline.prediction.record import RECORD, PredictionRecord, refuse_file_names, refuse_same_names
 from textdiff.pipeline.runtime.folders import locked_folder
 
 
@@ -169,9 +169,9 @@ def test_names_that_are_not_utf8_are_refused_at_the_start_all_at_once(tmp_path):
 
 
 def test_names_that_no_file_system_takes_are_refused_beforehand(config):
-    refuse_long_names(files(config, "x" * 235, "ü" * 117))
+    refuse_file_names(files(config, "x" * 235, "ü" * 117))
     with pytest.raises(DataError, match="too long") as caught:
-        refuse_long_names(files(config, "x" * 236, "ü" * 118))
+        refuse_file_names(files(config, "x" * 236, "ü" * 118))
     assert [problem[:3] for problem in caught.value.problems] == ["xxx", "üüü"]
 
 
