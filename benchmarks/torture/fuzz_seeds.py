@@ -159,10 +159,11 @@ def _write_workbook(folder: Path) -> None:
     """The unpacked parts of an XLSX with merged, hidden, formatted and wrong cells, and a hidden sheet."""
     book = openpyxl.Workbook()
     sheet = book.active
-    for row in (("id", "image", "text", "weight"), (7, date(2021, 2, 3), "round", 1.5), ("c", "#N/A", "=1+1", True)):
-        sheet.append(row)
+    sheet.append(("id", "image", "mask", "text", "split", "weight"))
+    sheet.append((7, date(2021, 2, 3), "m.png", "round", "train", 1.5))
+    sheet.append(("c", "#N/A", "", "=1+1", "val", True))
     sheet["A2"].number_format = '"P"#,##000;[Red]-0'
-    sheet.merge_cells("C2:C3")
+    sheet.merge_cells("D2:D3")
     sheet.row_dimensions[3].hidden = sheet.column_dimensions["B"].hidden = True
     book.create_sheet("old").sheet_state = "hidden"
     packed = BytesIO()

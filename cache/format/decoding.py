@@ -43,5 +43,5 @@ def decode_json(
     """
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.MsgspecError, RecursionError) as problem:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
         raise error(f"{file}: not {what} ({problem}); {repair}") from problem

@@ -32,6 +32,7 @@ def test_json_becomes_the_dataclass_and_unknown_fields_are_ignored():
         (b'{"at": [1, 2], "name": "a/b"}', "'a/b' is no name"),
         (b'{"at": [1, NaN]}', "JSON is malformed"),
         (b"\xff", "JSON is malformed"),
+        (b'{"at": [1, 2], "name": "\xff"}', "invalid start byte"),
         (b'{"at":' * 100_000, "Expected `array`"),
         (b'{"x":' * 100_000, "recursion"),
     ],
