@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from ...errors import SourceError
 from ..sources.loading import function_digest, loading, model_folder
-from ..sources.weights import find_weights
 from .encoder import TextEncoder
 from .transformers_models import (
     PROBE,
-    TEXT_WEIGHTS,
     drop_pooler,
+    load_pretrained,
     model_settings,
     refuse_kernels,
     token_offsets,
@@ -76,17 +75,9 @@ def load_hf(source: str, where: str, device: str) -> HFEncoder:
 
     folder = model_folder(source, where, _HUB_FILES, _HUB_WEIGHTS)
     refuse_kernels(source, folder)
-    variant = find_weights(source, folder, TEXT_WEIGHTS).variant
     with loading(source), without_bars():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model, info = AutoModel.from_pretrained(
-            folder,
-            variant=variant,
-            local_files_only=True,
-            trust_remote_code=False,
-            weights_only=True,
-            output_loading_info=True,
-        )
+        model, info = load_pretrained(source, AutoModel, folder)
         _prepare(source, tokenizer)
         return HFEncoder(source, _encoder_of(source, model, info), tokenizer, device)
 

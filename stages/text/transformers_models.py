@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...errors import SourceError
 from ..sources.loading import read_config
+from ..sources.weights import find_weights, read_unwrapped
 from .words import Span
 
 TEXT_WEIGHTS = {"safetensors": "model", "bin": "pytorch_model"}
@@ -17,6 +18,27 @@ TEXT_WEIGHTS = {"safetensors": "model", "bin": "pytorch_model"}
 _SETTINGS = ("model_type", "num_attention_heads", "hidden_act", "layer_norm_eps")
 PROBE = "Probe: 3 ROUND nuclei, upper-left (40x)."
 """Its token ids stand in digests for the tokenizer's vocabulary and behaviour."""
+
+
+def load_pretrained(source: str, model_class: Any, folder: Path) -> tuple[Any, Mapping[str, Any]]:  # noqa: ANN401
+    """A model and transformers' loading info, also where a wrapper changed the weights' names (torch.compile).
+
+    Raises:
+        SourceError: weights of several variants are there, or a tensor under two names that are one.
+    """
+    files = find_weights(source, folder, TEXT_WEIGHTS)
+    model, info = model_class.from_pretrained(
+        folder,
+        variant=files.variant,
+        local_files_only=True,
+        weights_only=True,
+        output_loading_info=True,
+        **({"trust_remote_code": False} if model_class.__name__ == "AutoModel" else {}),
+    )
+    if info["unexpected_keys"] and any("pooler." not in str(name) for name in info["missing_keys"]):
+        state = read_unwrapped(source, files)
+        model, info = type(model).from_pretrained(None, config=model.config, state_dict=state, output_loading_info=True)
+    return model, info
 
 
 def refuse_kernels(source: str, folder: Path) -> None:

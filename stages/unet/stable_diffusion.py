@@ -11,8 +11,7 @@ from typing import Any
 
 from ...errors import SourceError
 from ..sources.loading import loading, model_folder, read_config
-from ..sources.weights import find_weights
-from ..text.transformers_models import TEXT_WEIGHTS, refuse_kernels, without_bars
+from ..text.transformers_models import load_pretrained, refuse_kernels, without_bars
 from .diffusers_folder import init_defaults, load_model, unnumbered_parts
 from .latent import LatentInput
 from .schedule import load_scheduler
@@ -155,16 +154,9 @@ def _load_text(source: str, root: Path) -> tuple[Any, Any]:
     from transformers import CLIPTextModel, CLIPTokenizer
 
     refuse_kernels(source, root / "text_encoder")
-    files = find_weights(source, root / "text_encoder", TEXT_WEIGHTS)
     with loading(source), without_bars():
         tokenizer = CLIPTokenizer.from_pretrained(root / "tokenizer", local_files_only=True)
-        model, info = CLIPTextModel.from_pretrained(
-            root / "text_encoder",
-            variant=files.variant,
-            local_files_only=True,
-            weights_only=True,
-            output_loading_info=True,
-        )
+        model, info = load_pretrained(source, CLIPTextModel, root / "text_encoder")
     missing = sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])})
     if missing:
         raise SourceError(

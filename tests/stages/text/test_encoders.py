@@ -205,6 +205,20 @@ def test_missing_weights_are_never_left_at_random(tiny_encoder, tmp_path):
         load_text_encoder(f"hf:{folder}")
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_names_of_wrapped_models_are_their_own(tiny_encoder, tmp_path, prefix):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_encoder, tmp_path / "wrapped")
+    state = load_file(folder / "model.safetensors")
+    save_file({prefix + name: tensor for name, tensor in state.items()}, folder / "model.safetensors", {"format": "pt"})
+    assert load_text_encoder(f"hf:{folder}").digest == load_text_encoder(f"hf:{tiny_encoder}").digest
+    del state["encoder.layer.1.output.dense.weight"]
+    save_file({prefix + name: tensor for name, tensor in state.items()}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SourceError, match=r"lack 1 tensors: encoder.layer.1.output.dense.weight"):
+        load_text_encoder(f"hf:{folder}")
+
+
 def test_clip_tokens_are_those_that_encode_text_pools(tiny_open_clip):
     import open_clip
 

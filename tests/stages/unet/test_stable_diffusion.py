@@ -320,7 +320,7 @@ def test_several_variants_of_a_part_are_named(folder, part):
         load_unet(f"stable-diffusion:{folder}")
 
 
-@pytest.mark.parametrize("part", ["unet", "vae"])
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
 def test_wrapped_parts_are_the_same_weights(folder, tiny_stable_diffusion, part):
     state = load_file(folder / WEIGHTS[part])
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}
