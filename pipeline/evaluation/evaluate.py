@@ -19,7 +19,7 @@ from ..config.evaluation import EvaluateConfig
 from ..config.training import TextMode
 from ..data.classes import Classes
 from ..head_inputs.inputs import CachedFeatures
-from ..head_inputs.lost import lost_pixels, missed
+from ..head_inputs.lost import lost_pixels, missed, older_labels
 from ..head_inputs.source import segment_tiles
 from ..head_inputs.splits import group_views, has_labels, originals
 from ..images.blending import whole_image
@@ -67,6 +67,8 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     explainer = _explainer(config, run, reader, text=text, device=device) if config.words else None
     gallery, head = Gallery(data), load_head(config.run, run, device)
     lost = lost_pixels(reader, firsts) if config.at == "model" else {}
+    if config.at == "model" and (warning := older_labels(reader)):
+        progress.say(warning)
     counts = _count(config, head, data, wholes, lost=lost, gallery=gallery, progress=progress)
     scores = score_counts(counts, firsts) | {"lost": _named(lost, reader)}
     evaluation = _describe(config, text, run, reader, firsts=firsts, scores=scores)

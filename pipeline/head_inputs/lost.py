@@ -8,9 +8,23 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ...cache.building.derived import LABELS_ARE
 from ...cache.format.samples import SampleRow, parents
 from ...cache.reader import FeatureReader
 from .splits import originals
+
+
+def older_labels(reader: FeatureReader) -> str:
+    """A warning of labels that were made in another way than now, and may lack small objects without a word."""
+    spec = reader.manifest.features
+    shrunk = any(row.mask_digest and (spec.tile or max(row.size)) > spec.image_size for row in reader.samples)
+    if reader.manifest.labels_are == LABELS_ARE or not shrunk:
+        return ""
+    return (
+        f"warning: the labels of {reader.root} are of an older version, which left out objects smaller than a "
+        "pixel, and scores hide it; give extract-features the same data and settings again: it makes labels anew "
+        "without the UNet"
+    )
 
 
 def lost_pixels(reader: FeatureReader, rows: Iterable[SampleRow]) -> dict[str, Mapping[int, int]]:

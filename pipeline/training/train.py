@@ -15,6 +15,7 @@ from ...errors import RunError
 from ..config.serialising import to_dict
 from ..config.training import TrainConfig
 from ..data.classes import Classes
+from ..head_inputs.lost import older_labels
 from ..head_inputs.scoring import score_samples
 from ..reports.page import REPORT
 from ..runs.folder import RunSummary, finish_run, prepare_folder, read_summary
@@ -98,6 +99,8 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
 
 
 def _announce(config: TrainConfig, trainer: Trainer, progress: Progress) -> None:
+    if warning := older_labels(trainer.data.reader):
+        progress.say(warning)
     if config.uses_filters is None and not trainer.data.filters:
         progress.say(
             f"{config.cache} has no filters, which serve this head; `extract-features` adds them without the UNet"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from textdiff.cache.building import derived, writer
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.evaluation import EvaluateConfig
 from textdiff.pipeline.config.training import TrainConfig
@@ -82,3 +83,18 @@ def test_a_lost_class_is_missed_in_every_score(contested, run):
 def test_missed_pixels_are_scaled_and_at_least_one():
     assert missed({1: 400, 2: 3}, 3, 1 / 16)[:, 0].tolist() == [0, 25, 1]
     assert missed({}, 2).sum() == 0
+
+
+@pytest.mark.parametrize("side", [8, 64])
+def test_labels_of_an_older_version_are_warned_of_where_they_may_lack_objects(contested, tmp_path, monkeypatch, side):
+    with monkeypatch.context() as patch:
+        for module in (derived, writer):
+            patch.setattr(module, "LABELS_ARE", "nearest pixel")
+        extract_features(replace(contested, image_size=side))
+    sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
+    training, progress = TrainConfig(contested.cache, tmp_path / "run", epochs=1, device="cpu", **sizes), Lines()
+    train_head(training, progress)
+    evaluate(EvaluateConfig(training.run, str(training.cache), split="val", device="cpu"), progress)
+    evaluate(EvaluateConfig(training.run, str(training.cache), split="val", device="cpu", at="native"), progress)
+    said = [line for line in progress.said if "are of an older version" in line]
+    assert len(said) == (2 if side == 8 else 0)  # of training, and of the score at the model's size
