@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class NgffPlane:
         image = read_ngff(folder)
         level, chosen = choose(image, place)
         with broken_bytes():
-            self._values = open_array(image.folder / level.path)
+            self._values = open_array(image.folder / level.path, prod(level.chunks) * level.dtype.itemsize)
         self._axes, self._chosen = image.axes, chosen
         lengths = dict(zip(image.axes, level.shape, strict=True))
         chunks = dict(zip(image.axes, level.chunks, strict=True))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from textdiff.cache.storage.foreign import zstd_size
 from textdiff.errors import DataError
 from textdiff.pipeline.data.layouts import list_entries
 from textdiff.pipeline.image_files import paths
@@ -399,3 +400,23 @@ def test_planes_of_one_slice_are_no_volume(tmp_path, version):
     path = write(tmp_path / "a.zarr", COLOURS[:, :1], "czyx", version)
     (volume,) = list_volumes(path)
     assert (volume.slices, volume.name, volume.pixel_mm) == ((path,), "a", (5e-4, 2.5e-4))
+
+
+def test_a_chunk_that_would_be_inflated_beyond_its_size_is_not(tmp_path, version):
+    from numcodecs import Zstd
+
+    path = write(tmp_path / "a.zarr", np.full((64, 64), 7, np.uint8), "yx", version, factors=())
+    image = open_image(path)
+    assert (image.read(0, 0, 64, 64) == 7).all()
+    for chunk in (file for file in (path / "s0").rglob("[01]") if file.is_file()):
+        chunk.write_bytes(Zstd().encode(np.zeros(1 << 24, np.uint8)))
+    with pytest.raises(DataError, match="larger than its array says"):
+        open_image(path).read(0, 0, 64, 64)
+
+
+def test_frames_of_zstd_say_their_size():
+    from numcodecs import Zstd
+
+    for n in (300, 65791, 65792, 1 << 20):
+        assert zstd_size(Zstd().encode(np.zeros(n, np.uint8))[:18]) == n
+    assert zstd_size(b"other bytes that are long enough") == 0
