@@ -87,10 +87,12 @@ def recognise(listing: FileListing, images: Path, masks: Path | None) -> FolderL
     for layout in LAYOUTS:
         if all(any(re.search(sign, path, re.IGNORECASE) for path in paths) for sign in layout.signs):
             return layout
-    return _unnamed(listing)
+    return _unnamed(listing, masks)
 
 
-def _unnamed(listing: FileListing) -> FolderLayout:
+def _unnamed(listing: FileListing, masks: Path | None) -> FolderLayout:
+    if masks and not listing.masks:
+        return FolderLayout("images and annotations", (), f"masks are drawn from {masks.name}")
     if not listing.masks:
         return FolderLayout("images alone", (), "no file has a mask's name, and no folder that of masks")
     together = {one.path.parent for one in listing.images} & {one.path.parent for one in listing.masks}

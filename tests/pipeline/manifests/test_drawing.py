@@ -38,6 +38,7 @@ def test_coco_becomes_masks_and_classes(coco, make, out):
         assert np.argwhere(mask == values[label]).tolist() == [[y, x] for y in range(2, 6) for x in range(2, 6)]
         assert {*np.unique(mask)} == {0, values[label]}
     assert any("3.png: no image has this name" in line for line in made.summary.drawn)
+    assert made.summary.layout == "images and annotations"
 
 
 def test_values_as_classes_json_declares_them(coco, make, out):
