@@ -208,3 +208,38 @@ def _tiny_clip_tokenizer(folder: Path):
     (folder / "merges.txt").write_text("#version: 0.2\ni n</w>\n", encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 12}), encoding="utf-8")
     return CLIPTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_timm(tmp_path_factory) -> str:
+    """SOURCE of timm's `test_efficientnet` (5 layers of strides 2 to 32) with random weights in a file."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("models") / "weights.safetensors"
+    save_file(timm.create_model("test_efficientnet", pretrained=False).state_dict(), file)
+    return f"timm:test_efficientnet@{file}"
+
+
+@pytest.fixture(scope="session")
+def tiny_dinov2(tmp_path_factory) -> Path:
+    """A Hugging Face folder of a DINOv2 with 3 blocks of width 16, 2 register tokens and patches of 4 pixels."""
+    import torch
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "tiny_dinov2"
+    config = Dinov2WithRegistersConfig(
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=4,
+        num_register_tokens=2,
+    )
+    Dinov2WithRegistersModel(config).save_pretrained(folder)
+    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(colours), encoding="utf-8")
+    return folder
