@@ -24,7 +24,7 @@ import typer
 from .cache.storage.location import Location, location
 from .errors import TextdiffError
 from .pipeline import config as configs
-from .pipeline.config.validation import flag
+from .pipeline.config.validation import REPEATED, flag
 from .pipeline.runtime import error_messages, interrupts, terminal
 from .pipeline.runtime.process import prepare_process
 from .pipeline.runtime.progress import Progress
@@ -71,7 +71,7 @@ COMMANDS = (
     Command("train-head", configs.TrainConfig, "training.train:train_head",
         "Stage two: train a light head from a cache; the frozen models are not loaded."),
     Command("ablate-timesteps", configs.AblateConfig, "ablation.ablate:ablate_timesteps",
-        "Compare heads on subsets of the cached timesteps or blocks, or on texts: a table (CSV, JSON) and a plot."),
+        "Compare heads on subsets of the cached timesteps or blocks, texts or models: a table (CSV, JSON) and a plot."),
     Command("evaluate", configs.EvaluateConfig, "evaluation.evaluate:evaluate",
         "Score a trained head on labelled samples of a cache: overlap, calibration; boundaries and instances."),
     Command("compare", configs.CompareConfig, "evaluation.compare:compare",
@@ -99,7 +99,7 @@ COMMANDS = (
 )  # fmt: skip
 
 PANELS = {
-    "Models": "unet_config class_label condition offline precision compile noise noise_draws",
+    "Models": "encoder_layers unet_config class_label condition offline precision compile noise noise_draws",
     "Images and texts": "crop window colours tile_overlap views views_of filters truncate_texts",
     "Storage": "dtype pca hash_ids hash_key",
     "Several processes": "engine workers num_parts part_id",
@@ -113,6 +113,7 @@ _PATHS = tuple[Path, ...]
 _NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
 _FORMATS = tuple[configs.MaskFormat, ...]
 _SHARES, _NAMES = tuple[float, float, float], tuple[str, str]
+_SOURCES = tuple[str, ...]
 _METAVARS: dict[Any, str] = {
     Location: "PATH_OR_URL",
     _NUMBERS: "N,N,...",
@@ -121,6 +122,7 @@ _METAVARS: dict[Any, str] = {
     _FORMATS: "FORMAT,FORMAT,...",
     _SHARES: "TRAIN,VAL,TEST",
     _NAMES: "NAME,TEXT",
+    _SOURCES: "NAME,NAME,...",
 }
 """Types that are parsed here → what `--help` shows for a value."""
 # An URL must come as it is written: a Path would make one slash of two.
@@ -193,6 +195,9 @@ def _parameter(field: Field[Any], kind: Any, text: str) -> inspect.Parameter:  #
     about["help"] = text.replace("[", r"\[")  # brackets are rich's markup
     if required and kind in _ARGUMENTS:
         return _keyword(field.name, _ARGUMENTS[kind], typer.Argument(**about), absent)
+    if field.metadata.get(REPEATED):
+        option = typer.Option(flag(field.name), show_default=False, metavar="SOURCE", **about)
+        return _keyword(field.name, list[str] | None, option, None)
     if kind is bool:
         on = flag(field.name)
         flags = f"{on}/--no{on[1:]}" if field.default else on
@@ -225,7 +230,8 @@ def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN4
     for name, value in given.items():
         try:
             if value is not None:
-                values[name] = parse(value, kinds[name]) if kinds[name] in _METAVARS else _frozen(value)
+                written = isinstance(value, str) and kinds[name] in _METAVARS
+                values[name] = parse(value, kinds[name]) if written else _frozen(value)
         except TextdiffError:
             raise
         except ValueError:
@@ -253,7 +259,7 @@ def parse(text: str, kind: Any) -> Any:  # noqa: ANN401
         return location(text)
     if kind == _SUBSETS:
         return tuple(parse(subset, _NUMBERS) for subset in text.split(";"))
-    part = {_SHARES: float, _NAMES: str, _FORMATS: str}.get(kind, int)
+    part = {_SHARES: float, _NAMES: str, _FORMATS: str, _SOURCES: str}.get(kind, int)
     values = tuple(part(value.strip()) for value in text.split(","))
     if kind in (_PAIR, _SHARES, _NAMES) and len(values) != len(get_args(kind)):
         raise ValueError(text)

@@ -6,7 +6,7 @@ The cache may lie in an object store: then a shard is downloaded, whole, when it
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import accumulate, product
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CacheMismatchError
+from .format.blocks import NO_NOISE, Block, Pair, encoder_of, in_order
 from .format.layout import ArrayLayout, filters_layout, images_layout, labels_layout, texts_layouts
 from .format.manifest import Manifest, whole_manifest
 from .format.maps import StoredMaps
@@ -70,15 +71,25 @@ class FeatureReader:
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """The cached blocks, ascending."""
-        return tuple(sorted({block for block, _ in self.pairs}))
+        """The cached blocks of the UNet, ascending."""
+        return tuple(sorted({block for block, _ in self.pairs if isinstance(block, int)}))
 
     @property
     def timesteps(self) -> tuple[int, ...]:
-        """The cached timesteps, ascending."""
-        return tuple(sorted({timestep for _, timestep in self.pairs}))
+        """The cached timesteps of the UNet, ascending."""
+        return tuple(sorted({timestep for block, timestep in self.pairs if isinstance(block, int)}))
 
-    def require(self, blocks: Sequence[int], timesteps: Sequence[int]) -> None:
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The cached layers of encoders, by encoder and number."""
+        return tuple(name for name in in_order(block for block, _ in self.pairs) if isinstance(name, str))
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the encoders that layers are cached of."""
+        return tuple(dict.fromkeys(name for layer in self.layers if (name := encoder_of(layer))))
+
+    def require(self, blocks: Sequence[int], timesteps: Sequence[int], layers: Sequence[str] = ()) -> None:
         """Refuse what the cache does not hold for every sample.
 
         Raises:
@@ -94,51 +105,68 @@ class FeatureReader:
                 "Add them: repeat the `textdiff extract-features` command that made this cache, with "
                 f"--blocks {_list(lacking_blocks)} --timesteps {_list(lacking_timesteps)}"
             )
+        if absent := [layer for layer in layers if (layer, NO_NOISE) not in self.pairs]:
+            raise CacheMismatchError(
+                f"{self.root}: lacks the layers {', '.join(absent)}; it has {', '.join(self.layers) or 'none'}. "
+                "Add them: repeat the `textdiff extract-features` command that made this cache, with --encoder and "
+                "--encoder-layers"
+            )
 
-    def features(self, block: int, timestep: int, row: int) -> npt.NDArray[Any]:
+    def features(self, block: Block, timestep: int, row: int) -> npt.NDArray[Any]:
         """Activations of one row, [y, x, channel], checked on first use.
 
         Float caches give a view of the file in its dtype; int8 ones give a new float32 array.
         """
         return self.stored(block, timestep, row).activations
 
-    def stored(self, block: int, timestep: int, row: int) -> StoredMaps:
+    def stored(self, block: Block, timestep: int, row: int) -> StoredMaps:
         """One row as it is stored: views of the files [y, x, channel] and, for int8, [channel]."""
         if (block, timestep) not in self.pairs:
-            self.require([block], [timestep])
+            if isinstance(block, int):
+                self.require([block], [timestep])
+            else:
+                self.require([], [], [block])
         return StoredMaps(*(self._row(layout, row) for layout in self.manifest.features_layouts(block, timestep)))
 
-    def fetch(self, blocks: Sequence[int], timesteps: Sequence[int], row: int, *, filters: bool = False) -> None:
+    def fetch(self, pairs: Iterable[Pair], row: int, *, filters: bool = False) -> None:
         """Download the shards of a row side by side, where the cache lies in an object store."""
         if on_disk(self.root):
             return
-        layouts = [layout for pair in product(blocks, timesteps) for layout in self.manifest.features_layouts(*pair)]
+        layouts = [layout for pair in pairs for layout in self.manifest.features_layouts(*pair)]
         layouts += [filters_layout(self.manifest.features)] * filters
         with ThreadPoolExecutor(REMOTE_WORKERS) as pool:
             list(pool.map(lambda layout: self._row(layout, row), layouts))
 
     def read(
-        self, blocks: Sequence[int], timesteps: Sequence[int], rows: Sequence[int], *, workers: int | None = None
-    ) -> dict[tuple[int, int], StoredMaps]:
+        self,
+        blocks: Sequence[int],
+        timesteps: Sequence[int],
+        rows: Sequence[int],
+        *,
+        layers: Sequence[str] = (),
+        workers: int | None = None,
+    ) -> dict[Pair, StoredMaps]:
         """Many rows at once, every one of them checked, in one piece of memory: it goes when the last array goes.
 
         Args:
             blocks: cached blocks.
             timesteps: cached timesteps.
             rows: distinct rows, in the order in which they are wanted.
+            layers: cached layers of encoders.
             workers: threads; each reads one shard at a time. `None`: few where a disk is read, many where a network is.
 
         Returns:
             (block, timestep) → values [row, y, x, channel] and, for int8, scales [row, channel].
 
         Raises:
-            CacheMismatchError: if the cache lacks a block or timestep.
+            CacheMismatchError: if the cache lacks a block, timestep or layer.
             ValueError: if a row is named twice, or is not a row of the cache.
             CacheCorruptError: if a row is not what was written.
         """
-        self.require(blocks, timesteps)
+        self.require(blocks, timesteps, layers)
         self._check_rows(rows)
-        layouts = {pair: self.manifest.features_layouts(*pair) for pair in product(blocks, timesteps)}
+        pairs: list[Pair] = [*product(blocks, timesteps), *((layer, NO_NOISE) for layer in layers)]
+        layouts = {pair: self.manifest.features_layouts(*pair) for pair in pairs}
         every = [layout for each in layouts.values() for layout in each]
         arrays = dict(zip(every, _allocate(every, len(rows)), strict=True))
         tasks = [task for layout, array in arrays.items() for task in self._by_shard(layout, array, rows)]
@@ -146,9 +174,9 @@ class FeatureReader:
             list(pool.map(lambda task: read_rows(*task), tasks))
         return {pair: StoredMaps(*(arrays[layout] for layout in each)) for pair, each in layouts.items()}
 
-    def projections(self, blocks: Sequence[int], timesteps: Sequence[int]) -> Projections:
-        """What the activations of these pairs were projected on; nothing for a pair with the UNet's own channels."""
-        records = (r for r in self.manifest.projections if r.block in blocks and r.timestep in timesteps)
+    def projections(self, pairs: Collection[Pair]) -> Projections:
+        """What the activations of these pairs were projected on; nothing for a pair with the model's own channels."""
+        records = (record for record in self.manifest.projections if record.pair in pairs)
         return read_projections(self._files, records)
 
     def labels(self, row: int) -> npt.NDArray[np.uint8]:

@@ -19,7 +19,17 @@ from .storage.locks import LOCK, PART_LOCKS
 
 CHECKERS = 4
 """Shards that are read at once."""
-UNRECORDED = ("features/", "scales/", "projections/", "images/", "filters/", "labels/", "texts/", f"{PLAN.parts[0]}/")
+UNRECORDED = (
+    "features/",
+    "encoders/",
+    "scales/",
+    "projections/",
+    "images/",
+    "filters/",
+    "labels/",
+    "texts/",
+    f"{PLAN.parts[0]}/",
+)
 """Where an extraction under way has files that the manifest does not name yet."""
 
 

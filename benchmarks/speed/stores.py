@@ -124,7 +124,7 @@ def read_rates(cache: str, n_rows: int, forget: Callable[[], bool]) -> Iterator[
 
     def one_by_one() -> None:
         for row in rows:
-            reader.fetch(reader.blocks, reader.timesteps, row)
+            reader.fetch(reader.pairs, row)
             for block, timestep in sorted(reader.pairs):
                 reader.stored(block, timestep, row).values.view(np.int8).max()
 

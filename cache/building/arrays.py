@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..format.blocks import Pair
 from ..format.manifest import RowKey
 from ..format.maps import StoredMaps
 from ..format.samples import IGNORE, SampleRow, SampleTable
@@ -19,7 +20,7 @@ from .derived import row_loader
 from .plan import plan_work
 from .writer import WRITERS, CacheWriter
 
-BlockArrays = Mapping[tuple[int, int], npt.NDArray[Any]]
+BlockArrays = Mapping[Pair, npt.NDArray[Any]]
 """(block, timestep) → activations [row, y, x, channel] in float16 or float32."""
 
 

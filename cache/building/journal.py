@@ -60,7 +60,7 @@ def read_journal(root: Location) -> tuple[Unit, ...]:
 
     A record that is damaged counts as a unit that is not finished.
     """
-    return tuple(sorted(_read_records(root / UNITS, Unit), key=lambda unit: unit.key))
+    return tuple(sorted(_read_records(root / UNITS, Unit), key=lambda unit: unit.order))
 
 
 def record_derived(root: Location, record: DerivedShardRecord) -> None:

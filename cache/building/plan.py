@@ -6,11 +6,12 @@ written again, and the batch that made it never gets another composition.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from ...errors import CacheError, CacheIncompleteError, CacheMismatchError
+from ..format.blocks import NO_NOISE, Block, Pair, encoder_of, in_order, pairs_in_order
 from ..format.layout import filters_layout, images_layout, labels_layout
 from ..format.manifest import (
     COPY,
@@ -24,7 +25,7 @@ from ..format.manifest import (
     read_manifest,
     recover_manifest,
 )
-from ..format.spec import LOCATION_FIELDS, FeatureSpec
+from ..format.spec import LOCATION_FIELDS, EncoderSpec, FeatureSpec
 from ..storage.location import Location, names_below
 from ..storage.locks import LOCK
 from .journal import read_derived, read_journal
@@ -40,7 +41,7 @@ class WorkPlan:
     """For each sample asked for, its row."""
     pending: tuple[WorkUnit, ...]
     """The units to make, in order."""
-    unfitted: tuple[tuple[int, int], ...]
+    unfitted: tuple[Pair, ...]
     """(block, timestep) whose projection has to be fitted and written before the units."""
     unfiltered: tuple[int, ...]
     """Rows whose filters have to be written; none where filters were not asked for."""
@@ -101,9 +102,10 @@ def plan_work(
     state: Manifest | None,
     spec: FeatureSpec,
     keys: Sequence[RowKey],
-    block_shapes: dict[int, tuple[int, int, int]],
+    block_shapes: Mapping[Block, tuple[int, int, int]],
     timesteps: Sequence[int],
     *,
+    encoders: Mapping[str, EncoderSpec] | None = None,
     filters: bool = False,
     damaged: Collection[str] = (),
 ) -> WorkPlan:
@@ -113,8 +115,9 @@ def plan_work(
         state: what `read_state` found.
         spec: of the features asked for.
         keys: for each sample, what its activations are made from.
-        block_shapes: block asked for → (y, x, channel) as the UNet gives them.
-        timesteps: asked for.
+        block_shapes: block of the UNet or layer of an encoder asked for → (y, x, channel) as the model gives them.
+        timesteps: asked for, of the UNet.
+        encoders: those that layers are asked for of, by name.
         filters: whether filters of the images are asked for.
         damaged: paths of shards that are to be written again; units of theirs whose images are all in the data are
             done again as they were, the rows of other such units as if they were new.
@@ -123,20 +126,25 @@ def plan_work(
         CacheMismatchError: if the features that are there are not those that this request needs.
     """
     manifest = state or Manifest(spec, (), {})
-    _refuse_other_features(manifest, spec)
+    _refuse_other_features(manifest, spec, encoders or {})
     rows, sample_rows = _assign_rows(manifest, keys)
     manifest, redo, lost = _without(manifest, set(damaged), set(sample_rows))
     stored = {block: (y, x, min(channel, spec.pca or channel)) for block, (y, x, channel) in block_shapes.items()}
-    features = replace(manifest.features, **{name: getattr(spec, name) for name in LOCATION_FIELDS})  # the newest
-    manifest = replace(manifest, features=features, rows=rows, block_shapes={**manifest.block_shapes, **stored})
+    manifest = replace(
+        manifest,
+        features=_newest(manifest.features, spec),
+        encoders={**manifest.encoders, **(encoders or {})},
+        rows=rows,
+        block_shapes={**manifest.block_shapes, **stored},
+    )
     promised = replace(manifest, units=(*manifest.units, *redo))
     again = tuple(WorkUnit(*unit.key) for unit in redo)
-    pending = again + _pending_units(promised, sample_rows, sorted(block_shapes), timesteps)
+    pending = again + _pending_units(promised, sample_rows, in_order(block_shapes), timesteps)
     unfiltered = _unfiltered(manifest, sample_rows) if filters else ()
     needed = {pair for unit in pending for pair in unit.pairs if stored.get(pair[0]) != block_shapes.get(pair[0])}
     unfitted = needed - {record.pair for record in manifest.projections} | {record.pair for record in lost}
     size_bytes = _size_bytes(promised, pending, unfiltered)
-    return WorkPlan(manifest, sample_rows, pending, tuple(sorted(unfitted)), unfiltered, size_bytes, lost)
+    return WorkPlan(manifest, sample_rows, pending, pairs_in_order(unfitted), unfiltered, size_bytes, lost)
 
 
 def part_of(plan: WorkPlan, units: Sequence[WorkUnit], unfiltered: Collection[int]) -> WorkPlan:
@@ -165,8 +173,18 @@ def _without(
     return left, tuple(unit for unit in broken if set(unit.rows) <= set(rows)), lost
 
 
-def _refuse_other_features(manifest: Manifest, spec: FeatureSpec) -> None:
+def _newest(cached: FeatureSpec, spec: FeatureSpec) -> FeatureSpec:
+    """The spec of the cache with the newest places, and with its first UNet where it had none."""
+    if spec.unet is None:
+        return replace(cached, tile_overlap=spec.tile_overlap)
+    places = {name: getattr(spec, name) for name in LOCATION_FIELDS}
+    return replace(cached.with_unet_of(spec) if cached.unet is None else cached, **places)
+
+
+def _refuse_other_features(manifest: Manifest, spec: FeatureSpec, encoders: Mapping[str, EncoderSpec]) -> None:
     differences = manifest.features.differences(spec)
+    for name in encoders.keys() & manifest.encoders.keys():
+        differences += [f"encoder {name}: {line}" for line in manifest.encoders[name].differences(encoders[name])]
     if differences:
         raise CacheMismatchError(
             "the cache holds other features than this request needs:\n"
@@ -205,19 +223,22 @@ def _unfiltered(manifest: Manifest, rows: Sequence[int]) -> tuple[int, ...]:
 
 
 def _pending_units(
-    manifest: Manifest, rows: Sequence[int], blocks: Sequence[int], timesteps: Sequence[int]
+    manifest: Manifest, rows: Sequence[int], blocks: Sequence[Block], timesteps: Sequence[int]
 ) -> tuple[WorkUnit, ...]:
     coverage = manifest.coverage()
+    models = dict.fromkeys(map(encoder_of, blocks))
+    of_model = {name: tuple(block for block in blocks if encoder_of(block) == name) for name in models}
     by_shard: dict[int, list[int]] = {}
     for row in sorted(rows):
         by_shard.setdefault(row // manifest.features.rows_per_shard, []).append(row)
     pending = []
     for members in by_shard.values():
-        missing: dict[tuple[int, ...], list[int]] = {}
-        for timestep in sorted(timesteps):
-            lacking = tuple(b for b in blocks if not coverage.get((b, timestep), frozenset()).issuperset(members))
-            if lacking:
-                missing.setdefault(lacking, []).append(timestep)
+        missing: dict[tuple[Block, ...], list[int]] = {}
+        for name, of in of_model.items():
+            for timestep in sorted(timesteps) if name is None else [NO_NOISE]:
+                lacking = tuple(b for b in of if not coverage.get((b, timestep), frozenset()).issuperset(members))
+                if lacking:
+                    missing.setdefault(lacking, []).append(timestep)
         pending += [WorkUnit(tuple(members), tuple(steps), lacking) for lacking, steps in missing.items()]
     return tuple(pending)
 

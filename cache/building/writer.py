@@ -11,6 +11,7 @@ from typing import Any
 import numpy.typing as npt
 
 from ...errors import CacheError
+from ..format.blocks import Pair, describe, pair_order, pairs_in_order
 from ..format.digests import features_digest, labels_digest, texts_digest
 from ..format.layout import FILTERS_ARRAY, ArrayLayout
 from ..format.manifest import (
@@ -55,7 +56,7 @@ class CacheWriter:
         self,
         root: Location,
         manifest: Manifest,
-        unfitted: Iterable[tuple[int, int]] = (),
+        unfitted: Iterable[Pair] = (),
         lost: Iterable[ProjectionRecord] = (),
         *,
         begins: bool = True,
@@ -72,26 +73,24 @@ class CacheWriter:
         """Write the projections of the `unfitted` pairs, or some of them, before any unit that needs them.
 
         Args:
-            projections: (block, timestep) → float32 [1 + component, channel of the UNet], the mean first.
+            projections: (block, timestep) → float32 [1 + component, channel of the model], the mean first.
 
         Raises:
             CacheError: if one that was damaged came out otherwise than it was; none is written then.
         """
         self._refuse_other_projections(projections)
         records = []
-        for (block, timestep), array in sorted(projections.items()):
+        for (block, timestep), array in sorted(projections.items(), key=lambda one: pair_order(one[0])):
             n_components = self._manifest.block_shapes[block][2]
             if (block, timestep) not in self._unfitted or len(array) != 1 + n_components:
-                raise AssertionError(f"block {block} at timestep {timestep} needs no projection of {len(array)} rows")
+                raise AssertionError(f"{describe(block, timestep)} needs no projection of {len(array)} rows")
             records.append(write_projection(self._root, block, timestep, array))
-        every = sorted([*self._manifest.projections, *records], key=lambda record: record.pair)
+        every = sorted([*self._manifest.projections, *records], key=lambda record: pair_order(record.pair))
         self._manifest = replace(self._manifest, projections=tuple(every))
         write_plan(self._root, self._manifest)
         self._unfitted -= projections.keys()
 
-    def write_unit(
-        self, pending: WorkUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
-    ) -> None:
+    def write_unit(self, pending: WorkUnit, features: Mapping[Pair, StoredMaps], conditions: Mapping[str, Any]) -> None:
         """Write a unit's shards and then record it.
 
         Args:
@@ -106,14 +105,14 @@ class CacheWriter:
         self.record(self.write_shards(pending, features, conditions))
 
     def write_shards(
-        self, pending: WorkUnit, features: Mapping[tuple[int, int], StoredMaps], conditions: Mapping[str, Any]
+        self, pending: WorkUnit, features: Mapping[Pair, StoredMaps], conditions: Mapping[str, Any]
     ) -> Unit:
         """The first half of `write_unit`, for a worker whose units another process records."""
         self._refuse_unprojected(features)
         self._refuse_not_finite(pending, features)
         arrays = [
             array
-            for pair, maps in sorted(features.items())
+            for pair, maps in sorted(features.items(), key=lambda one: pair_order(one[0]))
             for array in zip(self._manifest.features_layouts(*pair), maps.arrays, strict=True)
         ]
         with ThreadPoolExecutor(self._workers) as pool:
@@ -235,10 +234,10 @@ class CacheWriter:
         positions = {layout.locate(row)[1]: array.astype(layout.dtype, copy=False) for row, array in rows.items()}
         return write_shard(self._root, layout.shard_path(group), positions, layout.rows_per_shard)
 
-    def _refuse_unprojected(self, features: Mapping[tuple[int, int], StoredMaps]) -> None:
-        missing = sorted(features.keys() & self._unfitted)
+    def _refuse_unprojected(self, features: Mapping[Pair, StoredMaps]) -> None:
+        missing = pairs_in_order(features.keys() & self._unfitted)
         if missing:
-            pairs = ", ".join(f"block {block} at timestep {timestep}" for block, timestep in missing)
+            pairs = "; ".join(describe(*pair) for pair in missing)
             raise CacheError(f"{self._root}: no projection was written yet for {pairs}; fit and write it before units")
 
     def _refuse_other_projections(self, projections: Projections) -> None:
@@ -255,13 +254,13 @@ class CacheWriter:
                 "into a new cache. Nothing was written"
             )
 
-    def _refuse_not_finite(self, pending: WorkUnit, features: Mapping[tuple[int, int], StoredMaps]) -> None:
+    def _refuse_not_finite(self, pending: WorkUnit, features: Mapping[Pair, StoredMaps]) -> None:
         bad = []
-        for (block, timestep), maps in sorted(features.items()):
+        for pair, maps in sorted(features.items(), key=lambda one: pair_order(one[0])):
             for position, row in enumerate(pending.rows):
                 problem, key = maps.row(position).describe_not_finite(), self._manifest.rows[row]
                 if problem:
-                    bad.append(f"  - block {block}, timestep {timestep}, sample {key.id if key else row}: {problem}")
+                    bad.append(f"  - {describe(*pair)}, sample {key.id if key else row}: {problem}")
         if bad:
             raise CacheError(
                 f"{self._root}: activations that are NaN or infinite in {self._manifest.features.dtype}:\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .blocks import Block
 from .spec import FeatureSpec
 
 METADATA = "zarr.json"
@@ -46,22 +47,22 @@ class ArrayLayout:
 
 
 def features_layout(
-    block: int, timestep: int, shape: tuple[int, int, int], dtype: str, rows_per_shard: int
+    block: Block, timestep: int, shape: tuple[int, int, int], dtype: str, rows_per_shard: int
 ) -> ArrayLayout:
-    """Activations of one block at one timestep; `shape` is (y, x, channel)."""
+    """Activations of one block at one timestep, or of an encoder's layer; `shape` is (y, x, channel)."""
     axes = ("row", "y", "x", "channel")
-    return ArrayLayout(f"features/{block}/{timestep}", axes, shape, np.dtype(dtype), rows_per_shard)
+    return ArrayLayout(_path("features", "encoders", block, timestep), axes, shape, np.dtype(dtype), rows_per_shard)
 
 
-def scales_layout(block: int, timestep: int, n_channels: int, rows_per_shard: int) -> ArrayLayout:
+def scales_layout(block: Block, timestep: int, n_channels: int, rows_per_shard: int) -> ArrayLayout:
     """What one step of the int8 activations is worth, for each row and channel."""
-    name = f"scales/{block}/{timestep}"
+    name = _path("scales", "scales", block, timestep)
     return ArrayLayout(name, ("row", "channel"), (n_channels,), np.dtype("float32"), rows_per_shard)
 
 
-def projection_layout(block: int, timestep: int, shape: tuple[int, int]) -> ArrayLayout:
-    """The UNet's mean activation, then the principal components; `shape` is (1 + components, channel), one shard."""
-    name = f"projections/{block}/{timestep}"
+def projection_layout(block: Block, timestep: int, shape: tuple[int, int]) -> ArrayLayout:
+    """The model's mean activation, then the principal components; `shape` is (1 + components, channel), one shard."""
+    name = _path("projections", "projections", block, timestep)
     return ArrayLayout(name, ("component", "channel"), shape[1:], np.dtype("float32"), shape[0])
 
 
@@ -89,3 +90,8 @@ def texts_layouts(n_tokens: int, dim: int) -> tuple[ArrayLayout, ArrayLayout]:
         "texts/tokens", ("text", "token", "dim"), (n_tokens, dim), np.dtype("float16"), TEXTS_PER_SHARD
     )
     return tokens, ArrayLayout("texts/mask", ("text", "token"), (n_tokens,), np.dtype("bool"), TEXTS_PER_SHARD)
+
+
+def _path(of_blocks: str, of_layers: str, block: Block, timestep: int) -> str:
+    """A layer's name begins with a letter, so that both kinds may lie in one folder."""
+    return f"{of_layers}/{block}" if isinstance(block, str) else f"{of_blocks}/{block}/{timestep}"

@@ -1,8 +1,9 @@
 """The manifest: the list of a cache's content, which makes it whole.
 
 A *row* is an index along the first axis of every array but the texts'; a *shard* is one file of consecutive rows; a
-*unit* is the activations of one shard's rows at some timesteps and blocks, made by one forward, written and recorded
-together. While units are made, each is recorded in the journal (`journal.py`); publishing moves them into the manifest.
+*unit* is the activations of one shard's rows at some timesteps and blocks of the UNet, or at some layers of an encoder,
+made by one forward, written and recorded together. While units are made, each is recorded in the journal
+(`journal.py`); publishing moves them into the manifest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from ...errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheNotFoundError
 from ..storage.atomic import write_durably
 from ..storage.location import Location, refuse_hdf5
+from .blocks import Block, Pair, block_from_json, encoder_of, is_block, order, pairs_in_order
 from .layout import (
     FILTERS_ARRAY,
     METADATA,
@@ -32,7 +34,7 @@ from .layout import (
 from .maps import QUANTISED
 from .sealed_json import read_sealed, sealed_json
 from .shard import ShardRecord
-from .spec import FORMAT, FeatureSpec, TextSpec
+from .spec import FORMAT, EncoderSpec, FeatureSpec, TextSpec
 
 MANIFEST = "manifest.json"
 COPY = "manifest.copy.json"
@@ -64,15 +66,32 @@ class WorkUnit:
 
     rows: tuple[int, ...]
     timesteps: tuple[int, ...]
-    blocks: tuple[int, ...]
+    """Of an encoder, `NO_NOISE` alone."""
+    blocks: tuple[Block, ...]
+    """Of the UNet, or layers of one encoder."""
+
+    def __post_init__(self) -> None:
+        """Refuse names that are no layers': arrays are opened by them."""
+        if not self.blocks or not all(map(is_block, self.blocks)) or len(set(map(encoder_of, self.blocks))) > 1:
+            raise ValueError(f"{list(self.blocks)} are no blocks of one model")
 
     @property
-    def key(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    def key(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Block, ...]]:
         """What identifies the unit: finished or not, and whoever makes it."""
         return self.rows, self.timesteps, self.blocks
 
     @property
-    def pairs(self) -> list[tuple[int, int]]:
+    def order(self) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[str, int]]]:
+        """Sorts units by rows, timesteps and blocks."""
+        return self.rows, self.timesteps, list(map(order, self.blocks))
+
+    @property
+    def encoder(self) -> str | None:
+        """Name of the encoder that makes it; `None`: the UNet does."""
+        return encoder_of(self.blocks[0])
+
+    @property
+    def pairs(self) -> list[Pair]:
         """Its (block, timestep)."""
         return [(block, timestep) for block in self.blocks for timestep in self.timesteps]
 
@@ -91,16 +110,16 @@ class Unit(WorkUnit):
 class ProjectionRecord:
     """The principal components that a block's channels at one timestep were projected on."""
 
-    block: int
+    block: Block
     timestep: int
     shape: tuple[int, int]
-    """(1 + components, channels of the UNet): the mean comes first."""
+    """(1 + components, channels of the model): the mean comes first."""
     digest: str
     """SHA-256 of the numbers, float32 and little-endian: the same components, the same features."""
     shard: ShardRecord
 
     @property
-    def pair(self) -> tuple[int, int]:
+    def pair(self) -> Pair:
         """(block, timestep)."""
         return self.block, self.timestep
 
@@ -121,8 +140,8 @@ class Manifest:
     features: FeatureSpec
     rows: tuple[RowKey | None, ...]
     """For each row what it was made from; `None` where the row was skipped to begin a new shard."""
-    block_shapes: Mapping[int, tuple[int, int, int]]
-    """Block → (y, x, channel) as stored."""
+    block_shapes: Mapping[Block, tuple[int, int, int]]
+    """Block, or layer of an encoder → (y, x, channel) as stored."""
     units: tuple[Unit, ...] = ()
     texts: TextSpec | None = None
     """`None`: no sample has a text."""
@@ -134,7 +153,9 @@ class Manifest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Each `zarr.json` → SHA-256 of the file."""
     projections: tuple[ProjectionRecord, ...] = ()
-    """By block and timestep; a pair without one has the UNet's own channels."""
+    """By block and timestep; a pair without one has the model's own channels."""
+    encoders: Mapping[str, EncoderSpec] = field(default_factory=dict)
+    """Encoder's name → what its activations depend on."""
     complete: bool = False
     """Whether everything that the sample table names is there."""
     labels_are: str = "nearest pixel"
@@ -145,16 +166,20 @@ class Manifest:
         strange = [name for name in self.metadata if not _METADATA_PATH.fullmatch(name)]
         if strange:
             raise ValueError(f"{strange[0]!r} is no {METADATA} of a cache")
+        shapes = {block_from_json(block): shape for block, shape in self.block_shapes.items()}
+        if not all(map(is_block, shapes)):
+            raise ValueError(f"{list(shapes)} are not all blocks, or layers of encoders")
+        object.__setattr__(self, "block_shapes", shapes)
 
-    def coverage(self) -> dict[tuple[int, int], frozenset[int]]:
+    def coverage(self) -> dict[Pair, frozenset[int]]:
         """(block, timestep) → the rows whose activations are there."""
-        covered: dict[tuple[int, int], set[int]] = {}
+        covered: dict[Pair, set[int]] = {}
         for unit in self.units:
             for pair in unit.pairs:
                 covered.setdefault(pair, set()).update(unit.rows)
         return {pair: frozenset(rows) for pair, rows in covered.items()}
 
-    def features_layouts(self, block: int, timestep: int) -> tuple[ArrayLayout, ...]:
+    def features_layouts(self, block: Block, timestep: int) -> tuple[ArrayLayout, ...]:
         """The array of activations and, for int8, that of their scales."""
         spec, shape = self.features, self.block_shapes[block]
         values = features_layout(block, timestep, shape, spec.dtype, spec.rows_per_shard)
@@ -165,7 +190,7 @@ class Manifest:
     def arrays(self, n_texts: int) -> Iterator[tuple[ArrayLayout, int]]:
         """Every array of the cache, and the length of its first axis."""
         n_rows = len(self.rows)
-        for pair in sorted(self.coverage()):
+        for pair in pairs_in_order(self.coverage()):
             yield from ((layout, n_rows) for layout in self.features_layouts(*pair))
         for record in self.projections:
             yield projection_layout(*record.pair, record.shape), record.shape[0]
@@ -197,7 +222,7 @@ class Manifest:
 
 def write_manifest(root: Location, manifest: Manifest, name: str | Path = MANIFEST) -> None:
     """Write the manifest durably, with a checksum of itself; equal manifests give equal bytes."""
-    units = sorted(manifest.units, key=lambda unit: unit.key)
+    units = sorted(manifest.units, key=lambda unit: unit.order)
     values = {**vars(manifest), "format": FORMAT, "units": units}
     values["block_shapes"] = {str(block): shape for block, shape in manifest.block_shapes.items()}
     write_durably(root / name, [sealed_json(values)])

@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ..storage.location import Location
+from .blocks import Block, Pair
 from .layout import ArrayLayout, projection_layout
 from .manifest import ProjectionRecord
 from .shard import read_rows, write_shard
 
-Projections = dict[tuple[int, int], npt.NDArray[np.float32]]
+Projections = dict[Pair, npt.NDArray[np.float32]]
 """(block, timestep) → [1 + component, channel]: the mean, then the components."""
 
 
-def write_projection(root: Location, block: int, timestep: int, array: npt.NDArray[np.float32]) -> ProjectionRecord:
+def write_projection(root: Location, block: Block, timestep: int, array: npt.NDArray[np.float32]) -> ProjectionRecord:
     """Write one projection, [1 + component, channel], durably."""
     layout = layout_of(block, timestep, array)
     shard = write_shard(root, layout.shard_path(0), dict(enumerate(array)), layout.rows_per_shard)
@@ -38,7 +39,7 @@ def read_projections(root: Location, records: Iterable[ProjectionRecord]) -> Pro
     return arrays
 
 
-def layout_of(block: int, timestep: int, array: npt.NDArray[np.float32]) -> ArrayLayout:
+def layout_of(block: Block, timestep: int, array: npt.NDArray[np.float32]) -> ArrayLayout:
     """The layout of a projection with the shape of `array`."""
     return projection_layout(block, timestep, (array.shape[0], array.shape[1]))
 

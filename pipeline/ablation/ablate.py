@@ -51,7 +51,9 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
     dice: dict[Variant, list[dict[str, float]]] = {}
     rows: tuple[AblationRow, ...] = ()
     with locked_folder(config.out):
-        while variants := next_round(config, everything, {row.variant: row.mean for row in rows}):
+        while variants := next_round(
+            config, everything, {row.variant: row.mean for row in rows}, filters=reader.manifest.has_filters
+        ):
             dice |= _train_round(config, factory, variants, progress)
             rows = rows_of(dice, factory.group_of, config.over)
         summary = _summarise(config, reader, rows, factory)

@@ -63,14 +63,15 @@ def train_job(job: TrainingJob) -> Outcome:
 
 
 def training_config(config: AblateConfig, variant: Variant, seed: int) -> TrainConfig:
-    """Settings of `train-head` for the same head; without filters, which would compensate for absent features."""
+    """Settings of `train-head` for the same head."""
     return TrainConfig(
         config.cache,
         config.out / "run",
-        timesteps=variant.timesteps,
-        blocks=variant.blocks,
+        timesteps=variant.timesteps or None,
+        blocks=variant.blocks or None,
         text=variant.text,
-        filters=False,
+        sources=variant.sources,
+        filters=variant.filters,
         seed=seed,
         epochs=config.epochs,
         device=config.device,

@@ -19,7 +19,8 @@ INTERVAL = "95 % interval over groups"
 def write_ablation_report(config: AblateConfig, result: AblationSummary, reader: FeatureReader) -> None:
     """Write `report.html` into the ablation's folder."""
     n_heads_each = len(config.seeds) * (config.folds or 1)
-    ranked, things = result.ranked, "ways to show texts" if result.over == "text" else f"sets of {result.over}"
+    ranked = result.ranked
+    things = {"text": "ways to show texts", "sources": "sets of models"}.get(result.over, f"sets of {result.over}")
     best = f"With {ranked[0].name} (Dice {ranked[0].mean:.3f}):", result.command
     page = Page(
         command="ablate-timesteps",

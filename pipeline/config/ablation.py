@@ -11,8 +11,14 @@ from ...cache.storage.location import Location
 from .training import TextMode
 from .validation import CommandConfig, Count, Distinct, at_least, workers_without_ray
 
-Over = Literal["timesteps", "blocks", "text"]
+Over = Literal["timesteps", "blocks", "text", "sources"]
 Grid = Literal["singles", "pairs", "leave-one-out", "forward"]
+
+FIXED: dict[str, str] = {
+    "text": "true, none and shuffled texts",
+    "sources": "the UNet, each encoder, all of them and the filters alone",
+}
+"""Variables whose variants are not chosen."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,8 @@ class AblateConfig(CommandConfig):
     """The folder for the table (CSV, JSON) and the plot. It keeps finished heads: the same command continues, and other
     settings add to them."""
     over: Over = "timesteps"
-    """The variable that is compared: timesteps, blocks, or the text (true, none and shuffled)."""
+    """The variable that is compared: timesteps, blocks, the text (true, none and shuffled), or the sources (the UNet,
+    each encoder, all of them, and the filter bank alone)."""
     subsets: tuple[Distinct, ...] | None = None
     """Sets of timesteps (with `--over blocks`, of blocks) to compare; `None`: those of `--grid`, and without it each
     one alone, and all together."""
@@ -64,10 +71,10 @@ class AblateConfig(CommandConfig):
             yield f"--subsets names {shown} more than once; name each subset once"
         if self.subsets is not None and self.grid is not None:
             yield "--subsets and --grid were both given, and both say what to compare; give one of them"
-        if self.over == "text":
-            for name in ("subsets", "grid", "text"):
+        if self.over in FIXED:
+            for name in ("subsets", "grid", *(["text"] if self.over == "text" else [])):
                 if getattr(self, name) is not None:
-                    yield f"--over text compares true, none and shuffled texts; leave --{name} out"
+                    yield f"--over {self.over} compares {FIXED[self.over]}; leave --{name} out"
         elif self.subsets is not None and getattr(self, self.over, None) is not None:
             yield f"--subsets says which {self.over} to look at; leave --{self.over} out"
         yield workers_without_ray(self.engine, self.workers)

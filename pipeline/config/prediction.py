@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .validation import CommandConfig, Rule, SomeText, ViewCount
+from .validation import CommandConfig, Rule, SomeText, ViewCount, repeated
 
 MaskFormat = Literal["png", "nifti", "dicom-seg", "ome-zarr", "geojson", "coco"]
 _DIFFERENT = Rule("different formats, at least one", lambda names: 0 < len({*names}) == len(names))
@@ -21,6 +21,8 @@ class ModelOverrides(CommandConfig):
     """The run's UNet at another place than the run says; checked by its digest."""
     unet_config: Path | None = None
     """JSON with guided-diffusion's flags, if that UNet is a `guided-diffusion:` checkpoint that needs them."""
+    encoder: tuple[str, ...] = repeated()
+    """An image encoder of the run at another place than the run says; known by its digest."""
     text_encoder: str | None = None
     """The run's text encoder at another place than the run says; checked by its digest."""
     offline: bool = False

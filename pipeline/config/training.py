@@ -13,6 +13,8 @@ from .validation import CommandConfig, Count, Distinct, between, multiple_of
 TextMode = Literal["true", "none", "shuffled"]
 HeadKind = Literal["pixel", "context", "paper"]
 LogKind = Literal["tensorboard"]
+UNET, FILTERS_SOURCE = "unet", "filters"
+"""Names in `--sources` of what is no encoder."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,11 @@ class TrainConfig(CommandConfig):
     """Cached timesteps to use; `None`: all of them."""
     blocks: Distinct | None = None
     """Cached blocks to use; `None`: all of them."""
+    sources: tuple[str, ...] | None = None
+    """Frozen models whose features to use: `unet`, names of encoders (all their cached layers) or of single layers
+    (`NAME/2`); `filters` alone: nothing but the filter bank. `None`: all that are cached."""
     filters: bool = True
-    """Use the hand-crafted filter bank (each image's colours, edges and textures) beside the UNet's activations, where
+    """Use the hand-crafted filter bank (each image's colours, edges and textures) beside the models' activations, where
     the cache has it (`extract-features --filters`); `paper` never does."""
     position: bool = True
     """Positional encoding: `pixel` and `context` heads know where in the image a pixel lies, which texts that name
@@ -124,9 +129,21 @@ class TrainConfig(CommandConfig):
         """An ensemble of heads that are trained alone, and a width that attention heads cannot share."""
         if self.head not in HEAD_DEFAULTS:
             return
+        if self.sources is not None:
+            yield from self._sources_amiss(self.sources)
         if self.head == "paper" and self.ensemble > 1:
             yield (
                 f"--ensemble got {self.ensemble}; --head paper is trained alone: leave --ensemble out, or take another "
                 "head"
             )
         yield multiple_of(self.n_attention_heads, "--n-attention-heads").problem("width", self.settings.width)
+
+    def _sources_amiss(self, sources: tuple[str, ...]) -> Iterator[str]:
+        """Sources that are empty or named twice, and settings of those that are left out."""
+        if not all(sources) or len(set(sources)) < len(sources):
+            yield f"--sources got {','.join(sources) or 'nothing'}; expected names, each once"
+        if FILTERS_SOURCE in sources and self.uses_filters is False:
+            yield f"--sources names {FILTERS_SOURCE}, which --no-filters and --head paper leave out; give one of them"
+        for name in ("blocks", "timesteps"):
+            if UNET not in sources and getattr(self, name) is not None:
+                yield f"--{name} was given, and --sources leaves the UNet out; add {UNET} to it, or leave --{name} out"

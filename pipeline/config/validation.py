@@ -10,7 +10,7 @@ Rules hold for a value that is not `None`, and inside tuples for each element.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -51,6 +51,10 @@ def multiple_of(divisor: int, of: str) -> Rule:
     return Rule(f"a positive multiple of {of} {divisor}", divides)
 
 
+REPEATED = "repeated"
+"""Of a field's metadata: its flag may be given several times."""
+
+
 def _is_distinct(values: tuple[int, ...]) -> bool:
     return bool(values) and len(set(values)) == len(values) and min(values) >= 0
 
@@ -66,6 +70,11 @@ Window = Annotated[
         lambda window: -32768 <= window[0] < window[1] <= 65535,
     ),
 ]
+
+
+def repeated() -> Any:  # noqa: ANN401
+    """A field of several values, none by default, whose flag is given once for each."""
+    return field(default=(), metadata={REPEATED: True})
 
 
 def refuse(*problems: str | None) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float16
 from ...cache.building.derived import LoadShard, TextArrays, row_loader
 from ...cache.building.plan import WorkPlan, plan_work
 from ...cache.building.writer import CacheWriter
+from ...cache.format.blocks import NO_NOISE, Block, Pair, describe, in_order, pairs_in_order
 from ...cache.format.manifest import Manifest
 from ...cache.format.samples import SampleTable
 from ...cache.storage.location import free_bytes
@@ -38,7 +39,7 @@ from .dataset_rows import (
     sample_table,
     views_left_out,
 )
-from .feature_extractor import Batch, FeatureExtractor, Pair
+from .feature_extractor import Batch, FeatureExtractor
 from .loading import load_stage_one
 from .local import UnitRows, run_locally
 from .pca import cached_projections, fit_projections
@@ -64,7 +65,7 @@ class Extraction:
 
     @classmethod
     def open(cls, config: ExtractConfig, state: Manifest | None, progress: Progress) -> Self:
-        """Read the data and load the UNet.
+        """Read the data and load the models.
 
         Args:
             config: settings.
@@ -95,15 +96,19 @@ class Extraction:
     def plan(self, state: Manifest | None, damaged: Collection[str] = ()) -> WorkPlan:
         """Work that the cache's `state` leaves to do; `damaged` shards of it are to be written again."""
         config, spec = self.config, self.stage_one.spec
-        shapes = self.stage_one.recorder.shapes(config.side)
-        if config.pca and config.pca >= max(channel for channel, _, _ in shapes.values()):
-            n_channels = ", ".join(f"{channel} of block {block}" for block, (channel, _, _) in shapes.items())
+        shapes = self.stage_one.shapes
+        if config.pca and config.pca >= max(channel for _, _, channel in shapes.values()):
+            n_channels = ", ".join(f"{channel} of {_named(block)}" for block, (_, _, channel) in shapes.items())
             raise ConfigError(
                 f"--pca got {config.pca}; expected fewer components than there are channels ({n_channels})"
             )
-        channels_last = {block: (y, x, channel) for block, (channel, y, x) in shapes.items()}
         keys = [row.key(text_conditioned=spec.condition == "own") for row in self.rows]
-        return plan_work(state, spec, keys, channels_last, config.timesteps, filters=config.filters, damaged=damaged)
+        encoders = {name: one.spec for name, one in self.stage_one.encoders.items()}
+        plan = plan_work(
+            state, spec, keys, shapes, config.timesteps, encoders=encoders, filters=config.filters, damaged=damaged
+        )
+        self._refuse_absent_models(plan)
+        return plan
 
     def estimate(self, plan: WorkPlan) -> ExtractSummary:
         """Report the size of the work.
@@ -169,15 +174,16 @@ class Extraction:
 
     def summarise(self, plan: WorkPlan) -> ExtractSummary:
         """Summary of the extraction, as if all of the plan were done."""
-        config = self.config
+        config, blocks = self.config, in_order(self.stage_one.shapes)
         return ExtractSummary(
             cache=str(config.cache),
             n_samples=len(self.dataset.samples),
             n_rows=len(self.rows),
             n_turned=sum(row.view != 0 for row in self.rows),
             n_texts=len(distinct_texts(self.rows)),
-            blocks=tuple(sorted(config.blocks)),
-            timesteps=tuple(sorted(config.timesteps)),
+            blocks=tuple(block for block in blocks if isinstance(block, int)),
+            timesteps=tuple(sorted(config.timesteps)) if config.unet else (),
+            layers=tuple(block for block in blocks if isinstance(block, str)),
             n_forwards=sum(len(unit.rows) for unit in plan.pending),
             added_bytes=plan.size_bytes,
             free_bytes=free_bytes(config.cache),
@@ -217,27 +223,39 @@ class Extraction:
 
     def _order(self) -> WorkerOrder:
         config, classes = self.config, self.dataset.classes
-        return WorkerOrder(
-            config.cache.resolve(), config.blocks, classes, config.device, config.offline, config.compile
-        )
+        return WorkerOrder(config.cache.resolve(), classes, config.device, config.offline, config.compile)
 
     def _warn_of_hidden_features(self, plan: WorkPlan) -> None:
         """A pair of block and timestep counts as cached when every sample has it: name those that new samples lack."""
-        asked = {(block, timestep) for block in self.config.blocks for timestep in self.config.timesteps}
+        blocks, timesteps = self.stage_one.shapes.keys(), self.config.timesteps
+        asked = {(block, t) for block in blocks for t in (timesteps if isinstance(block, int) else [NO_NOISE])}
         coverage = plan.manifest.coverage()
-        hidden = sorted(pair for pair, rows in coverage.items() if pair not in asked and not rows.issuperset(plan.rows))
-        if hidden:
-            pairs = ", ".join(f"block {block} at {timestep}" for block, timestep in hidden)
+        missing = (pair for pair, rows in coverage.items() if pair not in asked and not rows.issuperset(plan.rows))
+        if hidden := pairs_in_order(missing):
+            pairs = ", ".join(f"block {b} at {t}" if isinstance(b, int) else describe(b, t) for b, t in hidden)
             self.progress.say(f"warning: not every sample has {pairs}; heads do not see these until all have them")
 
     def _try_largest_batch(self, plan: WorkPlan) -> None:
         """Meet "out of memory" before anything is written; on the CPU there is no such error to catch."""
         if not self.stage_one.device.startswith("cuda") or not plan.pending:
             return
-        unit = max(plan.pending, key=lambda unit: len(unit.rows) * len(unit.timesteps))
-        images = np.zeros((len(unit.rows), self.config.side, self.config.side, 3), np.uint8)
-        blank = [""] * len(unit.rows)
-        self.stage_one.store(self.stage_one.record(Batch(images, blank, blank), unit.timesteps, unit.blocks))()
+        for name in {unit.encoder for unit in plan.pending}:
+            units = (unit for unit in plan.pending if unit.encoder == name)
+            unit = max(units, key=lambda unit: len(unit.rows) * len(unit.timesteps))
+            images = np.zeros((len(unit.rows), self.config.side, self.config.side, 3), np.uint8)
+            blank = [""] * len(unit.rows)
+            self.stage_one.store(self.stage_one.record(Batch(images, blank, blank), unit.timesteps, unit.blocks))()
+
+    def _refuse_absent_models(self, plan: WorkPlan) -> None:
+        """Damaged units are made again as they were, by the models that made them."""
+        absent = {unit.encoder for unit in plan.pending if not self.stage_one.has(unit.encoder)}
+        if absent:
+            known, unet = plan.manifest.encoders, plan.manifest.features.unet
+            flags = [f"--encoder {known[name].source}" if name else f"--unet {unet}" for name in absent]
+            raise ConfigError(
+                f"{self.config.cache}: damaged features are to be made again by models that this request leaves out; "
+                f"add {' '.join(sorted(flags))}"
+            )
 
     def _fit(self, plan: WorkPlan) -> Mapping[Pair, Projection]:
         """The projections that the cache lacks."""
@@ -247,10 +265,14 @@ class Extraction:
         upright = [row for row in self.rows if row.view == 0]  # so that views change no projection
         lost = {record.pair for record in plan.lost}
         # A lost projection is fitted with all known ones: one forward of more timesteps has other last bits.
-        before = sorted(lost | {record.pair for record in plan.manifest.projections}) if lost else []
+        before = pairs_in_order(lost | {record.pair for record in plan.manifest.projections}) if lost else ()
         new = [pair for pair in plan.unfitted if pair not in lost]
         fitted = [fit_projections(self.stage_one, self.reader, upright, pairs) for pairs in (before, new) if pairs]
         return {pair: one[pair] for one in fitted for pair in one if pair in plan.unfitted}
+
+
+def _named(block: Block) -> str:
+    return f"block {block}" if isinstance(block, int) else describe(block, NO_NOISE)
 
 
 def _augmentation(config: ExtractConfig) -> Augmentation:
@@ -287,7 +309,7 @@ def _refuse_views_of_other_languages(config: ExtractConfig, dataset: Dataset) ->
 def _warn_of_data(config: ExtractConfig, dataset: Dataset, progress: Progress) -> None:
     for warning in dataset.warnings:
         progress.say(f"warning: {warning}")
-    learnt = colours_learnt(config.unet)
+    learnt = colours_learnt(config.unet) if config.unet else None
     if learnt not in (None, config.colours):
         progress.say(
             f"warning: {config.unet} was pretrained with --colours {learnt}, and is shown images with --colours "

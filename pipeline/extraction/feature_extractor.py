@@ -1,4 +1,4 @@
-"""Stage one for a batch of images: noise, one forward, activations as they are stored; for extraction and prediction.
+"""Stage one for a batch of images: the UNet on noised images, encoders on the images, activations as they are stored.
 
 On a CUDA device the copies to the host run beside the next forward: `store` queues them and gives a function that waits
 for them.
@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.metadata import version
 from typing import cast
 
 import torch
@@ -17,20 +18,19 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from ...cache.format.blocks import NO_NOISE, Block, Pair, encoder_of, layer_name, layer_number
 from ...cache.format.maps import StoredMaps
-from ...cache.format.spec import FeatureSpec
+from ...cache.format.spec import EncoderSpec, FeatureSpec
 from ...errors import ConfigError
+from ...stages.encoders.encoder import ImageEncoder
 from ...stages.features.compression import Projection, quantise
 from ...stages.unet.noise import NoiseKind, draw_noise
-from ...stages.unet.recorder import FrozenUNet, UNetRecorder
-
-Pair = tuple[int, int]
-"""A block and a timestep."""
+from ...stages.unet.recorder import UNetRecorder
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that go through the UNet together."""
+    """Rows that go through a model together."""
 
     images: UInt8[ndarray, "image y x 3"]
     """RGB, at the model's size."""
@@ -41,11 +41,22 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class FeatureExtractor:
-    """A frozen UNet with everything that its stored activations depend on."""
+class RecordedEncoder:
+    """A frozen encoder, and those of its layers that are recorded."""
 
-    frozen: FrozenUNet
-    recorder: UNetRecorder
+    encoder: ImageEncoder
+    layers: tuple[int, ...]
+    spec: EncoderSpec
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """Frozen models with everything that their stored activations depend on."""
+
+    recorder: UNetRecorder | None
+    """`None`: no UNet was asked for."""
+    encoders: Mapping[str, RecordedEncoder]
+    """By name."""
     spec: FeatureSpec
     device: str
     projections: Mapping[Pair, Projection] = field(default_factory=dict)
@@ -55,33 +66,71 @@ class FeatureExtractor:
         """The same with these projections, on its device."""
         return replace(self, projections={pair: one.to(self.device) for pair, one in projections.items()})
 
-    def record(
-        self, batch: Batch, timesteps: Sequence[int], blocks: Sequence[int]
+    @property
+    def shapes(self) -> dict[Block, tuple[int, int, int]]:
+        """Block or layer that is recorded → (y, x, channel) as the model gives it."""
+        side, shapes = self.spec.image_size, dict[Block, tuple[int, int, int]]()
+        for block, (channel, y, x) in (self.recorder.shapes(side) if self.recorder else {}).items():
+            shapes[block] = (y, x, channel)
+        for name, one in self.encoders.items():
+            for number, shape in one.encoder.shapes(side, one.layers).items():
+                shapes[layer_name(name, number)] = shape
+        return shapes
+
+    def has(self, encoder: str | None) -> bool:
+        """Whether the encoder of this name is there; `None`: the UNet."""
+        return self.recorder is not None if encoder is None else encoder in self.encoders
+
+    def record_all(
+        self, batch: Batch, timesteps: Sequence[int], blocks: Sequence[Block]
     ) -> dict[Pair, Float[Tensor, "image y x channel"]]:
-        """The UNet's activations on the device, the mean over the noise draws, before anything is made smaller.
+        """As `record`, for blocks of the UNet at all of the timesteps and layers of any encoders."""
+        maps: dict[Pair, Tensor] = {}
+        for name in dict.fromkeys(map(encoder_of, blocks)):
+            own = [block for block in blocks if encoder_of(block) == name]
+            maps |= self.record(batch, timesteps if name is None else [NO_NOISE], own)
+        return maps
+
+    def record(
+        self, batch: Batch, timesteps: Sequence[int], blocks: Sequence[Block]
+    ) -> dict[Pair, Float[Tensor, "image y x channel"]]:
+        """One model's activations on the device, before anything is made smaller; the mean over the noise draws.
 
         Args:
             batch: the images.
-            timesteps: noise levels.
-            blocks: among the recorder's.
+            timesteps: noise levels; of an encoder `NO_NOISE`.
+            blocks: among the recorder's, or layers of one encoder.
 
         Raises:
             ConfigError: if the batch does not fit the device's memory.
         """
-        x = self._to_device(torch.from_numpy(batch.images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        prompts = batch.texts if self.spec.condition == "own" else None
-        recorder, noises = self._recorder(blocks), self._noises(batch.ids)
-        maps: dict[int, Tensor] = {}
+        encoder, images = encoder_of(blocks[0]), self._to_device(torch.from_numpy(batch.images))
         try:
-            for noise in noises:
-                for block, activations in recorder.record(x, timesteps, noise, prompts).items():
-                    share = activations if len(noises) == 1 else activations.float() / len(noises)
-                    maps[block] = maps[block] + share if block in maps else share
+            if encoder is not None:
+                return self._encode(encoder, images, blocks)
+            return self._record(batch, images, timesteps, [layer_number(block) for block in blocks])
         except torch.OutOfMemoryError as error:
             raise ConfigError(
                 f"{len(batch.images)} images at {len(timesteps)} timesteps do not fit the memory of {self.device}; "
                 "give a smaller --batch-size or fewer --timesteps at a time"
             ) from error
+
+    def _encode(self, name: str, images: Tensor, layers: Sequence[Block]) -> dict[Pair, Tensor]:
+        numbers = [layer_number(layer) for layer in layers]
+        maps = self.encoders[name].encoder.record(images, numbers, self.spec.precision)
+        return {(layer_name(name, number), NO_NOISE): map_ for number, map_ in maps.items()}
+
+    def _record(
+        self, batch: Batch, images: Tensor, timesteps: Sequence[int], blocks: Sequence[int]
+    ) -> dict[Pair, Tensor]:
+        x = images.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        prompts = batch.texts if self.spec.condition == "own" else None
+        recorder = self._recorder(blocks)
+        noises, maps = self._noises(recorder, batch.ids), dict[int, Tensor]()
+        for noise in noises:
+            for block, activations in recorder.record(x, timesteps, noise, prompts).items():
+                share = activations if len(noises) == 1 else activations.float() / len(noises)
+                maps[block] = maps[block] + share if block in maps else share
         return {
             (block, timestep): activations[index].permute(0, 2, 3, 1)
             for block, activations in maps.items()
@@ -103,28 +152,30 @@ class FeatureExtractor:
 
         return wait
 
-    def conditions(self) -> dict[str, str | int]:
-        """Runtime settings that last bits depend on, recorded beside each unit."""
-        import diffusers
-
+    def conditions(self, encoder: str | None = None) -> dict[str, str | int]:
+        """Runtime settings that last bits depend on, recorded beside each unit of an encoder; `None`: of the UNet."""
+        library = "diffusers" if encoder is None else self.encoders[encoder].encoder.library
         name = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else self.device
         return {
             "device": name,
             "threads": torch.get_num_threads(),
-            "compiled": self.recorder.compiled,
+            "compiled": encoder is None and self.recorder is not None and self.recorder.compiled,
             "torch": torch.__version__,
-            "diffusers": diffusers.__version__,
+            library: version(library),
             "cpu_capability": torch.backends.cpu.get_cpu_capability() if self.device == "cpu" else os.name,
         }
 
     def _recorder(self, blocks: Sequence[int]) -> UNetRecorder:
-        if set(blocks) == set(self.recorder.blocks):
-            return self.recorder
-        return UNetRecorder(self.frozen, blocks, self.recorder.precision, compiled=self.recorder.compiled)
+        own = self.recorder
+        if own is None:
+            raise AssertionError(f"blocks {list(blocks)} are to be recorded without a UNet")
+        if set(blocks) == set(own.blocks):
+            return own
+        return UNetRecorder(own.frozen, blocks, own.precision, compiled=own.compiled)
 
-    def _noises(self, ids: Sequence[str]) -> Float[Tensor, "draw #image channel y x"]:
+    def _noises(self, recorder: UNetRecorder, ids: Sequence[str]) -> Float[Tensor, "draw #image channel y x"]:
         return draw_noise(
-            self.recorder.noise_shape(self.spec.image_size),
+            recorder.noise_shape(self.spec.image_size),
             seed=self.spec.seed,
             kind=cast("NoiseKind", self.spec.noise),
             sample_ids=ids,

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 from ...cache.building.writer import CacheWriter
+from ...cache.format.blocks import Pair
 from ...cache.format.manifest import WorkUnit
 from ...cache.format.maps import StoredMaps
 from ..runtime.prefetch import BackgroundWriter, prefetch
 from .dataset_rows import DatasetRow, RowReader
-from .feature_extractor import FeatureExtractor, Pair
+from .feature_extractor import FeatureExtractor
 
 UNITS_READ_AHEAD = 2
 """Units whose images are read while the model runs; bounds memory."""
@@ -28,12 +29,11 @@ def run_locally(
     advance: Callable[[int], None],
 ) -> None:
     """Make and record the units; `advance` counts their rows."""
-    conditions = stage_one.conditions()
     with BackgroundWriter() as disk:
         batches = prefetch(reader.batch, units.values(), UNITS_READ_AHEAD)
         for unit, batch in zip(units, batches, strict=True):
             stored = stage_one.store(stage_one.record(batch, unit.timesteps, unit.blocks))
-            disk.submit(partial(_write, writer, unit, stored, conditions))
+            disk.submit(partial(_write, writer, unit, stored, stage_one.conditions(unit.encoder)))
             advance(len(unit.rows))
 
 

@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...cache.format.blocks import Pair, in_order
 from ...cache.format.manifest import Manifest
 from ...cache.format.projections import read_projections
 from ...cache.storage.location import Location
 from ...errors import ConfigError
 from ...stages.features.compression import Projection, choose_fit_images, choose_fit_pixels, fit_projection
 from .dataset_rows import DatasetRow, RowReader
-from .feature_extractor import FeatureExtractor, Pair
+from .feature_extractor import FeatureExtractor
 
 
 def cached_projections(root: Location, manifest: Manifest) -> dict[Pair, Projection]:
@@ -26,7 +27,7 @@ def cached_projections(root: Location, manifest: Manifest) -> dict[Pair, Project
 def fit_projections(
     stage_one: FeatureExtractor, reader: RowReader, rows: Sequence[DatasetRow], pairs: Sequence[Pair]
 ) -> dict[Pair, Projection]:
-    """Fit the pairs' projections on a seeded choice of the training rows, which go through the UNet for it.
+    """Fit the pairs' projections on a seeded choice of the training rows, which go through the models for it.
 
     Raises:
         ConfigError: if there are no training images, or too few pixels for so many components.
@@ -42,12 +43,13 @@ def fit_projections(
 def _sample(
     stage_one: FeatureExtractor, reader: RowReader, chosen: Sequence[DatasetRow], pairs: Sequence[Pair]
 ) -> Mapping[Pair, Float[Tensor, "pixel channel"]]:
-    blocks, timesteps = sorted({block for block, _ in pairs}), sorted({timestep for _, timestep in pairs})
+    blocks = in_order({block for block, _ in pairs})
+    timesteps = sorted({timestep for block, timestep in pairs if isinstance(block, int)})
     seed, size = stage_one.spec.seed, stage_one.spec.rows_per_shard
     sampled: dict[Pair, list[Tensor]] = {pair: [] for pair in pairs}
     for start in range(0, len(chosen), size):
         batch = reader.batch(chosen[start : start + size])
-        maps = stage_one.record(batch, timesteps, blocks)
+        maps = stage_one.record_all(batch, timesteps, blocks)
         for pair, pixels in sampled.items():
             pixels.append(choose_fit_pixels(maps[pair], batch.ids, seed, *pair))
     return {pair: torch.cat(pixels) for pair, pixels in sampled.items()}

@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 
 from ...cache.building.writer import CacheWriter
+from ...cache.format.blocks import Block, in_order
 from ...cache.format.manifest import PLAN, Manifest, Unit, WorkUnit, read_manifest
 from ...cache.storage.location import Location
 from ...cache.storage.locks import hold_worker
@@ -37,14 +38,15 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class WorkerOrder:
-    """Settings of a worker; the UNet and the projections are those of the plan in the cache's journal."""
+    """Settings of a worker; the models and the projections are those of the plan in the cache's journal."""
 
     cache: Location
-    blocks: tuple[int, ...]
     classes: Classes
     device: str
     offline: bool
     compiled: bool
+    blocks: tuple[Block, ...] = ()
+    """That units have, of the UNet and of encoders."""
     n_threads: int = 1
 
 
@@ -82,6 +84,7 @@ class UnitWorker:
         order = self._order
         return restore_stage_one(
             self._plan.features,
+            self._plan.encoders,
             order.blocks,
             cached_projections(order.cache, self._plan),
             resolve_device(order.device),
@@ -93,13 +96,13 @@ class UnitWorker:
         """Read a unit's images, run the model, write the shards.
 
         Raises:
-            SourceError: if the UNet that is found here is not the driver's.
+            SourceError: if a model that is found here is not the driver's.
         """
         batch = self._reader.batch(rows)
         with self._model:
             torch.set_num_threads(self._order.n_threads)  # each call is in a thread of its own
             stored = self._stage_one.store(self._stage_one.record(batch, unit.timesteps, unit.blocks))
-            conditions = self._stage_one.conditions()
+            conditions = self._stage_one.conditions(unit.encoder)
         return self._writer.write_shards(unit, stored(), conditions)
 
 
@@ -123,7 +126,8 @@ def run_in_ray(
             max_restarts=-1,
             max_task_retries=ATTEMPTS - 1,
         )
-        order = replace(order, n_threads=threads_per_worker(n_workers))
+        blocks = in_order({block for unit in units for block in unit.blocks})
+        order = replace(order, blocks=blocks, n_threads=threads_per_worker(n_workers))
         pool = ray.util.ActorPool([hire.remote(order) for _ in range(n_workers)] * IN_HAND)
         try:
             for unit in pool.map_unordered(lambda worker, item: worker.make.remote(*item), units.items()):

@@ -26,6 +26,7 @@ from ...cache.building.shared_plan import (
     write_shared_plan,
 )
 from ...cache.building.writer import CacheWriter
+from ...cache.format.blocks import in_order
 from ...cache.format.layout import FILTERS_ARRAY
 from ...cache.format.manifest import Manifest, WorkUnit, read_manifest
 from ...cache.format.samples import SampleTable
@@ -150,8 +151,9 @@ class SharedExtraction(Extraction):
         config, spec = self.config, asdict(self.stage_one.spec)
         return {
             "features": {name: value for name, value in spec.items() if name not in LOCATION_FIELDS},
-            "blocks": sorted(config.blocks),
+            "blocks": in_order(self.stage_one.shapes),
             "timesteps": sorted(config.timesteps),
+            "encoders": {name: one.spec.digest for name, one in self.stage_one.encoders.items()},
             "filters": config.filters,
             "text_encoder": config.text_encoder,
             "truncate_texts": config.truncate_texts,

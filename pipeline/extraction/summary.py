@@ -21,14 +21,17 @@ class ExtractSummary:
     """Distinct texts, rewritten ones included."""
     blocks: tuple[int, ...]
     timesteps: tuple[int, ...]
+    """Both of the UNet; none without one."""
+    layers: tuple[str, ...]
+    """Of encoders."""
     n_forwards: int
-    """Rows that went through the UNet here: 0 where everything was there already."""
+    """Rows that went through a model here, each through each: 0 where everything was there already."""
     added_bytes: int
     """What this request, or this part of it, adds to the disk, filters included, texts apart."""
     free_bytes: int | None
     """Free space on the cache's disk before; `None`: unknown, as of an object store."""
     precision: str
-    """Arithmetic of the UNet."""
+    """Arithmetic of the models."""
     dry_run: bool
     n_units: int
     """Units that this process made."""
@@ -51,7 +54,7 @@ class ExtractSummary:
         """What there is to do, before it is done."""
         return (
             f"{self.n_samples} samples{self.rows_in_words}, {self.n_texts} distinct texts; "
-            f"{self.n_forwards} images to run through the UNet in {self.precision}, "
+            f"{self.n_forwards} images to run through {self._models} in {self.precision}, "
             f"{self.added_bytes / 1e9:.3f} GB to write, {self._free}" + (f" (part {self.part})" if self.part else "")
         )
 
@@ -61,14 +64,22 @@ class ExtractSummary:
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        done = f"{self.n_forwards} images through the UNet, {self.added_bytes / 1e9:.3f} GB added"
+        done = f"{self.n_forwards} images through {self._models}, {self.added_bytes / 1e9:.3f} GB added"
         if self.part and not (self.whole or self.dry_run):
             return [f"{self.cache}: part {self.part} is finished: {done}; {self._left}"]
         what = "would be written" if self.dry_run else "is whole"
         return [
-            f"{self.cache} {what}: {self.n_samples} samples{self.rows_in_words}, blocks {_list(self.blocks)}, "
-            f"timesteps {_list(self.timesteps)}; {done}"
+            f"{self.cache} {what}: {self.n_samples} samples{self.rows_in_words}, {', '.join(self._features)}; {done}"
         ]
+
+    @property
+    def _models(self) -> str:
+        return "the UNet" if not self.layers else "the UNet and encoders" if self.blocks else "encoders"
+
+    @property
+    def _features(self) -> list[str]:
+        of_unet = [f"blocks {_list(self.blocks)}", f"timesteps {_list(self.timesteps)}"] if self.blocks else []
+        return [*of_unet, *([f"layers {' '.join(self.layers)}"] if self.layers else [])]
 
     @property
     def _free(self) -> str:

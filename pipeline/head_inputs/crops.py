@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ...cache.format.blocks import Block
 from ...cache.format.samples import SampleRow
 from ...errors import ConfigError
 from ...stages.features.crops import cut, draw_crop, turned
@@ -26,7 +27,7 @@ SIDE_SHARE = 4
 class CropBatch:
     """A crop of each image."""
 
-    features: dict[int, Float[Tensor, "image y x channel"]]
+    features: dict[Block, Float[Tensor, "image y x channel"]]
     """Block → what the head reads of it, all timesteps together, in float32, at the block's own resolution."""
     labels: UInt8[Tensor, "image y x"]
     regions: list[Region]
@@ -46,7 +47,7 @@ def draw_crops(
     """Draw a crop with a labelled pixel from each sample, in one of the eight views of it if they are to be turned."""
     stride = _stride(data)
     side = min(data.size[0], -(-max(MIN_SIDE, data.size[0] // SIDE_SHARE) // stride) * stride)
-    features: dict[int, list[Tensor]] = {block: [] for block in data.map_keys}
+    features: dict[Block, list[Tensor]] = {block: [] for block in data.map_keys}
     labels, regions, turns = [], [], []
     for sample in samples:
         truth = data.labels(sample)
@@ -71,9 +72,17 @@ def require_cells(data: CachedFeatures) -> None:
             f"--head context looks at cells of {CELL}x{CELL} pixels, and the cache's images have {data.size[0]}x"
             f"{data.size[1]}; extract with an even --image-size, or use --head pixel"
         )
+    shapes = data.reader.manifest.block_shapes
+    odd = [block for block in data.blocks_and_layers if data.size[0] % shapes[block][0]]
+    if odd:
+        sizes = ", ".join(f"{block} has {shapes[block][0]}x{shapes[block][1]}" for block in odd)
+        raise ConfigError(
+            f"--head context cuts crops, and {data.size[0]}x{data.size[1]} pixels do not divide into the points of "
+            f"these maps: {sizes}; extract with another --image-size, or use --head pixel"
+        )
 
 
 def _stride(data: CachedFeatures) -> int:
     """Pixels of the label map such that crops cut no point of a map, nor of the head's coarsest level, in two."""
     shapes = data.reader.manifest.block_shapes
-    return math.lcm(STRIDE, *(data.size[0] // shapes[block][0] for block in data.blocks))
+    return math.lcm(STRIDE, *(data.size[0] // shapes[block][0] for block in data.blocks_and_layers))

@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from ...cache.format.blocks import NO_NOISE, Block, Pair, encoder_of
 from ...cache.format.layout import N_FILTERS
 from ...cache.format.samples import SampleRow
 from ...cache.reader import FeatureReader
-from ...errors import ConfigError
+from ...errors import CacheMismatchError, ConfigError
 from ...stages.features.position import Region
 from ...stages.features.sampling import FILTERS, Maps, gather
 from ...stages.heads.base import HeadSpec
 from ...stages.heads.input import HeadInput
-from ..config.training import TextMode
+from ..config.training import FILTERS_SOURCE, UNET, TextMode
 from .regions import region_of
 from .source import head_maps
 from .texts import assign_texts
@@ -37,16 +38,35 @@ class CachedFeatures:
     device: str
     filters: bool = False
     """Whether the head sees the images' filters beside the blocks."""
+    layers: tuple[str, ...] = ()
+    """Layers of encoders."""
 
     @property
-    def map_keys(self) -> tuple[int, ...]:
-        """Keys of `maps`: the blocks, then `FILTERS` if the head sees them."""
-        return (*self.blocks, FILTERS) if self.filters else self.blocks
+    def blocks_and_layers(self) -> tuple[Block, ...]:
+        """Blocks of the UNet, then layers of encoders."""
+        return (*self.blocks, *self.layers)
 
-    def only(self, block: int) -> CachedFeatures:
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Blocks at each timestep, then layers: the arrays of the cache that the head sees."""
+        of_unet = ((block, timestep) for block in self.blocks for timestep in self.timesteps)
+        return (*of_unet, *((layer, NO_NOISE) for layer in self.layers))
+
+    @property
+    def map_keys(self) -> tuple[Block, ...]:
+        """Keys of `maps`: the blocks, the layers, then `FILTERS` if the head sees them."""
+        return (*self.blocks_and_layers, FILTERS) if self.filters else self.blocks_and_layers
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The models as `--sources` names them; of encoders each layer."""
+        return (*([UNET] if self.blocks else []), *self.layers) or (FILTERS_SOURCE,)
+
+    def only(self, block: Block) -> CachedFeatures:
         """The same with one of `map_keys` alone."""
-        alone = block == FILTERS
-        return replace(self, blocks=() if alone else (block,), filters=alone)
+        blocks = (block,) if isinstance(block, int) and block != FILTERS else ()
+        layers = (block,) if isinstance(block, str) else ()
+        return replace(self, blocks=blocks, layers=layers, filters=block == FILTERS)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,8 +86,9 @@ class CachedFeatures:
     def head_spec(self, width: int, n_attention_heads: int, *, position: bool) -> HeadSpec:
         """The sizes of a head for this data."""
         shapes = self.reader.manifest.block_shapes
-        channels = {block: shapes[block][2] * len(self.timesteps) for block in self.blocks}
-        fine = [block for block in self.blocks if shapes[block][:2] == self.size]
+        channels: dict[Block, int] = {block: shapes[block][2] * len(self.timesteps) for block in self.blocks}
+        channels |= {layer: shapes[layer][2] for layer in self.layers}
+        fine: list[Block] = [block for block in channels if shapes[block][:2] == self.size]
         if self.filters:
             channels[FILTERS] = N_FILTERS
             fine.append(FILTERS)
@@ -83,15 +104,11 @@ class CachedFeatures:
 
     def maps(self, row: SampleRow) -> Maps:
         """The row's activations and filters: views of the cache's files, read when they are touched."""
-        self.reader.fetch(self.blocks, self.timesteps, row.row, filters=self.filters)
-        stored = {
-            (block, timestep): self.reader.stored(block, timestep, row.row)
-            for block in self.blocks
-            for timestep in self.timesteps
-        }
+        self.reader.fetch(self.pairs, row.row, filters=self.filters)
+        stored = {pair: self.reader.stored(*pair, row.row) for pair in self.pairs}
         return head_maps(stored, self.reader.filters(row.row) if self.filters else None, self.device)
 
-    def gather(self, row: SampleRow, pixels: Int[Tensor, "pixel"]) -> dict[int, Float[Tensor, "pixel channel"]]:
+    def gather(self, row: SampleRow, pixels: Int[Tensor, "pixel"]) -> dict[Block, Float[Tensor, "pixel channel"]]:
         """The row's activations and filters at pixels of its label map, as `sampling.gather` gives them."""
         return gather(self.maps(row), pixels, self.size)
 
@@ -121,6 +138,7 @@ def open_head_data(
     device: str,
     text_dim: int = 1,
     filters: bool | None = None,
+    sources: Sequence[str] | None = None,
 ) -> CachedFeatures:
     """Open a cache for a head.
 
@@ -133,24 +151,51 @@ def open_head_data(
         device: where the head runs.
         text_dim: channels of a token, for a cache without texts.
         filters: whether the head sees the images' filters; `None`: where the cache has them.
+        sources: models that the head sees: `UNET`, names of encoders or of their layers; `FILTERS_SOURCE` stands for
+            the filters. `None`: all that are cached.
 
     Raises:
-        CacheMismatchError: if the cache lacks a block, a timestep or the filters.
-        ConfigError: if there are no texts to shuffle.
+        CacheMismatchError: if the cache lacks a block, a timestep, a layer or the filters.
+        ConfigError: if there are no texts to shuffle, or nothing for the head to see.
     """
-    blocks, timesteps = tuple(blocks or reader.blocks), tuple(timesteps or reader.timesteps)
-    reader.require(blocks, timesteps)
+    layers = reader.layers if sources is None else chosen_layers(reader, sources)
+    if sources is not None and UNET not in sources:
+        blocks, timesteps = (), ()
+    blocks = reader.blocks if blocks is None else tuple(blocks)
+    timesteps = reader.timesteps if timesteps is None else tuple(timesteps)
+    reader.require(blocks, timesteps, layers)
+    filters = True if sources is not None and FILTERS_SOURCE in sources else filters
     if filters:
         reader.require_filters()
     if filters is None:
         filters = reader.manifest.has_filters
+    if not (blocks or layers or filters):
+        raise ConfigError(f"{reader.root}: nothing is left for a head to see; name a model with --sources")
     _refuse_known_texts(reader, text)
     tokens, token_mask = map(torch.from_numpy, reader.texts())
     if len(tokens) == 0:
         tokens, token_mask = torch.zeros(1, 1, text_dim), torch.zeros(1, 1, dtype=torch.bool)
     tokens, token_mask = tokens.float().to(device), token_mask.to(device)
     text_of = assign_texts(reader.table, text, seed)
-    return CachedFeatures(reader, blocks, timesteps, text_of, tokens, token_mask, device, filters)
+    return CachedFeatures(reader, blocks, timesteps, text_of, tokens, token_mask, device, filters, layers)
+
+
+def chosen_layers(reader: FeatureReader, sources: Sequence[str]) -> tuple[str, ...]:
+    """The layers that sources stand for: an encoder's name for all of its cached layers.
+
+    Raises:
+        CacheMismatchError: if the cache has no such model.
+    """
+    known = {UNET, FILTERS_SOURCE, *reader.encoders, *reader.layers}
+    unknown = [name for name in sources if name not in known]
+    if unknown or (UNET in sources and not reader.blocks):
+        names = [*([UNET] if reader.blocks else []), *reader.encoders, FILTERS_SOURCE]
+        raise CacheMismatchError(
+            f"{reader.root}: has no {', '.join(unknown or [UNET])}; it has {', '.join(names)}"
+            + (f" (layers {', '.join(reader.layers)})" if reader.layers else "")
+            + "; name these with --sources, or add a model with `textdiff extract-features --unet` or --encoder"
+        )
+    return tuple(layer for layer in reader.layers if layer in sources or encoder_of(layer) in sources)
 
 
 def _refuse_known_texts(reader: FeatureReader, text: TextMode) -> None:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...cache.format.blocks import Block
 from ...cache.format.samples import SampleRow
 from ...stages.features.sampling import sample_pixels
 from .inputs import CachedFeatures
@@ -18,7 +19,7 @@ from .inputs import CachedFeatures
 class PixelBatch:
     """Sampled pixels of a few images."""
 
-    features: dict[int, Float[Tensor, "image pixel channel"]]
+    features: dict[Block, Float[Tensor, "image pixel channel"]]
     pixels: Int[Tensor, "image pixel"]
     labels: Int[Tensor, "image pixel"]
 
@@ -27,7 +28,7 @@ def sample_batch(
     data: CachedFeatures, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator
 ) -> PixelBatch:
     """Draw labelled pixels of each sample and gather their activations and labels."""
-    features: dict[int, list[Tensor]] = {block: [] for block in data.map_keys}
+    features: dict[Block, list[Tensor]] = {block: [] for block in data.map_keys}
     pixels, labels = [], []
     for sample in samples:
         truth = data.labels(sample)
@@ -42,7 +43,7 @@ def sample_batch(
 
 def sample_everywhere(
     data: CachedFeatures, samples: Sequence[SampleRow], n_pixels: int, generator: torch.Generator
-) -> dict[int, Float[Tensor, "pixel channel"]]:
+) -> dict[Block, Float[Tensor, "pixel channel"]]:
     """Each block's activations at pixels of each sample, labelled or not: where labels are few, these are not few."""
     nothing_ignored = torch.zeros(data.size, dtype=torch.uint8)
     drawn = [sample_pixels(nothing_ignored, n_pixels, data.ignore, generator).to(data.device) for _ in samples]

@@ -1,4 +1,4 @@
-"""Where the inputs of a head come from, a cache or the frozen UNet at work, and the loop that both share.
+"""Where the inputs of a head come from, a cache or the frozen models at work, and the loop that both share.
 
 Both sources pass the same tests (tests/pipeline/head_inputs/feature_source.py): cached features give the logits of live
 ones.
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Float16
 from torch import Tensor
 
+from ...cache.format.blocks import Block, Pair
 from ...cache.format.maps import StoredMaps
 from ...stages.features.sampling import FILTERS, Map, Maps, QuantisedMap
 from ...stages.heads.base import Head
@@ -47,7 +48,7 @@ def segment_tiles(
 
 
 def head_maps(
-    stored: Mapping[tuple[int, int], StoredMaps], filters: Float16[np.ndarray, "y x filter"] | None, device: str
+    stored: Mapping[Pair, StoredMaps], filters: Float16[np.ndarray, "y x filter"] | None, device: str
 ) -> Maps:
     """Activations and filters of a row as a head takes them, without a copy where the device is the CPU.
 
@@ -56,7 +57,7 @@ def head_maps(
         filters: of the row's image; `None`: the head does not see them.
         device: of the head.
     """
-    maps: dict[int, list[Map]] = {}
+    maps: dict[Block, list[Map]] = {}
     for (block, _), of_timestep in stored.items():
         maps.setdefault(block, []).append(_to_map(of_timestep, device))
     if filters is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...cache.format.layout import N_FILTERS
-from ...cache.format.spec import FeatureSpec, TextSpec
+from ...cache.format.spec import EncoderSpec, FeatureSpec, TextSpec
 from ...cache.reader import FeatureReader
 from ...cache.storage.location import Location
 
@@ -27,10 +28,13 @@ class CacheInfo:
     blocks: dict[int, tuple[int, int, int]]
     """Block → (y, x, channel)."""
     timesteps: tuple[int, ...]
+    layers: dict[str, tuple[int, int, int]]
+    """Layer of an encoder → (y, x, channel)."""
     filters: bool
     """Whether there are filters of the images."""
     classes: dict[str, str]
     features: FeatureSpec
+    encoders: dict[str, EncoderSpec]
     texts: TextSpec | None
     size_bytes: int
     n_shards: int
@@ -45,23 +49,32 @@ class CacheInfo:
     def lines(self) -> list[str]:
         """For the terminal."""
         splits = ", ".join(f"{n} {name}" for name, n in self.splits.items())
-        blocks = ", ".join(f"{block} ({y}×{x}×{c})" for block, (y, x, c) in self.blocks.items())
         encoder = f"{self.texts.encoder}, {self.texts.n_tokens} tokens × {self.texts.dim}" if self.texts else "none"
         return [
             f"{self.cache}: whole, {self.size_bytes / 1e9:.3f} GB in {self.n_shards} shards",
             f"samples    {splits}; {self.n_groups} groups, {self.n_labelled} labelled, {self.n_texts} distinct texts"
             + (f"; {self.n_rows} tiles" if self.features.tile else ""),
-            f"blocks     {blocks}",
-            f"timesteps  {', '.join(map(str, self.timesteps))}",
+            *([f"blocks     {_sizes(self.blocks)}"] if self.blocks else []),
+            *([f"timesteps  {', '.join(map(str, self.timesteps))}"] if self.blocks else []),
+            *([f"layers     {_sizes(self.layers)}"] if self.layers else []),
             f"filters    {f'{N_FILTERS} of each image' if self.filters else 'none'}",
             f"images     {_images(self.features)}",
             f"features   {_stored(self.features)}",
-            f"UNet       {self.features.unet} ({self.features.unet_digest[:12]}){_told(self.features)}",
+            f"UNet       {_unet(self.features)}",
+            *(f"encoder    {one.source} ({one.digest[:12]}) at {one.input_side} px" for one in self.encoders.values()),
             f"texts      {encoder}",
             f"classes    {', '.join(f'{value} {name}' for value, name in self.classes.items())}",
             *([f"unused     {self.n_unused_rows} rows of images no longer in the data"] if self.n_unused_rows else []),
             *(f"{name:<10} {digest[:16]}" for name, digest in sorted(self.digests.items())),
         ]
+
+
+def _sizes(shapes: Mapping[Any, tuple[int, int, int]]) -> str:
+    return ", ".join(f"{block} ({y}×{x}×{c})" for block, (y, x, c) in shapes.items())
+
+
+def _unet(spec: FeatureSpec) -> str:
+    return f"{spec.unet} ({spec.unet_digest[:12]}){_told(spec)}" if spec.unet else "none"
 
 
 def _images(spec: FeatureSpec) -> str:
@@ -103,9 +116,11 @@ def describe(reader: FeatureReader) -> CacheInfo:
         n_labelled=sum(sample.mask is not None for sample in samples),
         blocks={block: manifest.block_shapes[block] for block in reader.blocks},
         timesteps=reader.timesteps,
+        layers={layer: manifest.block_shapes[layer] for layer in reader.layers},
         filters=manifest.has_filters,
         classes=dict(manifest.classes["classes"]),
         features=manifest.features,
+        encoders=dict(manifest.encoders),
         texts=manifest.texts,
         size_bytes=sum(shard.size_bytes for shard in shards),
         n_shards=len(shards),

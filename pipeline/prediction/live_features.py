@@ -1,4 +1,4 @@
-"""New images as inputs of a head: cut, turned and sent through the frozen UNet, as many at once as at extraction."""
+"""New images as inputs of a head: cut, turned and sent through the frozen models, as many at once as at extraction."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from itertools import groupby, islice
 import numpy as np
 from jaxtyping import UInt8
 
+from ...cache.format.blocks import Pair, describe
 from ...cache.format.maps import StoredMaps
 from ...errors import DataError
 from ...stages.heads.input import HeadInput
-from ..extraction.feature_extractor import Batch, FeatureExtractor, Pair
+from ..extraction.feature_extractor import Batch, FeatureExtractor
 from ..extraction.rows import Row, read_upright, rows_of, tiles_of
 from ..head_inputs.source import head_maps
 from ..image_files.source import Offset
@@ -31,7 +32,7 @@ class LiveFeatures:
 
     Args:
         config: of the run.
-        load_stage_one: restores the frozen UNet; called when it is first needed.
+        load_stage_one: restores the frozen models; called when it is first needed.
         texts: gives the tokens of texts.
         device: of the head.
     """
@@ -70,20 +71,24 @@ class LiveFeatures:
 
     def inputs(self, rows: Iterable[LiveRow]) -> Iterator[HeadInput]:
         """As `FeatureSource`: a batch is taken ahead. How rows fall together in batches changes last bits."""
-        coming, (blocks, timesteps) = iter(rows), (self._config.blocks, self._config.timesteps)
+        coming, pairs = iter(rows), self._config.pairs
         while batch := list(islice(coming, self._config.features.rows_per_shard)):
             images, ids = np.stack([pixels for _, pixels in batch]), [row.id for row, _ in batch]
             texts = [row.text or "" for row, _ in batch]
-            features = self._stage_one.store(self._stage_one.record(Batch(images, ids, texts), timesteps, blocks))()
+            features = self._features(Batch(images, ids, texts)) if pairs else {}
             _refuse_not_finite(features, ids)
             for i, (row, pixels) in enumerate(batch):
-                stored = {(b, t): features[b, t].row(i) for b in blocks for t in timesteps}
+                stored = {pair: features[pair].row(i) for pair in pairs}
                 filters = image_filters(pixels) if self._config.filters else None
                 maps = head_maps(stored, filters, self._device)
                 yield HeadInput(maps, self.size, *self._texts.tokens(row.text), row.region)
 
+    def _features(self, batch: Batch) -> Mapping[Pair, StoredMaps]:
+        config, stage_one = self._config, self._stage_one
+        return stage_one.store(stage_one.record_all(batch, config.timesteps, config.blocks_and_layers))()
+
     def load(self) -> None:
-        """Load the frozen UNet now, to refuse it before anything is written.
+        """Load the frozen models now, to refuse it before anything is written.
 
         Raises:
             SourceError: if it cannot be loaded, or is not that of the training.
@@ -97,14 +102,14 @@ class LiveFeatures:
 
 def _refuse_not_finite(features: Mapping[Pair, StoredMaps], ids: Sequence[str]) -> None:
     problems = [
-        f"{sample_id}: block {block}, timestep {timestep}: {problem}"
-        for (block, timestep), maps in features.items()
+        f"{sample_id}: {describe(*pair)}: {problem}"
+        for pair, maps in features.items()
         for i, sample_id in enumerate(ids)
         if (problem := maps.row(i).describe_not_finite())
     ]
     if problems:
         raise DataError(
-            "the UNet's activations are NaN or infinite, so that a mask would mean nothing; leave these images out, or "
-            "check the UNet's weights and at the device:",
+            "activations are NaN or infinite, so that a mask would mean nothing; leave these images out, or "
+            "check the models' weights and the device:",
             problems,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -102,6 +102,7 @@ class Segmenter:
         *,
         unet: str | None = None,
         unet_config: Path | None = None,
+        encoder: Sequence[str] = (),
         text_encoder: str | None = None,
         device: str = "auto",
         offline: bool = False,
@@ -112,6 +113,7 @@ class Segmenter:
             run: the run's folder.
             unet: the run's UNet at another place than the run says; checked by its digest.
             unet_config: JSON with guided-diffusion's flags, if that UNet is a checkpoint that needs them.
+            encoder: the run's image encoders at other places, likewise.
             text_encoder: the run's text encoder at another place, likewise.
             device: `auto`, `cpu`, `cuda`, ...
             offline: load the frozen models from this machine alone, not from the hub.
@@ -120,7 +122,12 @@ class Segmenter:
             RunError: if the run is absent, unfinished or damaged.
         """
         overrides = ModelOverrides(
-            unet=unet, unet_config=unet_config, text_encoder=text_encoder, device=device, offline=offline
+            unet=unet,
+            unet_config=unet_config,
+            encoder=tuple(encoder),
+            text_encoder=text_encoder,
+            device=device,
+            offline=offline,
         )
         return cls.from_overrides(Path(run), overrides)
 
@@ -132,11 +139,13 @@ class Segmenter:
         load_stage_one = partial(
             restore_stage_one,
             config.features,
-            config.blocks,
+            config.encoders,
+            config.blocks_and_layers,
             projections,
             device,
             unet=overrides.unet,
             unet_config=overrides.unet_config,
+            encoder=overrides.encoder,
             offline=overrides.offline,
         )
         return cls(config, head, load_stage_one, overrides.text_encoder, device, offline=overrides.offline)

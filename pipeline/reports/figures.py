@@ -28,8 +28,8 @@ def plot_ablation(dots: Sequence[Dot], over: str, scored_on: str) -> bytes:
     At least 3 single ones make a curve; one more, all together, is a line across it, and more are rows beside it.
 
     Args:
-        dots: of each set of timesteps or blocks (numbers with commas between), or of each text.
-        over: `timesteps`, `blocks` or `text`.
+        dots: of each set of timesteps or blocks (numbers with commas between), or of each text or set of models.
+        over: `timesteps`, `blocks`, `text` or `sources`.
         scored_on: which images the Dice is of, in words.
     """
     from matplotlib.figure import Figure
@@ -69,7 +69,7 @@ def _rows_of_dots(axes: Any, dots: Sequence[Dot], over: str) -> None:  # noqa: A
     dots = sorted(dots, key=lambda dot: dot[1])
     ys = np.arange(len(dots))
     axes.errorbar([mean for _, mean, _ in dots], ys, xerr=_reach(dots), fmt="o", color=ACCENT, capsize=3)
-    before = {"timesteps": "t = ", "blocks": "block ", "text": ""}[over]
+    before = {"timesteps": "t = ", "blocks": "block "}.get(over, "")
     axes.set_yticks(ys, [before + name.replace(",", ", ") for name, _, _ in dots])
     axes.set_xlabel("Dice")
     axes.set_ylim(-0.6, len(dots) - 0.4)

@@ -24,6 +24,7 @@ def open_as_trained(run: RunConfig, reader: FeatureReader, text: TextMode, devic
         device=device,
         text_dim=run.head.text_dim,
         filters=run.filters,
+        sources=run.sources,
     )
 
 
@@ -37,6 +38,10 @@ def check_same_features(config: RunConfig, reader: FeatureReader) -> None:
     # How many images shared a forward changes last bits only.
     needed = replace(config.features, rows_per_shard=manifest.features.rows_per_shard)
     problems = [*manifest.features.differences(needed), *projection_differences(config, manifest)]
+    for name, encoder in config.encoders.items():
+        there = manifest.encoders.get(name)
+        lines = there.differences(encoder) if there else [f"the cache has none, the head needs {encoder.source}"]
+        problems += [f"encoder {name}: {line}" for line in lines]
     if config.texts and manifest.texts and config.texts.encoder_digest != manifest.texts.encoder_digest:
         problems.append(f"text encoder: {config.texts.encoder} and {manifest.texts.encoder} differ")
     if config.texts is None and manifest.texts is not None:

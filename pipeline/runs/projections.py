@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from ...cache.format.blocks import Block, Pair, block_from_json
 from ...cache.format.manifest import Manifest
 from ...cache.format.projections import Projections, projection_digest
 from ...cache.storage.atomic import write_durably
@@ -17,18 +18,14 @@ from ...stages.features.compression import Projection
 from .run_config import CONFIG, PROJECTIONS, RunConfig
 
 
-def projection_digests(manifest: Manifest, blocks: Sequence[int], timesteps: Sequence[int]) -> dict[str, str]:
-    """`block/timestep` → digest of its projection, for those of the blocks and timesteps that have one."""
-    return {
-        _name(*record.pair): record.digest
-        for record in manifest.projections
-        if record.block in blocks and record.timestep in timesteps
-    }
+def projection_digests(manifest: Manifest, pairs: Collection[Pair]) -> dict[str, str]:
+    """`block/timestep` → digest of its projection, for those of the pairs that have one."""
+    return {_name(*record.pair): record.digest for record in manifest.projections if record.pair in pairs}
 
 
 def projection_differences(config: RunConfig, manifest: Manifest) -> list[str]:
     """One line for each block and timestep of the run whose channels the cache projects on other components."""
-    there, here = config.projections, projection_digests(manifest, config.blocks, config.timesteps)
+    there, here = config.projections, projection_digests(manifest, config.pairs)
     return [
         f"projection of block/timestep {name}: the run has {there.get(name, 'none')[:12]}, "
         f"the cache has {here.get(name, 'none')[:12]} (fitted on other images)"
@@ -44,8 +41,8 @@ def save_projections(run: Path, projections: Projections) -> None:
         write_durably(run / PROJECTIONS, [save(tensors)])
 
 
-def load_projections(run: Path, config: RunConfig, device: str) -> dict[tuple[int, int], Projection]:
-    """(block, timestep) → projection of its channels; empty where all channels are the UNet's own.
+def load_projections(run: Path, config: RunConfig, device: str) -> dict[Pair, Projection]:
+    """(block, timestep) → projection of its channels; empty where all channels are the models' own.
 
     Raises:
         RunError: if the file is absent or is not this run's.
@@ -59,9 +56,12 @@ def load_projections(run: Path, config: RunConfig, device: str) -> dict[tuple[in
         raise RunError(f"{path}: cannot be read ({error}); restore the file, or train again") from error
     if {name: projection_digest(tensor.numpy()) for name, tensor in tensors.items()} != config.projections:
         raise RunError(f"{path}: not the projections of {run / CONFIG}; restore the file, or train again")
-    pairs = {name: name.split("/") for name in tensors}
-    return {(int(b), int(t)): Projection.from_rows(tensors[name]).to(device) for name, (b, t) in pairs.items()}
+    pairs = {name: name.rpartition("/") for name in tensors}
+    return {
+        (block_from_json(block), int(timestep)): Projection.from_rows(tensors[name]).to(device)
+        for name, (block, _, timestep) in pairs.items()
+    }
 
 
-def _name(block: int, timestep: int) -> str:
+def _name(block: Block, timestep: int) -> str:
     return f"{block}/{timestep}"

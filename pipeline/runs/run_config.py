@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 
+from ...cache.format.blocks import NO_NOISE, Block, Pair, is_block
 from ...cache.format.decoding import decode_json
-from ...cache.format.spec import FeatureSpec, TextSpec
+from ...cache.format.spec import EncoderSpec, FeatureSpec, TextSpec
 from ...cache.storage.atomic import canonical_json, parse_json, write_json
 from ...cache.storage.location import location
 from ...errors import RunError
 from ...stages.features.sampling import FILTERS
 from ...stages.heads.base import HeadSpec
-from ..config.training import TrainConfig
+from ..config.training import FILTERS_SOURCE, UNET, TrainConfig
 from ..data.classes import Classes
 
 HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
@@ -41,7 +42,7 @@ class RunConfig:
     blocks: tuple[int, ...]
     timesteps: tuple[int, ...]
     features: FeatureSpec
-    """Stage one, with the source of the UNet."""
+    """Stage one, with the source of the UNet, if the head sees that."""
     texts: TextSpec | None
     """The text encoder, with its source; `None`: the cache had no texts."""
     classes: Mapping[str, Any]
@@ -50,7 +51,11 @@ class RunConfig:
     samples: Mapping[str, tuple[str, ...]]
     """Ids of the samples that were trained on (`train`) and that chose the epoch (`val`)."""
     projections: Mapping[str, str]
-    """`block/timestep` → digest of the principal components; empty where all channels are the UNet's own."""
+    """`block/timestep` → digest of the principal components; empty where all channels are the models' own."""
+    layers: tuple[str, ...] = ()
+    """Layers of encoders that the head sees."""
+    encoders: Mapping[str, EncoderSpec] = field(default_factory=dict)
+    """Those encoders by name, with their sources."""
 
     def __post_init__(self) -> None:
         """Refuse values that no run has.
@@ -67,8 +72,28 @@ class RunConfig:
         }
         sizes |= {"width": self.head.width, **{f"channels of {block}": n for block, n in self.head.channels.items()}}
         wrong = [f"{name} is {size}" for name, size in sizes.items() if size < 1]
+        wrong += [f"{name!r} is no layer of an encoder" for name in self.layers if not self._is_layer(name)]
         if wrong:
             raise ValueError(", ".join(wrong))
+
+    def _is_layer(self, name: str) -> bool:
+        return is_block(name) and name.partition("/")[0] in self.encoders
+
+    @property
+    def blocks_and_layers(self) -> tuple[Block, ...]:
+        """Blocks of the UNet, then layers of encoders."""
+        return (*self.blocks, *self.layers)
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Blocks at each timestep, then layers: the arrays of a cache that the head sees."""
+        of_unet = ((block, timestep) for block in self.blocks for timestep in self.timesteps)
+        return (*of_unet, *((layer, NO_NOISE) for layer in self.layers))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The models as `--sources` names them."""
+        return (*([UNET] if self.blocks else []), *self.layers) or (FILTERS_SOURCE,)
 
     @property
     def filters(self) -> bool:
@@ -88,9 +113,15 @@ class RunConfig:
         values = {name: msgspec.convert(self.train[name], types[name]) for name in expected - {"cache"}}
         return TrainConfig(location(self.train["cache"]), run, **values)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `config.json`."""
+        values = asdict(self)
+        values["head"]["channels"] = {str(block): n for block, n in self.head.channels.items()}
+        return values
+
     def write(self, run: Path) -> None:
         """Write `config.json`."""
-        write_json(run / CONFIG, asdict(self))
+        write_json(run / CONFIG, self.to_dict())
 
     @classmethod
     def read(cls, run: Path) -> RunConfig:
@@ -104,7 +135,7 @@ class RunConfig:
             raise RunError(f"{run}: no run here ({CONFIG} is missing); make one with `textdiff train-head CACHE {run}`")
         content, repair = path.read_bytes(), "restore the file, or train again"
         config = decode_json(content, cls, path, what="the configuration of a run", repair=repair, error=RunError)
-        if parse_json(content) != parse_json(canonical_json(asdict(config))):
+        if parse_json(content) != parse_json(canonical_json(config.to_dict())):
             raise RunError(f"{path}: not the configuration of a run (it has fields that no run has); {repair}")
         return config
 

@@ -74,9 +74,10 @@ def _lead(config: TrainConfig, trainer: Trainer, summary: RunSummary) -> Iterato
         f"{heads} with {summary.n_parameters:,} parameters learnt to find {' and '.join(summary.classes)} from "
         f"{summary.n_train} labelled images, with {texts}."
     )
-    blocks, timesteps = (", ".join(map(str, numbers)) for numbers in (data.blocks, data.timesteps))
-    filters = ", and the filters of each image" if data.filters else ""
-    yield f"Features: blocks {blocks} at timesteps {timesteps}{filters}."
+    blocks, timesteps, layers = (", ".join(map(str, names)) for names in (data.blocks, data.timesteps, data.layers))
+    seen = [f"blocks {blocks} at timesteps {timesteps}"] if data.blocks else []
+    seen += [f"layers {layers}"] if data.layers else []
+    yield f"Features: {', '.join([*seen, *(['and the filters of each image'] if data.filters else [])])}."
 
 
 def _figures(summary: RunSummary) -> Iterator[KeyFigure]:

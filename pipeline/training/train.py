@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...cache.format.blocks import encoder_of
 from ...cache.format.samples import parents
 from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import canonical_json
@@ -87,7 +88,7 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
     _announce(config, trainer, progress)
     with locked_folder(config.run):
         resolved.write(config.run)
-        save_projections(config.run, trainer.data.reader.projections(resolved.blocks, resolved.timesteps))
+        save_projections(config.run, trainer.data.reader.projections(resolved.pairs))
         load_state(config.run, trainer)
         with open_log(config.log, config.run, trainer.epoch) as log:
             _run_epochs(trainer, config.run, progress, log)
@@ -158,27 +159,31 @@ def _resolve(config: TrainConfig, trainer: Trainer) -> RunConfig:
         config,
         **asdict(config.settings),
         cache=config.cache.resolve(),
-        blocks=data.blocks,
-        timesteps=data.timesteps,
+        blocks=data.blocks or None,
+        timesteps=data.timesteps or None,
+        sources=data.sources,
         filters=data.filters,
         device=data.device,
     )
+    used = {encoder_of(layer) for layer in data.layers}
     return RunConfig(
         train={name: value for name, value in to_dict(settings).items() if name not in NOT_SETTINGS},
         head=trainer.head.spec,
         blocks=data.blocks,
         timesteps=data.timesteps,
-        features=manifest.features,
+        features=manifest.features if data.blocks else manifest.features.without_unet(),
         texts=manifest.texts,
         classes=manifest.classes,
         digests=manifest.digests,
         samples={"train": parents(split.train), "val": parents(split.val)},
-        projections=projection_digests(manifest, data.blocks, data.timesteps),
+        projections=projection_digests(manifest, data.pairs),
+        layers=data.layers,
+        encoders={name: one for name, one in manifest.encoders.items() if name in used},
     )
 
 
 def _refuse_other_settings(run: Path, wanted: RunConfig) -> None:
-    begun, given = _flat(asdict(RunConfig.read(run))), _flat(asdict(wanted))
+    begun, given = _flat(RunConfig.read(run).to_dict()), _flat(wanted.to_dict())
     differing = [
         f"  - {name}: the run has {begun.get(name)}, this command says {given.get(name)}"
         for name in sorted(begun.keys() | given.keys())

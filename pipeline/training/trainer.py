@@ -90,6 +90,7 @@ class Trainer:
             seed=config.seed,
             device=resolve_device(config.device),
             filters=config.uses_filters,
+            sources=config.sources,
         )
         return cls(data, choose_split(reader, config) if split is None else split, config)
 

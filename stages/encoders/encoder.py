@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from ..sources.loading import function_digest
 COARSEST = 16
 """Pixels of the encoder's input that a point of a layer may cover along each axis to be recorded by default."""
 N_OF_ONE_STRIDE = 4
-"""Layers that are recorded by default where all have one stride: the last of each quarter (as DPT, arXiv 2103.13413)."""
+"""Layers that are recorded by default where all have one stride: the last of each quarter (DPT, arXiv 2103.13413)."""
 TOLERANCE = 1.5
 """Factor between the input's side and the image's by which a grid that divides the image is still preferred."""
 
@@ -67,6 +67,9 @@ class ImageEncoder(ABC):
         self._mean, self._spread, self._fixed_side = tuple(mean), tuple(spread), fixed_side
         shown = {**settings, "mean": list(mean), "spread": list(spread), "fixed_side": fixed_side}
         self.digest = function_digest(model.state_dict(), shown)
+
+    library: ClassVar[str]
+    """Distribution of the code that runs it."""
 
     @abstractmethod
     def activations(
@@ -157,7 +160,8 @@ class ImageEncoder(ABC):
 
     def to(self, device: str) -> ImageEncoder:
         """The same on another device, its weights channels last in memory."""
-        self.model.to(device, memory_format=torch.channels_last)
+        model: Any = self.model
+        model.to(device, memory_format=torch.channels_last)
         return self
 
 

@@ -33,6 +33,8 @@ _LITE0_INNER = {
 class TimmEncoder(ImageEncoder):
     """A model of timm; its layers are those of timm's own `feature_info`: stages, or blocks of a transformer."""
 
+    library = "timm"
+
     def __init__(self, source: str, model: Any, name: str) -> None:  # noqa: ANN401
         infos, settings = model.feature_info, model.pretrained_cfg
         infos = infos.info if hasattr(infos, "info") else infos

@@ -40,14 +40,16 @@ class HFImageEncoder(ImageEncoder):
         spread: of each colour.
     """
 
+    library = "transformers"
+
     def __init__(
         self,
         source: str,
-        model: Any,
+        model: Any,  # noqa: ANN401
         blocks: str,
         *,
         mean: Sequence[float],
-        spread: Sequence[float],  # noqa: ANN401
+        spread: Sequence[float],
     ) -> None:
         config, self._blocks = model.config, blocks
         self._interpolates = _INTERPOLATE in inspect.signature(model.forward).parameters

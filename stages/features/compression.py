@@ -99,7 +99,7 @@ def choose_fit_images(ids: Sequence[str], seed: int) -> tuple[str, ...]:
 
 
 def choose_fit_pixels(
-    activations: Float[Tensor, "image y x channel"], ids: Sequence[str], seed: int, block: int, timestep: int
+    activations: Float[Tensor, "image y x channel"], ids: Sequence[str], seed: int, block: int | str, timestep: int
 ) -> Float32[Tensor, "pixel channel"]:
     """At most 512 pixels of each image, drawn by its id, so that no batch's composition matters; on the CPU."""
     chosen = []

@@ -11,7 +11,7 @@ Maps are channels-last, so that a 1×1 convolution is a linear layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ..features.sampling import Maps, dense
+from ..features.sampling import Block, Maps, dense
 from .attention import attention_weights
 from .base import Head, HeadSpec, Prepared
 from .input import HeadInput
@@ -35,8 +35,8 @@ class PaperHead(Head):
     """Cross-attention to the text at each block's resolution, and a convolutional decoder over all blocks.
 
     Args:
-        spec: the sizes; 768 wide with 8 heads in the paper. The deepest block has a projection of its own, all others
-            share one, and blocks that are as wide as the head already need none.
+        spec: the sizes; 768 wide with 8 heads in the paper. The deepest block (of layers alone, the first) has a
+            projection of its own, all others share one, and blocks that are as wide as the head already need none.
 
     Raises:
         ConfigError: if the blocks that share a projection differ in channels.
@@ -44,7 +44,7 @@ class PaperHead(Head):
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__(spec)
-        self._deepest, *others = sorted(spec.channels)
+        self._deepest, *others = ordered(spec.channels)
         self.project_deepest = _projection(spec.channels[self._deepest], spec.width)
         self.project_others = _projection(_shared_channels(spec, others), spec.width)
         self.text_block = TextBlock(spec)
@@ -53,7 +53,7 @@ class PaperHead(Head):
 
     def forward(
         self,
-        features: Mapping[int, Float[Tensor, "image block_y block_x channel"]],
+        features: Mapping[Block, Float[Tensor, "image block_y block_x channel"]],
         size: tuple[int, int],
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
@@ -67,7 +67,7 @@ class PaperHead(Head):
             mask: true on real tokens; false throughout where an image has no text.
         """
         enlarged = []
-        for block, of in sorted(features.items()):
+        for block, of in ((block, features[block]) for block in ordered(features)):
             x = self._project(block, of)
             x = self.text_block(x.flatten(1, 2), tokens, mask).view_as(x).movedim(-1, 1)  # [image, width, y, x]
             enlarged.append(F.interpolate(x, size, mode="bilinear"))
@@ -89,20 +89,22 @@ class PaperHead(Head):
     @property
     def attention_names(self) -> tuple[str, ...]:
         """The two attentions of each block."""
-        return tuple(f"block {block}, {which}" for block in sorted(self.spec.channels) for which in ("first", "second"))
+        return tuple(
+            f"{_named(block)}, {which}" for block in ordered(self.spec.channels) for which in ("first", "second")
+        )
 
     def attention_maps_prepared(
         self, prepared: Prepared, x: HeadInput, words: Float[Tensor, "token word"]
     ) -> Float[Tensor, "name word y x"]:
         """As `Head.attention_maps`, at each block's resolution, then enlarged; the heads of an attention averaged."""
         enlarged = []
-        for block, map_ in sorted(prepared.items()):
+        for block, map_ in ((block, prepared[block]) for block in ordered(prepared)):
             pixels = self._project(block, map_)
             weights = self.text_block.weights(pixels.flatten(0, 1)[None], x.tokens[None], x.token_mask[None]) @ words
             enlarged.append(F.interpolate(weights.mT.unflatten(-1, pixels.shape[:2]), x.size, mode="bilinear"))
         return torch.cat(enlarged)
 
-    def _project(self, block: int, features: Tensor) -> Tensor:
+    def _project(self, block: Block, features: Tensor) -> Tensor:
         if features.shape[-1] == self.spec.width:
             return features
         return self.project_deepest(features) if block == self._deepest else self.project_others(features)
@@ -192,7 +194,16 @@ class CrossAttention(nn.Module):
         return x.unflatten(-1, (self.n_attention_heads, -1)).transpose(1, 2)  # [image, head, item, channel]
 
 
-def stack_maps(images: Sequence[Maps]) -> dict[int, Float[Tensor, "image y x channel"]]:
+def ordered(blocks: Iterable[Block]) -> list[Block]:
+    """Blocks from the deepest on, then layers by name."""
+    return sorted(blocks, key=lambda block: (isinstance(block, str), block))
+
+
+def _named(block: Block) -> str:
+    return f"layer {block}" if isinstance(block, str) else f"block {block}"
+
+
+def stack_maps(images: Sequence[Maps]) -> dict[Block, Float[Tensor, "image y x channel"]]:
     """Whole activations of some images as `PaperHead` takes them: block → float32, timesteps joined on channels."""
     joined = [
         {block: torch.cat([dense(map_).float() for map_ in of], -1) for block, of in maps.items()} for maps in images
@@ -204,11 +215,11 @@ def _projection(channels: int, width: int) -> nn.Module:
     return nn.Identity() if channels == width else nn.Linear(channels, width)
 
 
-def _shared_channels(spec: HeadSpec, blocks: Sequence[int]) -> int:
+def _shared_channels(spec: HeadSpec, blocks: Sequence[Block]) -> int:
     """Channels of those of the blocks that need a projection; the width itself where none does."""
     channels = {block: spec.channels[block] for block in blocks if spec.channels[block] != spec.width}
     if len(set(channels.values())) > 1:
-        sizes = ", ".join(f"block {block} has {n_channels}" for block, n_channels in channels.items())
+        sizes = ", ".join(f"{_named(block)} has {n_channels}" for block, n_channels in channels.items())
         raise ConfigError(
             f"--head paper: all blocks after the deepest share one projection to {spec.width} channels, so those that "
             f"are not {spec.width} wide already must be equally wide, all timesteps together; {sizes}. "

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..features.position import FULL_IMAGE, Region
-from ..features.sampling import interpolate
+from ..features.sampling import Block, interpolate
 from .base import GuidedHead, HeadSpec, Prepared
 from .input import HeadInput
 
@@ -41,7 +41,9 @@ class PixelHead(GuidedHead):
             nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, spec.n_classes)
         )
 
-    def inputs(self, features: Mapping[int, Float[Tensor, "image pixel channel"]]) -> Float[Tensor, "image pixel all"]:
+    def inputs(
+        self, features: Mapping[Block, Float[Tensor, "image pixel channel"]]
+    ) -> Float[Tensor, "image pixel all"]:
         """The standardised activations of all blocks side by side; the same for all members of an ensemble.
 
         Args:

@@ -97,7 +97,7 @@ def test_a_unit_waits_for_its_projections(tmp_path, floats, projection):
     plan = plan_for(tmp_path, pca=2)
     assert (plan.unfitted, plan.manifest.block_shapes) == (((3, 50),), {3: (4, 5, 2)})
     writer, stored = writer_of(tmp_path, plan), StoredMaps(floats[..., :2].astype(np.float16))
-    with pytest.raises(CacheError, match="no projection was written yet for block 3 at timestep 50"):
+    with pytest.raises(CacheError, match="no projection was written yet for block 3, timestep 50"):
         writer.write_unit(plan.pending[0], {(3, 50): stored}, {})
     writer.write_projections({(3, 50): projection})
     writer.write_unit(plan.pending[0], {(3, 50): stored}, {})
@@ -105,7 +105,7 @@ def test_a_unit_waits_for_its_projections(tmp_path, floats, projection):
 
 
 def test_a_projection_of_another_size_is_a_bug(tmp_path, projection):
-    with pytest.raises(AssertionError, match="block 3 at timestep 50 needs no projection of 3 rows"):
+    with pytest.raises(AssertionError, match="block 3, timestep 50 needs no projection of 3 rows"):
         writer_of(tmp_path, plan_for(tmp_path, pca=3)).write_projections({(3, 50): projection})
 
 

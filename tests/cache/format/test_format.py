@@ -29,7 +29,7 @@ from textdiff.cache.format.maps import StoredMaps
 from textdiff.cache.format.samples import IGNORE, SampleRow, SampleTable
 from textdiff.cache.format.sealed_json import seal_holds
 from textdiff.cache.format.shard import ShardRecord, write_shard
-from textdiff.cache.format.spec import FORMAT, FeatureSpec, TextSpec, digest
+from textdiff.cache.format.spec import FORMAT, EncoderSpec, FeatureSpec, TextSpec, digest
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.cache import CacheExportConfig
 from textdiff.pipeline.extraction.extract import extract_features
@@ -37,8 +37,8 @@ from textdiff.pipeline.maintenance.export import export_cache
 
 DOCUMENT = Path(reader.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
 DATACLASSES = [
-    FeatureSpec, TextSpec, RowKey, Unit, ShardRecord, ProjectionRecord, DerivedShardRecord, Manifest, SampleRow,
-    SampleTable, SharedPlan,
+    FeatureSpec, EncoderSpec, TextSpec, RowKey, Unit, ShardRecord, ProjectionRecord, DerivedShardRecord, Manifest,
+    SampleRow, SampleTable, SharedPlan,
 ]  # fmt: skip
 JSON_TYPES = {
     str: "string",
@@ -93,8 +93,13 @@ def tree_patterns():
         if following <= depth:
             pattern = "/".join(folders).replace(".", r"\.")
             pattern = pattern.replace("<digest>", "[0-9a-f]{12}").replace("<array>", r"[a-z]+(-[a-z]+)?")
-            patterns.add(re.sub(r"<\w+>", r"\\d+", pattern))
+            patterns.add(_numbered(pattern))
     return patterns
+
+
+def _numbered(pattern):
+    """With numbers in the places of words in brackets; in a block's place an encoder may stand."""
+    return re.sub(r"<\w+>", r"\\d+", re.sub("<(block|encoder)>", r"\\w+", pattern))
 
 
 def load(path):
@@ -120,17 +125,25 @@ N_COMPONENTS = 5
 
 @pytest.fixture
 def compressed_cache(tiny_cache, tmp_path):
-    """The tiny cache again, as int8; block 1 with 5 components of its channels, the mean of which is taken as 0."""
+    """The tiny cache again, as int8; block 1 with 5 components of its channels, the mean of which is taken as 0.
+
+    Layer 2 of an encoder has the numbers of block 1 at timestep 50, before these were projected.
+    """
     source, root = FeatureReader(tiny_cache), tmp_path / "compressed"
     spec = replace(source.manifest.features, dtype="int8", pca=N_COMPONENTS)
     shapes = {1: source.manifest.block_shapes[1], 3: (*source.manifest.block_shapes[3][:2], N_COMPONENTS)}
-    plan = plan_work(None, spec, source.manifest.rows, shapes, source.timesteps)
+    shapes["tiny/2"] = shapes[1]
+    encoders = {"tiny": EncoderSpec("timm:tiny", "0" * 64, 16)}
+    plan = plan_work(None, spec, source.manifest.rows, shapes, source.timesteps, encoders=encoders)
     writer = CacheWriter(root, plan.manifest, plan.unfitted)
-    assert plan.unfitted == ((1, 50), (1, 150))
+    assert plan.unfitted == ((1, 50), (1, 150), ("tiny/2", 0))
     rows = np.eye(N_COMPONENTS + 1, shapes[1][2], -1, np.float32)
     writer.write_projections(dict.fromkeys(plan.unfitted, rows))
     for unit in plan.pending:
-        maps = source.read(unit.blocks, unit.timesteps, unit.rows)
+        if unit.encoder:
+            maps = {("tiny/2", 0): source.read([1], [50], unit.rows)[1, 50]}
+        else:
+            maps = source.read(unit.blocks, unit.timesteps, unit.rows)
         writer.write_unit(unit, {pair: quantised(found.values) for pair, found in maps.items()}, {})
     texts = TextArrays(source.manifest.texts, *source.texts())
     classes = source.manifest.classes
@@ -160,6 +173,7 @@ def json_objects(cache):
         "SampleRow": table["samples"],
         "Manifest": [manifest],
         "FeatureSpec": [manifest["features"]],
+        "EncoderSpec": list(manifest["encoders"].values()),
         "TextSpec": [manifest["texts"]],
         "RowKey": manifest["rows"],
         "Unit": manifest["units"],
@@ -187,7 +201,7 @@ def test_every_section_of_fields_is_held_against_the_code():
 
 def test_the_json_files_hold_what_the_document_says(cache, compressed_cache):
     for name, values in json_objects(cache).items():
-        assert values or (name == "ProjectionRecord" and cache != compressed_cache), name
+        assert values or (name in ("ProjectionRecord", "EncoderSpec") and cache != compressed_cache), name
         for value in values:
             assert_documented(name, value)
     assert set(load(cache / "manifest.json")["digests"]) == {row[0] for row in table_under("Key")}
@@ -255,12 +269,13 @@ def array_names(cache):
 def sizes_of(manifest, n_texts, array_path):
     """What the words in the table of arrays stand for."""
     sizes = {**vars(manifest.features), **vars(manifest.texts), "n_rows": len(manifest.rows), "n_texts": n_texts}
-    if array_path.startswith(("features/", "scales/")):
-        shape = manifest.block_shapes[int(array_path.split("/")[1])]
+    if array_path.startswith(("features/", "encoders/", "scales/")):
+        _, name, number = array_path.split("/")
+        shape = manifest.block_shapes[int(name) if name.isdigit() else f"{name}/{number}"]
         sizes.update(zip(("y", "x", "channel"), shape, strict=True))
     elif array_path.startswith("projections/"):
-        records = {f"projections/{record.block}/{record.timestep}": record for record in manifest.projections}
-        sizes.update(zip(("n_components", "unet_channel"), records[array_path].shape, strict=True))
+        records = {record.shard.path.partition("/c/")[0]: record for record in manifest.projections}
+        sizes.update(zip(("n_components", "model_channel"), records[array_path].shape, strict=True))
     return sizes
 
 
@@ -270,7 +285,7 @@ def resolve(cell, sizes):
 
 def test_the_table_of_arrays_is_what_zarr_finds(compressed_cache):
     reader, group = FeatureReader(compressed_cache), zarr.open_group(compressed_cache, mode="r")
-    documented = {re.sub(r"<\w+>", r"\\d+", row[0]): row[1:] for row in table_under("Path")}
+    documented = {_numbered(row[0]): row[1:] for row in table_under("Path")}
     seen = set()
     for name in array_names(compressed_cache):
         array = group[name]
@@ -289,7 +304,7 @@ def test_the_table_of_arrays_is_what_zarr_finds(compressed_cache):
 def test_the_zarr_metadata_is_as_the_document_says(compressed_cache):
     documented = {key: json.loads(value) for key, value in table_under("Zarr metadata")}
     names = array_names(compressed_cache)
-    assert len(names) == 4 + 4 + 2 + 5
+    assert len(names) == 5 + 5 + 3 + 5
     for metadata in (load(compressed_cache / name / "zarr.json") for name in names):
         sharding = metadata["codecs"][0]["configuration"]
         found = {key: metadata[key] for key in ("zarr_format", "chunk_key_encoding", "fill_value", "attributes")}

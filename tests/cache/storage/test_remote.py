@@ -160,7 +160,7 @@ def downloads(monkeypatch):
 def test_a_shard_is_downloaded_once_and_its_rows_are_views_of_the_copy(stored, tiny_cache, downloads):
     there, here = FeatureReader(tiny_cache), FeatureReader(stored)
     for _ in range(2):
-        here.fetch((1, 3), (50, 150), 2, filters=True)
+        here.fetch([(b, t) for b in (1, 3) for t in (50, 150)], 2, filters=True)
         for block, timestep in there.pairs:
             row = here.features(block, timestep, 2)
             np.testing.assert_array_equal(row, there.features(block, timestep, 2))

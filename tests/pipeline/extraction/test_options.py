@@ -113,7 +113,7 @@ def test_pca_stores_the_components_of_what_the_unet_gives(extraction, tmp_path):
     extract_features(exact)
     extract_features(small)
     truth, reader = FeatureReader(exact.cache), FeatureReader(small.cache)
-    rows = reader.projections((1, 3), (50, 150))[3, 150]
+    rows = reader.projections([(3, 150)])[3, 150]
     mean, components = rows[0], rows[1:]
     np.testing.assert_allclose(components @ components.T, np.eye(5), atol=1e-5)
     for sample in reader.samples:
@@ -137,7 +137,7 @@ def test_blocks_with_fewer_channels_than_components_stay_as_they_are(extraction)
     config = replace(extraction, pca=10)
     extract_features(config)
     reader = FeatureReader(config.cache)
-    assert sorted(reader.projections((1, 3), (50, 150))) == [(1, 50), (1, 150)]
+    assert sorted(reader.projections(reader.pairs)) == [(1, 50), (1, 150)]
     assert [reader.features(block, 50, 0).shape[-1] for block in (1, 3)] == [10, 8]
 
 

@@ -90,7 +90,7 @@ def test_a_run_keeps_the_projections_of_its_own_pairs_and_their_digests(training
     assert config.projections == {"1/50": records[1, 50].digest, "3/50": records[3, 50].digest}
     kept = load_projections(training.run, config, "cpu")
     assert kept.keys() == {(1, 50), (3, 50)}
-    for pair, array in reader.projections((1, 3), (50,)).items():
+    for pair, array in reader.projections([(1, 50), (3, 50)]).items():
         np.testing.assert_array_equal(kept[pair].to_rows(), array)
 
 
@@ -131,7 +131,7 @@ def test_a_cache_projected_on_something_else_is_told_apart(training, tiny_cache,
 def test_a_config_gives_back_the_settings_of_the_training(training):
     train_head(training)
     config = RunConfig.read(training.run)
-    resolved = {"blocks": (1, 3), "timesteps": (50, 150), "filters": False, "text_dropout": 0.1}
+    resolved = {"blocks": (1, 3), "timesteps": (50, 150), "filters": False, "sources": ("unet",), "text_dropout": 0.1}
     assert config.train_config(training.run) == replace(training, **resolved)
 
 
