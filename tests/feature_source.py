@@ -27,18 +27,25 @@ from textdiff.stages.features.sampling import FILTERS, dense
 from textdiff.stages.heads.base import Head
 from textdiff.stages.heads.input import HeadInput
 
+ENCODERS = ("hf:{tiny_dinov2}", "{tiny_timm}")
+"""Sources with the names of fixtures in them."""
 CONDITIONS = {
     "whole images": ({}, {}),
     "tiles in views": ({"tile": 16, "tile_overlap": 6, "views": 4, "views_of": "all", "noise": "per-sample"}, {}),
     "components in eight bits": ({"pca": 4, "dtype": "int8"}, {"head": "context"}),
     "no text, no filters, one block": ({}, {"text": "none", "filters": False, "blocks": (3,)}),
+    "encoders beside the UNet in eight bits": ({"encoder": ENCODERS, "dtype": "int8", "pca": 4}, {"head": "context"}),
+    "encoders alone, tiles": ({"encoder": ENCODERS, "unet": None, "tile": 16, "views": 2, "views_of": "all"}, {}),
+    "a block and a layer": ({"encoder": ENCODERS}, {"sources": ("unet", "tiny_dinov2/1"), "blocks": (1,)}),
+    "the paper's head on an encoder": ({"encoder": ENCODERS}, {"head": "paper", "sources": ("tiny_dinov2",)}),
+    "filters alone": ({"encoder": ENCODERS}, {"sources": ("filters",)}),
 }
 """How the cache is made, and how the head is trained."""
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A head and the cache that it was trained on, which holds one row a forward of the UNet."""
+    """A head and the cache that it was trained on, which holds one row a forward of the models."""
 
     folder: Path
     reader: FeatureReader
@@ -56,6 +63,8 @@ class TrainedRun:
         for block in config.blocks:
             arrays = [self.reader.features(block, timestep, row.row) for timestep in config.timesteps]
             features[block] = [torch.from_numpy(np.array(array)) for array in arrays]
+        for layer in config.layers:
+            features[layer] = [torch.from_numpy(np.array(self.reader.features(layer, 0, row.row)))]
         if config.filters:
             features[FILTERS] = [torch.from_numpy(np.array(self.reader.filters(row.row)))]
         tokens, token_mask = torch.zeros(1, config.head.text_dim), torch.zeros(1, dtype=torch.bool)
@@ -85,14 +94,15 @@ class FeatureSourceTests(ABC):
 
     @pytest.fixture(scope="class", params=CONDITIONS)
     @classmethod
-    def run(cls, request, tmp_path_factory, write_tiny_data, tiny_unet, tiny_encoder):
+    def run(cls, request, tmp_path_factory, write_tiny_data, tiny_unet, tiny_encoder, tiny_dinov2, tiny_timm):
         cached, trained = CONDITIONS[request.param]
+        sources = [one.format(tiny_dinov2=tiny_dinov2, tiny_timm=tiny_timm) for one in cached.get("encoder", ())]
         folder = tmp_path_factory.mktemp("run")
         data, cache, device = write_tiny_data(folder), folder / "cache", "cpu"
-        unet, encoder = f"diffusers:{tiny_unet}", f"hf:{tiny_encoder}"
+        cached = {"unet": f"diffusers:{tiny_unet}", **cached, "encoder": tuple(sources)}
         extract_features(
             ExtractConfig(
-                data, cache, unet=unet, text_encoder=encoder, timesteps=(50, 150), blocks=(1, 3), image_size=16,
+                data, cache, text_encoder=f"hf:{tiny_encoder}", timesteps=(50, 150), blocks=(1, 3), image_size=16,
                 batch_size=1, device=device, **cached,
             )
         )  # fmt: skip

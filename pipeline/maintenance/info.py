@@ -80,7 +80,8 @@ def _unet(spec: FeatureSpec) -> str:
 def _images(spec: FeatureSpec) -> str:
     tiles = f"tiles of {spec.tile} native pixels, overlapping by {spec.tile_overlap}, at " if spec.tile else ""
     colours = ", standardised colours" if spec.colours == "standardised" else ""
-    return f"{tiles}{spec.image_size} px{colours}; {spec.noise} noise, {spec.noise_draws} drawn, seed {spec.seed}"
+    noise = f"; {spec.noise} noise, {spec.noise_draws} drawn, seed {spec.seed}" if spec.unet else ""
+    return f"{tiles}{spec.image_size} px{colours}{noise}"
 
 
 def _stored(spec: FeatureSpec) -> str:

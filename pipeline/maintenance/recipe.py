@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...cache.format.blocks import encoder_of, layer_number
 from ...cache.format.samples import is_hashed
 from ...cache.format.spec import FeatureSpec
 from ...cache.reader import FeatureReader
@@ -21,18 +22,22 @@ if TYPE_CHECKING:
 def extraction_of(reader: FeatureReader, blocks: Sequence[int], timesteps: Sequence[int]) -> ExtractConfig:
     """Settings of `extract-features` that add blocks and timesteps to a cache, as far as the cache knows what made it.
 
+    They name its encoders with the layers that it has.
+
     It knows where the data lay, but not the name of a manifest that is called otherwise than those that a folder may
     hold; `DATA` stands for that.
     """
     spec, texts, root = reader.manifest.features, reader.manifest.texts, Path(reader.table.root)
     hashed = is_hashed(reader.samples[0].id)
     known = not hashed and any((root / name).exists() for name in (*LVIT_FOLDERS, *MANIFESTS))
+    layers = {name: tuple(layer_number(x) for x in reader.layers if encoder_of(x) == name) for name in reader.encoders}
     turned = {sample.split for sample in reader.samples if sample.view}
     return ExtractConfig(
         root if known else Path("DATA"),
         reader.root,
-        timesteps=tuple(timesteps),
-        blocks=tuple(blocks),
+        encoder=tuple(reader.manifest.encoders[name].source for name in layers),
+        encoder_layers=tuple(layers.values()) or None,
+        **({"timesteps": tuple(timesteps), "blocks": tuple(blocks)} if spec.unet else {}),
         text_encoder=texts.encoder if texts else None,
         truncate_texts=texts is not None and texts.truncated,
         views=_views(reader),
