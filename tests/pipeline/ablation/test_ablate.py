@@ -15,6 +15,7 @@ from textdiff.pipeline.ablation.ablate import ablate_timesteps
 from textdiff.pipeline.ablation.jobs import train_job
 from textdiff.pipeline.config.ablation import AblateConfig
 from textdiff.pipeline.config.training import HEAD_DEFAULTS, TrainConfig
+from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.runs.folder import read_summary
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Trainer
@@ -123,6 +124,36 @@ def test_over_blocks_and_texts(config):
     of_texts = ablate_timesteps(replace(config, over="text", epochs=16))  # by then heads find the objects
     assert [row.name for row in of_texts.rows] == ["true", "none", "shuffled"]
     assert len({tuple(row.dice) for row in of_texts.rows}) == 3
+
+
+def test_over_sources_each_model_all_of_them_and_the_filters_alone(config, extraction, tiny_dinov2, trained):
+    extract_features(replace(extraction, unet=None, encoder=(f"hf:{tiny_dinov2}",), encoder_layers=((1, 2),)))
+    summary = ablate_timesteps(replace(config, over="sources"))
+    layers = ("tiny_dinov2/1", "tiny_dinov2/2")
+    assert {row.name: (row.variant.blocks, row.variant.layers) for row in summary.rows} == {
+        "unet": ((1, 3), ()),
+        "tiny_dinov2": ((), layers),
+        "unet,tiny_dinov2": ((1, 3), layers),
+        "filters": ((), ()),
+    }
+    assert sorted(trained) == sorted((row.variant.blocks, row.variant.timesteps) for row in summary.rows)
+    table = (config.out / "ablation.csv").read_text(encoding="utf-8").splitlines()
+    assert table[0].startswith("sources,dice_mean")
+    assert len(table) == 5
+
+
+def test_encoders_are_left_out_where_timesteps_are_compared(config, extraction, tiny_dinov2):
+    before = ablate_timesteps(config)
+    extract_features(replace(extraction, unet=None, encoder=(f"hf:{tiny_dinov2}",)))
+    after = ablate_timesteps(replace(config, out=config.out.with_name("after")))
+    assert [row.dice for row in after.rows] == [row.dice for row in before.rows]
+
+
+def test_a_cache_without_a_unet_has_no_timesteps_to_compare(config, extraction, tiny_dinov2):
+    alone = replace(extraction, unet=None, encoder=(f"hf:{tiny_dinov2}",), cache=config.out.with_name("alone"))
+    extract_features(alone)
+    with pytest.raises(ConfigError, match="has no UNet whose timesteps could be compared; give --over sources"):
+        ablate_timesteps(replace(config, cache=alone.cache))
 
 
 def test_the_winners_command_trains_the_winner(config, capsys, monkeypatch):

@@ -42,10 +42,20 @@ def script_of(config, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill_at", ["features/3/50/c/2/0/0/0", "labels/c/1/0/0"])
+@pytest.mark.parametrize(
+    ("kill_at", "n_finished", "has_encoder"),
+    [
+        ("features/3/50/c/2/0/0/0", 2, False),
+        ("labels/c/1/0/0", 4, False),
+        ("encoders/tiny_dinov2/2/c/1/0/0/0", 3, True),
+        ("features/3/50/c/2/0/0/0", 4, True),
+    ],
+)
 def test_killed_half_way_and_resumed_gives_the_same_bytes_as_never_interrupted(
-    extraction, tmp_path, kill_at, folder_bytes
+    extraction, tiny_dinov2, tmp_path, kill_at, n_finished, has_encoder, folder_bytes
 ):
+    if has_encoder:
+        extraction = replace(extraction, encoder=(f"hf:{tiny_dinov2}",), encoder_layers=((0, 2),))
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -54,7 +64,7 @@ def test_killed_half_way_and_resumed_gives_the_same_bytes_as_never_interrupted(
         script = script_of(killed, tmp_path)
         done = subprocess.run([sys.executable, str(script), kill_at], capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
-        assert len(read_journal(killed.cache)) == (2 if "features" in kill_at else 4)
+        assert len(read_journal(killed.cache)) == n_finished
         with pytest.raises(CacheIncompleteError, match="did not finish"):
             FeatureReader(killed.cache)
         with pytest.raises(CacheIncompleteError, match="add --resume"):

@@ -63,7 +63,7 @@ def run(monkeypatch):
 
     def run(ray, n_workers=2):
         monkeypatch.setattr(ray_workers, "ray_session", lambda _: nullcontext(ray))
-        order = WorkerOrder("cache", (1,), None, "cpu", offline=True, compiled=False)
+        order = WorkerOrder("cache", None, "cpu", offline=True, compiled=False)
         recorded, counted = [], []
         writer = SimpleNamespace(record=lambda unit: recorded.append(unit.rows[0]))
         run_in_ray(UNITS, order, writer, n_workers, counted.append)
@@ -173,10 +173,12 @@ EXTRACTION = """
 
 @needs_ray
 @pytest.mark.slow
-def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one_process(extraction, tmp_path, folder_bytes):
+def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one_process(
+    extraction, tiny_dinov2, tmp_path, folder_bytes
+):
     from textdiff.pipeline.extraction.extract import extract_features
 
-    alone = replace(extraction, batch_size=1, filters=False)
+    alone = replace(extraction, encoder=(f"hf:{tiny_dinov2}",), batch_size=1, filters=False)
     in_ray = replace(alone, cache=tmp_path / "ray", engine="ray", workers=2)
     program = textwrap.dedent(EXTRACTION.format(config=in_ray))
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -41,13 +41,19 @@ def test_the_command_line_reads_it_back(monkeypatch, capsys):
             "training.train",
             "train_head",
             "train-head",
-            TrainConfig(Path("a b"), Path("r"), blocks=(1, 3), filters=False, seed=7),
+            TrainConfig(Path("a b"), Path("r"), blocks=(1, 3), sources=("unet", "a/2"), filters=False, seed=7),
         ),
         (
             "ablation.ablate",
             "ablate_timesteps",
             "ablate-timesteps",
             AblateConfig(Path("c"), Path("o"), subsets=((5,), (5, 50))),
+        ),
+        (
+            "extraction.extract",
+            "extract_features",
+            "extract-features",
+            ExtractConfig(Path("d"), Path("c"), encoder=("timm:a", "hf:b,c"), encoder_layers=((0, 1), (2,))),
         ),
         (
             "evaluation.evaluate",
@@ -62,6 +68,21 @@ def test_the_command_line_reads_it_back(monkeypatch, capsys):
         arguments = shlex.split(command_line(command, config))[1:]
         cli.app(arguments, standalone_mode=False)
         assert seen[-1] == config
+
+
+def test_the_command_of_an_extraction_names_its_encoders(extraction, tiny_dinov2, tiny_timm):
+    encoders = (tiny_timm, f"hf:{tiny_dinov2}")
+    made = replace(extraction, unet=None, encoder=encoders, encoder_layers=((0, 1), (2,)))
+    extract_features(made)
+    found = extraction_of(FeatureReader(made.cache), (), ())
+    assert {name: getattr(found, name) for name in ("unet", "encoder", "encoder_layers")} == {
+        "unet": None,
+        "encoder": encoders,
+        "encoder_layers": ((0, 1), (2,)),
+    }
+    told = command_line("extract-features", found)
+    assert f"--encoder {encoders[0]} --encoder {encoders[1]} --encoder-layers '0,1;2'" in told
+    assert "--unet" not in told
 
 
 def test_the_command_of_an_extraction_is_what_made_the_cache(extraction, tiny_data):
