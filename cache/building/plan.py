@@ -79,7 +79,14 @@ def read_state(root: Location, *, resume: bool) -> Manifest | None:
     if plan is None or published is None:
         return done
     # The plan was made before publishing began, which may have dropped what it was about to write anew.
-    return replace(done, rows=plan.rows, block_shapes=plan.block_shapes, projections=plan.projections)
+    return replace(
+        done,
+        features=plan.features,
+        encoders=plan.encoders,
+        rows=plan.rows,
+        block_shapes=plan.block_shapes,
+        projections=plan.projections,
+    )
 
 
 def refuse_foreign(root: Location) -> None:
@@ -117,34 +124,33 @@ def plan_work(
         keys: for each sample, what its activations are made from.
         block_shapes: block of the UNet or layer of an encoder asked for → (y, x, channel) as the model gives them.
         timesteps: asked for, of the UNet.
-        encoders: those that layers are asked for of, by name.
-        filters: whether filters of the images are asked for.
+        encoders: those whose layers are asked for, by name.
+        filters: whether filters are asked for.
         damaged: paths of shards that are to be written again; units of theirs whose images are all in the data are
             done again as they were, the rows of other such units as if they were new.
 
     Raises:
         CacheMismatchError: if the features that are there are not those that this request needs.
     """
-    manifest = state or Manifest(spec, (), {})
-    _refuse_other_features(manifest, spec, encoders or {})
+    manifest = _for_request(state or Manifest(spec, (), {}), spec, encoders or {})
     rows, sample_rows = _assign_rows(manifest, keys)
     manifest, redo, lost = _without(manifest, set(damaged), set(sample_rows))
     stored = {block: (y, x, min(channel, spec.pca or channel)) for block, (y, x, channel) in block_shapes.items()}
-    manifest = replace(
-        manifest,
-        features=_newest(manifest.features, spec),
-        encoders={**manifest.encoders, **(encoders or {})},
-        rows=rows,
-        block_shapes={**manifest.block_shapes, **stored},
-    )
+    manifest = replace(manifest, rows=rows, block_shapes={**manifest.block_shapes, **stored})
     promised = replace(manifest, units=(*manifest.units, *redo))
-    again = tuple(WorkUnit(*unit.key) for unit in redo)
-    pending = again + _pending_units(promised, sample_rows, in_order(block_shapes), timesteps)
+    new = _pending_units(promised, sample_rows, in_order(block_shapes), timesteps)
+    pending = (*(WorkUnit(*unit.key) for unit in redo), *new)
     unfiltered = _unfiltered(manifest, sample_rows) if filters else ()
-    needed = {pair for unit in pending for pair in unit.pairs if stored.get(pair[0]) != block_shapes.get(pair[0])}
-    unfitted = needed - {record.pair for record in manifest.projections} | {record.pair for record in lost}
-    size_bytes = _size_bytes(promised, pending, unfiltered)
-    return WorkPlan(manifest, sample_rows, pending, pairs_in_order(unfitted), unfiltered, size_bytes, lost)
+    shortened = {block for block, shape in block_shapes.items() if shape != stored[block]}
+    unfitted = pairs_in_order(_unfitted(manifest, pending, shortened) | {record.pair for record in lost})
+    n_bytes = _size_bytes(promised, pending, unfiltered)
+    return WorkPlan(manifest, sample_rows, pending, unfitted, unfiltered, n_bytes, lost)
+
+
+def _unfitted(manifest: Manifest, units: Sequence[WorkUnit], shortened: Collection[Block]) -> set[Pair]:
+    """Pairs of units whose blocks are projected, without a projection."""
+    needed = {pair for unit in units for pair in unit.pairs if pair[0] in shortened}
+    return needed - {record.pair for record in manifest.projections}
 
 
 def part_of(plan: WorkPlan, units: Sequence[WorkUnit], unfiltered: Collection[int]) -> WorkPlan:
@@ -173,12 +179,20 @@ def _without(
     return left, tuple(unit for unit in broken if set(unit.rows) <= set(rows)), lost
 
 
-def _newest(cached: FeatureSpec, spec: FeatureSpec) -> FeatureSpec:
-    """The spec of the cache with the newest places, and with its first UNet where it had none."""
+def _for_request(manifest: Manifest, spec: FeatureSpec, encoders: Mapping[str, EncoderSpec]) -> Manifest:
+    """The manifest with the newest places, new encoders, and its first UNet where it had none.
+
+    Raises:
+        CacheMismatchError: if what is there was made otherwise.
+    """
+    _refuse_other_features(manifest, spec, encoders)
+    cached = manifest.features
     if spec.unet is None:
-        return replace(cached, tile_overlap=spec.tile_overlap)
-    places = {name: getattr(spec, name) for name in LOCATION_FIELDS}
-    return replace(cached.with_unet_of(spec) if cached.unet is None else cached, **places)
+        features = replace(cached, tile_overlap=spec.tile_overlap)
+    else:
+        places = {name: getattr(spec, name) for name in LOCATION_FIELDS}
+        features = replace(cached.with_unet_of(spec) if cached.unet is None else cached, **places)
+    return replace(manifest, features=features, encoders={**manifest.encoders, **encoders})
 
 
 def _refuse_other_features(manifest: Manifest, spec: FeatureSpec, encoders: Mapping[str, EncoderSpec]) -> None:

@@ -41,7 +41,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class RecordedEncoder:
+class EncoderRecorder:
     """A frozen encoder, and those of its layers that are recorded."""
 
     encoder: ImageEncoder
@@ -55,7 +55,7 @@ class FeatureExtractor:
 
     recorder: UNetRecorder | None
     """`None`: no UNet was asked for."""
-    encoders: Mapping[str, RecordedEncoder]
+    encoders: Mapping[str, EncoderRecorder]
     """By name."""
     spec: FeatureSpec
     device: str

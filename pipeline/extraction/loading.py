@@ -16,7 +16,7 @@ from ...stages.unet.noise import check_timesteps
 from ...stages.unet.recorder import FrozenUNet, Precision, UNetRecorder, load_unet
 from ..config.extraction import ExtractConfig
 from ..runtime.device import resolve_device
-from .feature_extractor import FeatureExtractor, RecordedEncoder
+from .feature_extractor import EncoderRecorder, FeatureExtractor
 
 
 def load_stage_one(config: ExtractConfig, cached: FeatureSpec | None = None) -> FeatureExtractor:
@@ -79,7 +79,7 @@ def restore_stage_one(
     Args:
         spec: of the cache.
         encoders: of the cache, by name.
-        blocks: to record: of the UNet, and layers of encoders; only models that have some are loaded.
+        blocks: of the UNet, and layers of encoders, to record; only models that have some are loaded.
         projections: those of the cache.
         device: where to run.
         unet: source of the same UNet, if it is not the spec's; checked by its digest.
@@ -96,12 +96,11 @@ def restore_stage_one(
         frozen = _same_unet(spec, device, unet, unet_config, offline=offline)
         recorder = UNetRecorder(frozen, of_unet, cast("Precision", spec.precision), compiled=compiled)
     given = {one.digest: one for one in (load_encoder(source, device, offline=offline) for source in encoder)}
-    recorded = {
-        name: RecordedEncoder(same, layers, encoders[name])
-        for name, layers in _layers_of(blocks).items()
-        if (same := _same_encoder(name, encoders[name], given, device, offline=offline))
-    }
-    return FeatureExtractor(recorder, recorded, spec, device).projected(projections)
+    recorders = {}
+    for name, layers in _layers_of(blocks).items():
+        same = _same_encoder(name, encoders[name], given, device, offline=offline)
+        recorders[name] = EncoderRecorder(same, layers, encoders[name])
+    return FeatureExtractor(recorder, recorders, spec, device).projected(projections)
 
 
 def absolute_source(source: str) -> str:
@@ -126,11 +125,11 @@ def _load_recorder(config: ExtractConfig, precision: Precision, device: str) -> 
     return recorder
 
 
-def _load_encoders(config: ExtractConfig, device: str) -> dict[str, RecordedEncoder]:
+def _load_encoders(config: ExtractConfig, device: str) -> dict[str, EncoderRecorder]:
     """By name; the encoders asked for, with the layers asked for."""
     n_encoders, lists = len(config.encoder), config.encoder_layers
     layers = (None,) * n_encoders if lists is None else lists * (n_encoders if len(lists) == 1 else 1)
-    loaded: dict[str, RecordedEncoder] = {}
+    loaded: dict[str, EncoderRecorder] = {}
     for source, asked in zip(map(absolute_source, config.encoder), layers, strict=True):
         encoder = load_encoder(source, device, offline=config.offline)
         encoder.check_layers(asked or ())
@@ -140,7 +139,7 @@ def _load_encoders(config: ExtractConfig, device: str) -> dict[str, RecordedEnco
                 "the cache; rename one of the folders or files"
             )
         spec = EncoderSpec(source, encoder.digest, encoder.input_side(config.side))
-        loaded[encoder.name] = RecordedEncoder(encoder, tuple(sorted(asked or encoder.default_layers)), spec)
+        loaded[encoder.name] = EncoderRecorder(encoder, tuple(sorted(asked or encoder.default_layers)), spec)
     return loaded
 
 

@@ -159,25 +159,41 @@ def open_head_data(
         ConfigError: if there are no texts to shuffle, or nothing for the head to see.
     """
     layers = reader.layers if sources is None else chosen_layers(reader, sources)
-    if sources is not None and UNET not in sources:
-        blocks, timesteps = (), ()
-    blocks = reader.blocks if blocks is None else tuple(blocks)
-    timesteps = reader.timesteps if timesteps is None else tuple(timesteps)
+    blocks, timesteps = _of_unet(reader, blocks, timesteps, sources)
     reader.require(blocks, timesteps, layers)
-    filters = True if sources is not None and FILTERS_SOURCE in sources else filters
-    if filters:
-        reader.require_filters()
-    if filters is None:
-        filters = reader.manifest.has_filters
-    if not (blocks or layers or filters):
-        raise ConfigError(f"{reader.root}: nothing is left for a head to see; name a model with --sources")
+    seen = _sees_filters(reader, True if FILTERS_SOURCE in (sources or ()) else filters)
+    _refuse_nothing(reader, blocks or layers or seen)
     _refuse_known_texts(reader, text)
-    tokens, token_mask = map(torch.from_numpy, reader.texts())
-    if len(tokens) == 0:
-        tokens, token_mask = torch.zeros(1, 1, text_dim), torch.zeros(1, 1, dtype=torch.bool)
-    tokens, token_mask = tokens.float().to(device), token_mask.to(device)
+    tokens, token_mask = (one.to(device) for one in _tokens(reader, text_dim))
     text_of = assign_texts(reader.table, text, seed)
-    return CachedFeatures(reader, blocks, timesteps, text_of, tokens, token_mask, device, filters, layers)
+    return CachedFeatures(reader, blocks, timesteps, text_of, tokens, token_mask, device, seen, layers)
+
+
+def _of_unet(
+    reader: FeatureReader, blocks: Sequence[int] | None, timesteps: Sequence[int] | None, sources: Sequence[str] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Blocks and timesteps that a head sees; none where the sources leave the UNet out."""
+    if sources is not None and UNET not in sources:
+        return (), ()
+    return (
+        reader.blocks if blocks is None else tuple(blocks),
+        reader.timesteps if timesteps is None else tuple(timesteps),
+    )
+
+
+def _sees_filters(reader: FeatureReader, asked: bool | None) -> bool:
+    """Whether a head sees the filters; where that is not said, as the cache has them."""
+    if asked:
+        reader.require_filters()
+    return reader.manifest.has_filters if asked is None else asked
+
+
+def _tokens(reader: FeatureReader, text_dim: int) -> tuple[Float[Tensor, "text token dim"], Bool[Tensor, "text token"]]:
+    """All texts' tokens and their mask; one text of one token, which is not there, for a cache without texts."""
+    tokens, mask = map(torch.from_numpy, reader.texts())
+    if len(tokens) == 0:
+        return torch.zeros(1, 1, text_dim), torch.zeros(1, 1, dtype=torch.bool)
+    return tokens.float(), mask
 
 
 def chosen_layers(reader: FeatureReader, sources: Sequence[str]) -> tuple[str, ...]:
@@ -196,6 +212,11 @@ def chosen_layers(reader: FeatureReader, sources: Sequence[str]) -> tuple[str, .
             + "; name these with --sources, or add a model with `textdiff extract-features --unet` or --encoder"
         )
     return tuple(layer for layer in reader.layers if layer in sources or encoder_of(layer) in sources)
+
+
+def _refuse_nothing(reader: FeatureReader, seen: object) -> None:
+    if not seen:
+        raise ConfigError(f"{reader.root}: nothing is left for a head to see; name a model with --sources")
 
 
 def _refuse_known_texts(reader: FeatureReader, text: TextMode) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...cache.format.samples import SampleRow
 from ...stages.features.augmentation import HIDDEN, jitter_activations, jitter_colours
-from ...stages.features.sampling import FILTERS, Block
+from ...stages.features.sampling import FILTERS, MapKey
 from ...stages.heads.base import ALL_CHANNELS, GuidedHead, Head, HeadSpec
 from ...stages.heads.context import ContextHead
 from ...stages.heads.ensemble import ensemble_of
@@ -207,7 +207,7 @@ class ContextObjective(GuidedObjective[ContextHead]):
         each = [member(*given, regions=batch.regions).softmax(1) for member in self._members]
         return torch.stack(each).mean(0).argmax(1), batch.labels
 
-    def _jittered(self, inputs: Mapping[Block, Tensor], generator: torch.Generator) -> dict[Block, Tensor]:
+    def _jittered(self, inputs: Mapping[MapKey, Tensor], generator: torch.Generator) -> dict[MapKey, Tensor]:
         """The inputs with colour jitter; activations are hidden at random only where the filters remain visible."""
         hidden = HIDDEN if FILTERS in inputs else 0.0
         return {

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from .position import Region
-from .sampling import Block, Map, Maps, QuantisedMap, dense, sample_pixels
+from .sampling import Map, MapKey, Maps, QuantisedMap, dense, sample_pixels
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def turned(map_: Tensor, turn: int) -> Tensor:
     return torch.rot90(map_.flip(1) if turn >= 4 else map_, turn % 4, (0, 1))
 
 
-def cut(maps: Maps, crop: Crop, size: tuple[int, int]) -> dict[Block, Float[Tensor, "y x channel"]]:
+def cut(maps: Maps, crop: Crop, size: tuple[int, int]) -> dict[MapKey, Float[Tensor, "y x channel"]]:
     """Each block's activations inside a crop, all timesteps together, at the block's own resolution."""
     return {block: torch.cat([dense(_inside(crop, map_, size)) for map_ in of], -1) for block, of in maps.items()}
 

@@ -36,11 +36,11 @@ class QuantisedMap:
 Map = Float[Tensor, "y x channel"] | QuantisedMap
 """A block's activations at one timestep, for one image."""
 
-Block = int | str
+MapKey = int | str
 """A decoder block of the UNet by number, a layer of an encoder by name (`ENCODER/NUMBER`), or `FILTERS`."""
 
-Maps = Mapping[Block, Sequence[Map]]
-"""Block → its activations at each timestep, for one image; of a layer, and of filters, as of one timestep."""
+Maps = Mapping[MapKey, Sequence[Map]]
+"""MapKey → its activations at each timestep, for one image; of a layer, and of filters, as of one timestep."""
 
 FILTERS = -1
 """What stands for a block where a head sees filters of the image beside the UNet's decoder blocks, 0 and above."""
@@ -63,7 +63,7 @@ def sample_pixels(
     return labelled[torch.randint(len(labelled), (n_pixels,), generator=generator)]
 
 
-def gather(maps: Maps, pixels: Int[Tensor, "pixel"], size: tuple[int, int]) -> dict[Block, Tensor]:
+def gather(maps: Maps, pixels: Int[Tensor, "pixel"], size: tuple[int, int]) -> dict[MapKey, Tensor]:
     """Interpolate every block's activations at the given pixels.
 
     Args:
@@ -72,7 +72,7 @@ def gather(maps: Maps, pixels: Int[Tensor, "pixel"], size: tuple[int, int]) -> d
         size: (y, x) of the label map.
 
     Returns:
-        Block → [pixel, timestep × channel], in the maps' dtype; float32 where they are quantised.
+        MapKey → [pixel, timestep × channel], in the maps' dtype; float32 where they are quantised.
     """
     gathered = {}
     for block, of in maps.items():

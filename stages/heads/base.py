@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..features.position import N_FREQUENCIES, Region, positional_encoding
-from ..features.sampling import Block, Maps, dense
+from ..features.sampling import MapKey, Maps, dense
 from .attention import TextAttention
 from .input import HeadInput
 
@@ -29,8 +29,8 @@ POSITION_GAIN = 8.0
 class HeadSpec:
     """The sizes of a head."""
 
-    channels: dict[Block, int]
-    """Block or layer → channels of its activations, all timesteps together; under `FILTERS` those of the filters."""
+    channels: dict[MapKey, int]
+    """MapKey or layer → channels of its activations, all timesteps together; under `FILTERS` those of the filters."""
     n_classes: int
     """Classes, background included."""
     text_dim: int
@@ -39,7 +39,7 @@ class HeadSpec:
     """Channels that the blocks are brought to, in which the pixels read from the text."""
     n_attention_heads: int
     """Attention heads of the cross-attention to the text."""
-    fine: tuple[Block, ...] = ()
+    fine: tuple[MapKey, ...] = ()
     """Those of `channels` whose maps are as fine as the label map."""
     position: bool = True
     """Whether the head has a positional encoding."""
@@ -50,8 +50,8 @@ class HeadSpec:
         object.__setattr__(self, "channels", channels)
 
 
-Prepared = Mapping[Block, Float[Tensor, "y x channel"]]
-"""Block → its activations as a head uses them, all timesteps together, float32, at the block's own resolution."""
+Prepared = Mapping[MapKey, Float[Tensor, "y x channel"]]
+"""MapKey → its activations as a head uses them, all timesteps together, float32, at the block's own resolution."""
 
 
 class Head(nn.Module, ABC):
@@ -136,19 +136,19 @@ class GuidedHead(Head):
         n_scaled = 2 if spec.position else 1
         self.attention = TextAttention(width, spec.text_dim, spec.n_attention_heads, n_out=(n_scaled + 1) * width)
 
-    def projection(self, block: Block, n_channels: int) -> nn.Module:
+    def projection(self, block: MapKey, n_channels: int) -> nn.Module:
         """What brings a block's standardised activations to the head's width."""
         del block
         return nn.Linear(n_channels, self.spec.width)
 
-    def standardise(self, block: Block, features: Float[Tensor, "pixel channel"]) -> None:
+    def standardise(self, block: MapKey, features: Float[Tensor, "pixel channel"]) -> None:
         """Take the mean and the spread of a sample of a block's activations as the origin and unit of its input."""
         features = features.float()
         self.get_buffer(f"mean_{block}").copy_(features.mean(0))
         self.get_buffer(f"scale_{block}").copy_(features.std(0, correction=0).clamp(min=1e-4).reciprocal())
 
     def standardised(
-        self, block: Block, features: Float[Tensor, "*pixel channel"], channels: slice = ALL_CHANNELS
+        self, block: MapKey, features: Float[Tensor, "*pixel channel"], channels: slice = ALL_CHANNELS
     ) -> Float[Tensor, "*pixel channel"]:
         """A block's activations, all or those of some channels, from their origin in their unit, in float32."""
         mean, scale = (self.get_buffer(f"{name}_{block}")[channels] for name in ("mean", "scale"))

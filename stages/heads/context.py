@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..features.crops import turned
 from ..features.position import FULL_IMAGE, Region
-from ..features.sampling import COLOURS, FILTERS, Block, Maps, dense
+from ..features.sampling import COLOURS, FILTERS, MapKey, Maps, dense
 from .base import ALL_CHANNELS, GuidedHead, HeadSpec, Prepared
 from .input import HeadInput
 
@@ -46,14 +46,14 @@ class ContextHead(GuidedHead):
         )
         self.classifier = nn.Sequential(nn.Conv2d(spec.width, spec.n_classes * CELL**2, 1), nn.PixelShuffle(CELL))
 
-    def projection(self, block: Block, n_channels: int) -> nn.Module:
+    def projection(self, block: MapKey, n_channels: int) -> nn.Module:
         """As `GuidedHead.projection`, of what is read; a convolution where cells are smaller than points of the map."""
         n_used = len(range(n_channels)[channels_read(block)])
         if block not in self.spec.fine:
             return nn.Linear(n_used, self.spec.width)
         return nn.Conv2d(n_used, self.spec.width, TAPS, stride=CELL, padding=(TAPS - CELL) // 2)
 
-    def inputs(self, features: Mapping[Block, Float[Tensor, "*point channel"]]) -> dict[Block, Tensor]:
+    def inputs(self, features: Mapping[MapKey, Float[Tensor, "*point channel"]]) -> dict[MapKey, Tensor]:
         """Activations and filters as `seen` gives them, standardised."""
         return {block: self.standardised(block, of, channels_read(block)) for block, of in features.items()}
 
@@ -63,7 +63,7 @@ class ContextHead(GuidedHead):
 
     def forward(
         self,
-        inputs: Mapping[Block, Float[Tensor, "image y x channel"]],
+        inputs: Mapping[MapKey, Float[Tensor, "image y x channel"]],
         size: tuple[int, int],
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
@@ -104,11 +104,11 @@ class ContextHead(GuidedHead):
         weights = self.attention.weights(known, x.tokens[None], x.token_mask[None])[0] @ words  # [head, cell, word]
         return weights.mT.unflatten(-1, grid).repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
 
-    def _projected(self, inputs: Mapping[Block, Tensor], grid: tuple[int, int]) -> Float[Tensor, "image cell width"]:
+    def _projected(self, inputs: Mapping[MapKey, Tensor], grid: tuple[int, int]) -> Float[Tensor, "image cell width"]:
         """The projections of all blocks, summed."""
         return reduce(torch.add, (self._project(block, map_, grid) for block, map_ in inputs.items())).flatten(1, 2)
 
-    def _project(self, block: Block, map_: Tensor, grid: tuple[int, int]) -> Float[Tensor, "image y x width"]:
+    def _project(self, block: MapKey, map_: Tensor, grid: tuple[int, int]) -> Float[Tensor, "image y x width"]:
         layer = self.projections[str(block)]
         if block in self.spec.fine:
             read: Tensor = layer(map_.movedim(-1, 1))
@@ -119,7 +119,7 @@ class ContextHead(GuidedHead):
         return F.interpolate(projected.movedim(-1, 1), grid, mode="bilinear").movedim(1, -1)
 
 
-def channels_read(block: Block) -> slice:
+def channels_read(block: MapKey) -> slice:
     """The channels of a block that the head reads: of activations all, of filters the colours."""
     return COLOURS if block == FILTERS else ALL_CHANNELS
 
@@ -129,7 +129,7 @@ def seen(maps: Maps) -> Maps:
     return {block: [dense(map_)[..., COLOURS] for map_ in of] if block == FILTERS else of for block, of in maps.items()}
 
 
-def _batch(prepared: Prepared) -> dict[Block, Tensor]:
+def _batch(prepared: Prepared) -> dict[MapKey, Tensor]:
     return {block: map_[None] for block, map_ in prepared.items()}
 
 

@@ -19,7 +19,7 @@ class HeadInput:
     """One image, tile or view for a head."""
 
     features: Maps
-    """Block → its maps, channels last, one a timestep, each block at its own resolution."""
+    """MapKey → its maps, channels last, one a timestep, each block at its own resolution."""
     size: tuple[int, int]
     """(y, x) of the logits."""
     tokens: Float[Tensor, "token dim"]

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ..features.sampling import Block, Maps, dense
+from ..features.sampling import MapKey, Maps, dense
 from .attention import attention_weights
 from .base import Head, HeadSpec, Prepared
 from .input import HeadInput
@@ -53,7 +53,7 @@ class PaperHead(Head):
 
     def forward(
         self,
-        features: Mapping[Block, Float[Tensor, "image block_y block_x channel"]],
+        features: Mapping[MapKey, Float[Tensor, "image block_y block_x channel"]],
         size: tuple[int, int],
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
@@ -104,7 +104,7 @@ class PaperHead(Head):
             enlarged.append(F.interpolate(weights.mT.unflatten(-1, pixels.shape[:2]), x.size, mode="bilinear"))
         return torch.cat(enlarged)
 
-    def _project(self, block: Block, features: Tensor) -> Tensor:
+    def _project(self, block: MapKey, features: Tensor) -> Tensor:
         if features.shape[-1] == self.spec.width:
             return features
         return self.project_deepest(features) if block == self._deepest else self.project_others(features)
@@ -194,16 +194,16 @@ class CrossAttention(nn.Module):
         return x.unflatten(-1, (self.n_attention_heads, -1)).transpose(1, 2)  # [image, head, item, channel]
 
 
-def ordered(blocks: Iterable[Block]) -> list[Block]:
+def ordered(blocks: Iterable[MapKey]) -> list[MapKey]:
     """Blocks from the deepest on, then layers by name."""
     return sorted(blocks, key=lambda block: (isinstance(block, str), block))
 
 
-def _named(block: Block) -> str:
+def _named(block: MapKey) -> str:
     return f"layer {block}" if isinstance(block, str) else f"block {block}"
 
 
-def stack_maps(images: Sequence[Maps]) -> dict[Block, Float[Tensor, "image y x channel"]]:
+def stack_maps(images: Sequence[Maps]) -> dict[MapKey, Float[Tensor, "image y x channel"]]:
     """Whole activations of some images as `PaperHead` takes them: block → float32, timesteps joined on channels."""
     joined = [
         {block: torch.cat([dense(map_).float() for map_ in of], -1) for block, of in maps.items()} for maps in images
@@ -215,7 +215,7 @@ def _projection(channels: int, width: int) -> nn.Module:
     return nn.Identity() if channels == width else nn.Linear(channels, width)
 
 
-def _shared_channels(spec: HeadSpec, blocks: Sequence[Block]) -> int:
+def _shared_channels(spec: HeadSpec, blocks: Sequence[MapKey]) -> int:
     """Channels of those of the blocks that need a projection; the width itself where none does."""
     channels = {block: spec.channels[block] for block in blocks if spec.channels[block] != spec.width}
     if len(set(channels.values())) > 1:

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..features.position import FULL_IMAGE, Region
-from ..features.sampling import Block, interpolate
+from ..features.sampling import MapKey, interpolate
 from .base import GuidedHead, HeadSpec, Prepared
 from .input import HeadInput
 
@@ -42,7 +42,7 @@ class PixelHead(GuidedHead):
         )
 
     def inputs(
-        self, features: Mapping[Block, Float[Tensor, "image pixel channel"]]
+        self, features: Mapping[MapKey, Float[Tensor, "image pixel channel"]]
     ) -> Float[Tensor, "image pixel all"]:
         """The standardised activations of all blocks side by side; the same for all members of an ensemble.
 

@@ -25,8 +25,9 @@ def test_the_reference_is_what_the_program_says(make_cli):
 
 def test_the_page_has_flags_values_defaults_and_brackets(make_cli):
     page = make_cli.page()
-    assert "    textdiff extract-features DATA CACHE --unet TEXT [OPTIONS]" in page
+    assert "    textdiff extract-features DATA CACHE [OPTIONS]" in page
     assert re.search(r"\| `--timesteps` \| `N,N,...` \| `50,150,250` \| .*\[0, number of training timesteps\)", page)
+    assert re.search(r"\| `--encoder` \| `SOURCE` \|  \| A frozen image encoder .* repeat the flag", page)
     assert re.search(r"\| `--filters`, `--no-filters` \|  \| `--filters` \|", page)
     assert re.search(r"\| `--split` \| `train`, `val`, `test` \| `test` \|", page)
     assert "## textdiff cache info\n" in page

@@ -39,7 +39,7 @@ viewed warning what wording worker writer zip
 collected format output target
 annotated coco colour coloured content count drawn feature outlined painted placement polygon reach reading ring run
 shape side size
-area survey tracer type dicom language nifti png probability slice segmentation weight
+area survey timm tracer type dicom language nifti png probability slice segmentation weight
 needed
 """
 """Words of the field, then of programming, that need no explanation."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from textdiff.cache.building.writer import CacheWriter
 from textdiff.cache.format.manifest import read_manifest
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError, SourceError
@@ -192,3 +193,21 @@ def test_layers_and_models_that_do_not_exist_are_refused(alone):
 def test_the_settings_need_no_unet(tmp_path):
     config = ExtractConfig(tmp_path / "data", tmp_path / "cache", encoder=("timm:a",))
     assert (config.unet, config.encoder_layers) == (None, None)
+
+
+def test_an_interrupted_addition_goes_on_whatever_is_asked_for_then(
+    tiny_cache, extraction, beside, folder_bytes, monkeypatch
+):
+    def end(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheWriter, "publish", end)
+        with pytest.raises(KeyboardInterrupt):
+            extract_features(beside)
+    assert FeatureReader(tiny_cache).layers == ()
+    extract_features(replace(extraction, resume=True))
+    assert FeatureReader(tiny_cache).layers == LAYERS
+    other = replace(beside, cache=tiny_cache.with_name("at-once"))
+    extract_features(other)
+    assert folder_bytes(tiny_cache) == folder_bytes(other.cache)
