@@ -40,7 +40,7 @@ class Variant:
     def name(self, over: Over) -> str:
         """Its timesteps, blocks, text or models, as the flag writes them."""
         if over == "sources":
-            return ",".join(dict.fromkeys(encoder_of(source) or source for source in self.sources if source))
+            return ",".join(dict.fromkeys(source.partition("/")[0] for source in self.sources))
         return self.text if over == "text" else ",".join(map(str, self.subset(over)))
 
     def subset(self, over: Over) -> Subset:

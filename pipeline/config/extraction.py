@@ -168,6 +168,8 @@ class ExtractConfig(CommandConfig):
             for name in ("unet_config", "class_label"):
                 if getattr(self, name) is not None:
                     yield f"{flag(name)} was given without --unet; give both"
+            if self.condition == "own":
+                yield "--condition own was given without --unet; give both"
         if len(set(self.encoder)) < len(self.encoder):
             yield "--encoder names a source more than once; name each once"
         if self.encoder_layers is not None and len(self.encoder_layers) not in (1, len(self.encoder)):

@@ -140,7 +140,7 @@ class TrainConfig(CommandConfig):
 
     def _sources_amiss(self, sources: tuple[str, ...]) -> Iterator[str]:
         """Sources that are empty or named twice, and settings of those that are left out."""
-        if not all(sources) or len(set(sources)) < len(sources):
+        if not sources or not all(sources) or len(set(sources)) < len(sources):
             yield f"--sources got {','.join(sources) or 'nothing'}; expected names, each once"
         if FILTERS_SOURCE in sources and self.uses_filters is False:
             yield f"--sources names {FILTERS_SOURCE}, which --no-filters and --head paper leave out; give one of them"

@@ -25,6 +25,8 @@ COARSEST = 16
 """Pixels of the encoder's input that a point of a layer may cover along each axis to be recorded by default."""
 N_OF_ONE_STRIDE = 4
 """Layers that are recorded by default where all have one stride: the last of each quarter (DPT, arXiv 2103.13413)."""
+RESERVED = ("unet", "filters")
+"""Names of what is no encoder, where heads choose among models."""
 TOLERANCE = 1.5
 """Factor between the input's side and the image's by which a grid that divides the image is still preferred."""
 
@@ -176,4 +178,4 @@ def encoder_name(source: str) -> str:
         where = where.partition("@")[0]
     last = re.split(r"[/\\:]", where.rstrip("/\\"))[-1].removesuffix("_pytorch_model")
     word = re.sub(r"\W+", "_", last, flags=re.ASCII).strip("_")
-    return word if re.match(r"[A-Za-z]", word) else f"encoder_{word}"
+    return word if re.match(r"[A-Za-z]", word) and word not in RESERVED else f"encoder_{word}"

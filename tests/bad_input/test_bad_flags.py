@@ -13,7 +13,6 @@ USAGE = {
     "no such flag": ([*TRAIN, "--depth", "3"], "No such option: --depth"),
     "an argument too few": (["train-head", "cache"], "Missing argument"),
     "an argument too many": ([*TRAIN, "more"], "Got unexpected extra argument"),
-    "no UNet": (["extract-features", "data", "cache"], "Missing option '--unet'"),
     "no text": (["explain", "run", "image"], "Missing option '--text'"),
     "text for a number": ([*TRAIN, "--epochs", "many"], "--epochs"),
     "half a number": ([*TRAIN, "--epochs", "1.5"], "--epochs"),
@@ -52,6 +51,10 @@ CONTRADICTIONS = {
     ),
     "no noise": ([*EXTRACT, "--noise-draws", "0"], "--noise-draws got 0; expected at least 1"),
     "an empty window": ([*EXTRACT, "--window", "300,300"], "--window got 300,300; expected LOW,HIGH"),
+    "no frozen model": (
+        ["extract-features", "data", "cache"],
+        "--unet and --encoder are both absent; give at least one",
+    ),
     "a class below 0": ([*EXTRACT, "--class-label=-1"], "--class-label got -1; expected at least 0"),
     "several at once": (
         [*EXTRACT, "--batch-size", "0", "--views", "3", "--pca", "0"],

@@ -172,6 +172,7 @@ def test_info_names_encoders_and_layers(beside):
     [
         ({"encoder": ()}, "--unet and --encoder are both absent; give at least one frozen model"),
         ({"class_label": 1}, "--class-label was given without --unet; give both"),
+        ({"condition": "own"}, "--condition own was given without --unet; give both"),
         ({"encoder": ("timm:a", "timm:a")}, "--encoder names a source more than once"),
         ({"encoder_layers": ((0,), (1,))}, "--encoder-layers got 2 lists for 1 encoders; expected one for all"),
         ({"encoder_layers": ((0, 0),)}, "--encoder-layers got 0,0; expected distinct numbers of at least 0"),

@@ -125,6 +125,7 @@ def test_layers_that_do_not_exist_are_refused(tiny_timm):
         ("timm:hf-hub:Some/Model-V2", "Model_V2"),
         ("hf:facebook/dinov2-small", "dinov2_small"),
         ("hf:C:\\models\\7b", "encoder_7b"),
+        ("hf:/models/unet", "encoder_unet"),
         (LITE0, "efficientnet_lite0"),
     ],
 )
