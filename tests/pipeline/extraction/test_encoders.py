@@ -12,10 +12,13 @@ from textdiff.cache.building.writer import CacheWriter
 from textdiff.cache.format.manifest import read_manifest
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError, SourceError
+from textdiff.pipeline.config.cache import CacheExportConfig, MergeConfig
 from textdiff.pipeline.config.extraction import ExtractConfig
 from textdiff.pipeline.extraction import feature_extractor
 from textdiff.pipeline.extraction.extract import extract_features
+from textdiff.pipeline.maintenance.export import export_cache
 from textdiff.pipeline.maintenance.info import cache_info
+from textdiff.pipeline.maintenance.merge import merge_caches
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.stages.encoders.loading import load_encoder
 
@@ -136,6 +139,18 @@ def test_parts_give_the_bytes_of_one_process(beside, folder_bytes):
     for part in range(2):
         extract_features(replace(shared, num_parts=2, part_id=part))
     assert folder_bytes(shared.cache) == folder_bytes(beside.cache)
+
+
+def test_parts_in_folders_of_their_own_merge_and_export_to_the_bytes_of_one_process(beside, folder_bytes):
+    extract_features(beside)
+    folders = [beside.cache.with_name(name) for name in ("first", "second")]
+    for part, folder in enumerate(folders):
+        extract_features(replace(beside, cache=folder, num_parts=2, part_id=part))
+    merged, packed, unpacked = (beside.cache.with_name(name) for name in ("merged", "packed.h5", "unpacked"))
+    merge_caches(MergeConfig(merged, tuple(folders)))
+    export_cache(CacheExportConfig(merged, packed))
+    export_cache(CacheExportConfig(packed, unpacked))
+    assert folder_bytes(merged) == folder_bytes(unpacked) == folder_bytes(beside.cache)
 
 
 def test_a_damaged_layer_is_made_again_by_its_encoder(beside, folder_bytes):
