@@ -75,7 +75,7 @@ class ExtractConfig(CommandConfig):
     condition: Literal["empty", "own"] = "empty"
     """Prompt of a text-conditioned UNet: the empty one, or each sample's own text (heads then depend on texts)."""
     image_size: Annotated[int, at_least(8)] | None = None
-    """Side in pixels to which images or tiles are resized before the UNet; `None`: the tile's side, or 256."""
+    """Side in pixels to which images or tiles are resized before the models; `None`: the tile's side, or 256."""
     tile: Annotated[int, at_least(8)] | None = None
     """Cut images into squares of this many native pixels; `None`: take images whole."""
     tile_overlap: int = 0
@@ -106,7 +106,7 @@ class ExtractConfig(CommandConfig):
     removes most of the difference between stains, scanners and exposures; pretrain the UNet on such images too."""
     filters: bool = True
     """Also cache a hand-crafted filter bank of each image (colours, edges, textures at several scales), 120 bytes a
-    pixel, for heads to use beside the UNet's activations. It can be added or left out later without the UNet."""
+    pixel, for heads to use beside activations. It can be added or left out later without the models."""
     batch_size: Count = 8
     """Images in one work unit, one forward and one shard."""
     truncate_texts: bool = False
@@ -120,7 +120,7 @@ class ExtractConfig(CommandConfig):
     part_id: int | None = None
     """Number of this process's part, from 0."""
     engine: Literal["local", "ray"] = "local"
-    """`ray`: run the UNet in processes that Ray starts and, where one is lost, replaces (extra `ray`)."""
+    """`ray`: run the models in processes that Ray starts and, where one is lost, replaces (extra `ray`)."""
     workers: Count | None = None
     """Ray's processes; `None`: one for each GPU, or a single one on the CPU."""
     device: str = "auto"
@@ -137,7 +137,7 @@ class ExtractConfig(CommandConfig):
 
     @property
     def side(self) -> int:
-        """Side of the UNet's input in pixels."""
+        """Side of the rows' images in pixels."""
         return self.image_size or self.tile or IMAGE_SIZE
 
     def contradictions(self) -> Iterator[str | None]:

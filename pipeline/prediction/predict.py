@@ -57,7 +57,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
 
     Raises:
         RunError: if the run is absent, unfinished or damaged, or another process writes to the folder `out`.
-        SourceError: if the UNet or the text encoder cannot be loaded, or are not those of the training.
+        SourceError: if a frozen model cannot be loaded, or is not that of the training.
         DataError: if images or the table of texts cannot be used, or a format cannot hold their masks.
     """
     progress = progress or Progress()

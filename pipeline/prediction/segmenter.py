@@ -167,7 +167,7 @@ class Segmenter:
             tta: as `segment`.
 
         Raises:
-            SourceError: if the UNet or the text encoder cannot be loaded, or are not those of the training.
+            SourceError: if a frozen model cannot be loaded, or is not that of the training.
             DataError: if the image cannot be read, or the text is empty or too long.
             ConfigError: if a text is given to a head that was trained without any.
         """
@@ -187,7 +187,7 @@ class Segmenter:
     ) -> Iterator[tuple[PredictionRequest, Iterator[Segment]]]:
         """Segment images as large as they may be, and as many, a band of rows at a time.
 
-        Images or tiles go through the UNet as many at once as they did in the extraction, across the borders of
+        Images or tiles go through the models as many at once as they did in the extraction, across the borders of
         requests: how they fall together changes last bits. Take all the bands of a request before the next request.
 
         Args:

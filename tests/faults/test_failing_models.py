@@ -61,7 +61,7 @@ def nan_from_the_optimiser() -> None:
 MODELS = [
     ("extract-features", nan_from_the_unet, "block 3, timestep 150, sample train1: "),
     ("extract-features", no_memory_for_the_unet, "do not fit the memory of cpu; give a smaller --batch-size"),
-    ("predict", nan_from_the_unet, "the UNet's activations are NaN or infinite, so that a mask would mean nothing"),
+    ("predict", nan_from_the_unet, "activations are NaN or infinite, so that a mask would mean nothing"),
     ("predict", no_memory_for_the_unet, "do not fit the memory of cpu"),
     (
         "train-head",
