@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .pipeline.training.trainer import Trainer
     from .pipeline.unets.convert import convert_unet
     from .pipeline.unets.pretrain import pretrain_unet
+    from .stages.encoders.loading import load_encoder
     from .stages.heads.loss import segmentation_loss
     from .stages.metrics.instances import split_objects
     from .stages.unet import UNetRecorder, load_unet
@@ -97,6 +98,7 @@ __all__ = [
     "export_cache",
     "extract_features",
     "list_volumes",
+    "load_encoder",
     "load_unet",
     "location",
     "make_manifest",
@@ -155,6 +157,7 @@ _HOMES = {
     "export_cache": "pipeline.maintenance.export",
     "extract_features": "pipeline.extraction.extract",
     "list_volumes": "pipeline.image_files.volumes",
+    "load_encoder": "stages.encoders.loading",
     "load_unet": "stages.unet",
     "location": "cache.storage.location",
     "make_manifest": "pipeline.manifests.make",

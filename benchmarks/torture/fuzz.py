@@ -50,6 +50,7 @@ from textdiff import (
     check_data,
     extract_features,
     list_volumes,
+    load_encoder,
     load_unet,
     make_manifest,
     read_annotations,
@@ -173,7 +174,7 @@ def _resume(path: Path) -> None:
 def _read_cache(root: Path) -> None:
     reader = FeatureReader(root)
     rows = [sample.row for sample in reader.samples]
-    reader.read(reader.blocks, reader.timesteps, rows)
+    reader.read(reader.blocks, reader.timesteps, rows, layers=reader.layers)
     reader.texts()
     for row in rows:
         reader.labels(row), reader.image(row), reader.filters(row)
@@ -215,6 +216,8 @@ def make_targets(seeds: Path) -> list[Target]:
         Target("resume", files("cache/*.json"), _resume),
         Target("run", files("run/*.json") + files("run/*.safetensors"), _run),
         Target("checkpoint", files("checkpoint/*"), lambda path: load_unet(f"guided-diffusion:{path}")),
+        Target("image_encoder", files("image_encoder/*"), lambda path: load_encoder(f"hf:{path.parent}")),
+        Target("weights", files("weights/*"), lambda path: load_encoder(f"timm:test_efficientnet@{path}")),
         Target(
             "unet",
             files("unet/unet/*") + files("unet/scheduler/*"),

