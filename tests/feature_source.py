@@ -41,6 +41,7 @@ CONDITIONS = {
     "filters alone": ({"encoder": ENCODERS}, {"sources": ("filters",)}),
 }
 """How the cache is made, and how the head is trained."""
+PARAMS = [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("encoders")) for name in CONDITIONS]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class FeatureSourceTests(ABC):
     def rows_of(self, run: TrainedRun, source, rows):
         """The source's own rows for rows of the cache, in their order."""
 
-    @pytest.fixture(scope="class", params=CONDITIONS)
+    @pytest.fixture(scope="class", params=PARAMS)
     @classmethod
     def run(cls, request, tmp_path_factory, write_tiny_data, tiny_unet, tiny_encoder, tiny_dinov2, tiny_timm):
         cached, trained = CONDITIONS[request.param]

@@ -119,6 +119,7 @@ def test_a_dicom_frame_of_another_size_than_its_header_says_is_not_decoded(dicom
         read_image(path)
 
 
+@pytest.mark.slow
 def test_a_deflated_dicom_file_is_not_inflated(dicom):
     path = dicom(b"\0\0", "1.2.840.10008.1.2.4.70")
     content = path.read_bytes().replace(b"1.2.840.10008.1.2.4.70", b"1.2.840.10008.1.2.1.99")

@@ -89,6 +89,7 @@ def test_images_labels_and_filters_are_shared_too(part, shared, monkeypatch):
     assert FeatureReader(shared).manifest.has_filters
 
 
+@pytest.mark.slow
 def test_a_part_that_was_killed_is_done_again_by_the_same_command(part, shared, tiny_cache, folder_bytes, monkeypatch):
     write = parts.CacheWriter.write_shards
 
@@ -195,6 +196,7 @@ def test_another_process_on_the_same_part_is_refused(part, shared, tmp_path):
         part(2)
 
 
+@pytest.mark.slow
 def test_projections_are_fitted_by_part_0_and_waited_for_by_none(part, extraction, shared, folder_bytes):
     with pytest.raises(CacheError, match="part 1-of-3 needs the principal components that part 0 fits"):
         part(1, pca=3)
@@ -265,6 +267,7 @@ def test_parts_at_the_same_time_publish_once_and_give_the_bytes_of_one_process(
     assert folder_bytes(shared) == folder_bytes(tiny_cache)
 
 
+@pytest.mark.slow
 def test_who_finds_another_part_at_work_leaves_publishing_to_it(part, shared):
     part(0, 2)
     with hold_lock(shared, Share(0, 2)):

@@ -118,6 +118,7 @@ def stored(bucket, tiny_cache):
     return root
 
 
+@pytest.mark.slow
 def test_a_head_is_trained_and_scored_from_the_bucket(stored, tiny_cache, tmp_path):
     from textdiff.pipeline.evaluation.evaluate import evaluate
 

@@ -1,6 +1,7 @@
 """From image to mask: the same logits as from the cache, and masks at the images' own size."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -20,15 +21,22 @@ from textdiff.pipeline.views.text_rewriting import rewrite_sides
 from textdiff.pipeline.views.transforms import turn, turn_back
 
 
-@pytest.fixture
-def run(extraction, tmp_path):
+@pytest.fixture(scope="session")
+def _trained(_extracted, tmp_path_factory):
     """A trained run whose cache was made one image at a time, as prediction works."""
-    extract_features(replace(extraction, batch_size=1))
+    folder = tmp_path_factory.mktemp("trained")
+    extract_features(replace(_extracted, cache=folder / "cache", batch_size=1))
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
-    settings = TrainConfig(extraction.cache, tmp_path / "run", epochs=12, device="cpu", **sizes, **rates)
+    settings = TrainConfig(folder / "cache", folder / "run", epochs=12, device="cpu", **sizes, **rates)
     train_head(settings)
     return settings.run
+
+
+@pytest.fixture
+def run(_trained, tmp_path):
+    """A copy of the trained run."""
+    return shutil.copytree(_trained, tmp_path / "run")
 
 
 @pytest.fixture

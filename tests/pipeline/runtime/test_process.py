@@ -42,6 +42,7 @@ def faults(*lines: str, environment: dict[str, str] | None = None) -> int:
     return int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", MEASURE)
 def test_large_tensors_are_mapped_anew_unless_freed_memory_is_kept(measure):
     assert faults(measure) > 10 * OF_A_TENSOR

@@ -133,6 +133,7 @@ def test_the_phantoms_targets_lie_in_the_half_that_the_views_text_names(tmp_path
     assert len(named) >= 32
 
 
+@pytest.mark.slow
 def test_more_views_run_the_new_rows_alone_and_fewer_run_nothing(extraction, folder_bytes):
     extract_features(extraction)
     before = folder_bytes(extraction.cache)
@@ -164,6 +165,7 @@ def test_projections_are_those_of_a_cache_without_views(extraction, tmp_path):
     assert digests[0] == digests[1] != []
 
 
+@pytest.mark.slow
 def test_tiles_have_views_of_their_own(extraction):
     tiled = replace(extraction, tile=16, tile_overlap=4, image_size=None, views=8, views_of="all", batch_size=8)
     summary = extract_features(tiled)

@@ -279,6 +279,7 @@ def test_a_config_is_for_guided_diffusion_alone(tiny_unet, tmp_path):
         load_unet(f"diffusers:{tiny_unet}", config=tmp_path / "flags.json")
 
 
+@pytest.mark.slow
 def test_a_compiled_recorder_gives_the_same_activations(tiny_unet, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
     frozen, image, noise = load_unet(f"diffusers:{tiny_unet}"), torch.rand(2, 3, 16, 16), torch.randn(1, 3, 16, 16)

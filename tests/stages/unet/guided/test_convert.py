@@ -242,6 +242,7 @@ def folder(tmp_path_factory):
 
 @given(flags=all_flags())
 @property_settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@pytest.mark.slow
 def test_random_architectures_convert_to_the_same_function_with_nothing_left_over(folder, flags):
     (folder / "config.json").write_text(json.dumps(flags))
     torch.manual_seed(0)
