@@ -141,7 +141,8 @@ def to_grey(uncertainty: Float32[np.ndarray, "*pixel"], n_classes: int) -> UInt1
 
 
 def write_mask(path: Path, mask: UInt[np.ndarray, "y x"]) -> None:
-    """Write a grey PNG durably."""
+    """Write a grey PNG durably; its folder is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     image = _GreyPng(path, mask.shape, mask.dtype)
     try:
         image.add(mask)

@@ -70,3 +70,8 @@ def test_memory_does_not_grow_with_the_height(tmp_path):
     writer.finish()
     assert most < 20 * rows.nbytes  # of 32, with the bands themselves at 13 bytes a pixel
     assert (read_mask(tmp_path / "a.png") == np.tile(rows, (32, 1))).all()
+
+
+def test_a_mask_makes_its_folder(tmp_path):
+    write_mask(tmp_path / "masks" / "a.png", np.ones((2, 2), np.uint8))
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["a.png"]
