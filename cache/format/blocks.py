@@ -6,7 +6,7 @@ A block is a number, a layer a name, `ENCODER/NUMBER`; an encoder sees no noise,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 Block = int | str
 """A decoder block of the UNet, or a layer of an encoder."""
@@ -50,6 +50,12 @@ def order(block: Block) -> tuple[str, int]:
 def in_order(blocks: Iterable[Block]) -> tuple[Block, ...]:
     """The UNet's blocks by number, then layers by encoder and number."""
     return tuple(sorted(blocks, key=order))
+
+
+def arrays_of(blocks: Sequence[int], timesteps: Sequence[int], layers: Sequence[str]) -> tuple[Pair, ...]:
+    """Blocks at each timestep, then layers: the arrays that a head sees."""
+    of_unet = ((block, timestep) for block in blocks for timestep in timesteps)
+    return (*of_unet, *((layer, NO_NOISE) for layer in layers))
 
 
 def pair_order(pair: Pair) -> tuple[tuple[str, int], int]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from ...cache.format.blocks import NO_NOISE, Block, Pair, encoder_of
+from ...cache.format.blocks import Block, Pair, arrays_of, encoder_of
 from ...cache.format.layout import N_FILTERS
 from ...cache.format.samples import SampleRow
 from ...cache.reader import FeatureReader
@@ -49,8 +49,7 @@ class CachedFeatures:
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """Blocks at each timestep, then layers: the arrays of the cache that the head sees."""
-        of_unet = ((block, timestep) for block in self.blocks for timestep in self.timesteps)
-        return (*of_unet, *((layer, NO_NOISE) for layer in self.layers))
+        return arrays_of(self.blocks, self.timesteps, self.layers)
 
     @property
     def map_keys(self) -> tuple[Block, ...]:

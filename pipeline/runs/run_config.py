@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from ...cache.format.blocks import NO_NOISE, Block, Pair, is_block
+from ...cache.format.blocks import Block, Pair, arrays_of, is_block
 from ...cache.format.decoding import decode_json
 from ...cache.format.spec import EncoderSpec, FeatureSpec, TextSpec
 from ...cache.storage.atomic import canonical_json, parse_json, write_json
@@ -87,8 +87,7 @@ class RunConfig:
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """Blocks at each timestep, then layers: the arrays of a cache that the head sees."""
-        of_unet = ((block, timestep) for block in self.blocks for timestep in self.timesteps)
-        return (*of_unet, *((layer, NO_NOISE) for layer in self.layers))
+        return arrays_of(self.blocks, self.timesteps, self.layers)
 
     @property
     def sources(self) -> tuple[str, ...]:
