@@ -90,7 +90,8 @@ class ExtractConfig(CommandConfig):
     pca: Count | None = None
     """Principal components to store of each block's channels; `None`: all channels."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the frozen models; `auto`: that of the cache; for a new one bfloat16 on CUDA, float32 elsewhere."""
+    """Arithmetic of the frozen models; `auto`: that of the cache; for a new one bfloat16 where the device computes it
+    natively, float32 elsewhere."""
     compile: bool = False
     """Run the UNet through torch.compile: minutes at the start, for many images on a GPU."""
     noise: Literal["shared", "per-sample"] = "shared"

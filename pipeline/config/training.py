@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ...cache.storage.location import Location
-from .validation import CommandConfig, Count, Distinct, between, multiple_of
+from .validation import CommandConfig, Count, Distinct, TrainingPrecision, between, multiple_of
 
 TextMode = Literal["true", "none", "shuffled"]
 HeadKind = Literal["pixel", "context", "paper"]
@@ -108,6 +108,9 @@ class TrainConfig(CommandConfig):
     `None`: 0.1, and 0 for `paper`."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    precision: TrainingPrecision = "auto"
+    """Arithmetic of the head in training; `auto`: that of the run which is resumed; of a new one bfloat16 where the
+    device computes it natively, float32 elsewhere."""
     resume: bool = False
     """Continue a training that did not finish."""
     log: LogKind | None = None

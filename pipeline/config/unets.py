@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .validation import CommandConfig, Count, Rule, Window, between, multiple_of
+from .validation import CommandConfig, Count, Rule, TrainingPrecision, Window, between, multiple_of
 
 _Width = Annotated[int, multiple_of(8, "the 8 groups of its normalisation,")]
 
@@ -47,6 +47,9 @@ class PretrainConfig(CommandConfig):
     """Seed of initial weights, crops and noise."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    precision: TrainingPrecision = "auto"
+    """Arithmetic of the UNet; `auto`: that of the training which is resumed; of a new one bfloat16 where the device
+    computes it natively, float32 elsewhere."""
     resume: bool = False
     """Continue a training that did not finish."""
 

@@ -62,6 +62,8 @@ def _is_distinct(values: tuple[int, ...]) -> bool:
 Count = Annotated[int, at_least(1)]
 Distinct = Annotated[tuple[int, ...], Rule("distinct numbers of at least 0", _is_distinct)]
 ViewCount = Annotated[int, Rule("1, 2, 4 or 8", lambda n_views: n_views in VIEW_COUNTS)]
+TrainingPrecision = Literal["auto", "float32", "bfloat16"]
+"""Float16 has too small a range for gradients."""
 SomeText = Annotated[str, Rule("at least one word", lambda text: bool(text.strip()))]
 Window = Annotated[
     tuple[int, int],

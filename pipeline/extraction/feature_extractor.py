@@ -24,6 +24,7 @@ from ...cache.format.spec import EncoderSpec, FeatureSpec
 from ...errors import ConfigError
 from ...stages.encoders.encoder import ImageEncoder
 from ...stages.features.compression import Projection, quantise
+from ...stages.precision import Precision
 from ...stages.unet.noise import NoiseKind, draw_noise
 from ...stages.unet.recorder import UNetRecorder
 
@@ -117,7 +118,7 @@ class FeatureExtractor:
 
     def _encode(self, name: str, images: Tensor, layers: Sequence[Block]) -> dict[Pair, Tensor]:
         numbers = [layer_number(layer) for layer in layers]
-        maps = self.encoders[name].encoder.record(images, numbers, self.spec.precision)
+        maps = self.encoders[name].encoder.record(images, numbers, cast("Precision", self.spec.precision))
         return {(layer_name(name, number), NO_NOISE): map_ for number, map_ in maps.items()}
 
     def _record(

@@ -12,10 +12,11 @@ from ...errors import ConfigError, SourceError
 from ...stages.encoders.encoder import ImageEncoder
 from ...stages.encoders.loading import load_encoder
 from ...stages.features.compression import Projection
+from ...stages.precision import Precision
 from ...stages.unet.noise import check_timesteps
-from ...stages.unet.recorder import FrozenUNet, Precision, UNetRecorder, load_unet
+from ...stages.unet.recorder import FrozenUNet, UNetRecorder, load_unet
 from ..config.extraction import ExtractConfig
-from ..runtime.device import resolve_device
+from ..runtime.device import resolve_device, resolve_precision
 from .feature_extractor import EncoderRecorder, FeatureExtractor
 
 
@@ -189,11 +190,9 @@ def _layers_of(blocks: Sequence[Block]) -> dict[str, tuple[int, ...]]:
 
 
 def _precision(config: ExtractConfig, cached: FeatureSpec | None, device: str) -> Precision:
-    if config.precision != "auto":
-        return config.precision
-    if cached is not None:
+    if config.precision == "auto" and cached is not None:
         return cast("Precision", cached.precision)
-    return "bfloat16" if device.startswith("cuda") else "float32"
+    return cast("Precision", resolve_precision(config.precision, device))
 
 
 def _condition(config: ExtractConfig, frozen: FrozenUNet | None) -> str:

@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,7 @@ from ...stages.heads.ensemble import ensemble_of
 from ...stages.heads.paper import PaperHead, stack_maps
 from ...stages.heads.pixel import PixelHead
 from ...stages.metrics.overlap import confusion, dice
+from ...stages.precision import Precision, arithmetic
 from ...stages.seeds import named_generator, named_seed
 from ..config.training import HeadKind, TrainConfig
 from ..head_inputs.crops import draw_crops, require_cells
@@ -72,6 +73,11 @@ class TrainingObjective(ABC, Generic[AnyHead]):
         spec = data.head_spec(self._settings.width, config.n_attention_heads, position=config.position)
         self._members = [self._initial(spec, member).to(data.device) for member in range(config.ensemble)]
         self.head: Head = ensemble_of(self._members).eval()
+
+    @property
+    def arithmetic(self) -> torch.autocast:
+        """Context of the heads' forward: the loss, and the logits that it sees, are of float32."""
+        return arithmetic(cast("Precision", self._config.precision), self._data.device)
 
     def rate(self, progress: float) -> float:
         """Share of the learning rate after a share of the training, in [0, 1]: constant."""
@@ -162,7 +168,9 @@ class PixelObjective(GuidedObjective[PixelHead]):
         for member in self._members:
             own = self._own(batch.pixels.shape[1], generator)
             given = inputs[:, own], batch.pixels[:, own], self._data.size, *self._texts(samples, generator)
-            yield member(*given, regions=regions), batch.labels[:, own]
+            with self.arithmetic:
+                logits = member(*given, regions=regions)
+            yield logits.float(), batch.labels[:, own]
 
     def _own(self, n_pixels: int, generator: torch.Generator) -> slice | Tensor:
         """Indices of the pixels of a step for one member: all if it is alone, else a random half.
@@ -176,8 +184,9 @@ class PixelObjective(GuidedObjective[PixelHead]):
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         batch, regions = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator), [self._data.region(sample)]
         given = self._members[0].inputs(batch.features), batch.pixels, self._data.size, *self._data.texts([sample])
-        each = [member(*given, regions=regions).softmax(-1) for member in self._members]
-        return torch.stack(each).mean(0).argmax(-1), batch.labels
+        with self.arithmetic:
+            each = [member(*given, regions=regions) for member in self._members]
+        return torch.stack(each).float().softmax(-1).mean(0).argmax(-1), batch.labels
 
 
 class ContextObjective(GuidedObjective[ContextHead]):
@@ -198,14 +207,16 @@ class ContextObjective(GuidedObjective[ContextHead]):
         inputs = self._jittered(self._members[0].inputs(batch.features), generator)
         for member in self._members:
             texts = self._texts(samples, generator)
-            logits = member(inputs, batch.size, *texts, regions=batch.regions, turns=batch.turns)
-            yield logits.movedim(1, -1).flatten(1, 2), batch.labels.flatten(1)
+            with self.arithmetic:
+                logits = member(inputs, batch.size, *texts, regions=batch.regions, turns=batch.turns)
+            yield logits.float().movedim(1, -1).flatten(1, 2), batch.labels.flatten(1)
 
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         batch = draw_crops(self._data, [sample], generator)
         given = self._members[0].inputs(batch.features), batch.size, *self._data.texts([sample])
-        each = [member(*given, regions=batch.regions).softmax(1) for member in self._members]
-        return torch.stack(each).mean(0).argmax(1), batch.labels
+        with self.arithmetic:
+            each = [member(*given, regions=batch.regions) for member in self._members]
+        return torch.stack(each).float().softmax(2).mean(0).argmax(1), batch.labels
 
     def _jittered(self, inputs: Mapping[MapKey, Tensor], generator: torch.Generator) -> dict[MapKey, Tensor]:
         """The inputs with colour jitter; activations are hidden at random only where the filters remain visible."""
@@ -227,8 +238,9 @@ class PaperObjective(TrainingObjective[PaperHead]):
         features = stack_maps([self._data.maps(sample) for sample in samples])
         labels = torch.stack([self._data.labels(sample) for sample in samples])
         for member in self._members:
-            logits = member(features, self._data.size, *self._texts(samples, generator))
-            yield logits.movedim(1, -1).flatten(1, 2), labels.flatten(1)
+            with self.arithmetic:
+                logits = member(features, self._data.size, *self._texts(samples, generator))
+            yield logits.float().movedim(1, -1).flatten(1, 2), labels.flatten(1)
 
     def check(self) -> float:
         """Mean Dice of whole validation images."""

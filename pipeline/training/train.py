@@ -78,6 +78,8 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
     resumes = prepare_folder(config.run, resume=config.resume)
     if config.log:
         require_log(config.log)
+    if resumes and config.precision == "auto":
+        config = replace(config, precision=RunConfig.read(config.run).train.get("precision", "float32"))
     trainer = Trainer.from_config(config, FeatureReader(config.cache))
     resolved = _resolve(config, trainer)
     if resumes:
@@ -164,6 +166,7 @@ def _resolve(config: TrainConfig, trainer: Trainer) -> RunConfig:
         sources=data.sources,
         filters=data.filters,
         device=data.device,
+        precision=trainer.precision,
     )
     used = {encoder_of(layer) for layer in data.layers}
     return RunConfig(

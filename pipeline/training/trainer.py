@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -26,7 +26,7 @@ from ..config.training import TrainConfig
 from ..head_inputs.inputs import CachedFeatures, open_head_data
 from ..head_inputs.scoring import dice_of_samples
 from ..head_inputs.splits import Split, choose_split
-from ..runtime.device import resolve_device
+from ..runtime.device import resolve_device, resolve_precision
 from .objectives import OBJECTIVES, TrainingObjective
 
 N_FINALISTS = 2
@@ -58,7 +58,7 @@ class Trainer:
 
     def __init__(self, data: CachedFeatures, split: Split, config: TrainConfig) -> None:
         self.data, self.split = data, split
-        self._seed, self._settings = config.seed, config.settings
+        self._seed, self._settings, self.precision = config.seed, config.settings, config.precision
         self._mean_weight = sum(sample.weight for sample in split.train) / len(split.train)
         self.objective: TrainingObjective[Any] = OBJECTIVES[config.head](data, split, config)
         self.objective.prepare(split.train)  # reads features, so that a damaged cache is refused before a run begins
@@ -82,13 +82,15 @@ class Trainer:
             ConfigError: if the device does not exist or the head cannot be made for these blocks.
             DataError: if there are too few labelled samples.
         """
+        device = resolve_device(config.device)
+        config = replace(config, precision=resolve_precision(config.precision, device))
         data = open_head_data(
             reader,
             blocks=config.blocks,
             timesteps=config.timesteps,
             text=config.text,
             seed=config.seed,
-            device=resolve_device(config.device),
+            device=device,
             filters=config.uses_filters,
             sources=config.sources,
         )

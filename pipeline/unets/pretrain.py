@@ -10,9 +10,9 @@ import json
 import math
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,16 +24,18 @@ from torch import Tensor
 
 from ...cache.storage.atomic import parse_json, write_durably, write_json
 from ...errors import ConfigError, DataError, RunError
+from ...stages.precision import Precision
 from ...stages.unet.ddpm import Pretraining, build_unet
 from ..config.data import MANIFESTS
 from ..config.serialising import to_dict
 from ..config.unets import PretrainConfig
+from ..config.validation import TrainingPrecision
 from ..data.dataset import read_dataset
 from ..image_files.listing import left_out, list_images
 from ..image_files.paths import file_digest
 from ..images.resizing import resize_image
 from ..images.stain import open_source
-from ..runtime.device import resolve_device
+from ..runtime.device import resolve_device, resolve_precision
 from ..runtime.folders import locked_folder
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
@@ -102,6 +104,7 @@ def pretrain_unet(config: PretrainConfig, progress: Progress | None = None) -> P
     _refuse_what_stands(config.out, config.resume)
     images, files = _read_images(_find_images(config, progress), config, progress)
     with locked_folder(config.out):
+        config = replace(config, precision=_precision(config, device))
         begun = _begin(config, files)
         training = _build(config, device)
         loss = _restore(training, config, progress)
@@ -199,6 +202,14 @@ def _begin(config: PretrainConfig, files: list[dict[str, str]]) -> dict[str, Any
     return wanted
 
 
+def _precision(config: PretrainConfig, device: str) -> TrainingPrecision:
+    """The precision asked for; of `auto` that with which the training was begun."""
+    path = config.out / BEGUN
+    if config.precision == "auto" and path.exists():
+        return cast("TrainingPrecision", _begun_before(path)["settings"].get("precision", "float32"))
+    return resolve_precision(config.precision, device)
+
+
 def _begun_before(path: Path) -> dict[str, Any]:
     try:
         begun = parse_json(path.read_bytes())
@@ -238,6 +249,7 @@ def _build(config: PretrainConfig, device: str) -> Pretraining:
         ema_decay=config.ema_decay,
         seed=config.seed,
         device=device,
+        precision=cast("Precision", config.precision),
     )
 
 

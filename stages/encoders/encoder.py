@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ...errors import ConfigError
+from ..precision import Precision, arithmetic
 from ..sources.loading import function_digest
 
 COARSEST = 16
@@ -129,7 +130,7 @@ class ImageEncoder(ABC):
 
     @torch.inference_mode()
     def record(
-        self, images: UInt8[Tensor, "image y x 3"], layers: Collection[int], precision: str = "float32"
+        self, images: UInt8[Tensor, "image y x 3"], layers: Collection[int], precision: Precision = "float32"
     ) -> dict[int, Float[Tensor, "image layer_y layer_x channel"]]:
         """Run the encoder up to the last of the layers.
 
@@ -147,7 +148,7 @@ class ImageEncoder(ABC):
         """
         self.check_layers(layers)
         x, ordered = self.prepared(images.to(self.device)), sorted(layers)
-        with torch.autocast(self.device.type, getattr(torch, precision), enabled=precision != "float32"):
+        with arithmetic(precision, self.device):
             activations = self.activations(x, ordered)
         return {layer: one.movedim(1, -1) for layer, one in zip(ordered, activations, strict=True)}
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
+from ..precision import Precision, arithmetic
 from ..sources.guard import network_forbidden
 from ..sources.loading import function_digest, parse_source
 from .decoder import TruncatedUNet, levels
@@ -25,7 +26,6 @@ from .noise import add_noise
 from .schedule import NoiseSchedule, noise_schedule
 
 KINDS = ("diffusers", "guided-diffusion", "stable-diffusion")
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ class UNetRecorder:
         t = torch.tensor(list(timesteps), device=device).repeat_interleave(len(image))
         if text is not None:
             text = text.to(dtype).repeat(len(timesteps), 1, 1)
-        with torch.autocast(device.type, getattr(torch, self.precision), enabled=self.precision != "float32"):
+        with arithmetic(self.precision, device):
             activations = self._run(x_t.flatten(0, 1).to(dtype, memory_format=torch.channels_last), t, text)
         return {block: a.unflatten(0, (len(timesteps), len(image))) for block, a in activations.items()}
 
