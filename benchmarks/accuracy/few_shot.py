@@ -1,7 +1,7 @@
 """Worth of few labels: Dice against the number of labelled images, of our heads and of the methods they must beat.
 
     python benchmarks/accuracy/few_shot.py CACHE [--n 1,2,4,8,16,24] [--seeds 0,1,2] [--methods head,unet,...]
-        [--unet-n 4,24] [--random-cache CACHE2]
+        [--unet-n 4,24] [--random-cache CACHE2] [--sources "unet;ENCODER;unet,ENCODER;filters"]
         [--split-for-report cv|val] [--folds 5] [--no-position] [--out few-shot] [--device cpu]
         [--json]
 
@@ -13,10 +13,13 @@ those of a smaller N among them; where a fold has fewer than N, it gives all tha
     head          the pixel head with its default settings and the samples' texts, after its last epoch
     head-no-text  the same without texts
     context       the context head with its default settings and the texts; context-no-text, without
-    linear-probe  a ridge classifier on all cached features of a pixel
+    linear-probe  a ridge classifier on all cached activations of a pixel
     rgb-filters   gradient boosting on intensity, edges and texture of the RGB image at six scales, as ilastik does
     random-unet   as `head`, on the features of a UNet of the same architecture with random weights (--random-cache)
     unet          a U-Net trained from scratch (unet_baseline.py); needs the extra `baselines`; at --unet-n alone
+
+With `--sources` the heads and the probe are each run on every set of frozen models (as train-head's `--sources`; sets
+are separated by semicolons); heads see the cached filters as well, the probe where they are named.
 
 The cache of random weights comes from a training that changes nothing, and the command that made CACHE:
 
@@ -42,7 +45,7 @@ from typing import Any, get_args
 
 import torch
 from few_shot_ladder import Finished, Identity, Protocol, Rung, climb
-from few_shot_methods import Method, Task, methods
+from few_shot_methods import OF_SOURCES, Method, Task, methods
 from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
 
 from textdiff import FeatureReader
@@ -69,6 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--no-position", dest="position", action="store_false", help="as train-head's, for our heads")
     parser.add_argument("--methods", type=lambda text: tuple(text.split(",")), default=tuple(methods()))
     parser.add_argument("--unet-n", type=numbers, default=(4, 24), help="labelled groups for the U-Net, which is slow")
+    parser.add_argument("--sources", type=sets, default=(None,), metavar="NAME,...;...", help="models for our heads")
     parser.add_argument("--random-cache", type=Path, metavar="CACHE2", help="features of a UNet with random weights")
     parser.add_argument("--split-for-report", choices=get_args(Protocol), default="cv")
     parser.add_argument("--folds", type=int, default=5)
@@ -81,6 +85,11 @@ def parse_arguments() -> argparse.Namespace:
 def numbers(text: str) -> tuple[int, ...]:
     """Numbers with commas between them, ascending."""
     return tuple(sorted({int(number) for number in text.split(",")}))
+
+
+def sets(text: str) -> tuple[tuple[str, ...], ...]:
+    """Sets of names with semicolons between them."""
+    return tuple(tuple(names.split(",")) for names in text.split(";"))
 
 
 def refuse_what_is_missing(args: argparse.Namespace) -> None:
@@ -107,13 +116,14 @@ def ladder(args: argparse.Namespace) -> Iterator[Cells]:
     """All cells asked for, a method after the other: those of the file, or computed now."""
     finished = Finished(args.out / "cells.jsonl")
     for name in args.methods:
-        method = methods(position=args.position)[name]
-        reader = FeatureReader(args.random_cache if method.random_features else args.cache)
-        ns = args.unet_n if name == "unet" else args.n
-        results: dict[int, dict[tuple[int, int], dict[str, Any]]] = {n: {} for n in ns}
-        for rung in climb(reader, ns, args.seeds, args.split_for_report, args.folds):
-            results[rung.n][rung.seed, rung.fold] = result_of(name, method, rung, reader, finished, args)
-        yield from (Cells(name, n, of) for n, of in results.items())
+        for sources in args.sources if name in OF_SOURCES else (None,):
+            method = methods(position=args.position, sources=sources)[name]
+            reader = FeatureReader(args.random_cache if method.random_features else args.cache)
+            ns = args.unet_n if name == "unet" else args.n
+            results: dict[int, dict[tuple[int, int], dict[str, Any]]] = {n: {} for n in ns}
+            for rung in climb(reader, ns, args.seeds, args.split_for_report, args.folds):
+                results[rung.n][rung.seed, rung.fold] = result_of(name, method, rung, reader, finished, args)
+            yield from (Cells(name, n, of, sources) for n, of in results.items())
 
 
 def result_of(  # noqa: PLR0917
@@ -129,7 +139,8 @@ def result_of(  # noqa: PLR0917
         known = compute(method, rung, reader, args.device)
         finished.record(identity, known)
         mean = sum(known["dice"].values()) / len(known["dice"])
-        line = f"{name}, N = {rung.n}, seed {rung.seed}, fold {rung.fold}: {mean:.4f}, {known['seconds']:.0f} s"
+        of = " ".join(method.settings().get("sources") or [])
+        line = f"{name} {of}, N = {rung.n}, seed {rung.seed}, fold {rung.fold}: {mean:.4f}, {known['seconds']:.0f} s"
         print(line, file=sys.stderr, flush=True)
     return known
 

@@ -49,9 +49,22 @@ class Method:
     """Whether it learns from the cache of `--random-cache`."""
 
 
-def head(kind: Any, text: Any, *, position: bool, random_features: bool = False) -> Method:  # noqa: ANN401
+Sources = tuple[str, ...] | None
+"""Frozen models, as `train-head --sources` takes them; `None`: all that are cached."""
+OF_SOURCES = ("head", "head-no-text", "context", "context-no-text", "linear-probe")
+"""Methods that learn from any set of sources."""
+
+
+def head(
+    kind: Any,  # noqa: ANN401
+    text: Any,  # noqa: ANN401
+    *,
+    position: bool,
+    sources: Sources,
+    random_features: bool = False,
+) -> Method:
     """A head of ours with its default settings, as it is after its last epoch."""
-    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, position=position)
+    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, position=position, sources=sources)
     kept = {name: value for name, value in asdict(config).items() if name not in CONDITIONS}
     return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
 
@@ -62,15 +75,22 @@ def run_head(config: TrainConfig, task: Task) -> Dice:
     return dice_of_head(config, task.reader, Split(tuple(task.train), tuple(task.scored)))
 
 
-def pixels(baseline: PixelBaseline) -> Method:
+def pixels(baseline: PixelBaseline, sources: Sources = None) -> Method:
     """A scikit-learn classifier of single pixels."""
-    return Method(partial(run_pixels, baseline), lambda: baseline.settings)
+    return Method(partial(run_pixels, baseline, sources), lambda: {**baseline.settings, "sources": sources})
 
 
-def run_pixels(baseline: PixelBaseline, task: Task) -> Dice:
+def run_pixels(baseline: PixelBaseline, sources: Sources, task: Task) -> Dice:
     """Fit it on sampled pixels of the images without augmentation."""
     data = open_head_data(
-        task.reader, blocks=None, timesteps=None, text="none", seed=task.seed, device="cpu", filters=False
+        task.reader,
+        blocks=None,
+        timesteps=None,
+        text="none",
+        seed=task.seed,
+        device="cpu",
+        filters="filters" in (sources or ()),
+        sources=sources,
     )
     return dice_of_images(task.reader, task.scored, learn_pixels(baseline, data, originals(task.train), task.seed))
 
@@ -100,15 +120,16 @@ def unet_settings() -> dict[str, Any]:
     return asdict(UNetRecipe())
 
 
-def methods(*, position: bool = True) -> dict[str, Method]:
+def methods(*, position: bool = True, sources: Sources = None) -> dict[str, Method]:
     """Name → method; with `position`, heads of ours have a positional encoding."""
+    ours = partial(head, position=position, sources=sources)
     return {
-        "head": head("pixel", "true", position=position),
-        "head-no-text": head("pixel", "none", position=position),
-        "context": head("context", "true", position=position),
-        "context-no-text": head("context", "none", position=position),
-        "linear-probe": pixels(PROBE),
+        "head": ours("pixel", "true"),
+        "head-no-text": ours("pixel", "none"),
+        "context": ours("context", "true"),
+        "context-no-text": ours("context", "none"),
+        "linear-probe": pixels(PROBE, sources),
         "rgb-filters": pixels(FILTERS),
-        "random-unet": head("pixel", "true", position=position, random_features=True),
+        "random-unet": head("pixel", "true", position=position, sources=None, random_features=True),
         "unet": Method(run_unet, unet_settings),
     }

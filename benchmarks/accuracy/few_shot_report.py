@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
@@ -25,6 +26,8 @@ class Row:
     """A method at one number of labels: Dice over images, each the mean over seeds."""
 
     method: str
+    sources: str
+    """Frozen models that it learnt from, with + between them; empty where these are not compared."""
     n: int
     """Labelled groups that were asked for."""
     n_groups: float
@@ -49,6 +52,13 @@ class Cells:
     n: int
     results: Mapping[tuple[int, int], Mapping[str, Any]]
     """(seed, fold) → `dice` by sample, `n_groups`, `seconds`."""
+    sources: tuple[str, ...] | None = None
+    """Frozen models that it learnt from, where these are compared."""
+
+    @property
+    def of(self) -> str:
+        """The models, with + between them; empty where they are not compared."""
+        return "+".join(self.sources or ())
 
     @property
     def by_seed(self) -> list[dict[str, float]]:
@@ -73,6 +83,7 @@ def summarise(cells: Cells, group_of: Mapping[str, str]) -> Row:
     results = cells.results.values()
     return Row(
         cells.method,
+        cells.of,
         cells.n,
         statistics.fmean(cell["n_groups"] for cell in results),
         len(by_image),
@@ -120,8 +131,11 @@ def matches(ladder: Sequence[Cells], group_of: Mapping[str, str]) -> list[Match]
     if not references:
         return []
     reference = max(references, key=lambda cells: cells.n)
-    of_method = {method: [cells for cells in ladder if cells.method == method] for method in OURS}
-    return [_match(ours, reference, group_of) for ours in of_method.values() if ours]
+    ours: dict[tuple[str, str], list[Cells]] = {}
+    for cells in ladder:
+        if cells.method in OURS:
+            ours.setdefault((cells.method, cells.of), []).append(cells)
+    return [_match(of, reference, group_of) for of in ours.values()]
 
 
 def _match(ours: Sequence[Cells], reference: Cells, group_of: Mapping[str, str]) -> Match:
@@ -133,7 +147,9 @@ def _match(ours: Sequence[Cells], reference: Cells, group_of: Mapping[str, str])
     means = {n: statistics.fmean(of.values()) for n, of in differences.items()}
     n = next((n for n, mean in means.items() if mean >= 0), None)
     shown = max(means, key=lambda one: means[one]) if n is None else n
-    return Match(ours[0].method, n, reference.n, means[shown], interval(differences[shown], group_of))
+    return Match(
+        f"{ours[0].method} {ours[0].of}".strip(), n, reference.n, means[shown], interval(differences[shown], group_of)
+    )
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -147,40 +163,51 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 def lines(rows: Sequence[Row], matches: Sequence[Match]) -> Iterator[str]:
     """The table and the sentences for people."""
-    yield "| method | N | Dice (95 % interval) | seeds, lowest to highest | images | s |"
-    yield "|---|---|---|---|---|---|"
+    yield "| method | sources | N | Dice (95 % interval) | seeds, lowest to highest | images | s |"
+    yield "|---|---|---|---|---|---|---|"
     for row in rows:
         between = "" if row.low is None else f" ({row.low:.3f} to {row.high:.3f})"
         n = f"{row.n}" if row.n_groups == row.n else f"{row.n} ({row.n_groups:.1f} in a fold)"
         yield (
-            f"| {row.method} | {n} | {row.dice:.4f}{between} | {row.n_seeds}: {row.lowest_seed:.4f} to "
+            f"| {row.method} | {row.sources} | {n} | {row.dice:.4f}{between} | {row.n_seeds}: {row.lowest_seed:.4f} to "
             f"{row.highest_seed:.4f} | {row.n_images} | {row.seconds:.1f} |"
         )
     yield from (match.line() for match in matches)
 
 
 def plot(rows: Sequence[Row], scored_on: str) -> bytes:
-    """Dice with its interval against the number of labels, a line for each method, as PNG."""
-    figure = Figure(figsize=(7.5, 4.5), dpi=130, layout="constrained")
-    axes = figure.subplots()
-    methods = list(dict.fromkeys(row.method for row in rows))
-    for i, method in enumerate(methods):
-        shown = sorted((row for row in rows if row.method == method), key=lambda row: row.n)
-        dice = np.array([row.dice for row in shown])
-        reach = [[row.dice - (row.low or row.dice), (row.high or row.dice) - row.dice] for row in shown]
-        beside = np.array([row.n_groups for row in shown]) * 1.02 ** (i - len(methods) / 2)
-        axes.errorbar(beside, dice, np.array(reach).T.clip(min=0), fmt="o-", capsize=2, markersize=4, label=method)
-    axes.set_xscale("log", base=2)
+    """Dice with its interval against the number of labels, as PNG: a line for each method.
+
+    Where sources are compared, a panel for each method with a line for each set of them; methods that have none are in
+    all panels.
+    """
+    panels = list(dict.fromkeys(row.method for row in rows if row.sources)) or [""]
+    figure = Figure(figsize=(7.5 if panels == [""] else 4.2 * len(panels), 4.5), dpi=110, layout="constrained")
     learnt_from = sorted({row.n_groups for row in rows})
-    axes.set_xlim(learnt_from[0] / 1.3, learnt_from[-1] * 1.3)
-    axes.set_xticks(learnt_from)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("labelled groups learnt from")
-    axes.set_ylabel(f"Dice, mean and 95 % interval over groups\n({scored_on})")
-    axes.grid(color="#e4e7ec")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
+        _panel(axes, [row for row in rows if not row.sources or row.method == panel])
+        axes.set_title(panel, fontsize=10)
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(learnt_from[0] / 1.3, learnt_from[-1] * 1.3)
+        axes.set_xticks(learnt_from)
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(color="#e4e7ec")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    figure.supxlabel("labelled groups learnt from", fontsize=10)
+    figure.supylabel(f"Dice, mean and 95 % interval over groups\n({scored_on})", fontsize=10)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _panel(axes: Axes, rows: Sequence[Row]) -> None:
+    """A line for each method, or for each set of sources."""
+    names = list(dict.fromkeys(row.sources or row.method for row in rows))
+    for i, name in enumerate(names):
+        shown = sorted((row for row in rows if name == (row.sources or row.method)), key=lambda row: row.n)
+        dice = np.array([row.dice for row in shown])
+        reach = [[row.dice - (row.low or row.dice), (row.high or row.dice) - row.dice] for row in shown]
+        beside = np.array([row.n_groups for row in shown]) * 1.02 ** (i - len(names) / 2)
+        axes.errorbar(beside, dice, np.array(reach).T.clip(min=0), fmt="o-", capsize=2, markersize=4, label=name)

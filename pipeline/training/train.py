@@ -81,6 +81,7 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
     if resumes and config.precision == "auto":
         config = replace(config, precision=RunConfig.read(config.run).train.get("precision", "float32"))
     trainer = Trainer.from_config(config, FeatureReader(config.cache))
+    config = replace(config, precision=trainer.precision)  # the report's command repeats it on any processor
     resolved = _resolve(config, trainer)
     if resumes:
         _refuse_other_settings(config.run, resolved)
@@ -166,7 +167,6 @@ def _resolve(config: TrainConfig, trainer: Trainer) -> RunConfig:
         sources=data.sources,
         filters=data.filters,
         device=data.device,
-        precision=trainer.precision,
     )
     used = {encoder_of(layer) for layer in data.layers}
     return RunConfig(

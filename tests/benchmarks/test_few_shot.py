@@ -102,16 +102,16 @@ def test_a_row_has_the_mean_over_images_of_the_mean_over_seeds(shown):
     assert (row.n_images, row.n_seeds, row.n_groups, row.seconds) == (2, 2, 19, 2.5)
     assert row.low == pytest.approx(0.6)  # both draws may be the image a
     assert row.high == pytest.approx(0.9)
-    assert "| head | 24 (19.0 in a fold) | 0.7500 (0.600 to 0.900) | 2: 0.7000 to 0.8000 | 2 | 2.5 |" in shown.lines(
+    assert "| head |  | 24 (19.0 in a fold) | 0.7500 (0.600 to 0.900) | 2: 0.7000 to 0.8000 | 2 | 2.5 |" in shown.lines(
         [row], []
     )
-    assert shown.to_csv([row]).splitlines()[1].startswith("head,24,19.0,2,2,0.75,")
+    assert shown.to_csv([row]).splitlines()[1].startswith("head,,24,19.0,2,2,0.75,")
 
 
 def test_images_of_one_group_give_no_interval(shown):
     row = shown.summarise(cells(shown, "head", 4, {"a": 0.5, "b": 0.9}), {"a": "A", "b": "A"})
     assert (row.low, row.high) == (None, None)
-    assert "| head | 4 | 0.7000 | 1: 0.7000 to 0.7000 | 2 | 2.5 |" in shown.lines([row], [])
+    assert "| head |  | 4 | 0.7000 | 1: 0.7000 to 0.7000 | 2 | 2.5 |" in shown.lines([row], [])
     assert shown.plot([row], "two folds").startswith(b"\x89PNG")
 
 
@@ -134,6 +134,17 @@ def test_the_smallest_n_that_matches_the_u_net_is_named(shown):
         "head-no-text does not match the U-Net's 24 labels: -0.0750 (-0.1000 to -0.0500) Dice at its best",
     ]
     assert shown.matches([cells(shown, "head", 8, {"a": 0.8})], {"a": "A"}) == []
+
+
+def test_sets_of_sources_are_told_apart(shown):
+    unet, both = (
+        replace(cells(shown, "head", 4, {"a": dice, "b": dice}), sources=sources)
+        for dice, sources in ((0.6, ("unet",)), (0.8, ("unet", "resnet")))
+    )
+    group_of = {"a": "A", "b": "B"}
+    assert [shown.summarise(one, group_of).sources for one in (unet, both)] == ["unet", "unet+resnet"]
+    found = shown.matches([unet, both, cells(shown, "unet", 24, {"a": 0.7, "b": 0.7})], group_of)
+    assert [(match.method, match.n) for match in found] == [("head unet", None), ("head unet+resnet", 4)]
 
 
 def test_everything_that_is_missing_is_said_at_once(few_shot, monkeypatch):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from textdiff.errors import ConfigError, DataError, RunError
 from textdiff.pipeline.config.unets import PretrainConfig
+from textdiff.pipeline.runtime import device
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.unets import pretrain
 from textdiff.pipeline.unets.pretrain import PretrainSummary, pretrain_unet
@@ -173,6 +174,7 @@ from pathlib import Path
 import torch
 from textdiff.pipeline.config.unets import PretrainConfig
 from textdiff.pipeline.unets.pretrain import PretrainSummary, pretrain_unet
+from textdiff.pipeline.runtime import device
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.stages.unet.recorder import UNetRecorder, load_unet
 from contextlib import contextmanager
@@ -255,6 +257,21 @@ def test_resume_refuses_other_settings_and_other_images_in_one_error(images, tmp
         "--seed got 4; it was begun with 0",
         "the images differ: 1 are new or changed, 3 are gone",
     ]
+
+
+def test_auto_becomes_the_processors_arithmetic_and_a_resume_keeps_it(images, tmp_path, monkeypatch):
+    config = PretrainConfig(images, tmp_path / "unet", **SMALL)
+    monkeypatch.setattr(device, "computes_bfloat16", lambda _: True)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_unet(config, Heard(at=2, act=interrupt))
+    monkeypatch.setattr(device, "computes_bfloat16", lambda _: False)
+    with pytest.raises(ConfigError, match="--precision got float32; it was begun with bfloat16"):
+        pretrain_unet(replace(config, resume=True, precision="float32"))
+    pretrain_unet(replace(config, resume=True))
+    assert json.loads((config.out / "pretraining.json").read_text())["settings"]["precision"] == "bfloat16"
+    whole = replace(config, out=tmp_path / "whole")
+    pretrain_unet(replace(whole, precision="bfloat16"))
+    assert contents(config.out) == contents(whole.out)
 
 
 def test_every_unusable_image_is_named_in_one_error(tmp_path):
