@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ..features.sampling import MapKey, Maps, dense
-from .attention import attention_weights
+from .attention import attend, attention_weights
 from .base import Head, HeadSpec, Prepared
 from .input import HeadInput
 
@@ -176,7 +176,7 @@ class CrossAttention(nn.Module):
         key, value = self._heads(self.to_key(tokens)), self._heads(self.to_value(tokens))
         # Attending to nothing would give NaN; without a text, attend to anything and drop what is read.
         attended = (mask | ~has_text)[:, None, None, :]
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
+        read = attend(query, key, value, attended)
         return self.to_out(read.transpose(1, 2).flatten(2)) * has_text[..., None]
 
     def weights(
