@@ -3,7 +3,7 @@
     python benchmarks/accuracy/few_shot.py CACHE [--n 1,2,4,8,16,24] [--seeds 0,1,2] [--methods head,unet,...]
         [--unet-n 4,24] [--random-cache CACHE2] [--sources "unet;ENCODER;unet,ENCODER;filters"]
         [--split-for-report cv|val] [--folds 5] [--no-position] [--out few-shot] [--device cpu]
-        [--json]
+        [--precision auto] [--json]
 
 All methods see the same images and labels at the cache's size, learn from the same ones, and are scored on the same
 others: by cross-validation over groups of the training images, organs spread evenly over the folds (see folds.py), or,
@@ -50,6 +50,7 @@ from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
 
 from textdiff import FeatureReader
 from textdiff.errors import ConfigError, TextdiffError
+from textdiff.pipeline.runtime.device import resolve_precision
 
 
 def main() -> None:
@@ -79,7 +80,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("few-shot"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser.parse_args()
+    parser.add_argument("--precision", default="auto", help="as train-head's, for our heads")
+    args = parser.parse_args()
+    args.precision = resolve_precision(args.precision, args.device)
+    return args
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -117,7 +121,7 @@ def ladder(args: argparse.Namespace) -> Iterator[Cells]:
     finished = Finished(args.out / "cells.jsonl")
     for name in args.methods:
         for sources in args.sources if name in OF_SOURCES else (None,):
-            method = methods(position=args.position, sources=sources)[name]
+            method = methods(sources=sources, position=args.position, precision=args.precision)[name]
             reader = FeatureReader(args.random_cache if method.random_features else args.cache)
             ns = args.unet_n if name == "unet" else args.n
             results: dict[int, dict[tuple[int, int], dict[str, Any]]] = {n: {} for n in ns}

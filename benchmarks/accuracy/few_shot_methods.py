@@ -55,16 +55,9 @@ OF_SOURCES = ("head", "head-no-text", "context", "context-no-text", "linear-prob
 """Methods that learn from any set of sources."""
 
 
-def head(
-    kind: Any,  # noqa: ANN401
-    text: Any,  # noqa: ANN401
-    *,
-    position: bool,
-    sources: Sources,
-    random_features: bool = False,
-) -> Method:
-    """A head of ours with its default settings, as it is after its last epoch."""
-    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, position=position, sources=sources)
+def head(kind: Any, text: Any, *, random_features: bool = False, **options: Any) -> Method:  # noqa: ANN401
+    """A head of ours as it is after its last epoch; with its default settings but for the options."""
+    config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, **options)
     kept = {name: value for name, value in asdict(config).items() if name not in CONDITIONS}
     return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
 
@@ -120,9 +113,9 @@ def unet_settings() -> dict[str, Any]:
     return asdict(UNetRecipe())
 
 
-def methods(*, position: bool = True, sources: Sources = None) -> dict[str, Method]:
-    """Name → method; with `position`, heads of ours have a positional encoding."""
-    ours = partial(head, position=position, sources=sources)
+def methods(*, sources: Sources = None, **options: Any) -> dict[str, Method]:  # noqa: ANN401
+    """Name → method; the options are settings of our heads."""
+    ours = partial(head, sources=sources, **options)
     return {
         "head": ours("pixel", "true"),
         "head-no-text": ours("pixel", "none"),
@@ -130,6 +123,6 @@ def methods(*, position: bool = True, sources: Sources = None) -> dict[str, Meth
         "context-no-text": ours("context", "none"),
         "linear-probe": pixels(PROBE, sources),
         "rgb-filters": pixels(FILTERS),
-        "random-unet": head("pixel", "true", position=position, sources=None, random_features=True),
+        "random-unet": head("pixel", "true", random_features=True, **options),
         "unet": Method(run_unet, unet_settings),
     }
