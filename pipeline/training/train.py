@@ -79,7 +79,7 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
     if config.log:
         require_log(config.log)
     if resumes and config.precision == "auto":
-        config = replace(config, precision=RunConfig.read(config.run).train.get("precision", "float32"))
+        config = replace(config, precision=RunConfig.read(config.run).train["precision"])
     trainer = Trainer.from_config(config, FeatureReader(config.cache))
     config = replace(config, precision=trainer.precision)  # the report's command repeats it on any processor
     resolved = _resolve(config, trainer)

@@ -13,7 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("cache", "stages", "pipeline")
 LEVELS = {
     "cache": {"storage": 1, "format": 2, "verify": 3, "building": 4, "hdf5": 4, "reader": 4, "export": 5},
-    "stages": {"seeds": 1, "sources": 1, "metrics": 1, "text": 2, "features": 2, "heads": 3, "unet": 3, "encoders": 3},
+    "stages": {
+        "seeds": 1, "precision": 1, "sources": 1, "metrics": 1,
+        "text": 2, "features": 2,
+        "heads": 3, "unet": 3, "encoders": 3,
+    },
     "pipeline": {
         "runtime": 1, "views": 1, "image_files": 1, "scoring": 1,
         "config": 2, "images": 2, "exchange": 2,

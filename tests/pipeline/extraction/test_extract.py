@@ -66,7 +66,7 @@ def test_cached_features_are_the_recorders_on_the_same_batch(tiny_cache, extract
     images = np.stack([resize_image(read_image(Path(reader.table.root) / sample.image), (16, 16)) for sample in pair])
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     noise = draw_noise((3, 16, 16), seed=40, kind="shared", sample_ids=[])[0]
-    live = UNetRecorder(frozen, (1, 3)).record(x, (50, 150), noise)
+    live = UNetRecorder(frozen, (1, 3), reader.manifest.features.precision).record(x, (50, 150), noise)
     for block in (1, 3):
         for place, timestep in enumerate((50, 150)):
             for row in (0, 1):
@@ -229,7 +229,7 @@ def test_new_images_with_fewer_timesteps_hide_the_others_aloud(tiny_cache, extra
 
 
 def test_averaged_draws_are_the_mean_of_single_ones(extraction):
-    config = replace(extraction, noise="per-sample", noise_draws=2, dtype="float32", batch_size=1)
+    config = replace(extraction, noise="per-sample", noise_draws=2, dtype="float32", precision="float32", batch_size=1)
     extract_features(config)
     reader, frozen = FeatureReader(config.cache), load_unet(config.unet)
     sample = reader.samples[2]

@@ -129,6 +129,7 @@ def test_a_cache_projected_on_something_else_is_told_apart(training, tiny_cache,
 
 
 def test_a_config_gives_back_the_settings_of_the_training(training):
+    training = replace(training, precision="float32")
     train_head(training)
     config = RunConfig.read(training.run)
     resolved = {"blocks": (1, 3), "timesteps": (50, 150), "filters": False, "sources": ("unet",), "text_dropout": 0.1}

@@ -50,7 +50,7 @@ def test_the_first_member_begins_as_a_single_head_and_the_others_do_not(training
 
 
 def test_a_step_trains_each_member_by_itself_on_its_own_half_of_the_pixels(training):
-    trainer = opened(replace(training, text_dropout=0.5, learning_rate=0.01))
+    trainer = opened(replace(training, text_dropout=0.5, learning_rate=0.01, precision="float32"))
     data, samples = trainer.data, trainer.split.train[:2]
     alone = [copy.deepcopy(member).train() for member in trainer.head.members]
     assert torch.equal(alone[0].get_buffer("mean_1"), alone[2].get_buffer("mean_1"))

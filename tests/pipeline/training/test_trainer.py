@@ -67,7 +67,7 @@ def test_the_pixel_heads_epoch_has_eight_steps_at_least_and_its_rate_follows_the
 
 
 def test_a_step_of_the_papers_head_is_adams_on_all_labelled_pixels(config):
-    trainer, data, split = opened(replace(config, head="paper", learning_rate=0.01))
+    trainer, data, split = opened(replace(config, head="paper", learning_rate=0.01, precision="float32"))
     sample, other = split.train[0], copy.deepcopy(trainer.head).train()
     optimizer = torch.optim.Adam(other.parameters(), lr=0.01)
     trainer.head.train()
