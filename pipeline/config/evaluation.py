@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ...cache.storage.location import Location
 from .training import TextMode
-from .validation import CommandConfig, Count, ViewCount
+from .validation import CommandConfig, Count, ViewCount, between
 
 SplitName = Literal["train", "val", "test"]
 
@@ -41,8 +41,12 @@ class EvaluateConfig(ScoringOptions):
     text: TextMode | None = None
     """Text that the head is given; `None`: as in training."""
     surface: bool = False
-    """Also measure the boundary distance: the 95 % Hausdorff distance (HD95) of each sample, in pixels of the size that
-    is compared at. Needs more time and whole images in memory."""
+    """Also measure the boundary distance: the 95 % Hausdorff distance (HD95) of each sample, in mm where every image
+    file states the size of its pixels (DICOM, NIfTI), else in pixels of the size that is compared at. Needs
+    more time and whole images in memory."""
+    tolerance: Annotated[float, between(0, 1e6)] | None = None
+    """With the boundary distance (`--surface` is implied): the normalised surface Dice (NSD), the share of both
+    boundaries that is at most this far from the other. In the unit of HD95, which the result names."""
     instances: bool = False
     """Also compare instances: aggregated Jaccard index (AJI) and panoptic quality (PQ). Masks say which class a pixel
     has and not which instance, so that a watershed splits touching ones alike in both. Needs more time and whole images
@@ -52,6 +56,11 @@ class EvaluateConfig(ScoringOptions):
     text encoder; `textdiff explain` does the same for any image."""
     offline: bool = False
     """With `--words`: load the text encoder from this machine alone, not from the hub."""
+
+    @property
+    def measures_surface(self) -> bool:
+        """Whether boundary distances are asked for."""
+        return self.surface or self.tolerance is not None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -31,12 +31,14 @@ from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
 from ..scoring.counts import LabelledBand, SampleCounts, count_sample, score_counts
+from ..scoring.shapes import SurfaceSettings
 from .report import write_evaluation_report
 from .result import Evaluation, digest_of_cache
 from .truth import LabelsOf, ObjectsOf, cached_labels
 
 if TYPE_CHECKING:
     from ..explanation.report import WordExplainer
+    from .distance_unit import DistanceUnit
 
 
 def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
@@ -66,11 +68,9 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     firsts = [rows[0] for rows in wholes]
     explainer = _explainer(config, run, reader, text=text, device=device) if config.words else None
     gallery, head = Gallery(data), load_head(config.run, run, device)
-    lost = lost_pixels(reader, firsts) if config.at == "model" else {}
     if config.at == "model" and (warning := older_labels(reader)):
         progress.say(warning)
-    counts = _count(config, head, data, wholes, lost=lost, gallery=gallery, progress=progress)
-    scores = score_counts(counts, firsts) | {"lost": _named(lost, reader)}
+    scores = _scores(config, head, data, wholes, gallery=gallery, progress=progress)
     evaluation = _describe(config, text, run, reader, firsts=firsts, scores=scores)
     words: tuple[WordMap, ...] = ()
     if explainer is not None:
@@ -97,6 +97,25 @@ def _explainer(
     return WordExplainer(run, reader, text, device, offline=config.offline)
 
 
+def _scores(
+    config: EvaluateConfig,
+    head: Head,
+    data: CachedFeatures,
+    wholes: Sequence[Sequence[SampleRow]],
+    *,
+    gallery: Gallery,
+    progress: Progress,
+) -> dict[str, Any]:
+    reader, firsts = data.reader, [rows[0] for rows in wholes]
+    lost = lost_pixels(reader, firsts) if config.at == "model" else {}
+    unit = _distance_unit(reader, firsts, config.at) if config.measures_surface else None
+    counts = _count(config, head, data, wholes, lost=lost, unit=unit, gallery=gallery, progress=progress)
+    scores = score_counts(counts, firsts) | {"lost": _named(lost, reader)}
+    if unit is not None:
+        scores["surface"] = {"unit": unit.name, "tolerance": config.tolerance, "remark": unit.remark}
+    return scores
+
+
 def _count(
     config: EvaluateConfig,
     head: Head,
@@ -104,6 +123,7 @@ def _count(
     wholes: Sequence[Sequence[SampleRow]],
     *,
     lost: Mapping[str, Mapping[int, int]],
+    unit: DistanceUnit | None,
     gallery: Gallery,
     progress: Progress,
 ) -> list[SampleCounts]:
@@ -121,7 +141,7 @@ def _count(
             counted = count_sample(
                 bands,
                 data.n_classes,
-                surface=config.surface,
+                surface=SurfaceSettings(unit.of(rows[0]), config.tolerance) if unit else None,
                 instances=config.instances,
                 objects=objects_of(rows[0]) if objects_of else None,
             )
@@ -146,7 +166,7 @@ def _named(lost: Mapping[str, Mapping[int, int]], reader: FeatureReader) -> list
 
 
 def _native_labels(reader: FeatureReader, firsts: Sequence[SampleRow]) -> LabelsOf:
-    from .mask_files import labels_of_files  # the only need for image readers in stage two
+    from .mask_files import labels_of_files  # image readers, which stage two needs nowhere else but below
 
     return labels_of_files(reader, firsts)
 
@@ -155,6 +175,12 @@ def _objects(reader: FeatureReader, firsts: Sequence[SampleRow]) -> ObjectsOf | 
     from .mask_files import objects_of_files
 
     return objects_of_files(reader, firsts)
+
+
+def _distance_unit(reader: FeatureReader, firsts: Sequence[SampleRow], at: Literal["model", "native"]) -> DistanceUnit:
+    from .distance_unit import distance_unit
+
+    return distance_unit(reader, firsts, at)
 
 
 def _describe(

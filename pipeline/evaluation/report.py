@@ -11,12 +11,23 @@ from ..config.evaluation import EvaluateConfig
 from ..reports.cases import cases_section
 from ..reports.charts import reliability, selective, spread
 from ..reports.gallery import Gallery
-from ..reports.page import Chart, Charts, KeyFigure, Page, Section, Table, WordMap, words_section, write_page
+from ..reports.page import (
+    Chart,
+    Charts,
+    Facts,
+    KeyFigure,
+    Page,
+    Prose,
+    Section,
+    Table,
+    WordMap,
+    words_section,
+    write_page,
+)
 from ..reports.sections import cache_section, commands_section, few, figure, spread_chart, train_command
 from ..runs.run_config import RunConfig
-from .result import LABELS, Evaluation, few_groups
-
-_SHARES = ("dice", "iou", "precision", "recall", "aji", "pq")
+from .measures import LITERATURE, MEAN, POOLED, SHARES, WARNING, empty_masks, labels
+from .result import Evaluation, few_groups
 
 
 def write_evaluation_report(
@@ -38,6 +49,7 @@ def write_evaluation_report(
         figures=tuple(_figures(evaluation.scores)),
         warnings=tuple(filter(None, _warnings(evaluation))),
         sections=(
+            _measures(evaluation.scores),
             cases_section(evaluation.scores["per_sample"], gallery, evaluation.classes, run.train["ensemble"]),
             words_section(words, _words_caption(evaluation)),
             _charts(evaluation.scores),
@@ -72,12 +84,17 @@ def _lead(evaluation: Evaluation, run: RunConfig) -> Iterator[str]:
 
 
 def _figures(scores: Mapping[str, Any]) -> Iterator[KeyFigure]:
-    for name in _SHARES:
-        if name in scores:
-            yield figure(LABELS[name].capitalize() if name.islower() and len(name) > 4 else LABELS[name], scores[name],
-                         scores["intervals"][name])  # fmt: skip
+    """Dice and IoU as means and pooled, side by side; of the other measures the means."""
+    named, intervals = labels(scores), scores["intervals"]
+    for name in SHARES:
+        if name in ("dice", "iou"):
+            yield figure(f"{named[name]}, {MEAN}", scores[name], intervals[name])
+            yield figure(f"{named[name]}, {POOLED}", scores[f"micro_{name}"], intervals[f"micro_{name}"])
+        elif name in named:
+            yield figure(named[name][0].upper() + named[name][1:], scores[name], intervals[name])
     if "hd95" in scores:
-        yield KeyFigure("HD95", "none" if scores["hd95"] is None else f"{scores['hd95']:.1f} px", _ends(scores, "hd95"))
+        value, unit = scores["hd95"], scores["surface"]["unit"]
+        yield KeyFigure("HD95", "none" if value is None else f"{value:.1f} {unit}", _ends(scores, "hd95"))
     yield KeyFigure("Calibration error", f"{scores['calibration']['ece']:.3f}", "expected (ECE); 0 is best")
 
 
@@ -93,8 +110,36 @@ def _warnings(evaluation: Evaluation) -> Iterator[str]:
     yield few(scores["n"], "samples")
     if warning := few_groups(scores["n_groups"]):
         yield f"{warning.capitalize()}."
+    yield from (f"{line}." for line in evaluation.distances())
     for name, n in scores["undefined"].items():
-        yield f"{n} of {scores['n']} samples have no {LABELS[name].strip()} and are left out of its mean."
+        yield f"{n} of {scores['n']} samples have no {labels(scores)[name]} and are left out of its mean."
+
+
+def _measures(scores: Mapping[str, Any]) -> Section:
+    named = labels(scores)
+    rows = tuple(
+        (label, *(of(scores, kind) for of in (_value, _interval) for kind in (name, f"micro_{name}")))
+        for name, label in named.items()
+    )
+    columns = ("measure", MEAN, "pooled", "interval of the mean", "interval of the pooled")
+    pooled = f"{POOLED}; PQ, DQ and SQ over objects" if "pq" in scores else POOLED
+    table = Table(f"Mean over images, and {pooled}. Intervals are of 95 %, over groups.", columns, rows)
+    empty = Table(
+        "Empty masks: value of each measure where a class has no pixels, and the number of samples.",
+        ("empty", "samples", *named.values()),
+        tuple((words, n, *values) for words, n, values in empty_masks(scores)),
+    )
+    return Section("measures", "Measures", (table, Prose(WARNING), Facts(LITERATURE), empty))
+
+
+def _value(scores: Mapping[str, Any], name: str) -> float | str | None:
+    value: float | str | None = scores.get(name, "")
+    return value
+
+
+def _interval(scores: Mapping[str, Any], name: str) -> str:
+    interval = scores["intervals"].get(name)
+    return "" if interval is None else "{:.4f} to {:.4f}".format(*interval)
 
 
 def _charts(scores: Mapping[str, Any]) -> Section:
@@ -129,17 +174,17 @@ def _selective_alt(curves: Mapping[str, Mapping[str, float | None]]) -> str:
 
 
 def _samples(evaluation: Evaluation) -> Section:
-    names = evaluation.measures
+    named = labels(evaluation.scores)
     ranked = sorted(evaluation.scores["per_sample"], key=lambda one: (one["dice"] is None, one["dice"], one["id"]))
-    rows = tuple((one["id"], one["group"], *(one[name] for name in names)) for one in ranked)
-    columns = ("sample", "group", *(LABELS[name].strip() for name in names))
+    rows = tuple((one["id"], one["group"], *(one[name] for name in named)) for one in ranked)
+    columns = ("sample", "group", *named.values())
     return Section(
         "samples", "Every sample", (Table(f"Samples of {evaluation.split}, worst first.", columns, rows, 2),)
     )
 
 
 def _classes(evaluation: Evaluation) -> Section:
-    names, scores = evaluation.measures, evaluation.scores
-    rows = tuple((of, *(scores[f"class_{name}"][i] for name in names)) for i, of in enumerate(evaluation.classes))
-    table = Table("Means over samples.", ("class", *(LABELS[name].strip() for name in names)), rows)
+    named, scores = labels(evaluation.scores), evaluation.scores
+    rows = tuple((of, *(scores[f"class_{name}"][i] for name in named)) for i, of in enumerate(evaluation.classes))
+    table = Table("Means over samples.", ("class", *named.values()), rows)
     return Section("classes", "Classes", (table,) if len(rows) > 1 else ())

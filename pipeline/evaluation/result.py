@@ -12,14 +12,13 @@ from ...cache.storage.atomic import parse_json, write_json
 from ...errors import RunError
 from ..config.training import TextMode
 from ..scoring.intervals import FEW_GROUPS
+from .measures import LITERATURE, MEAN, POOLED, WARNING, empty_lines, labels
 
 FOLDER = "evaluations"
 LOST_NAMED = 5
 """Classes of samples that a line names."""
-LABELS = {
-    "dice": "Dice", "iou": "IoU", "precision": "precision", "recall": "recall", "hd95": "HD95 (pixels)",
-    "aji": "AJI", "pq": "PQ", "sq": "  SQ", "rq": "  RQ",
-}  # fmt: skip
+_WIDTH = 17
+"""Of a column of figures."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class Evaluation:
     n_seen: Mapping[str, int]
     """Number of samples that the run was trained on (`train`) or that chose its epoch (`val`)."""
     scores: Mapping[str, Any]
-    """Result of `score_counts`; `lost`: id, class and pixels of the mask of each class that the labels lack."""
+    """Result of `score_counts`; `lost`: id, class and pixels of the mask of each class that the labels lack; where
+    distances were asked for, `surface`: their `unit`, the `tolerance` of NSD and a `remark` on the unit."""
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json` and the run's folder."""
@@ -60,6 +60,10 @@ class Evaluation:
             "",
             *self._table(),
             "[95 % bootstrap intervals over groups]",
+            WARNING,
+            *(f"  {kind}: {names}" for kind, names in LITERATURE),
+            *self.distances(),
+            *empty_lines(self.scores),
             *([warning] if (warning := few_groups(self.scores["n_groups"])) else []),
             "",
             *self._classes(),
@@ -102,18 +106,18 @@ class Evaluation:
         """Write the JSON file; an earlier one of the same evaluation is replaced."""
         write_json(self.path, self.to_dict())
 
+    def distances(self) -> list[str]:
+        """A remark on the unit of HD95."""
+        remark = self.scores.get("surface", {}).get("remark")
+        return [remark] if remark else []
+
     def _table(self) -> Iterator[str]:
-        yield f"{'':<15}{'mean over samples':<30}all pixels together"
-        for name in self.measures:
+        yield f"{'':<{_WIDTH}}{MEAN:<30}{POOLED}{' or objects' if 'pq' in self.scores else ''}"
+        for name, label in labels(self.scores).items():
             micro = self._figure(f"micro_{name}") if f"micro_{name}" in self.scores else ""
             n_without = self.scores["undefined"].get(name)
             without = f"  ({n_without} of {self.scores['n']} samples have none)" if n_without else ""
-            yield f"{LABELS[name]:<15}{self._figure(name):<30}{micro}{without}".rstrip()
-
-    @property
-    def measures(self) -> list[str]:
-        """Names of the measures that were asked for, in the order of `LABELS`."""
-        return [name for name in LABELS if name in self.scores]
+            yield f"{label:<{_WIDTH}}{self._figure(name):<30}{micro}{without}".rstrip()
 
     def _figure(self, name: str) -> str:
         interval = self.scores["intervals"][name]
@@ -122,12 +126,12 @@ class Evaluation:
     def _classes(self) -> Iterator[str]:
         """A table of the classes' means over samples, where there are several."""
         if len(self.classes) > 1:
-            names = self.measures
+            named = labels(self.scores)
             width = max(map(len, self.classes)) + 2
-            yield " " * width + "".join(f"{LABELS[name].strip():<15}" for name in names)
+            yield " " * width + "".join(f"{label:<{_WIDTH}}" for label in named.values())
             for i, of in enumerate(self.classes):
-                figures = (_number(self.scores[f"class_{name}"][i]) for name in names)
-                yield f"{of:<{width}}" + "".join(f"{figure:<15}" for figure in figures)
+                figures = (_number(self.scores[f"class_{name}"][i]) for name in named)
+                yield f"{of:<{width}}" + "".join(f"{figure:<{_WIDTH}}" for figure in figures)
             yield ""
 
     def _certainty(self) -> Iterator[str]:

@@ -109,21 +109,22 @@ def study_of(path: Path) -> str:
 
 def _slice(path: Path, header: Any, frame: int, n_frames: int) -> DicomSlice:  # noqa: ANN401
     measures = settings_of(header, frame, "PixelMeasuresSequence")
-    spacing = _numbers(measures.get("PixelSpacing"), 2)
-    thickness = _numbers([measures.get("SliceThickness")], 1)
+    spacing = numbers(measures.get("PixelSpacing"), 2)
+    thickness = numbers([measures.get("SliceThickness")], 1)
     return DicomSlice(
         path,
         str(header.get("SeriesInstanceUID") or ""),
         n_frames,
         (int(header.Rows), int(header.Columns)),
         (spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
-        _numbers(settings_of(header, frame, "PlaneOrientationSequence").get("ImageOrientationPatient"), 6),
-        _numbers(settings_of(header, frame, "PlanePositionSequence").get("ImagePositionPatient"), 3),
+        numbers(settings_of(header, frame, "PlaneOrientationSequence").get("ImageOrientationPatient"), 6),
+        numbers(settings_of(header, frame, "PlanePositionSequence").get("ImagePositionPatient"), 3),
         thickness[0] if thickness and thickness[0] > 0 else 1.0,
     )
 
 
-def _numbers(value: Any, n: int) -> tuple[float, ...] | None:  # noqa: ANN401
+def numbers(value: Any, n: int) -> tuple[float, ...] | None:  # noqa: ANN401
+    """A tag's `n` finite numbers; `None`: it is absent or has others."""
     try:
         numbers = tuple(float(number) for number in value)
     except (TypeError, ValueError):

@@ -24,9 +24,9 @@ from ...stages.metrics.calibration import (
     reliability,
     without_uncertain,
 )
-from ...stages.metrics.instances import aggregated_jaccard, panoptic_quality, split_objects
-from ...stages.metrics.overlap import confusion, dice, hausdorff_95
+from ...stages.metrics.overlap import confusion, dice
 from ...stages.metrics.uncertainty import UncertaintyKind, measures
+from .shapes import SampleShapes, SurfaceSettings, measure_shapes
 from .summary import scores
 
 SHARES_ASIDE = tuple(percent / 100 for percent in range(0, 51, 5))
@@ -44,8 +44,7 @@ class SampleCounts:
     reliability: Float[Tensor, "bin 3"]
     without_uncertain: Mapping[UncertaintyKind, Float[Tensor, "share label predicted"]]
     """Confusion counts without each of `SHARES_ASIDE`, by each measure of uncertainty."""
-    more: Mapping[str, Float[Tensor, "class"]]
-    """`hd95`; `aji`, `pq`, `sq`, `rq`: those asked for, of each foreground class."""
+    shapes: SampleShapes
 
     def plus(self, missed: Int[Tensor, "label predicted"]) -> SampleCounts:
         """With counts of classes that the labels lack and the sample has; no share of them is set aside."""
@@ -57,7 +56,7 @@ def count_sample(
     bands: Iterable[LabelledBand],
     n_classes: int,
     *,
-    surface: bool,
+    surface: SurfaceSettings | None,
     instances: bool,
     objects: Int[np.ndarray, "y x"] | None = None,
 ) -> SampleCounts:
@@ -66,7 +65,7 @@ def count_sample(
     Args:
         bands: from top to bottom, on the CPU.
         n_classes: background included.
-        surface: whether to measure boundary distances.
+        surface: how to measure distances between surfaces; `None`: not at all.
         instances: whether to compare instances.
         objects: numbered true instances of the foreground, 0 elsewhere; `None`: those that labels show.
     """
@@ -87,17 +86,11 @@ def count_sample(
         kind: torch.stack([without_uncertain(counted, share) for share in SHARES_ASIDE])
         for kind, counted in by_uncertainty.items()
     }
-    maps = np.concatenate(kept, 1) if kept else None
-    of_classes = [
-        _shapes(maps, index, objects, surface=surface, instances=instances)
-        for index in range(1, n_classes) if maps is not None
-    ]  # fmt: skip
-    return SampleCounts(counts, bins, without, _stacked(of_classes))
-
-
-def _stacked(of_classes: Sequence[Mapping[str, float]]) -> dict[str, Float[Tensor, "class"]]:
-    names = of_classes[0] if of_classes else ()
-    return {name: torch.tensor([of[name] for of in of_classes], dtype=torch.float64) for name in names}
+    shapes = SampleShapes()
+    if kept:
+        maps = np.concatenate(kept, 1)
+        shapes = measure_shapes(maps, n_classes, surface=surface, instances=instances, true_objects=objects)
+    return SampleCounts(counts, bins, without, shapes)
 
 
 def score_counts(counts: Sequence[SampleCounts], samples: Sequence[SampleRow]) -> dict[str, Any]:
@@ -112,14 +105,17 @@ def score_counts(counts: Sequence[SampleCounts], samples: Sequence[SampleRow]) -
         measure of uncertainty → share of each image's pixels that is kept, the most certain ones → mean Dice per
         sample. A class without pixels left, neither labelled nor predicted, has no Dice there.
     """
-    more = {name: torch.stack([one.more[name] for one in counts]) for name in counts[0].more}
+    figures = {name: torch.stack([one.shapes.figures[name] for one in counts]) for name in counts[0].shapes.figures}
+    matches = [one.shapes.matches for one in counts if one.shapes.matches is not None]
     bins = torch.stack([one.reliability for one in counts]).sum(0)
     selective = {
         kind: _selective(torch.stack([one.without_uncertain[kind] for one in counts]))
         for kind in counts[0].without_uncertain
     }
     return {
-        **scores(torch.stack([one.counts for one in counts]), samples, more),
+        **scores(
+            torch.stack([one.counts for one in counts]), samples, figures, torch.stack(matches) if matches else None
+        ),
         "calibration": {"ece": expected_calibration_error(bins), "bins": _plain_bins(bins)},
         "selective": selective,
     }
@@ -139,23 +135,3 @@ def _plain_bins(bins: Float[Tensor, "bin 3"]) -> list[dict[str, float | None]]:
         {"n": int(n), "accuracy": right / n if n else None, "confidence": confidence / n if n else None}
         for n, right, confidence in bins.tolist()
     ]
-
-
-def _shapes(
-    maps: UInt8[np.ndarray, "2 y x"],
-    index: int,
-    true_objects: Int[np.ndarray, "y x"] | None,
-    *,
-    surface: bool,
-    instances: bool,
-) -> dict[str, float]:
-    """Measures of one class that need the whole image; unlabelled pixels are background in both."""
-    labels, classes = maps
-    truth, predicted = labels == index, (classes == index) & (labels != IGNORE)
-    measures = {"hd95": hausdorff_95(truth, predicted)} if surface else {}
-    if instances:
-        objects = split_objects(truth) if true_objects is None else true_objects, split_objects(predicted)
-        panoptic = panoptic_quality(*objects)
-        measures["aji"] = aggregated_jaccard(*objects)
-        measures |= {"pq": panoptic.quality, "sq": panoptic.segmentation, "rq": panoptic.recognition}
-    return measures

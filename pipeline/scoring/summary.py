@@ -7,55 +7,79 @@ says how many samples that were.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from ...cache.format.samples import SampleRow, parents
 from ...stages.metrics.overlap import dice, iou, precision, recall
+from ...stages.metrics.panoptic import detection_quality, panoptic_quality, segmentation_quality
 from .intervals import Interval, bootstrap_intervals, mean_intervals, sum_by_group
 
-OVERLAPS = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
+_Measure = Callable[[Tensor], Tensor]
+"""Sums of samples → figures, class by class."""
+
+OVERLAPS: Mapping[str, _Measure] = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
+PANOPTIC: Mapping[str, _Measure] = {"pq": panoptic_quality, "sq": segmentation_quality, "dq": detection_quality}
 
 
 def scores(
     counts: Int[Tensor, "row label predicted"],
     rows: Sequence[SampleRow],
     more: Mapping[str, Float[Tensor, "sample class"]] | None = None,
+    matches: Float[Tensor, "sample class 3"] | None = None,
 ) -> dict[str, Any]:
-    """Figures per sample and micro as plain numbers; with several classes, the mean over foreground classes.
+    """Figures per sample and pooled as plain numbers; with several classes, the mean over foreground classes.
 
     Args:
         counts: confusion counts of each row.
         rows: of the cache; tiles of one image count as one sample.
         more: further measures of each sample and foreground class, in the order of `parents(rows)`; nan for none.
+        matches: objects of each sample and foreground class (`match_objects`), in the same order; `None`: no instances.
 
     Returns:
         `n` and `n_groups`; for each measure its mean over samples (`dice`), the means of each foreground class
-        (`class_dice`) and, of those that counts give, the figure of all pixels together (`micro_dice`); `intervals`
-        of these but the classes', 95 %, over groups; `undefined`; and `per_sample`.
+        (`class_dice`) and, of those that sums give, the figure of all pixels or objects together (`micro_dice`);
+        `intervals` of these but the classes', 95 %, over groups; `undefined`; `empty` (`count_empty`); and
+        `per_sample`.
     """
     whole = counts_by_parent(counts, rows)
-    measures = {name: measure(whole) for name, measure in OVERLAPS.items()} | dict(more or {})
+    pooled = [_Pooled(whole, OVERLAPS), *([] if matches is None else [_Pooled(matches, PANOPTIC)])]
+    measures = {name: values for one in pooled for name, values in one.of(one.sums).items()} | dict(more or {})
     of_samples = {name: values.nanmean(-1) for name, values in measures.items()}
     groups = {row.parent: row.group for row in rows}
     return {
         "n": len(groups),
         "n_groups": len({*groups.values()}),
         **{name: _plain(values.nanmean()) for name, values in of_samples.items()},
-        **{f"micro_{name}": _plain(measure(whole.sum(0)).nanmean()) for name, measure in OVERLAPS.items()},
+        **{name: value for one in pooled for name, value in one.figures().items()},
         **{f"class_{name}": [*map(_plain, values.nanmean(0))] for name, values in measures.items()},
-        "intervals": _intervals(of_samples, whole, [*groups.values()]),
+        "intervals": _intervals(of_samples, pooled, [*groups.values()]),
         "undefined": {name: int(values.isnan().sum()) for name, values in of_samples.items() if values.isnan().any()},
+        "empty": count_empty(whole),
         "per_sample": [
             {"id": parent, "group": group, **_of_sample(measures, i)}
             for i, (parent, group) in enumerate(groups.items())
         ],
     }
+
+
+def count_empty(counts: Int[Tensor, "sample label predicted"]) -> dict[str, int]:
+    """Number of samples in which a foreground class has no labelled pixel, no predicted one, or neither.
+
+    A sample with several classes may be counted under each.
+
+    Returns:
+        `both`: neither; `truth`: none labelled, but some predicted; `prediction`: none predicted, but some labelled.
+    """
+    labelled, predicted = (counts.sum(axis)[:, 1:] > 0 for axis in (-1, -2))
+    of = {"both": ~labelled & ~predicted, "truth": ~labelled & predicted, "prediction": labelled & ~predicted}
+    return {name: int(classes.any(-1).sum()) for name, classes in of.items()}
 
 
 def counts_by_parent(
@@ -79,23 +103,39 @@ def _of_sample(measures: Mapping[str, Float[Tensor, "sample class"]], i: int) ->
     return figures | (classes if several else {})
 
 
+@dataclass(frozen=True)
+class _Pooled:
+    """Sums of each sample that add up over samples, and the measures that they give."""
+
+    sums: Num[Tensor, "sample *axis"]
+    measures: Mapping[str, _Measure]
+
+    def of(self, sums: Num[Tensor, "*sample axis"]) -> dict[str, Float[Tensor, "*sample class"]]:
+        return {name: measure(sums) for name, measure in self.measures.items()}
+
+    def figures(self) -> dict[str, float | None]:
+        return {f"micro_{name}": _plain(values.nanmean()) for name, values in self.of(self.sums.sum(0)).items()}
+
+    def intervals(self, groups: Sequence[str]) -> dict[str, Interval | None]:
+        of_groups = torch.from_numpy(sum_by_group(self.sums.double().numpy(), groups))
+
+        def figures(drawn: Int[np.ndarray, "draw group"]) -> Float[np.ndarray, "draw figure"]:
+            sums = torch.tensordot(torch.from_numpy(drawn).double(), of_groups, 1)
+            means: np.ndarray = torch.stack([values.nanmean(-1) for values in self.of(sums).values()], 1).numpy()
+            return means
+
+        intervals = bootstrap_intervals(figures, len(of_groups))
+        return {f"micro_{name}": interval for name, interval in zip(self.measures, intervals, strict=True)}
+
+
 def _intervals(
-    of_samples: Mapping[str, Float[Tensor, "sample"]],
-    whole: Int[Tensor, "sample label predicted"],
-    groups: Sequence[str],
+    of_samples: Mapping[str, Float[Tensor, "sample"]], pooled: Sequence[_Pooled], groups: Sequence[str]
 ) -> dict[str, Interval | None]:
     means = mean_intervals(torch.stack([*of_samples.values()], 1).numpy(), groups)
-    of_groups = torch.from_numpy(sum_by_group(whole.double().numpy(), groups))
-
-    def micro(drawn: Int[np.ndarray, "draw group"]) -> Float[np.ndarray, "draw figure"]:
-        counts = torch.einsum("dg,glp->dlp", torch.from_numpy(drawn).double(), of_groups)
-        figures: np.ndarray = torch.stack([measure(counts).nanmean(-1) for measure in OVERLAPS.values()], 1).numpy()
-        return figures
-
-    micros = bootstrap_intervals(micro, len(of_groups))
-    return dict(zip(of_samples, means, strict=True)) | {
-        f"micro_{name}": interval for name, interval in zip(OVERLAPS, micros, strict=True)
-    }
+    intervals = dict(zip(of_samples, means, strict=True))
+    for one in pooled:
+        intervals |= one.intervals(groups)
+    return intervals
 
 
 def _plain(value: Tensor) -> float | None:

@@ -82,8 +82,10 @@ def _lead(config: TrainConfig, trainer: Trainer, summary: RunSummary) -> Iterato
 
 def _figures(summary: RunSummary) -> Iterator[KeyFigure]:
     if test := summary.test:
-        yield figure("Dice on test", test["dice"], test["intervals"]["dice"], f"{test['n']} samples")
-        yield figure("IoU on test", test["iou"], test["intervals"]["iou"], f"{test['n']} samples")
+        for name, label in (("dice", "Dice"), ("iou", "IoU")):
+            yield figure(f"{label} on test", test[name], test["intervals"][name], f"mean over {test['n']} samples")
+            pooled = f"micro_{name}"
+            yield figure(f"{label} on test, pooled", test[pooled], test["intervals"][pooled], "over all pixels")
     values = np.array([[sample["dice"]] for sample in summary.val_per_sample])
     (interval,) = mean_intervals(values, [sample["group"] for sample in summary.val_per_sample])
     yield figure("Dice on what chose the epoch", summary.val_dice, interval, f"{summary.n_val} samples")

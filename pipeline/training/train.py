@@ -57,7 +57,8 @@ class TrainSummary:
             f"Dice {result.val_dice:.4f} on {result.n_val} samples of {result.val_is}, which chose the epoch",
         ]
         if result.test is not None:
-            lines.append(f"Dice {result.test['dice']:.4f} on {result.test['n']} test samples")
+            n, mean, pooled = (result.test[name] for name in ("n", "dice", "micro_dice"))
+            lines.append(f"Dice {mean:.4f} on {n} test samples, {pooled:.4f} pooled over their pixels")
         return [*lines, f"look at {Path(self.run) / REPORT}"]
 
 

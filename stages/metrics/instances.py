@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
+from torch import Tensor
 
 NECK = 0.9
 """Two parts are two objects where the way between them narrows below this share of the smaller one's half-width.
@@ -64,34 +66,21 @@ def aggregated_jaccard(truth: Int[np.ndarray, "y x"], predicted: Int[np.ndarray,
     return float(overlaps.area[best].sum() / (overlaps.union[best].sum() + false_negative + false_positive))
 
 
-@dataclass(frozen=True)
-class PanopticQuality:
-    """Panoptic quality and its two factors; nan where a denominator is 0."""
-
-    quality: float
-    """`segmentation` × `recognition`, in [0, 1]; nan where there are no objects in either."""
-    segmentation: float
-    """Mean IoU of the matched pairs, in (0.5, 1]; nan where there are none."""
-    recognition: float
-    """F1 of the objects, in [0, 1]; nan where there are no objects in either."""
-
-
-def panoptic_quality(truth: Int[np.ndarray, "y x"], predicted: Int[np.ndarray, "y x"]) -> PanopticQuality:
-    """Panoptic quality of one class (Kirillov et al. 2019, arXiv 1801.00868, equation 1).
-
-    Objects match where their IoU is above 0.5, which no object can have with two.
+def match_objects(truth: Int[np.ndarray, "y x"], predicted: Int[np.ndarray, "y x"]) -> Float[Tensor, "3"]:
+    """Match objects where their IoU is above 0.5, which no object can have with two.
 
     Args:
         truth: numbered objects, 0 is the background.
         predicted: as `truth`; its numbers are independent of those of `truth`.
+
+    Returns:
+        float64: sum of the matched pairs' IoUs, number of these pairs, number of objects of both. They add up over
+        images.
     """
     overlaps = _Overlaps.of(truth, predicted)
     matched = overlaps.iou[overlaps.iou > 0.5]
     n_objects = len(overlaps.true_area) + len(overlaps.predicted_area)
-    if n_objects == 0:
-        return PanopticQuality(math.nan, math.nan, math.nan)
-    segmentation = float(matched.mean()) if len(matched) else math.nan
-    return PanopticQuality(float(2 * matched.sum() / n_objects), segmentation, 2 * len(matched) / n_objects)
+    return torch.tensor([matched.sum(), len(matched), n_objects], dtype=torch.float64)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,11 @@
-"""A segmentation against its truth: Dice, IoU, precision and recall from confusion counts, and distance of outlines."""
+"""A segmentation against its truth: Dice, IoU, precision and recall from confusion counts."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Num
-from scipy import ndimage
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 
@@ -70,22 +68,6 @@ def recall(counts: Num[Tensor, "*sample label predicted"]) -> Float[Tensor, "*sa
     return _ratio(hits, labelled, math.nan)
 
 
-def hausdorff_95(truth: Bool[np.ndarray, "y x"], predicted: Bool[np.ndarray, "y x"]) -> float:
-    """The 95th percentile of the Hausdorff distance, symmetric, in pixels.
-
-    From every pixel of one surface to the nearest of the other, the 95th percentile of these distances; then the same
-    from the other, and of the two the larger, as MONAI's `HausdorffDistanceMetric(percentile=95)` has it. The surface
-    of a mask is its pixels with one of four neighbours outside it; what lies beyond the image is outside.
-
-    Returns:
-        At least 0; nan where one of the masks is empty, or both, since nothing is at a distance from nothing.
-    """
-    if not truth.any() or not predicted.any():
-        return math.nan
-    surfaces = _surface(truth), _surface(predicted)
-    return float(max(np.percentile(_distances(*pair), 95) for pair in (surfaces, surfaces[::-1])))
-
-
 def _marginals(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     hits = counts.diagonal(dim1=-2, dim2=-1)
     return hits[..., 1:], counts.sum(-1)[..., 1:], counts.sum(-2)[..., 1:]
@@ -93,13 +75,3 @@ def _marginals(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _ratio(part: Tensor, whole: Tensor, of_nothing: float) -> Tensor:
     return torch.where(whole > 0, part.double() / whole.double(), of_nothing)
-
-
-def _surface(mask: Bool[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
-    inside: np.ndarray = ndimage.binary_erosion(mask)
-    return mask & ~inside
-
-
-def _distances(start: Bool[np.ndarray, "y x"], end: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, "pixel"]:
-    to_end: np.ndarray = ndimage.distance_transform_edt(~end)
-    return to_end[start]

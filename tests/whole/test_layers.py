@@ -158,8 +158,9 @@ def circle(sources: Sources) -> list[str]:
 
 def stage_two(sources: Sources) -> set[str]:
     """What stage two must not reach, and does: image readers, and the libraries of stage one."""
-    masks = "textdiff.pipeline.evaluation.mask_files"  # for `--at native` alone, imported then
-    reached = closure(sources, {*of_rooms("training", "evaluation", "ablation")} - {masks})
+    # For `--at native` and `--surface` alone, imported then.
+    on_request = {f"textdiff.pipeline.evaluation.{name}" for name in ("mask_files", "distance_unit")}
+    reached = closure(sources, {*of_rooms("training", "evaluation", "ablation")} - on_request)
     readers = {f"textdiff.pipeline.image_files.{name}" for name in DECODERS}
     unets = {name for name in reached if name.startswith(("textdiff.stages.unet", "textdiff.pipeline.extraction"))}
     return reached & (STAGE_ONE | readers) | unets

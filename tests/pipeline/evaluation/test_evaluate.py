@@ -8,20 +8,24 @@ import pytest
 import torch
 from PIL import Image
 
-from textdiff.cache.format.samples import parents
+from textdiff.cache.format.samples import SampleRow, parents
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, DataError
 from textdiff.pipeline.config.evaluation import EvaluateConfig
 from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.evaluation import distance_unit
 from textdiff.pipeline.evaluation import result as evaluations
 from textdiff.pipeline.evaluation.evaluate import evaluate
+from textdiff.pipeline.evaluation.measures import empty_lines, labels
 from textdiff.pipeline.evaluation.result import read_evaluation
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import choose_split
+from textdiff.pipeline.image_files.spacing import PixelSpacing
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import Progress
+from textdiff.pipeline.scoring.summary import scores
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.metrics.overlap import confusion, dice
 
@@ -190,37 +194,54 @@ def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(tiny_cache, tmp_
 
 def test_outlines_and_objects_are_measured_on_request_and_bands_give_the_same_as_whole_images(tiled):
     config = replace(tiled[0], split="train")
-    assert {"hd95", "aji", "pq"}.isdisjoint(evaluate(config).scores)
-    evaluation = evaluate(replace(config, surface=True, instances=True)).scores
-    assert evaluate(replace(config, surface=True, instances=True, at="native")).scores == evaluation
+    assert {"hd95", "nsd", "aji", "pq", "surface"}.isdisjoint(evaluate(config).scores)
+    asked = replace(config, tolerance=1.5, instances=True)
+    evaluation = evaluate(asked).scores
+    assert evaluate(replace(asked, surface=True, at="native")).scores == evaluation
+    assert evaluation["surface"] == {"unit": "px", "tolerance": 1.5, "remark": ""}
     assert evaluation["n_groups"] == 4
     for sample in evaluation["per_sample"]:
         assert 0 <= sample["pq"] <= 1
         assert 0 <= sample["aji"] <= sample["iou"] + 1e-9  # unions of objects that are not matched only add up
         assert sample["hd95"] >= 0
+        assert 0 <= sample["nsd"] <= 1
+
+
+def test_distances_are_in_mm_where_the_images_state_the_size_of_a_pixel(tiled, monkeypatch):
+    config = replace(tiled[0], split="train", tolerance=2)
+    pixels = evaluate(config).scores
+    monkeypatch.setattr(distance_unit, "pixel_spacing", lambda _: PixelSpacing((0.5, 0.5)))
+    mm = evaluate(replace(config, tolerance=1)).scores
+    assert mm["surface"] == {"unit": "mm", "tolerance": 1, "remark": ""}
+    assert mm["hd95"] == pytest.approx(pixels["hd95"] / 2)
+    assert mm["nsd"] == pixels["nsd"]
+    assert labels(mm)["nsd"] == "NSD (1 mm)"
 
 
 def test_the_table_shows_every_figure_with_its_interval_and_each_class(tiny_cache, tmp_path):
     training = training_of(tiny_cache, tmp_path / "run")
     train_head(training)
     evaluation = evaluate(
-        EvaluateConfig(training.run, tiny_cache, split="train", surface=True, instances=True, device="cpu")
+        EvaluateConfig(training.run, tiny_cache, split="train", tolerance=2, instances=True, device="cpu")
     )
     text = "\n".join(evaluation.lines())
     scores = evaluation.scores
     assert text.startswith("4 samples in 4 groups of train, at model size, text: true")
     assert "only 4 groups: intervals of fewer than 5 mean little" in text
     low, high = scores["intervals"]["dice"]
-    assert f"\nDice           {scores['dice']:.4f} [{low:.4f}, {high:.4f}]       {scores['micro_dice']:.4f} [" in text
+    assert "\n                 mean over images              pooled over pixels or objects\n" in text
+    assert f"\nDice             {scores['dice']:.4f} [{low:.4f}, {high:.4f}]       {scores['micro_dice']:.4f} [" in text
+    assert "\nempty masks of a class: in both 0, in the truth alone 0, in the prediction alone 0 of 4 samples\n" in text
     for label in (
         "IoU",
         "precision",
         "recall",
-        "HD95 (pixels)",
+        "HD95 (px)",
+        "NSD (2 px)",
         "AJI",
         "PQ",
-        "  SQ",
-        "  RQ",
+        "DQ (F1 at 0.5)",
+        "SQ",
         "calibration error (ECE)",
     ):
         assert f"\n{label} " in text
@@ -231,6 +252,17 @@ def test_the_table_shows_every_figure_with_its_interval_and_each_class(tiny_cach
     assert any("[0.2500, 0.7500]" in line for line in several)
     (vessel,) = (line for line in several if line.startswith("vessel"))
     assert vessel.split()[1] == f"{scores['class_dice'][0]:.4f}"
+
+
+def test_the_rule_for_empty_masks_stands_with_the_number_of_samples_that_it_concerns():
+    row = SampleRow("a", "a", "a", "test", 0, None, (2, 2), "", "", None, None)
+    rows = [replace(row, id=name, parent=name) for name in "abc"]
+    counts = torch.tensor([[[4, 0], [0, 0]], [[3, 0], [1, 0]], [[3, 0], [0, 1]]])
+    assert empty_lines(scores(counts, rows)) == [
+        "empty masks of a class: in both 1, in the truth alone 0, in the prediction alone 1 of 3 samples",
+        "  in both: Dice, IoU 1; precision, recall left out",
+        "  in the prediction alone: Dice, IoU, recall 0; precision left out",
+    ]
 
 
 def test_views_are_averaged_and_kept_apart_and_more_than_the_cache_has_are_refused(extraction, tmp_path):

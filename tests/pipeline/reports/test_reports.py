@@ -60,12 +60,13 @@ def test_a_training_reports_its_settings_results_and_commands(run, check_page):
 
 
 def test_an_evaluation_has_a_page_beside_its_json(run, check_page):
-    evaluation = evaluate(EvaluateConfig(run.run, run.cache, split="train", device="cpu", surface=True, instances=True))
+    evaluation = evaluate(EvaluateConfig(run.run, run.cache, split="train", device="cpu", tolerance=2, instances=True))
     assert evaluation.report == evaluation.path.with_suffix(".html")
     assert evaluation.path.exists()
     page = read(evaluation.report, check_page)
     assert headings(page) == [
         "Warnings",
+        "Measures",
         "Worst, median and best",
         "Calibration and uncertainty",
         "Every sample",
@@ -74,13 +75,18 @@ def test_an_evaluation_has_a_page_beside_its_json(run, check_page):
     ]
     assert "Of these samples 4 were trained on by" in page
     ranked = sorted(evaluation.scores["per_sample"], key=lambda one: (one["dice"], one["id"]))
-    assert re.findall(r'<th scope="row">([^<]*)<', page) == [one["id"] for one in ranked]
+    measures, empty, samples = (re.findall(r'<th scope="row">([^<]*)<', table) for table in page.split("<table")[1:])
+    assert samples == [one["id"] for one in ranked]
+    assert measures[:2] == ["Dice", "IoU"]
+    assert empty == ["in both", "in the truth alone", "in the prediction alone"]
+    for kind in ("mean over images", "pooled over pixels"):
+        assert f"Dice, {kind}<" in page
     assert f"Worst: {ranked[0]['id']}, Dice {ranked[0]['dice']:.3f}" in page
     assert f"Median: {ranked[1]['id']}" in page
     assert f"Best: {ranked[3]['id']}" in page
-    for column in ("HD95 (pixels)", "AJI", "PQ", "precision"):
+    for column in ("HD95 (px)", "NSD (2 px)", "AJI", "PQ", "DQ (F1 at 0.5)", "precision"):
         assert f'<th scope="col">{column}<' in page
-    for flag in ("--split train", "--surface", "--instances", "--device cpu"):
+    for flag in ("--split train", "--tolerance 2", "--instances", "--device cpu"):
         assert flag in page
 
 

@@ -65,3 +65,28 @@ def test_intervals_are_over_groups_and_hold_the_figures():
 def test_one_group_has_no_interval():
     figures = scores(torch.ones(3, 2, 2, dtype=torch.long), [row_of(name, "g") for name in "abc"])
     assert {*figures["intervals"].values()} == {None}
+
+
+def test_objects_are_averaged_over_samples_and_pooled():
+    # Sum of IoUs, pairs and objects of one class: PQ 0.3 and 1, DQ 0.5 and 1, SQ 0.6 and 1; of both, 2 · 1.6 / 6.
+    matches = torch.tensor([[[0.6, 1, 4]], [[1.0, 1, 2]], [[0, 0, 0]]], dtype=torch.float64)
+    counts, rows = torch.ones(3, 2, 2, dtype=torch.long), [row_of(name) for name in "abc"]
+    figures = scores(counts, rows, matches=matches)
+    assert [one["pq"] for one in figures["per_sample"]] == [pytest.approx(0.3), 1.0, None]
+    means = {"pq": 0.65, "dq": 0.75, "sq": 0.8}
+    pooled = {"micro_pq": 3.2 / 6, "micro_dq": 4 / 6, "micro_sq": 0.8}
+    assert {name: figures[name] for name in means | pooled} == pytest.approx(means | pooled)
+    assert figures["undefined"] == {"pq": 1, "sq": 1, "dq": 1}
+    low, high = figures["intervals"]["micro_pq"]
+    assert low < 3.2 / 6 < high
+
+
+def test_samples_with_empty_masks_are_counted_by_where_a_class_is_missing():
+    both, truth, prediction, full = [[4, 0], [0, 0]], [[3, 1], [0, 0]], [[3, 0], [1, 0]], [[3, 0], [0, 1]]
+    counts = torch.tensor([both, truth, truth, prediction, full])
+    figures = scores(counts, [row_of(name) for name in "abcde"])
+    assert figures["empty"] == {"both": 1, "truth": 2, "prediction": 1}
+    assert [one["dice"] for one in figures["per_sample"]] == [1, 0, 0, 0, 1]
+    # Of two classes, the first is in neither mask and the second in the truth alone: one sample, under each.
+    several = torch.tensor([[[2, 0, 0], [0, 0, 0], [2, 0, 0]]])
+    assert scores(several, [row_of("a")])["empty"] == {"both": 1, "truth": 0, "prediction": 1}

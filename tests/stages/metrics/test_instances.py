@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from textdiff.stages.metrics.instances import aggregated_jaccard, panoptic_quality, split_objects
+from textdiff.stages.metrics.instances import aggregated_jaccard, match_objects, split_objects
+from textdiff.stages.metrics.panoptic import detection_quality, panoptic_quality, segmentation_quality
 
 
 def discs(*discs, size=(80, 80)):
@@ -70,16 +71,25 @@ def test_a_true_object_takes_the_predicted_one_of_highest_iou_and_not_of_largest
 
 
 def test_panoptic_quality_by_hand():
-    quality = panoptic_quality(TRUTH, FOUND)
-    assert quality.segmentation == pytest.approx(3 / 5)
-    assert quality.recognition == pytest.approx(1 / (1 + 0.5 + 0.5))
-    assert quality.quality == pytest.approx(0.3)
+    matches = match_objects(TRUTH, FOUND)
+    assert matches.tolist() == pytest.approx([3 / 5, 1, 4])
+    assert segmentation_quality(matches) == pytest.approx(3 / 5)
+    assert detection_quality(matches) == pytest.approx(1 / (1 + 0.5 + 0.5))
+    assert panoptic_quality(matches) == pytest.approx(0.3)
+
+
+def test_objects_of_several_images_are_pooled_by_sums():
+    # One pair of IoU 3/5 among 4 objects, and another image with one pair of IoU 1 among 2.
+    one, other = match_objects(TRUTH, FOUND), match_objects(objects("11"), objects("11"))
+    assert panoptic_quality(one + other) == pytest.approx(2 * 1.6 / 6)
+    assert segmentation_quality(one + other) == pytest.approx(0.8)
+    assert detection_quality(one + other) == pytest.approx(4 / 6)
 
 
 def test_objects_that_share_half_their_union_do_not_match():
-    quality = panoptic_quality(objects("1100"), objects("1000"))
-    assert (quality.quality, quality.recognition) == (0, 0)
-    assert math.isnan(quality.segmentation)
+    matches = match_objects(objects("1100"), objects("1000"))
+    assert (panoptic_quality(matches), detection_quality(matches)) == (0, 0)
+    assert segmentation_quality(matches).isnan()
 
 
 @pytest.mark.parametrize("mask", [discs((20, 20, 8), (20, 34, 8)), discs((9, 9, 4))])
@@ -87,13 +97,13 @@ def test_what_equals_the_truth_is_perfect_whatever_the_numbers(mask):
     truth = split_objects(mask)
     found = np.where(truth > 0, 40 - truth, 0)
     assert aggregated_jaccard(truth, found) == 1
-    assert panoptic_quality(truth, found).quality == 1
+    assert panoptic_quality(match_objects(truth, found)) == 1
 
 
 def test_objects_in_one_alone_are_worth_0_and_in_neither_nothing():
     some, nothing = objects("110"), objects("000")
     for truth, found in ((some, nothing), (nothing, some)):
         assert aggregated_jaccard(truth, found) == 0
-        assert panoptic_quality(truth, found).quality == 0
+        assert panoptic_quality(match_objects(truth, found)) == 0
     assert math.isnan(aggregated_jaccard(nothing, nothing))
-    assert math.isnan(panoptic_quality(nothing, nothing).quality)
+    assert panoptic_quality(match_objects(nothing, nothing)).isnan()
