@@ -10,7 +10,8 @@ from typing import Literal
 from ...cache.format.samples import SampleRow
 from ...cache.format.spec import FeatureSpec
 from ...cache.reader import FeatureReader
-from ..image_files.spacing import PixelSpacing, pixel_spacing
+from ..image_files.paths import split_place
+from ..image_files.spacing import pixel_spacing
 
 NAMED = 5
 """Samples that a line names."""
@@ -24,7 +25,7 @@ class DistanceUnit:
     spacing: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Sample → mm from one pixel's centre to the next along y and x, at the size that is compared at."""
     remark: str = ""
-    """Reason for pixels where some images state a size, or of distances at the detector."""
+    """Reason for pixels where mm were to be expected, or the samples whose distances are at the detector."""
 
     def of(self, row: SampleRow) -> tuple[float, float]:
         """Spacing of a sample's pixels in this unit."""
@@ -34,16 +35,17 @@ class DistanceUnit:
 def distance_unit(reader: FeatureReader, samples: Sequence[SampleRow], at: Literal["model", "native"]) -> DistanceUnit:
     """The unit in which the distances of these samples can be averaged.
 
-    Image files are asked, since a cache does not say: pixels where they are gone, or the cache does not name them.
+    Image files are asked, since a cache does not say: pixels also where they are gone or the cache does not name them.
     """
-    stated: dict[str, PixelSpacing] = {}
-    for row in samples if reader.table.root else ():
-        if found := pixel_spacing(Path(reader.table.root) / row.image):
-            stated[row.parent] = found
-    lacking = [row.parent for row in samples if row.parent not in stated]
+    if not reader.table.root:
+        return DistanceUnit("px", remark="the cache does not name its image files (--hash-ids): distances are in pixels")
+    files = {row.parent: Path(reader.table.root) / row.image for row in samples}
+    stated = {parent: spacing for parent, file in files.items() if (spacing := pixel_spacing(file))}
+    lacking = [parent for parent in files if parent not in stated]
     if lacking:
-        some = f"{_named(lacking)} of {len(samples)} images state no pixel size: distances are in pixels"
-        return DistanceUnit("px", remark=some if stated else "")
+        odd = stated or not all(split_place(files[parent])[0].exists() for parent in lacking)
+        some = f"{_named(lacking)} of {len(samples)} images state no pixel size or are gone: distances are in pixels"
+        return DistanceUnit("px", remark=some if odd else "")
     spec = reader.manifest.features
     spacing = {row.parent: _at_size(stated[row.parent].mm, row, at, spec) for row in samples}
     at_detector = [parent for parent, found in stated.items() if found.at_detector]
