@@ -38,9 +38,11 @@ def distance_unit(reader: FeatureReader, samples: Sequence[SampleRow], at: Liter
     Image files are asked, since a cache does not say: pixels also where they are gone or the cache does not name them.
     """
     if not reader.table.root:
-        return DistanceUnit("px", remark="the cache does not name its image files (--hash-ids): distances are in pixels")
+        return DistanceUnit(
+            "px", remark="the cache does not name its image files (--hash-ids): distances are in pixels"
+        )
     files = {row.parent: Path(reader.table.root) / row.image for row in samples}
-    stated = {parent: spacing for parent, file in files.items() if (spacing := pixel_spacing(file))}
+    stated = {parent: found for parent, file in files.items() if (found := pixel_spacing(file))}
     lacking = [parent for parent in files if parent not in stated]
     if lacking:
         odd = stated or not all(split_place(files[parent])[0].exists() for parent in lacking)

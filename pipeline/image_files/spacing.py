@@ -27,17 +27,21 @@ class PixelSpacing:
 def pixel_spacing(image: Path) -> PixelSpacing | None:
     """Spacing of an image, slice or level; `None`: the file does not state it, or cannot be read.
 
-    Of DICOM it is PixelSpacing, which is in the patient (PS3.3 10.7.1.1), or else ImagerPixelSpacing, which is at the
-    detector (10.7.1.2); of NIfTI the lengths of the affine's columns along the axes of the slice; of OME-Zarr
-    images and of slides that a library reads that of the level.
+    Of DICOM it is PixelSpacing, else ImagerPixelSpacing, which is at the detector; where both are the same, so is
+    PixelSpacing, since it was not calibrated (PS3.3 10.7). Of NIfTI it is the lengths of the affine's
+    columns along the axes of the slice; of OME-Zarr images, and of slides that a library reads, that of the level.
     """
     try:
         volume = list_volumes(image)[0]
-        if volume.pixel_mm is not None or volume.kind != "DICOM":
-            return None if volume.pixel_mm is None else PixelSpacing(volume.pixel_mm)
-        header = read_header(split_slice(image)[0], ("ImagerPixelSpacing",))
-        with silent_about_patients():
-            found = numbers(header.get("ImagerPixelSpacing"), 2)
+        at_detector = _at_detector(split_slice(image)[0]) if volume.kind == "DICOM" else None
     except (DataError, UnusableImageError, OSError):
         return None
-    return PixelSpacing((found[0], found[1]), at_detector=True) if found and min(found) > 0 else None
+    mm = volume.pixel_mm or at_detector
+    return None if mm is None else PixelSpacing(mm, at_detector=mm == at_detector)
+
+
+def _at_detector(file: Path) -> tuple[float, float] | None:
+    header = read_header(file, ("ImagerPixelSpacing",))
+    with silent_about_patients():
+        found = numbers(header.get("ImagerPixelSpacing"), 2)
+    return (found[0], found[1]) if found and min(found) > 0 else None

@@ -32,7 +32,8 @@ def stated(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("stated")
 def test_pixels_of_the_models_square_cover_other_lengths_along_each_axis(tmp_path):
     native, tiles, model = (
-        distance_unit(reader(tmp_path, tile), ROWS, at) for at, tile in (("native", None), ("model", 64), ("model", None))
+        distance_unit(reader(tmp_path, tile), ROWS, at)
+        for at, tile in (("native", None), ("model", 64), ("model", None))
     )
     assert {of.name for of in (native, tiles, model)} == {"mm"}
     assert native.spacing == tiles.spacing == {"a": (0.5, 0.25), "b": (1.0, 2.0)}

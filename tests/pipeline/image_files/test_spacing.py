@@ -29,7 +29,8 @@ def write_dicom(path, **tags):
     ("tags", "spacing"),
     [
         ({"PixelSpacing": [0.8, 0.7]}, PixelSpacing((0.8, 0.7))),  # between rows first, so along y
-        ({"PixelSpacing": [0.8, 0.7], "ImagerPixelSpacing": [0.9, 0.9]}, PixelSpacing((0.8, 0.7))),
+        ({"PixelSpacing": [0.8, 0.7], "ImagerPixelSpacing": [0.9, 0.9]}, PixelSpacing((0.8, 0.7))),  # calibrated
+        ({"PixelSpacing": [0.9, 0.9], "ImagerPixelSpacing": [0.9, 0.9]}, PixelSpacing((0.9, 0.9), at_detector=True)),
         ({"ImagerPixelSpacing": [0.2, 0.1]}, PixelSpacing((0.2, 0.1), at_detector=True)),
         ({"ImagerPixelSpacing": [0.0, 0.1]}, None),
         ({}, None),
