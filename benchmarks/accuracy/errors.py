@@ -22,7 +22,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from scipy import ndimage
 
 from textdiff import FeatureReader, SampleRow, Split, TrainConfig, Trainer, split_objects
 from textdiff.errors import TextdiffError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import outside, refuse, unequal
 
 BAND_PIXELS = 2
 FOUND = 0.1
@@ -52,6 +56,7 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from error
     result = {"mean": means(rows), "by_organ": by_organ(rows), "per_sample": rows}
     print(json.dumps(result) if args.json else "\n".join(lines(result)))
+    refuse(implausible(result))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -106,7 +111,26 @@ def describe_errors(truth: Mask, predicted: Mask) -> dict[str, Any]:
     kinds = kinds_of_errors(truth, predicted)
     mended = {kind: dice(truth, predicted ^ wrong) for kind, wrong in kinds.items()}
     merged, split = merged_and_split(split_objects(truth), split_objects(predicted))
-    return {"dice": dice(truth, predicted), "mended": mended, "merged": merged, "split": split}
+    n_wrong = {"n_wrong": int((truth ^ predicted).sum()), "n_of_kinds": sum(int(one.sum()) for one in kinds.values())}
+    trivial = dice(truth, np.ones_like(truth))
+    return {
+        "dice": dice(truth, predicted),
+        "mended": mended,
+        "merged": merged,
+        "split": split,
+        "trivial": trivial,
+        **n_wrong,
+    }
+
+
+def implausible(result: Mapping[str, Any]) -> Iterator[str]:
+    """Problems: kinds that are not all wrong pixels, figures out of range, and a head below foreground everywhere."""
+    mean, rows = result["mean"], result["per_sample"]
+    n_wrong, n_of_kinds = (sum(row[name] for row in rows) for name in ("n_wrong", "n_of_kinds"))
+    yield from unequal("wrong pixels of the four kinds, and in all", n_of_kinds, n_wrong)
+    yield from outside(0, 1, {"Dice": {row["id"]: row["dice"] for row in rows}, "gain": mean["gain"]})
+    yield from outside(0, 1, {"gain of the threshold": mean["threshold"]})
+    yield from outside(statistics.fmean(row["trivial"] for row in rows), 1, {"mean Dice": mean["dice"]})
 
 
 def kinds_of_errors(truth: Mask, predicted: Mask) -> dict[str, Mask]:

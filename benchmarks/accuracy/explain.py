@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,9 @@ from textdiff import (
     mean_intervals,
     read_mask,
 )
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import outside, refuse, unequal
 
 Mask = Bool[np.ndarray, "y x"]
 
@@ -147,7 +151,7 @@ def main() -> None:
     parser.add_argument("demo", type=Path)
     given = parser.parse_args()
     of_roles: dict[str, list[list[float]]] = {role: [] for role in ROLES}
-    flips, first_names_target = [], []
+    flips, first_names_target, trivial, n_words = [], [], [], 0
     for case in cases(given.demo):
         explanation, what_if = case.explanation, case.explanation.versus
         if what_if is None:
@@ -157,6 +161,8 @@ def main() -> None:
         for role in ROLES:
             of_role = figures[[one == role for one in of_words]]
             of_roles[role].append([len(of_role), *of_role.sum(0)])
+        n_words += len(explanation.words)
+        trivial.append(overlap(np.ones_like(case.truth), case.truth))
         first_names_target.append(float(of_words[explanation.ranked()[0].index].startswith("target")))
         own, other = explanation.mask, what_if.mask
         flips.append([overlap(own, case.truth), overlap(other, case.other_truth), overlap(own, case.other_truth)])
@@ -170,6 +176,28 @@ def main() -> None:
     names = ("own report, own mask", "other report, other mask", "own report, other mask", "first word names target")
     for name, value, interval in zip(names, values.mean(0), intervals, strict=True):
         print(f"{name:<26} {shown(float(value), interval)}")
+    refuse(implausible({role: np.array(of) for role, of in of_roles.items()}, values, n_words, float(np.mean(trivial))))
+
+
+def implausible(of_roles: Mapping[str, np.ndarray], values: np.ndarray, n_words: int, trivial: float) -> Iterator[str]:
+    """Problems of the tables.
+
+    Args:
+        of_roles: role → [image, number of words and sums of their figures].
+        values: [image, Dice of own report and mask, of the other's both, own report and other mask, share].
+        n_words: in all reports.
+        trivial: mean Dice of foreground everywhere, which the head must beat with the image's own report.
+    """
+    yield from unequal(
+        "words of all roles, and of the reports", sum(of[:, 0].sum() for of in of_roles.values()), n_words
+    )
+    nameless = np.flatnonzero(of_roles["target type"][:, 0] + of_roles["target shape"][:, 0] == 0)
+    if nameless.size:
+        yield f"{nameless.size} reports do not name their target, the first of them report {nameless[0]}"
+    yield from outside(0, 1, {"Dice and share": values.tolist()})
+    yield from outside(trivial, 1, {"mean Dice with the own report": float(values[:, 0].mean())})
+    changes = {role: of[:, 1:3].min() for role, of in of_roles.items() if len(of)}
+    yield from outside(0, float("inf"), {"mean change of log odds by words of the role": changes})
 
 
 if __name__ == "__main__":

@@ -46,11 +46,15 @@ def folds(samples: Sequence[SampleRow], n_folds: int, seed: int) -> list[Split]:
     return divide_into_folds(samples, n_folds, seed, [organ(sample.parent) for sample in originals(samples)])
 
 
+def labelled(reader: FeatureReader) -> list[SampleRow]:
+    """Rows of the training split that have a mask."""
+    return [sample for sample in reader.split("train") if sample.mask is not None]
+
+
 def cross_validate(reader: FeatureReader, config: TrainConfig, n_folds: int) -> dict[str, float]:
     """Image → Dice of the head that did not see its group. The seed divides the folds as well."""
-    samples = [sample for sample in reader.split("train") if sample.mask is not None]
     dice: dict[str, float] = {}
-    for fold in folds(samples, n_folds, config.seed):
+    for fold in folds(labelled(reader), n_folds, config.seed):
         dice |= dice_of_head(config, reader, fold)
     return dice
 

@@ -13,6 +13,8 @@ import argparse
 import csv
 import json
 import re
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +22,9 @@ import numpy as np
 from PIL import Image
 
 from textdiff import check_data
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import outside, refuse
 
 REPORTS = {
     "English": ("A nodule in the {} lung.", "upper left; upper right; lower left; lower right"),
@@ -86,14 +91,29 @@ def main() -> None:
         language: measured(options.text_encoder, [report.format(side) for side in sides.split("; ")])
         for language, (report, sides) in REPORTS.items()
     }
-    if options.json:
-        print(json.dumps(figures))
-        return
-    print("| language | tokens a report | unknown | alike, of 4 | first report |\n|---|---|---|---|---|")
+    print(json.dumps(figures) if options.json else "\n".join(lines(figures)))
+    refuse(implausible(figures))
+
+
+def implausible(figures: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Problems: reports without tokens, shares out of range, a single report that is like another one."""
+    for language, of in figures.items():
+        yield from outside(1, 1000, {f"tokens of {language}": of["tokens"]})
+        yield from outside(0, 1, {f"share of unknown tokens of {language}": of["unknown"]})
+        if of["alike"] not in {0, 2, 3, 4}:
+            yield f"{of['alike']:g} of 4 reports of {language} are alike, expected 0, 2, 3 or 4"
+        if of["unknown"] == 1 and of["tokens"] == 1 and of["alike"] != 4:
+            yield f"each report of {language} is one unknown token, yet only {of['alike']:g} of 4 are alike"
+
+
+def lines(figures: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """A Markdown table."""
+    yield "| language | tokens a report | unknown | alike, of 4 | first report |"
+    yield "|---|---|---|---|---|"
     for language, of in figures.items():
         report, sides = REPORTS[language]
         first = report.format(sides.split("; ")[0])
-        print(f"| {language} | {of['tokens']:.0f} | {of['unknown']:.0%} | {of['alike']} | {first} |")
+        yield f"| {language} | {of['tokens']:.0f} | {of['unknown']:.0%} | {of['alike']} | {first} |"
 
 
 if __name__ == "__main__":

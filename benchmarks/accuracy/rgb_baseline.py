@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,11 @@ from sklearn.preprocessing import StandardScaler
 from textdiff import FeatureReader, SampleRow
 from textdiff.errors import DataError, TextdiffError
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import outside, refuse
+
 PIXELS_PER_IMAGE = 2000
+SCALINGS = ("over_training_pixels", "within_each_image")
 
 Colours = Float[np.ndarray, "pixel 3"]
 """Of an image's pixels at the model's size."""
@@ -54,6 +59,7 @@ def main() -> None:
         "within_each_image": fit_and_score(reader, train, evaluated, standardised_colours_of, args.seed),
     }
     print(json.dumps(result) if args.json else "\n".join(lines(result)))
+    refuse(implausible(result))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -91,15 +97,25 @@ def fit_and_score(
     describe: Callable[[FeatureReader, SampleRow], Colours],
     seed: int,
 ) -> dict[str, Any]:
-    """Classifier's name → scores: one that is linear in colour, one that can bend."""
+    """Classifier's name → scores: one that is linear in colour, one that can bend.
+
+    `gain` is the accuracy on the pixels learnt from, less the share of their commonest class.
+    """
     colours, labels = draw_pixels(reader, train, describe, np.random.default_rng(seed))
-    classifiers = (LogisticRegression(max_iter=1000), HistGradientBoostingClassifier(random_state=seed))
-    return {
-        type(classifier).__name__: score(
-            reader, make_pipeline(StandardScaler(), classifier).fit(colours, labels), evaluated, describe
-        )
-        for classifier in classifiers
-    }
+    commonest, result = float(np.bincount(labels).max() / len(labels)), {}
+    for classifier in (LogisticRegression(max_iter=1000), HistGradientBoostingClassifier(random_state=seed)):
+        fitted = make_pipeline(StandardScaler(), classifier).fit(colours, labels)
+        gain = float(fitted.score(colours, labels)) - commonest
+        result[type(classifier).__name__] = {"gain": gain, **score(reader, fitted, evaluated, describe)}
+    return result
+
+
+def implausible(result: dict[str, Any]) -> Iterator[str]:
+    """Problems: Dice out of range, and a classifier that is worse on its own pixels than their commonest class."""
+    for scaling in SCALINGS:
+        for name, scores in result[scaling].items():
+            yield from outside(0, 1, {f"Dice of {name}": scores["per_sample"]})
+            yield from outside(-0.01, 1, {f"accuracy of {name} less the commonest class's": scores["gain"]})
 
 
 def draw_pixels(
@@ -137,7 +153,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         f"learnt from {result['n_train']} images; Dice on {result['n']} samples of {result['eval_split']} "
         f"at {result['image_size']} pixels (mean, lowest, highest):"
     )
-    for scaling in ("over_training_pixels", "within_each_image"):
+    for scaling in SCALINGS:
         for name, scores in result[scaling].items():
             values = scores["per_sample"].values()
             where = scaling.replace("_", " ")

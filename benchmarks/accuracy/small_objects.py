@@ -11,21 +11,25 @@ and images of six vessels that are 2 pixels wide. Four ways of shrinking:
     rarest      the rarest class of any pixel
     textdiff    `resize_labels`
 
-`lost` is the share of masks whose label map shows nothing. Dice is that of a head that predicts the label map itself:
-`at model` as `evaluate` scores it at the model's size (1 for nearest, since nothing remembered the mask; now 0 where
-the map lacks the mask's class), `at native` with the mask, after enlarging.
+`lost` is the share of masks (of those with foreground) whose label map shows nothing. Dice is that of a head that
+predicts the label map itself: `at model` as `evaluate` scores it at the model's size (1 for nearest, since nothing
+remembered the mask; now 0 where the map lacks the mask's class), `at native` with the mask, after enlarging.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from textdiff import read_mask, resize_labels
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import outside, refuse, unequal
 
 N_LESIONS, N_VESSELS, N_IMAGES = 50, 6, 4
 SIDES = range(1, 10)
@@ -91,7 +95,7 @@ def measured(masks: list[np.ndarray], side: int) -> Iterator[dict[str, float | s
     """A row for each way."""
     for name, shrink in WAYS.items():
         maps = [shrink(mask, (side, side)) for mask in masks]
-        lost = float(np.mean([not one.any() for one in maps]))
+        lost = float(np.mean([not one.any() for one, mask in zip(maps, masks, strict=True) if mask.any()] or [0]))
         native = [dice(nearest(one, mask.shape), mask) for one, mask in zip(maps, masks, strict=True)]
         model = 1.0 if name == "nearest" else 1 - lost
         yield {"way": name, "lost": lost, "dice_model": model, "dice_native": float(np.mean(native))}
@@ -119,16 +123,25 @@ def main() -> None:
     for (name, size), masks in sets.items():
         side = AROUND if name.startswith("lesion") else size
         rows += [{"masks": name, "size": size, **row} for row in measured(masks, side)]
-    if args.json:
-        print(json.dumps(rows))
-        return
-    print(f"{'masks':<24}{'size':>5}  {'way':<10}{'lost':>7}{'at model':>10}{'at native':>11}")
+    print(json.dumps(rows) if args.json else "\n".join(lines(rows)))
+    refuse(implausible(rows))
+
+
+def implausible(rows: list[dict[str, float | str]]) -> Iterator[str]:
+    """Problems: figures out of range, and masks lost where the rarest class of any pixel is kept."""
     for row in rows:
-        about, dices = (
-            f"{row['masks']:<24}{row['size']:>5}  {row['way']:<10}",
-            "{dice_model:>10.4f}{dice_native:>11.4f}",
-        )
-        print(about + f"{row['lost']:>7.1%}" + dices.format(**row))
+        where = f"{row['way']} of {row['masks']} at {row['size']}"
+        yield from outside(0, 1, {f"{name} by {where}": row[name] for name in ("lost", "dice_model", "dice_native")})
+        if row["way"] == "rarest":
+            yield from unequal(f"masks lost by {where}, and none", row["lost"], 0)
+
+
+def lines(rows: list[dict[str, float | str]]) -> Iterator[str]:
+    """The table."""
+    yield (f"{'masks':<24}{'size':>5}  {'way':<10}{'lost':>7}{'at model':>10}{'at native':>11}")
+    for row in rows:
+        dices = f"{row['dice_model']:>10.4f}{row['dice_native']:>11.4f}"
+        yield f"{row['masks']:<24}{row['size']:>5}  {row['way']:<10}{row['lost']:>7.1%}{dices}"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import MARGIN, not_positive, outside, refuse, unequal
+
 Subset = tuple[int, ...]
 Seconds = tuple[float, float]
 """Wall and processor."""
@@ -45,6 +48,7 @@ def main() -> None:
         "ratio": statistics.median(ratios),
     }
     print(json.dumps(told) if args.json else "\n".join(lines(told)))
+    refuse(implausible(told))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -87,7 +91,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             ]
             for turn in turns[:: 1 if place % 2 == 0 else -1]:
                 turn()
+        trained = (out / "ablation" / "heads.jsonl").read_text(encoding="utf-8").splitlines()
     return {
+        "n_trained": len(trained),
         "ablation_s": sum(wall_s for wall_s, _ in ablations),
         "singles_s": sum(wall_s for wall_s, _ in singles),
         "ablation_cpu_s": sum(cpu_s for _, cpu_s in ablations),
@@ -134,6 +140,21 @@ def epochs_flag(epochs: int | None) -> tuple[object, ...]:
 def join(values: Sequence[int]) -> str:
     """As flags write them."""
     return ",".join(map(str, values))
+
+
+def implausible(told: dict[str, Any]) -> Iterator[str]:
+    """Problems: heads that one side did not train, and processors that the machine does not have."""
+    n_cores = os.cpu_count() or 1
+    for one in told["repeats"]:
+        yield from unequal(
+            "heads that the ablation trained, and that it was to train", one["n_trained"], told["n_heads"]
+        )
+        yield from unequal("single trainings, and heads", len(one["of_singles_s"]), told["n_heads"])
+        yield from not_positive({name: one[name] for name in ("ablation_s", "singles_s")})
+        busy = {side: one[f"{side}_cpu_s"] / one[f"{side}_s"] for side in ("ablation", "singles")}
+        yield from outside(0.01, n_cores * MARGIN, {f"processors of {side}": n for side, n in busy.items()})
+    # Both train the same heads; the ablation opens the cache and imports the libraries once.
+    yield from outside(0, 1.5, {"ablation ÷ single trainings": told["ratio"]})
 
 
 def lines(told: dict[str, Any]) -> Iterator[str]:

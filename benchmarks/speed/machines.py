@@ -25,9 +25,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import MARGIN, not_positive, outside, refuse
 
 COMMAND = (sys.executable, "-c", "from textdiff.cli import main; main()", "extract-features")
 WORKER = b"ray::UnitWorker"
@@ -41,6 +44,7 @@ def main() -> None:
         found = measure(args, Path(folder))
     found |= {"threads": args.threads, "load": os.getloadavg()[0]}
     print(json.dumps(found) if args.json else "\n".join(f"{name:28} {value}" for name, value in found.items()))
+    refuse(implausible(found))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -82,6 +86,16 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "ray_one_worker_killed_s": killed_s,
         "not_byte_identical": [name for name in names if not same_files(folder / "one", folder / name)],
     }
+
+
+def implausible(found: dict[str, Any]) -> Iterator[str]:
+    """Problems: another cache than one process makes, and n processes more than n times as fast as one."""
+    yield from (f"{name} is not byte-identical to the cache of one process" for name in found["not_byte_identical"])
+    seconds = {name: value for name, value in found.items() if name.endswith("_s")}
+    yield from not_positive(seconds)
+    for name, n_processes in (("three_parts_s", 3), ("two_parts_s", 2), ("ray_two_workers_s", 2)):
+        fastest_s = min(seconds[name]) if isinstance(seconds[name], list) else seconds[name]
+        yield from outside(0, n_processes * MARGIN, {f"one_process_s ÷ {name}": found["one_process_s"] / fastest_s})
 
 
 def command(args: argparse.Namespace, cache: Path, *more: str) -> list[str]:

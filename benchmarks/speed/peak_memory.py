@@ -1,16 +1,22 @@
 """Time and peak anonymous memory of a piece of work in this process (Linux).
 
 The peak is that of RssAnon, sampled from /proc: the pages that the process itself filled. Pages of a mapped cache are
-the system's, which takes them back when it needs them; VmHWM, the highest resident size, counts them too.
+the system's, which takes them back when it needs them; VmHWM, the highest resident size, counts them too, so that no
+peak may exceed it.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import MARGIN, not_positive, outside, refuse
 
 SAMPLE_EVERY_S = 0.005
 STATUS = Path("/proc/self/status")
@@ -39,6 +45,8 @@ class Phase:
         self._over.set()
         self._sampler.join()
         self._sample()
+        if error is None:
+            refuse(implausible(self.seconds, self.peak_bytes, status_bytes("VmHWM")))
 
     def _watch(self) -> None:
         self._sample()
@@ -47,6 +55,12 @@ class Phase:
 
     def _sample(self) -> None:
         self.peak_bytes = max(self.peak_bytes, status_bytes("RssAnon"))
+
+
+def implausible(seconds: float, peak_bytes: int, highest_bytes: int) -> Iterator[str]:
+    """Problems of a phase: no time, no memory, or more than the process ever held."""
+    yield from not_positive({"seconds": seconds, "peak in bytes": peak_bytes})
+    yield from outside(0, MARGIN, {"peak of anonymous memory ÷ highest resident size": peak_bytes / highest_bytes})
 
 
 def status_bytes(name: str) -> int:

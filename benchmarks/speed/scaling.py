@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
+import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,13 @@ from PIL import Image
 
 from textdiff import ExtractConfig, FeatureReader, check_data, extract_features, verify_cache
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import not_positive, refuse, unequal
+
 SMALL_PIXELS, LARGE_PIXELS, N_LARGE = 16, 256, 24
 TABLES = ("manifest.json", "samples.json")
+DRIFT = 1.25
+"""Of a busy machine, between two operations of which one contains the other."""
 
 
 def main() -> None:
@@ -46,6 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), args.images, args.batch_size, args.to)
     print(json.dumps(result) if args.json else "\n".join(f"{name:32} {value}" for name, value in result.items()))
+    refuse(implausible(result))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -82,10 +89,30 @@ def measure(folder: Path, images: tuple[int, int], batch_size: int, to: int) -> 
             "seconds": round(many_s + slope_s * (to - images[1]), 1),
             "growth": round(many_s / images[1] * images[0] / few_s, 2),
         }
+    result["verify"]["mb"], result["mb_of_shards"] = (n_bytes / 1e6 for n_bytes in bytes_verified(caches[1]))
     for table in TABLES:
         few, many = ((Path(str(config.cache)) / table).stat().st_size for config in caches)
         result[table] = {"mb": round((many + (many - few) / (images[1] - images[0]) * (to - images[1])) / 1e6, 1)}
     return result | large_images(folder)
+
+
+def implausible(result: dict[str, Any]) -> Iterator[str]:
+    """Problems: costs of 0, an operation that is cheaper than its own part, and bytes that were not read."""
+    costs = {name: result[name]["ms_an_image"] for name in ("check", "plan", "again", "verify")}
+    yield from not_positive({f"ms an image to {name}": ms for name, ms in costs.items()})
+    yield from not_positive({name: value for name, value in result.items() if name.endswith("pixels_ms")})
+    for part, whole in (("check", "plan"), ("plan", "again")):
+        if costs[part] > DRIFT * costs[whole]:
+            yield f"{whole} takes {costs[whole]:g} ms an image, less than its part {part}, {costs[part]:g} ms"
+    yield from unequal(
+        "MB that were verified, and that the shards have", result["verify"]["mb"], result["mb_of_shards"]
+    )
+
+
+def bytes_verified(config: ExtractConfig) -> tuple[int, int]:
+    """Bytes that `verify_cache` read of a cache, and of its files but the tables in JSON."""
+    files = [path for path in Path(str(config.cache)).rglob("*") if path.is_file() and path.suffix != ".json"]
+    return verify_cache(config.cache).size_bytes, sum(path.stat().st_size for path in files)
 
 
 def costs_of(config: ExtractConfig) -> dict[str, float]:
@@ -112,7 +139,7 @@ def large_images(folder: Path) -> dict[str, float]:
 
 def make_cache(folder: Path, n_images: int, side: int, batch_size: int, *, filters: bool = True) -> ExtractConfig:
     """A data set of random images and masks, and its cache."""
-    data, rng = folder / f"data-{n_images}", np.random.default_rng(0)
+    data, rng = folder / f"data-{side}-{n_images}", np.random.default_rng(0)
     data.mkdir()
     rows = ["id,image,mask,text,split"]
     for i in range(n_images):
@@ -122,7 +149,7 @@ def make_cache(folder: Path, n_images: int, side: int, batch_size: int, *, filte
         rows.append(f"sub-S{i:05}_ses-E00001_run-1_bp-chest_vp-ap_dx,{i}.png,{i}_mask.png,,train")
     (data / "manifest.csv").write_text("\n".join(rows), encoding="utf-8")
     config = ExtractConfig(
-        data / "manifest.csv", folder / f"cache-{n_images}", f"diffusers:{folder / 'unet'}", blocks=(0, 1, 2, 3),
+        data / "manifest.csv", folder / f"cache-{side}-{n_images}", f"diffusers:{folder / 'unet'}", blocks=(0, 1, 2, 3),
         image_size=side, batch_size=batch_size, filters=filters, device="cpu",
     )  # fmt: skip
     extract_features(config)
@@ -130,10 +157,15 @@ def make_cache(folder: Path, n_images: int, side: int, batch_size: int, *, filte
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of `work`, in all threads."""
-    started = time.process_time()
+    """Processor seconds of `work`, in all threads and in processes that have ended."""
+
+    def used_s() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(one.ru_utime + one.ru_stime for one in used)
+
+    started_s = used_s()
     work()
-    return time.process_time() - started
+    return used_s() - started_s
 
 
 if __name__ == "__main__":

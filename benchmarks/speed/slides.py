@@ -27,9 +27,11 @@ from jaxtyping import UInt8
 from peak_memory import Phase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "torture"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import not_positive, refuse, unequal
 from small_models import extraction_of, write_small
 
-from textdiff import PredictConfig, TrainConfig, extract_features, predict, train_head
+from textdiff import PredictConfig, TrainConfig, extract_features, predict, read_mask, train_head
 
 FORMATS = ("png", "geojson", "ome-zarr")
 _JPEG_TILE = 512
@@ -68,8 +70,30 @@ def measure(run: Path, slide: Path, out: Path) -> dict[str, float]:
     """Peak of anonymous memory and seconds of one `predict`, in this process."""
     with Phase() as phase:
         predict(PredictConfig(run=run, images=slide, out=out, formats=FORMATS, device="cpu", offline=True))
-    sizes = {path.name: path.stat().st_size for path in out.iterdir() if path.is_file()}
-    return {"peak_mib": phase.peak_bytes / 2**20, "seconds": phase.seconds, **sizes}
+    mask = read_mask(out / "slide.png")
+    return {
+        "peak_mib": phase.peak_bytes / 2**20,
+        "seconds": phase.seconds,
+        "mask_height": mask.shape[0],
+        "mask_width": mask.shape[1],
+        "foreground": float((mask > 0).mean()),
+        "objects": (out / "slide.geojson").read_text(encoding="utf-8").count('"geometry"'),
+        **{path.name: size_of(path) for path in sorted(out.iterdir())},
+    }
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+
+
+def implausible(about: dict[str, float]) -> Iterator[str]:
+    """Problems: a mask of another size than the slide's, and formats that nothing was written in."""
+    for side in ("height", "width"):
+        yield from unequal(f"{side} of the slide and of its mask", about[side], about[f"mask_{side}"])
+    written = [name for name in about if name.startswith("slide")]
+    yield from unequal("formats that were written, and asked for", len(written), len(FORMATS))
+    yield from not_positive({name: about[name] for name in ("peak_mib", "seconds", "foreground", "objects", *written)})
 
 
 def main() -> None:
@@ -95,8 +119,9 @@ def main() -> None:
             result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             about = {"height": height, "width": args.width, **result}
             print(
-                json.dumps(about) if args.json else "  ".join(f"{name} {value:,.0f}" for name, value in about.items())
+                json.dumps(about) if args.json else "  ".join(f"{name} {value:,.4g}" for name, value in about.items())
             )
+            refuse(implausible(about))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ The forms take turns in each repetition. The kernel is asked to drop the files b
 result says whether it did.
 
     write       `cache export`: every byte of CACHE read, checked and written in the other form
-    read        `FeatureReader.read` of all blocks and timesteps of the first --samples rows, with every checksum; an
+    read        `FeatureReader.read` of everything that is cached of the first --samples rows, with every checksum; an
                 HDF5 file is not read in place
-    rows        the same rows one by one, as a training asks for them: from S3 over the network
-    rows again  once more: from S3, from local copies
+    rows        the same rows one by one, as a training asks for them, by a reader that has read nothing: from S3 whole
+                shards over the network, of which the rows alone count
+    rows again  once more by the same reader: from S3, from local copies; of no row is the checksum computed again
 
 The server is moto's, a process of its own that keeps objects in memory; it says what the protocol and Python cost here,
 not how fast Amazon is. It needs the extra dev.
@@ -35,6 +36,9 @@ from cache_io import clock, drop_from_cache
 
 from textdiff import CacheExportConfig, FeatureReader, export_cache, location
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import MEMORY_MB_PER_S, outside, refuse, unequal
+
 FORMS = {"folder": "folder", "hdf5": "cache.h5", "s3": ""}
 SERVER = (
     "import sys; from moto.server import ThreadedMotoServer; s = ThreadedMotoServer('127.0.0.1', 0, verbose=False); "
@@ -48,6 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.out) as folder, s3_server() as bucket:
         result = measure(args, Path(folder), bucket)
     print(json.dumps(result) if args.json else "\n".join(lines(result)))
+    refuse(implausible(result))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -87,22 +92,30 @@ def s3_server() -> Iterator[str]:
 def measure(args: argparse.Namespace, folder: Path, bucket: str) -> dict[str, Any]:
     """MB/s of each form and step: the median over the repetitions, in each of which every form has its turn."""
     rates: dict[str, dict[str, list[float]]] = {name: {} for name in FORMS}
-    dropped = True
+    n_written, dropped = set(), True
+
+    def forget() -> None:
+        nonlocal dropped
+        dropped &= drop_from_cache(folder)
+
     for repetition in range(args.repeats):
         order = list(FORMS)[repetition % len(FORMS) :] + list(FORMS)[: repetition % len(FORMS)]
         for name in order:
             out = f"{bucket}/{repetition}" if name == "s3" else str(folder / FORMS[name])
             written = export_cache(CacheExportConfig(args.cache, location(out)))
+            n_written.add(written.size_bytes)
             rates[name].setdefault("write", []).append(written.size_bytes / 1e6 / written.seconds)
-            dropped &= drop_from_cache(folder)
+            forget()
             if name != "hdf5":
-                for step, rate in read_rates(out, args.samples, lambda: drop_from_cache(folder)):
+                for step, rate in read_rates(out, args.samples, forget):
                     rates[name].setdefault(step, []).append(rate)
             remove(out)
     return {
         "cache": str(args.cache),
         "repeats": args.repeats,
         "cold_is_cold": dropped,
+        "mb": sum(path.stat().st_size for path in shards_of(args.cache)) / 1e6,
+        "mb_written": [n_bytes / 1e6 for n_bytes in sorted(n_written)],
         "load_average": os.getloadavg()[0],
         "mb_per_s": {
             name: {step: statistics.median(each) for step, each in steps.items()} for name, steps in rates.items()
@@ -111,28 +124,39 @@ def measure(args: argparse.Namespace, folder: Path, bucket: str) -> dict[str, An
     }
 
 
-def read_rates(cache: str, n_rows: int, forget: Callable[[], bool]) -> Iterator[tuple[str, float]]:
+def read_rates(cache: str, n_rows: int, forget: Callable[[], None]) -> Iterator[tuple[str, float]]:
     """Step and MB/s of each way to read."""
-    reader = FeatureReader(cache)
-    rows = [sample.row for sample in reader.samples[:n_rows]]
-    n_bytes = 0
+    # One for each: of an object store a reader keeps local copies, from which the rows would come.
+    of_all, of_rows = FeatureReader(cache), FeatureReader(cache)
+    rows = [sample.row for sample in of_all.samples[:n_rows]]
+    pairs = sorted(of_all.pairs, key=str)
 
     def in_bulk() -> None:
-        nonlocal n_bytes
-        maps = reader.read(reader.blocks, reader.timesteps, rows)
-        n_bytes = sum(stored.values.nbytes for stored in maps.values())
+        of_all.read(of_all.blocks, of_all.timesteps, rows, layers=of_all.layers)
 
     def one_by_one() -> None:
         for row in rows:
-            reader.fetch(reader.pairs, row)
-            for block, timestep in sorted(reader.pairs):
-                reader.stored(block, timestep, row).values.view(np.int8).max()
+            of_rows.fetch(pairs, row)
+            for pair in pairs:
+                of_rows.stored(*pair, row).values.view(np.int8).max()
 
-    for step, work in {"read": in_bulk, "rows": one_by_one, "rows again": one_by_one}.items():
-        seconds = clock(work)
-        yield step, n_bytes / 1e6 / seconds
-        if step == "read":
-            forget()
+    seconds = {"read": clock(in_bulk)}
+    forget()
+    seconds |= {step: clock(one_by_one) for step in ("rows", "rows again")}
+    n_bytes = sum(of_rows.stored(*pair, row).values.nbytes for pair in pairs for row in rows)
+    yield from ((step, n_bytes / 1e6 / each_s) for step, each_s in seconds.items())
+
+
+def shards_of(cache: Path) -> list[Path]:
+    """Files of a cache in a folder that hold rows."""
+    return [path for path in cache.rglob("*") if path.is_file() and "c" in path.relative_to(cache).parts[:-1]]
+
+
+def implausible(result: dict[str, Any]) -> Iterator[str]:
+    """Problems: other bytes than the cache has, and rates that no memory gives."""
+    for mb in result["mb_written"]:
+        yield from unequal("MB that were written, and that the cache's shards have", mb, result["mb"])
+    yield from outside(0.01, MEMORY_MB_PER_S, {f"MB/s of {name}": rates for name, rates in result["each"].items()})
 
 
 def remove(cache: str) -> None:

@@ -10,6 +10,7 @@ of up to its usual length, resumed, killed again, up to `KILLS_IN_A_ROW` times, 
              whole after a kill: a cache that opens is verified byte by byte, a run with a summary must be the finished
              run
     lost     cycles that cannot be brought to their end
+    resumed  kills that left something to go on from; without any, nothing is resumed and the counts mean nothing
 
 The work runs in forks of one process that has the libraries loaded.
 """
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,9 +41,13 @@ from small_models import extraction_of, write_small
 from textdiff import ExtractConfig, FeatureReader, TrainConfig, extract_features, train_head, verify_cache
 from textdiff.errors import CacheIncompleteError, CacheNotFoundError
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import not_positive, outside, refuse
+
 KILLS_IN_A_ROW = 5
 EPOCHS = 60
 """Enough for a training to keep its state several times."""
+UNITS, STATE = "journal/units/*.json", "resume.safetensors"
 Files = dict[str, bytes]
 
 
@@ -59,6 +64,8 @@ class Work:
     """Begins the work, or resumes it."""
     half_written: Callable[[Files], list[str]]
     """Problems after a kill, from the folder's files after the uninterrupted work."""
+    kept: str
+    """Pattern of the files, below the folder, that the next one goes on from."""
 
 
 def contents(folder: Path) -> Files:
@@ -77,12 +84,15 @@ def make_works(out: Path) -> list[Work]:
         finished, out / "run", width=32, n_attention_heads=2, epochs=EPOCHS, device="cpu", resume=True
     )
     return [
-        Work("extraction", out / "cache", lambda: None, lambda: extract_features(extraction), _in_cache(extraction)),
+        Work(
+            "extraction", out / "cache", lambda: None, lambda: extract_features(extraction), _in_cache(extraction),
+            UNITS,
+        ),
         Work(
             "extension", out / "extended", lambda: shutil.copytree(finished, out / "extended"),
-            lambda: extract_features(extension), _in_cache(extension),
+            lambda: extract_features(extension), _in_cache(extension), UNITS,
         ),
-        Work("training", training.run, lambda: None, lambda: train_head(training), _in_run(training.run)),
+        Work("training", training.run, lambda: None, lambda: train_head(training), _in_run(training.run), STATE),
     ]  # fmt: skip
 
 
@@ -159,6 +169,7 @@ def cycle(work: Work, end: Files, usual_s: float, rng: random.Random) -> Counter
             if not killed(work.run, rng.uniform(0, usual_s)):
                 break
             count["kills"] += 1
+            count["resumed"] += any(work.folder.glob(work.kept))
             count["half_written"] += bool(work.half_written(end))
         if in_fork(work.run):
             count["corrupt"] += count["half_written"] > 0 or contents(work.folder) != end
@@ -172,13 +183,21 @@ def measure(out: Path, n_kills: int, seed: int) -> dict[str, dict[str, float]]:
     torch.set_num_threads(1)
     rng, works = random.Random(seed), make_works(out)
     ends = [uninterrupted(work) for work in works]
-    counts = [Counter[str](cycles=0, kills=0, corrupt=0, lost=0) for _ in works]
+    counts = [Counter[str](cycles=0, kills=0, resumed=0, corrupt=0, lost=0) for _ in works]
     while sum(count["kills"] for count in counts) < n_kills:
         for work, (end, usual_s), count in zip(works, ends, counts, strict=True):
             count.update(cycle(work, end, usual_s, rng))
     return {
         work.name: {**count, "usual_s": usual_s} for work, (_, usual_s), count in zip(works, ends, counts, strict=True)
     }
+
+
+def implausible(counts: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Problems of each work: never resumed, more resumed than killed, more kills than cycles allow, no time."""
+    for name, count in counts.items():
+        yield from not_positive({f"{name}: {of}": count[of] for of in ("usual_s", "cycles", "kills", "resumed")})
+        yield from outside(0, count["kills"], {f"{name}: resumed": count["resumed"]})
+        yield from outside(0, KILLS_IN_A_ROW * count["cycles"], {f"{name}: kills": count["kills"]})
 
 
 def main() -> None:
@@ -191,13 +210,14 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         counts = measure(args.out or Path(temporary), args.kills, args.seed)
-    names = ("cycles", "kills", "corrupt", "lost")
+    names = ("cycles", "kills", "resumed", "corrupt", "lost")
     total = {name: sum(int(count[name]) for count in counts.values()) for name in names}
     if args.json:
         print(json.dumps({**total, "works": counts}))
     else:
         for name, count in [*counts.items(), ("all", total)]:
             print(f"{name:<11}" + ", ".join(f"{int(count[of]):>4} {of}" for of in names))
+    refuse(implausible(counts))
     sys.exit(1 if total["corrupt"] or total["lost"] else 0)
 
 

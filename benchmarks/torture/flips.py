@@ -13,16 +13,22 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from small_models import extraction_of, write_small
 
 from textdiff import ExtractConfig, FeatureReader, extract_features, verify_cache
 from textdiff.cache.verify import shard_places
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import not_positive, refuse, unequal
 
 KINDS = ("rows", "indexes", "zarr.json", "samples.json", "manifest.json", "manifest.copy.json")
 INDEX_ENTRY_BYTES, CRC_BYTES = 16, 4
@@ -66,7 +72,7 @@ def flip(path: Path, i: int, bit: int) -> None:
     path.write_bytes(content)
 
 
-def measure(config: ExtractConfig, n_flips: int, seed: int) -> dict[str, object]:
+def measure(config: ExtractConfig, n_flips: int, seed: int) -> dict[str, Any]:
     """Flip, verify, mend, compare; again and again."""
     cache, rng = Path(str(config.cache)), random.Random(seed)
     before, tails = contents(cache), index_bytes(cache)
@@ -94,7 +100,7 @@ def index_bytes(cache: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    """Print how many flips were found and mended."""
+    """Print how many flips were found and mended; exit with 1 if one was not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flips", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -103,15 +109,26 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         result = measure(make_cache(args.out or Path(temporary)), args.flips, args.seed)
-    if args.json:
-        print(json.dumps(result))
-        return
+    print(json.dumps(result) if args.json else "\n".join(lines(result)))
+    refuse(implausible(result))
+    sys.exit(1 if result["missed"] else 0)
+
+
+def implausible(result: dict[str, Any]) -> Iterator[str]:
+    """Problems: a kind of bytes that was never flipped, no time, and flips that are neither mended nor missed."""
+    yield from not_positive({f"flips of {kind}": count["flips"] for kind, count in result["kinds"].items()})
+    yield from not_positive({"files": result["files"], "seconds of verify": result["verify_s"]})
+    both = result["flips"] - len(result["missed"])
+    yield from unequal("flips found and mended, at least", max(both, 0), min(both, result["found"], result["mended"]))
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """The table."""
     for kind, count in result["kinds"].items():
-        print(f"{kind:<20} {count['flips']:>4} flips, {count['found']:>4} found, {count['mended']:>4} mended")
+        yield (f"{kind:<20} {count['flips']:>4} flips, {count['found']:>4} found, {count['mended']:>4} mended")
     total = f"{result['flips']} flips, {result['found']} found, {result['mended']} mended"
-    print(f"all of {result['files']} files    {total}")
-    for one in result["missed"]:
-        print(f"  - {one}")
+    yield f"all of {result['files']} files    {total}"
+    yield from (f"  - {one}" for one in result["missed"])
 
 
 if __name__ == "__main__":

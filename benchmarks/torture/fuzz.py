@@ -7,13 +7,13 @@ suffix in `--seeds`. A mutation flips bits, cuts, splices with another seed, rep
 of others, as bytes and as digits. Checksums of half of the PNGs and of all of a cache's tables are corrected after it,
 without which nothing behind them would be reached. Only errors of `textdiff.errors` are expected. Everything else is a
 crash, and so are more than `MEMORY_BYTES` beyond the process's own, more than `HANG_S` seconds for one file, and a
-signal; each is saved with its input. Readers run in a fork, which is replaced when it dies.
+signal; each is saved with its input. Readers run in a fork, which is replaced when it dies. A sound file that its
+reader refuses is no seed, and a reader that was never given a file was not tried: both end the command with 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -22,262 +22,29 @@ import re
 import resource
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
 import traceback
 import warnings
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: readers run in forks
 
-from export_seeds import SIZE
-from fuzz_seeds import training_of, write_seeds
-from small_models import extraction_of
+from fuzz_mutations import mutate
+from fuzz_readers import Target, make_targets
+from fuzz_seeds import MORE, write_seeds
 
-from textdiff import (
-    FeatureReader,
-    ManifestConfig,
-    Segmenter,
-    check_data,
-    extract_features,
-    list_volumes,
-    load_encoder,
-    load_unet,
-    make_manifest,
-    read_annotations,
-    read_image,
-    read_mask,
-    train_head,
-    verify_cache,
-)
 from textdiff.errors import TextdiffError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import not_positive, refuse
 
 MEMORY_BYTES = 4 * 2**30
 HANG_S = 20.0
 TURN_S = 0.2
-CONTENTS: tuple[Any, ...] = ("values", "indices", "colours", "grey", "alpha", "instances")
-"""Ways of reading a mask."""
-ODD = (0, 1, -1, 2, 127, 128, 255, 256, 32767, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
-DIGITS = (
-    "0",
-    "-1",
-    "1e309",
-    "NaN",
-    "null",
-    "[]",
-    "{}",
-    '""',
-    "true",
-    "0.5",
-    "99999999999999999999",
-    "18446744073709551615",
-)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A reader, and the sound files that it is given after mutations."""
-
-    name: str
-    files: tuple[Path, ...]
-    """Mutated one at a time; the other files that the reader needs lie beside them."""
-    read: Callable[[Path], object]
-    """From the mutated file's path."""
-
-
-def _each(*reads: Callable[[], object]) -> None:
-    """Do all of them, whichever are refused."""
-    for read in reads:
-        try:
-            read()
-        except TextdiffError:
-            continue
-
-
-def _images(path: Path) -> None:
-    masks = (partial(read_mask, path, content) for content in CONTENTS)
-    _each(lambda: read_image(path, (0, 255)), *masks)
-
-
-def _volume(path: Path) -> None:
-    for volume in list_volumes(path):
-        for one in volume.slices[:3]:
-            _images(one)
-
-
-def _export(path: Path) -> None:
-    """Of a file or of the folder that holds it: every mask of classes and of objects."""
-    annotations = read_annotations(path, {"a.png": SIZE, "task-1.png": SIZE})
-    for name in annotations.images:
-        _each(partial(annotations.draw, name), partial(annotations.draw_objects, name))
-
-
-def _folder(path: Path) -> None:
-    out = path.parents[1] / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    make_manifest(ManifestConfig(path.parent, out / "data.csv", split=(1.0, 0.0, 0.0)))
-
-
-def _workbook(path: Path) -> None:
-    """Packed again, so that the zip's checksums are right."""
-    root = next(folder for folder in path.parents if folder.name == "workbook")
-    packed = root.with_suffix(".xlsx")
-    with zipfile.ZipFile(packed, "w") as archive:
-        for part in filter(Path.is_file, root.rglob("*")):
-            archive.write(part, part.relative_to(root).as_posix())
-    check_data(packed)
-
-
-def _ngff(path: Path) -> None:
-    root = next(folder for folder in path.parents if folder.name.endswith(".ome.zarr"))
-    _images(root)
-    _images(root.with_name(f"{root.name}#c=0,level=1"))
-
-
-def _slide(path: Path) -> None:
-    _images(path)
-    _images(path.with_name(f"{path.name}#level=1"))
-
-
-def _cache(path: Path) -> None:
-    root = next(folder for folder in path.parents if (folder / ".lock").exists())
-    _each(lambda: _read_cache(root), lambda: verify_cache(root))
-    if path.suffix == ".json":
-        path.write_bytes(_sealed(path.read_bytes()))  # so that the fields behind the checksum are read
-        _each(lambda: _read_cache(root), lambda: verify_cache(root))
-
-
-def _sealed(content: bytes) -> bytes:
-    """A table of the cache with the checksum that its other bytes have (cache/FORMAT.md)."""
-
-    def with_checksum(checksum: str) -> bytes:
-        return re.sub(rb'"checksum": "[0-9a-f]{64}"', f'"checksum": "{checksum}"'.encode(), content, count=1)
-
-    return with_checksum(hashlib.sha256(with_checksum("0" * 64)).hexdigest())
-
-
-def _resume(path: Path) -> None:
-    path.write_bytes(_sealed(path.read_bytes()))
-    config = extraction_of(path.parents[1], path.parent, image_size=16, timesteps=(50,))
-    extract_features(replace(config, resume=True, dry_run=True))
-
-
-def _read_cache(root: Path) -> None:
-    reader = FeatureReader(root)
-    rows = [sample.row for sample in reader.samples]
-    reader.read(reader.blocks, reader.timesteps, rows, layers=reader.layers)
-    reader.texts()
-    for row in rows:
-        reader.labels(row), reader.image(row), reader.filters(row)
-
-
-def _run(path: Path) -> None:
-    run = path.parent
-    _each(
-        lambda: Segmenter.load(run, device="cpu"),
-        lambda: train_head(replace(training_of(run.parent), resume=True)),  # is finished: reads its summary
-    )
-
-
-def make_targets(seeds: Path) -> list[Target]:
-    """Every reader with its seeds."""
-
-    def files(pattern: str) -> tuple[Path, ...]:
-        return tuple(sorted(path for path in seeds.glob(pattern) if path.is_file() and path.name != ".lock"))
-
-    exports = [
-        Target(kind, files(f"exports/{kind}/*"), _export) for kind in ("geojson", "coco", "label_studio", "cvat")
-    ]
-    images = [Target(kind, files(f"{kind}/*"), _images) for kind in ("png", "jpeg", "tiff", "plain", "dicom", "nifti")]
-    return [
-        *images,
-        Target("volumes", files("volumes/*"), _volume),
-        *exports,
-        Target("label_studio_masks", files("exports/label_studio_masks/*"), lambda path: _export(path.parent)),
-        Target("cvat_masks", files("exports/cvat_masks/SegmentationClass/*"), lambda path: _export(path.parents[1])),
-        Target("labelmap", files("exports/cvat_masks/labelmap.txt"), lambda path: _export(path.parent)),
-        Target("ngff", files("ngff/**/*"), _ngff),
-        Target("slide", files("slide/*"), _slide),
-        Target("manifest", files("data/manifest.*"), check_data),
-        Target("workbook", files("workbook/**/*"), _workbook),
-        Target("texts", files("lvit/*/*_text.*"), lambda path: check_data(path.parents[1])),
-        Target("folder", files("folders/nnunet/dataset.json") + files("folders/series/*"), _folder),
-        Target("classes", files("data/classes.json"), lambda path: check_data(path.parent)),
-        Target("cache", files("cache/**/*"), _cache),
-        Target("resume", files("cache/*.json"), _resume),
-        Target("run", files("run/*.json") + files("run/*.safetensors"), _run),
-        Target("checkpoint", files("checkpoint/*"), lambda path: load_unet(f"guided-diffusion:{path}")),
-        Target("image_encoder", files("image_encoder/*"), lambda path: load_encoder(f"hf:{path.parent}")),
-        Target("weights", files("weights/*"), lambda path: load_encoder(f"timm:test_efficientnet@{path}")),
-        Target(
-            "unet",
-            files("unet/unet/*") + files("unet/scheduler/*"),
-            lambda path: load_unet(f"diffusers:{path.parents[1]}"),
-        ),
-    ]
-
-
-def mutate(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """The content after one to four mutations."""
-    for _ in range(rng.randint(1, 4)):
-        content = rng.choice((_flip, _cut, _splice, _repeat, _number, _number, _digits))(content, others, rng)
-    return _checked_png(content) if content[1:4] == b"PNG" and rng.random() < 0.5 else content
-
-
-def _flip(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(rng.randint(1, 8) if changed else 0):
-        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
-    return bytes(changed)
-
-
-def _cut(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    start, end = sorted(rng.randrange(len(content) + 1) for _ in range(2))
-    return content[:start] if rng.random() < 0.5 else content[:start] + content[end:]
-
-
-def _splice(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    other = rng.choice(others)
-    return content[: rng.randrange(len(content) + 1)] + other[rng.randrange(len(other) + 1) :]
-
-
-def _repeat(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    start, end = sorted(rng.randrange(len(content) + 1) for _ in range(2))
-    return content[:end] + content[start : min(end, start + 4096)] * rng.randint(1, 8) + content[end:]
-
-
-def _number(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    size, start = rng.choice((1, 2, 4, 8)), rng.randrange(min(len(content), 4096) or 1)
-    number = (rng.choice(ODD) & (256**size - 1)).to_bytes(size, rng.choice(("little", "big")))
-    return content[:start] + number + content[start + size :]
-
-
-def _digits(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    values = list(re.finditer(rb'-?\d+|"[^"]{0,40}"', content[:20_000]))
-    if not values:
-        return content
-    one = rng.choice(values)
-    return content[: one.start()] + rng.choice(DIGITS).encode() + content[one.end() :]
-
-
-def _checked_png(content: bytes) -> bytes:
-    """The same chunks, each with its right checksum."""
-    start, chunks = 8, [content[:8]]
-    while start + 12 <= len(content):
-        (size,) = struct.unpack(">I", content[start : start + 4])
-        body = content[start + 4 : start + 8 + size]
-        chunks.append(content[start : start + 4] + body + struct.pack(">I", zlib.crc32(body)))
-        start += 12 + size
-    return b"".join(chunks)
 
 
 class Hang(BaseException):
@@ -359,6 +126,39 @@ def _hang(number: int, frame: object) -> None:
     raise Hang
 
 
+def refused_seeds(targets: list[Target], out: Path) -> list[str]:
+    """Sound files that their readers refuse, which mutations of them would not reach; read in a fork."""
+    found = out / "refused.json"
+    process = os.fork()
+    if process == 0:
+        _bound()
+        found.write_text(json.dumps([line for target in targets for line in _refused(target)]))
+        os._exit(0)
+    if status := os.waitpid(process, 0)[1]:
+        return [f"the process that reads the sound files ended with {status}"]
+    refused: list[str] = json.loads(found.read_text())
+    return refused
+
+
+def _refused(target: Target) -> Iterator[str]:
+    for path in target.files:
+        if path.name.startswith(MORE):
+            continue
+        sound = path.read_bytes()
+        try:
+            target.read(path)
+        except Exception as error:
+            yield f"{target.name} refuses its sound file {path.name} ({error!r})"
+        finally:
+            path.write_bytes(sound)
+
+
+def implausible(counts: Mapping[str, int], targets: list[Target], refused: list[str]) -> Iterator[str]:
+    """Problems: sound files that are refused, and readers that were given nothing."""
+    yield from refused
+    yield from not_positive({f"executions of {target.name}": counts.get(target.name, 0) for target in targets})
+
+
 def fuzz(targets: list[Target], out: Path, seconds: float, seed: int) -> tuple[Counter[str], Counter[str]]:
     """Run forks until the time is over; executions of each reader, and crashes with their numbers."""
     until, deaths, number = time.monotonic() + seconds, Counter[str](), 0
@@ -394,7 +194,9 @@ def main() -> None:
         path.unlink()
     with tempfile.TemporaryDirectory() as temporary:
         write_seeds(Path(temporary), args.seeds)
-        counts, crashes = fuzz(make_targets(Path(temporary)), args.out, args.seconds, args.seed)
+        targets = make_targets(Path(temporary))
+        refused = refused_seeds(targets, args.out)
+        counts, crashes = fuzz(targets, args.out, args.seconds, args.seed)
     if args.json:
         print(json.dumps({"executions": counts, "crashes": crashes}))
     else:
@@ -402,6 +204,7 @@ def main() -> None:
             print(f"{name:<11}{n:>9} executions")
         for name, n in crashes.most_common():
             print(f"crash: {name} ({n} times)")
+    refuse(implausible(counts, targets, refused))
     sys.exit(1 if crashes else 0)
 
 

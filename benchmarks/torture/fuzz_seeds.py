@@ -19,6 +19,7 @@ import pydicom
 import tifffile
 import timm
 import torch
+from adm_seeds import write_checkpoints
 from export_seeds import write_exports
 from folder_seeds import write_folders
 from PIL import Image
@@ -35,6 +36,8 @@ KINDS = {
     ".pt": "checkpoint", ".safetensors": "checkpoint",
 }  # fmt: skip
 """A file's suffix → its folder of seeds."""
+MORE = "more_"
+"""Before the name of a file that the user gave, which need not be sound."""
 
 
 def write_seeds(folder: Path, more: Path | None) -> None:
@@ -47,7 +50,7 @@ def write_seeds(folder: Path, more: Path | None) -> None:
         raise SystemExit("the seeds could not be written")
     for path in sorted(more.rglob("*")) if more else []:
         if path.suffix in KINDS and path.stat().st_size < 2**22:
-            shutil.copy(path, folder / KINDS[path.suffix] / f"more_{path.name}")
+            shutil.copy(path, folder / KINDS[path.suffix] / f"{MORE}{path.name}")
 
 
 def _write_all(folder: Path) -> None:
@@ -68,7 +71,7 @@ def _write_all(folder: Path) -> None:
     write_exports(folder / "exports")
     write_folders(folder / "folders")
     write_slides(folder)
-    _write_checkpoints(folder / "checkpoint")
+    write_checkpoints(folder / "checkpoint")
     _write_encoders(folder)
     _write_results(folder)
 
@@ -174,14 +177,6 @@ def _write_workbook(folder: Path) -> None:
     packed = BytesIO()
     book.save(packed)
     zipfile.ZipFile(packed).extractall(folder)
-
-
-def _write_checkpoints(folder: Path) -> None:
-    names = {"input_blocks.0.0.weight": (32, 3, 3, 3), "time_embed.0.weight": (128, 32), "out.2.weight": (3, 32, 3, 3)}
-    tensors = {name: torch.zeros(shape) for name, shape in names.items()}
-    save_file(tensors, folder / "a.safetensors")
-    torch.save(tensors, folder / "a.pt")
-    torch.save({"model": tensors}, folder / "old.pt", _use_new_zipfile_serialization=False)
 
 
 def _write_encoders(folder: Path) -> None:
