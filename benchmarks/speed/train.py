@@ -1,16 +1,17 @@
 """Time of an epoch of `train-head`, and the process's own memory.
 
-    python benchmarks/speed/train.py CACHE [--head pixel|paper] [--blocks N,N,...] [--timesteps N,N,...]
-        [--epochs 5] [--json]
+    python benchmarks/speed/train.py CACHE [--head pixel|context|paper] [--precision auto] [--blocks N,N,...]
+        [--timesteps N,N,...] [--epochs 5] [--json]
     python benchmarks/speed/train.py CACHE --head pixel --against paper [--json]
     python benchmarks/speed/train.py CACHE --ensemble 8 --against pixel [--json]
+    python benchmarks/speed/train.py CACHE --head context --precision bfloat16 --against float32 [--json]
 
 Trains a head with the default settings as `train-head` does, and writes nothing. An epoch is `train-head`'s: the steps
-over all training images, and the check on the validation images after them. Memory is that of `peak_memory.py`; VmHWM,
-which counts pages of the mapped cache too, grows with the cache.
+over all training images, several times where they are few, and the check on the validation images after them. Memory is
+that of `peak_memory.py`; VmHWM, which counts pages of the mapped cache too, grows with the cache.
 
-With `--against`, epochs of both heads take turns in one process, and their ratio is that of the medians, for each head
-of an ensemble.
+With `--against`, epochs of both heads (or of one in both precisions) take turns in one process; the first of each is
+not counted. Their ratio is the median of the turns', for each head of an ensemble.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,21 +33,31 @@ from peak_memory import Phase, status_bytes
 from textdiff import FeatureReader, TrainConfig, Trainer
 from textdiff.errors import TextdiffError
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import MARGIN, not_positive, outside, refuse
+
 HEADS = ("pixel", "context", "paper")
+PRECISIONS = ("float32", "bfloat16")
 
 
 def main() -> None:
     """Train, and print times and memory."""
     args = parse_arguments()
     # Nothing is written: a `Trainer` does not know of the run's folder.
-    given = {name: getattr(args, name) for name in ("head", "ensemble", "timesteps", "blocks", "text", "epochs")}
+    names = ("head", "ensemble", "precision", "timesteps", "blocks", "text", "epochs")
     try:
-        config = TrainConfig(args.cache, Path(os.devnull), **given)
-        result = compare(config, replace(config, head=args.against, ensemble=1)) if args.against else measure(config)
+        config = TrainConfig(args.cache, Path(os.devnull), **{name: getattr(args, name) for name in names})
+        result = compare(config, other(config, args.against)) if args.against else measure(config)
     except TextdiffError as error:
         raise SystemExit(f"error: {error}") from error
     shown = lines_of_comparison(result) if args.against else lines(result)
     print(json.dumps(result) if args.json else "\n".join(shown))
+    refuse(implausible_comparison(result) if args.against else implausible(result))
+
+
+def other(config: TrainConfig, against: str) -> TrainConfig:
+    """The settings to compare with: another head, alone, or another precision."""
+    return replace(config, precision=against) if against in PRECISIONS else replace(config, head=against, ensemble=1)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -54,7 +66,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("cache", type=Path, metavar="CACHE", help="a cache made by extract-features; only read")
     parser.add_argument("--head", choices=HEADS, default="pixel")
     parser.add_argument("--ensemble", type=int, default=1, metavar="N", help="train this many heads at once")
-    parser.add_argument("--against", choices=HEADS, help="time epochs of this head, alone, as well, and divide by them")
+    parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto")
+    against = "time epochs of this head, alone, or in this precision, as well, and divide by them"
+    parser.add_argument("--against", choices=(*HEADS, *PRECISIONS), help=against)
     parser.add_argument("--text", choices=("true", "none", "shuffled"), default="true")
     parser.add_argument("--blocks", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
     parser.add_argument("--timesteps", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
@@ -83,7 +97,8 @@ def measure(config: TrainConfig) -> dict[str, Any]:
     seconds = [epoch.seconds for epoch in epochs]
     return {
         **conditions(trainer),
-        "head": name_of(config),
+        "head": name_of(config, trainer),
+        "losses": [row["loss"] for row in trainer.history],
         "epoch_s": statistics.median(seconds),
         "epochs_s": seconds,
         "open_s": opening.seconds,
@@ -101,25 +116,48 @@ def compare(config: TrainConfig, against: TrainConfig) -> dict[str, Any]:
     """Time epochs of two heads, turn and turn about, so that whatever else runs meets both."""
     trainers = [Trainer.from_config(one, FeatureReader(one.cache)) for one in (config, against)]
     seconds: list[list[float]] = [[], []]
-    for _ in range(trainers[0].n_epochs):
-        for trainer, times in zip(trainers, seconds, strict=True):
+    for turn in range(trainers[0].n_epochs):
+        for trainer, times in list(zip(trainers, seconds, strict=True))[:: 1 if turn % 2 == 0 else -1]:
             started = time.perf_counter()
             trainer.run_epoch()
             times.append(time.perf_counter() - started)
-    medians = [statistics.median(times) for times in seconds]
+    # The first epoch also makes what is kept for the others; it counts where it is the only one.
+    counted = [times[1:] or times for times in seconds]
+    ratio = statistics.median(first / second for first, second in zip(*counted, strict=True))
     return {
         **conditions(trainers[0]),
-        "heads": [name_of(config), name_of(against)],
-        "epoch_s": medians,
+        "heads": [name_of(one, trainer) for one, trainer in zip((config, against), trainers, strict=True)],
+        "epoch_s": [statistics.median(times) for times in counted],
         "epochs_s": seconds,
-        "ratio": medians[0] / medians[1],
-        "ratio_per_head": medians[0] / medians[1] / config.ensemble,
+        "n_heads": [config.ensemble, against.ensemble],
+        "ratio": ratio,
+        "ratio_per_head": ratio * against.ensemble / config.ensemble,
     }
 
 
-def name_of(config: TrainConfig) -> str:
-    """The flags of the head."""
-    return f"--head {config.head}" + (f" --ensemble {config.ensemble}" if config.ensemble > 1 else "")
+def implausible(result: dict[str, Any]) -> Iterator[str]:
+    """Problems: phases without time or memory, and a training that learns nothing."""
+    yield from not_positive({name: result[name] for name in ("open_s", "epochs_s", "choose_s", "losses")})
+    if len(result["losses"]) > 1:  # the first holds that of random weights
+        yield from outside(0, result["losses"][0], {"lowest loss after the first epoch": min(result["losses"][1:])})
+    peaks = {name: result[f"{name}_peak_anon_bytes"] for name in ("open", "epochs", "choose")}
+    yield from outside(0, result["peak_anon_bytes"], {"peak in bytes, of the whole": peaks})
+
+
+def implausible_comparison(result: dict[str, Any]) -> Iterator[str]:
+    """Problems: the same head compared with itself, no time, and several heads quicker than one of theirs."""
+    first, second = result["heads"]
+    if first == second:
+        yield f"{first} is compared with itself"
+    yield from not_positive({"epochs_s": result["epochs_s"]})
+    if result["n_heads"][0] > result["n_heads"][1] and first.split(" --")[0] == second.split(" --")[0]:
+        yield from outside(1 / MARGIN, result["n_heads"][0] * MARGIN, {"heads at once ÷ one of them": result["ratio"]})
+
+
+def name_of(config: TrainConfig, trainer: Trainer) -> str:
+    """The flags of the head, its precision resolved."""
+    several = f" --ensemble {config.ensemble}" if config.ensemble > 1 else ""
+    return f"--head {config.head}{several} --precision {trainer.precision}"
 
 
 def conditions(trainer: Trainer) -> dict[str, Any]:

@@ -26,6 +26,10 @@ SOUND = {
         "not_byte_identical": [], "one_process_s": 10.0, "three_parts_s": 5.0, "two_parts_s": [6.0],
         "ray_two_workers_s": [8.0], "ray_one_worker_killed_s": 9.0,
     },
+    ("speed", "pretrain"): {
+        "steps_per_s": {"bfloat16": [6.0], "float32": [4.0]}, "losses": {"bfloat16": 0.51, "float32": 0.5},
+        "steps_per_s_of_calls": {"bfloat16": [5.0], "float32": [3.5]},
+    },
     ("speed", "scaling"): {
         **COSTS, "verify": {"ms_an_image": 0.3, "mb": 2.0}, "mb_of_shards": 2.0, "filter_256_pixels_ms": 99.0,
     },
@@ -34,6 +38,10 @@ SOUND = {
         "foreground": 0.3, "objects": 14, "slide.png": 100, "slide.geojson": 100, "slide.ome.zarr": 100,
     },
     ("speed", "stores"): {"mb": 5.0, "mb_written": [5.0], "each": RATES},
+    ("speed", "train"): {
+        "open_s": 2.0, "epochs_s": [1.0, 1.0], "choose_s": 0.2, "losses": [0.5, 0.4], "peak_anon_bytes": 500,
+        "open_peak_anon_bytes": 400, "epochs_peak_anon_bytes": 500, "choose_peak_anon_bytes": 450,
+    },
     ("accuracy", "errors"): {
         "mean": {"dice": 0.7, "gain": {"missed": 0.1}, "threshold": 0.01}, "per_sample": [ERRORS],
     },
@@ -66,6 +74,9 @@ PLANTED = [
     ("speed", "machines", ("not_byte_identical",), ["ray0"], r"ray0 is not byte-identical to the cache of one process"),
     ("speed", "machines", ("two_parts_s",), [4.0], r"one_process_s ÷ two_parts_s is 2\.5, expected 0 to 2\.2"),
     ("speed", "machines", ("ray_one_worker_killed_s",), 0.0, r"ray_one_worker_killed_s is 0, expected"),
+    ("speed", "pretrain", ("losses", "bfloat16"), 0.9, r"loss in bfloat16 ÷ loss in float32 is 1\.8, expected 0\.8 to"),
+    ("speed", "pretrain", ("steps_per_s_of_calls", "float32"), [6.0], r"of calls ÷ steps/s, float32 is 1\.5"),
+    ("speed", "pretrain", ("steps_per_s", "bfloat16", 0), -3.0, r"steps_per_s bfloat16 0 is -3"),
     ("speed", "scaling", ("plan", "ms_an_image"), 0.1, r"plan takes 0\.1 ms an image, less than its part check"),
     ("speed", "scaling", ("filter_256_pixels_ms",), -1.0, r"filter_256_pixels_ms is -1"),
     ("speed", "scaling", ("verify", "mb"), 1.0, r"MB that were verified, and that the shards have: 1 and 2"),
@@ -73,6 +84,9 @@ PLANTED = [
     ("speed", "slides", ("objects",), 0, r"objects is 0"),
     ("speed", "stores", ("mb_written",), [4.0], r"MB that were written, and that the cache's shards have: 4 and 5"),
     ("speed", "stores", ("each", "folder", "read", 0), 1e6, r"MB/s of folder read 0 is 1e\+06"),
+    ("speed", "train", ("epochs_s",), [1.0, 0.0], r"epochs_s 1 is 0"),
+    ("speed", "train", ("losses",), [0.5, 0.6], r"lowest loss after the first epoch is 0\.6, expected 0 to 0\.5"),
+    ("speed", "train", ("open_peak_anon_bytes",), 600, r"peak in bytes, of the whole open is 600"),
     ("accuracy", "compression", (1, "mb_per_image"), 33.8, r"size of int8 ÷ that of float16 is 1, expected 0\.5"),
     ("accuracy", "compression", (0, "dice"), (0.3, 0.2, 0.4), r"Dice of float16 is 0\.3, expected 0\.4 to 1"),
     ("accuracy", "errors", ("per_sample", 0, "n_of_kinds"), 29, r"of the four kinds, and in all: 29 and 30"),
@@ -118,6 +132,20 @@ def test_a_phase_needs_time_and_no_more_memory_than_the_process_had(benchmark_mo
     assert list(implausible(1.0, 400, 500)) == []
     assert "seconds is 0" in next(implausible(0.0, 400, 500))
     assert "÷ highest resident size is 2, expected 0 to 1.1" in next(implausible(1.0, 1000, 500))
+
+
+def test_heads_are_compared_with_others_and_several_take_longer_than_one(benchmark_module):
+    train = benchmark_module("speed", "train")
+
+    def problems(first, second, n_heads, ratio):
+        result = {"heads": [first, second], "n_heads": [n_heads, 1], "ratio": ratio, "epochs_s": [[1.0], [1.0]]}
+        return list(train.implausible_comparison(result))
+
+    one, eight = "--head pixel --precision float32", "--head pixel --ensemble 8 --precision float32"
+    assert problems(eight, one, 8, 3.1) == []
+    assert problems("--head context --precision bfloat16", one, 1, 0.2) == []
+    assert problems(one, one, 1, 1.0) == [f"{one} is compared with itself"]
+    assert "heads at once ÷ one of them is 0.3, expected 0.9091 to 8.8" in problems(eight, one, 8, 0.3)
 
 
 def test_explained_words_add_up_and_every_report_names_its_target(benchmark_module):
