@@ -7,8 +7,8 @@ training of many epochs, which keeps its state every few seconds. Each is begun,
 of up to its usual length, resumed, killed again, up to `KILLS_IN_A_ROW` times, and at last left to end.
 
     corrupt  cycles that end with other bytes than the uninterrupted work, or in which something half-written passed for
-             whole after a kill: a cache that opens is verified byte by byte, a run with a summary must be the finished
-             run
+             whole after a kill: a cache that opens is verified byte by byte (the manifest's copy, which is written
+             last, may be absent or old), a run with a summary must be the finished run
     lost     cycles that cannot be brought to their end
     resumed  kills that left something to go on from; without any, nothing is resumed and the counts mean nothing
 
@@ -47,6 +47,7 @@ from plausibility import not_positive, outside, refuse
 KILLS_IN_A_ROW = 5
 EPOCHS = 60
 """Enough for a training to keep its state several times."""
+COPY = "manifest.copy.json"
 UNITS, STATE = "journal/units/*.json", "resume.safetensors"
 Files = dict[str, bytes]
 
@@ -103,7 +104,7 @@ def _in_cache(config: ExtractConfig) -> Callable[[Files], list[str]]:
             FeatureReader(config.cache)
         except (CacheNotFoundError, CacheIncompleteError):
             return []
-        return [damage.line() for damage in verify_cache(config.cache).damaged]
+        return [damage.line() for damage in verify_cache(config.cache).damaged if damage.path != COPY]
 
     return look
 
