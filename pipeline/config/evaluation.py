@@ -45,12 +45,12 @@ class EvaluateConfig(ScoringOptions):
     file states the size of its pixels (DICOM, NIfTI), else in pixels of the size that is compared at. Needs
     more time and whole images in memory."""
     tolerance: Annotated[float, between(0, 1e6)] | None = None
-    """With the boundary distance (`--surface` is implied): the normalised surface Dice (NSD), the share of both
-    boundaries that is at most this far from the other. In the unit of HD95, which the result names."""
+    """Also measure the normalised surface Dice (NSD): the share of both boundaries that is at most this far from the
+    other, in the unit of HD95, which the result names. Implies `--surface`."""
     instances: bool = False
-    """Also compare instances: aggregated Jaccard index (AJI) and panoptic quality (PQ). Masks say which class a pixel
-    has and not which instance, so that a watershed splits touching ones alike in both. Needs more time and whole images
-    in memory."""
+    """Also compare instances: aggregated Jaccard index (AJI), panoptic quality (PQ) and its factors (DQ, SQ). Masks say
+    which class a pixel has and not which instance, so that a watershed splits touching ones alike in both. Needs more
+    time and whole images in memory."""
     words: bool = False
     """Show in the report what each word of a text did to the mask, for the sample with the lowest Dice. Loads the run's
     text encoder; `textdiff explain` does the same for any image."""
