@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .pipeline.manifests.make import make_manifest
     from .pipeline.prediction.predict import predict
     from .pipeline.prediction.segmenter import Segmenter
+    from .pipeline.runtime.device import resolve_precision
     from .pipeline.scoring.intervals import bootstrap_intervals, mean_intervals
     from .pipeline.training.train import train_head
     from .pipeline.training.trainer import Trainer
@@ -111,6 +112,7 @@ __all__ = [
     "read_image",
     "read_mask",
     "resize_labels",
+    "resolve_precision",
     "run_demo",
     "segmentation_loss",
     "split_objects",
@@ -170,6 +172,7 @@ _HOMES = {
     "read_image": "pipeline.image_files.reading",
     "read_mask": "pipeline.image_files.reading",
     "resize_labels": "pipeline.images.resizing",
+    "resolve_precision": "pipeline.runtime.device",
     "run_demo": "pipeline.demo.demo",
     "segmentation_loss": "stages.heads.loss",
     "split_objects": "stages.metrics.instances",

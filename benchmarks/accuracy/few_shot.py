@@ -38,7 +38,7 @@ import importlib.util
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -47,10 +47,14 @@ import torch
 from few_shot_ladder import Finished, Identity, Protocol, Rung, climb
 from few_shot_methods import OF_SOURCES, Method, Task, methods
 from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
+from folds import originals
+from scoring import trivial_dice
 
-from textdiff import FeatureReader
+from textdiff import FeatureReader, resolve_precision
 from textdiff.errors import ConfigError, TextdiffError
-from textdiff.pipeline.runtime.device import resolve_precision
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import outside, refuse, unequal
 
 
 def main() -> None:
@@ -62,6 +66,7 @@ def main() -> None:
     except TextdiffError as error:
         raise SystemExit(f"error: {error}") from error
     print(json.dumps(shown) if args.json else "\n".join(shown["lines"]))
+    refuse(implausible(shown))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -161,12 +166,15 @@ def compute(method: Method, rung: Rung, reader: FeatureReader, device: str) -> d
 
 def report(climbed: list[Cells], args: argparse.Namespace) -> dict[str, Any]:
     """Write the table and the plot, and give the table for the screen."""
-    group_of = {sample.parent: sample.group for sample in FeatureReader(args.cache).samples}
+    reader = FeatureReader(args.cache)
+    group_of = {sample.parent: sample.group for sample in reader.samples}
+    scored = [sample for sample in originals(reader.samples) if sample.parent in climbed[0].by_image()]
     rows, matched = [summarise(cells, group_of) for cells in climbed], matches(climbed, group_of)
     scored_on = f"{args.folds}-fold cross-validation" if args.split_for_report == "cv" else "validation split"
     shown = {
         "cache": str(args.cache),
         "scored_on": scored_on,
+        "trivial_dice": trivial_dice(reader, scored),
         "rows": [asdict(row) for row in rows],
         "matches": [asdict(match) for match in matched],
         "lines": list(lines(rows, matched)),
@@ -175,6 +183,16 @@ def report(climbed: list[Cells], args: argparse.Namespace) -> dict[str, Any]:
     (args.out / "few_shot.csv").write_text(to_csv(rows), encoding="utf-8")
     (args.out / "few_shot.png").write_bytes(plot(rows, scored_on))
     return shown
+
+
+def implausible(shown: Mapping[str, Any]) -> Iterator[str]:
+    """Problems: methods scored on different images, and with the most labels below one class everywhere."""
+    most = max(row["n_groups"] for row in shown["rows"])
+    for row in shown["rows"]:
+        name = f"{row['method']} {row['sources']}".strip()
+        least = shown["trivial_dice"] if row["n_groups"] == most else 0
+        yield from outside(least, 1, {f"Dice of {name} with {row['n']} labels": row["dice"]})
+        yield from unequal(f"images of {name}, and of the first", row["n_images"], shown["rows"][0]["n_images"])
 
 
 if __name__ == "__main__":

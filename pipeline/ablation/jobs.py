@@ -18,6 +18,7 @@ from ..config.serialising import to_dict
 from ..config.training import TrainConfig
 from ..head_inputs.splits import Split, choose_split, divide_into_folds, has_labels
 from ..head_inputs.texts import assign_texts
+from ..runtime.device import resolve_precision
 from ..training.trainer import Trainer
 from .variants import Variant
 
@@ -37,7 +38,7 @@ class TrainingJob:
     chooses_epoch: bool
     """Whether `val` chooses the epoch as well, as in `train-head`; else the head after the last epoch is scored."""
     identity: Mapping[str, Any]
-    """Everything that the result depends on, the device's arithmetic aside."""
+    """Everything that the result depends on, the device's last bits aside."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ class JobFactory:
 
     def _job(self, variant: Variant, seed: int, fold: int, split: Split) -> TrainingJob:
         config = training_config(self._config, variant, seed)
-        resolved = replace(config, **asdict(config.settings), cache=config.cache.resolve(), device=self._device)
+        precision = resolve_precision(config.precision, self._device)
+        known = {"cache": config.cache.resolve(), "device": self._device, "precision": precision}
+        resolved = replace(config, **asdict(config.settings), **known)
         identity = {
             "cache": self._digests(variant, seed, split),
             "fold": fold,

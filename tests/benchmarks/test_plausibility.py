@@ -45,6 +45,13 @@ SOUND = {
     ("accuracy", "errors"): {
         "mean": {"dice": 0.7, "gain": {"missed": 0.1}, "threshold": 0.01}, "per_sample": [ERRORS],
     },
+    ("accuracy", "few_shot"): {
+        "trivial_dice": 0.4,
+        "rows": [
+            {"method": "head", "sources": "unet", "n": n, "n_groups": n, "n_images": 24, "dice": dice}
+            for n, dice in ((1, 0.3), (24, 0.8))
+        ],
+    },
     ("accuracy", "languages"): {"English": {"tokens": 9.0, "unknown": 0.0, "alike": 2}},
     ("accuracy", "rgb_baseline"): {
         scaling: {"LogisticRegression": {"gain": 0.1, "per_sample": DICE}}
@@ -97,6 +104,8 @@ PLANTED = [
     ("accuracy", "rgb_baseline", ("within_each_image", "LogisticRegression", "gain"), -0.2, r"class's is -0\.2"),
     ("accuracy", "rgb_baseline", ("over_training_pixels", "LogisticRegression", "per_sample", "b"), 1.2, r"b is 1\.2"),
     ("accuracy", "small_objects", (0, "lost"), 0.1, r"masks lost by rarest of lesion at 256, and none: 0\.1 and 0"),
+    ("accuracy", "few_shot", ("rows", 1, "dice"), 0.3, r"Dice of head unet with 24 labels is 0\.3, expected 0\.4 to 1"),
+    ("accuracy", "few_shot", ("rows", 1, "n_images"), 23, r"images of head unet, and of the first: 23 and 24"),
     ("torture", "chaos", ("training", "resumed"), 0, r"training: resumed is 0"),
     ("torture", "chaos", ("training", "kills"), 11, r"training: kills is 11, expected 0 to 10"),
     ("torture", "flips", ("kinds", "rows", "flips"), 0, r"flips of rows is 0"),
