@@ -112,9 +112,13 @@ class JobFactory:
 
     def _job(self, variant: Variant, seed: int, fold: int, split: Split) -> TrainingJob:
         config = training_config(self._config, variant, seed)
-        precision = resolve_precision(config.precision, self._device)
-        known = {"cache": config.cache.resolve(), "device": self._device, "precision": precision}
-        resolved = replace(config, **asdict(config.settings), **known)
+        resolved = replace(
+            config,
+            **asdict(config.settings),
+            cache=config.cache.resolve(),
+            device=self._device,
+            precision=resolve_precision(config.precision, self._device),
+        )
         identity = {
             "cache": self._digests(variant, seed, split),
             "fold": fold,
