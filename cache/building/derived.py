@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from ..format.digests import texts_digest
 from ..format.layout import ArrayLayout, filters_layout, images_layout, labels_layout, texts_layouts
+from ..format.manifest import recover_manifest
 from ..format.samples import SampleRow, SampleTable
 from ..format.spec import FeatureSpec, TextSpec, digest
+from ..storage.location import Location
 
 FILTERS_ARE = "multiscale_basic_features of standardised channels, sigma 0.5 to 8"
 """Part of what shards of filters are made from: other filters would need another name."""
@@ -22,7 +24,7 @@ LABELS_ARE = "class of most pixels, lost classes put back"
 """Part of what shards of labels are made from: the way of resizing them; another way would need another name."""
 
 LOADERS = 4
-"""Rows that are loaded at once; each needs a hundred megabytes and more where it is filtered."""
+"""Rows that are loaded at once; each needs tens of megabytes and more where it is filtered."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,18 @@ class TextArrays:
         return {row: array[row] for row in shard.rows}
 
 
-def row_loader(**load_row: Callable[[int], npt.NDArray[Any]]) -> LoadShard:
+def row_loader(*, workers: int = LOADERS, **load_row: Callable[[int], npt.NDArray[Any]]) -> LoadShard:
     """Loader of shards from one function for each array (`images`, `labels`, `filters`), which gives a row of it.
 
     Images are uint8 [y, x, 3] and labels uint8 [y, x], both at the model's size; filters are float16 [y, x, filter].
+
+    Args:
+        workers: rows that are loaded at once.
+        load_row: the functions, by the arrays' names.
     """
 
     def load(shard: DerivedShard) -> dict[int, npt.NDArray[Any]]:
-        with ThreadPoolExecutor(LOADERS) as pool:  # decoding files takes the time
+        with ThreadPoolExecutor(workers) as pool:  # decoding files takes the time
             return dict(zip(shard.rows, pool.map(load_row[shard.layout.name], shard.rows), strict=True))
 
     return load
@@ -92,11 +98,16 @@ def wanted_shards(
             yield DerivedShard(layout, index, rows, digest([FILTERS_ARE, of_images]))
 
 
-def divide_among_parts(
-    wanted: Iterable[DerivedShard], published: Container[str], n_parts: int
-) -> list[list[DerivedShard]]:
-    """For each part its share of the shards that no published manifest names: all of the same rows to the same part."""
-    new = [shard for shard in wanted if shard.path not in published]
+def unpublished(root: Location, wanted: Iterable[DerivedShard]) -> list[DerivedShard]:
+    """Shards that no published manifest names, which can be written before all else is there."""
+    published = recover_manifest(root)
+    names = {record.shard.path for record in published.derived_shards} if published else set()
+    return [shard for shard in wanted if shard.path not in names]
+
+
+def divide_among_parts(new: Iterable[DerivedShard], n_parts: int) -> list[list[DerivedShard]]:
+    """For each part its share of unpublished shards: all of the same rows to the same part."""
+    new = list(new)
     indices = sorted({shard.index for shard in new})
     part_of = {index: i % n_parts for i, index in enumerate(indices)}
     return [[shard for shard in new if part_of[shard.index] == part] for part in range(n_parts)]

@@ -37,6 +37,8 @@ from .journal import TABLE_OF_PARTS, forget_derived, record_derived, record_unit
 
 WRITERS = 4
 """Shards of a unit that are written at once: one is checked while others wait for the disk (measured)."""
+DERIVED_AT_ONCE = 2
+"""Derived shards that are made at once: one is loaded while another waits for the disk."""
 
 
 class CacheWriter:
@@ -64,6 +66,7 @@ class CacheWriter:
     ) -> None:
         self._root, self._manifest, self._workers = root, manifest, workers
         self._units = list(manifest.units)
+        self._derived = {one.shard.path: one for one in manifest.derived_shards}
         self._unfitted = set(unfitted)
         self._lost = {record.pair: record for record in lost}
         if begins:
@@ -119,17 +122,26 @@ class CacheWriter:
             shards = pool.map(lambda array: self._write_array(pending, *array), arrays)
         return Unit(pending.rows, pending.timesteps, pending.blocks, dict(conditions), tuple(shards))
 
-    def record(self, unit: Unit) -> None:
-        """Record a unit whose shards are on the disk."""
+    def record(self, unit: Unit, derived: Iterable[DerivedShardRecord] = ()) -> None:
+        """Record a unit whose shards are on the disk, and know `derived` shards that another process recorded."""
         record_unit(self._root, unit)
         self._units.append(unit)
+        self._derived |= {one.shard.path: one for one in derived}
 
-    def write_derived(self, wanted: Iterable[DerivedShard], load: LoadShard) -> None:
-        """Write and record shards that no published manifest names, before all of them are published."""
-        known = self._known_derived()
-        for shard in wanted:
-            if not _is_known(shard, known):
-                self._write_shard(shard, load)
+    def missing(self, wanted: Iterable[DerivedShard]) -> list[DerivedShard]:
+        """Those of the shards that are not there, or were made from something else."""
+        known = self._derived
+        return [one for one in wanted if one.path not in known or known[one.path].made_from != one.made_from]
+
+    def write_derived(self, wanted: Iterable[DerivedShard], load: LoadShard) -> tuple[DerivedShardRecord, ...]:
+        """Write and record shards that no published manifest names, before all of them are published.
+
+        Returns:
+            Records of the shards that were missing.
+        """
+        written = tuple(self._write_all(self.missing(wanted), load))
+        self._derived |= {one.shard.path: one for one in written}
+        return written
 
     def write_texts(self, table: SampleTable, classes: Mapping[str, Any], texts: TextArrays | None) -> None:
         """Write the texts of a cache that was never published, and the table, before all of it is published.
@@ -168,23 +180,21 @@ class CacheWriter:
         text_spec = self._text_spec(table, texts)
         of_files = list(wanted_shards(self._manifest.features, table.samples, classes, filters=filters))
         of_texts = list(text_shards(table, text_spec))
-        wanted, known = [*of_files, *of_texts], self._known_derived()
-        kept = [known[shard.path] for shard in wanted if _is_known(shard, known)]
+        wanted = {shard.path for shard in (*of_files, *of_texts)}
+        missing = self.missing(of_files), self.missing(of_texts)
+        left_out = self._derived.keys() - wanted | {shard.path for shards in missing for shard in shards}
+        kept = [record for path, record in self._derived.items() if path not in left_out]
         if (self._root / MANIFEST).exists():
             # Shards that are written anew are forgotten first: a crash must not leave them recorded as they were.
             write_manifest(self._root, replace(self._manifest, derived_shards=tuple(kept), digests={}, complete=False))
-        written = [
-            self._write_shard(shard, load_rows)
-            for shards, load_rows in ((of_files, load), (of_texts, texts.load if texts else None))
-            for shard in shards
-            if not _is_known(shard, known)
-        ]
+        loaders = load, texts.load if texts else None
+        written = [one for work in zip(missing, loaders, strict=True) for one in self._write_all(*work)]
         shards = tuple(sorted([*kept, *written], key=lambda one: one.shard.path))
         self._manifest = replace(self._manifest, classes=classes, texts=text_spec, derived_shards=shards)
         metadata = write_metadata(self._root, self._manifest.arrays(len(table.texts)))
         self._manifest = replace(self._manifest, metadata=metadata)
         self._finish(table)
-        self._remove(known.keys() - {shard.path for shard in wanted})
+        self._remove(self._derived.keys() - wanted)
         return self._manifest
 
     def _remove(self, paths: Iterable[str]) -> None:
@@ -194,8 +204,9 @@ class CacheWriter:
         if not self._manifest.has_filters:
             remove_folder(self._root / FILTERS_ARRAY)
 
-    def _known_derived(self) -> dict[str, DerivedShardRecord]:
-        return {light.shard.path: light for light in self._manifest.derived_shards}
+    def _write_all(self, shards: Iterable[DerivedShard], load: LoadShard | None) -> list[DerivedShardRecord]:
+        with ThreadPoolExecutor(DERIVED_AT_ONCE) as pool:
+            return list(pool.map(lambda shard: self._write_shard(shard, load), shards))
 
     def _write_shard(self, shard: DerivedShard, load: LoadShard | None) -> DerivedShardRecord:
         if load is None:
@@ -268,7 +279,3 @@ class CacheWriter:
                 + "\nnothing of this unit was stored; where numbers are too large for float16, use a new cache with "
                 "--dtype int8 or float32; where they are NaN, leave the block out or use a more precise arithmetic"
             )
-
-
-def _is_known(shard: DerivedShard, known: Mapping[str, DerivedShardRecord]) -> bool:
-    return shard.path in known and known[shard.path].made_from == shard.made_from

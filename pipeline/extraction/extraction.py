@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Self
 
 import numpy as np
-from jaxtyping import Float16
 
-from ...cache.building.derived import LoadShard, TextArrays, row_loader
+from ...cache.building.derived import DerivedShard, LoadShard, TextArrays, unpublished, wanted_shards
 from ...cache.building.plan import WorkPlan, plan_work
 from ...cache.building.writer import CacheWriter
 from ...cache.format.blocks import NO_NOISE, Block, Pair, describe, in_order, pairs_in_order
+from ...cache.format.layout import FILTERS_ARRAY
 from ...cache.format.manifest import Manifest
 from ...cache.format.samples import SampleTable
 from ...cache.storage.location import free_bytes
@@ -26,7 +26,6 @@ from ..data.masks.lost_classes import LabelSize
 from ..data.oddities import named_languages
 from ..data.pseudonyms import hashed_names, refuse_hashed
 from ..data.warnings import SETTINGS_FILE, read_silenced
-from ..images.filter_bank import image_filters
 from ..runtime.progress import Progress
 from ..unets.pretrain import colours_learnt
 from ..views.languages import ENGLISH, language_of
@@ -41,11 +40,12 @@ from .dataset_rows import (
 )
 from .feature_extractor import Batch, FeatureExtractor
 from .loading import load_stage_one
-from .local import UnitRows, run_locally
+from .local import run_locally
 from .pca import cached_projections, fit_projections
 from .ray_workers import WorkerOrder, run_in_ray
 from .summary import ExtractSummary
 from .text_features import EncoderSettings, encode_texts
+from .unit_work import derived_loader, unit_works
 
 TEXTS_NAMED = 10
 """In the warning about views that are left out."""
@@ -130,15 +130,23 @@ class Extraction:
     def run(self, plan: WorkPlan) -> None:
         """Make what the plan lacks, and publish; while the lock of the whole cache is held."""
         self.keep_names()
-        texts = self.encode_texts(plan)
+        texts, table = self.encode_texts(plan), self.table(plan)
         writer, stage_one = self.begin(plan)
-        units = self.rows_of_units(plan)
-        with self.counted("extract", sum(map(len, units.values()))) as advance:
+        derived = self.derived_shards(plan, table)
+        self.make_units(plan, unpublished(self.config.cache, derived), writer, stage_one)
+        with self.shard_loader(plan, writer.missing(derived)) as load:
+            writer.publish(table, self.dataset.classes.to_dict(), texts, filters=self.config.filters, load=load)
+
+    def make_units(
+        self, plan: WorkPlan, derived: Iterable[DerivedShard], writer: CacheWriter, stage_one: FeatureExtractor
+    ) -> None:
+        """Make the plan's units, and beside them those of the unpublished `derived` shards that have their rows."""
+        works = list(unit_works(plan.pending, writer.missing(derived), self._row_at(plan)))
+        with self.counted("extract", sum(len(work.rows) for work in works)) as advance:
             if self.config.engine == "ray":
-                run_in_ray(units, self._order(), writer, self.config.workers, advance)
+                run_in_ray(works, self._order(), writer, self.config.workers, advance)
             else:
-                run_locally(units, self.reader, stage_one, writer, advance)
-        self._publish(writer, plan, texts)
+                run_locally(works, self.reader, stage_one, writer, advance)
 
     def encode_texts(self, plan: WorkPlan) -> TextArrays | None:
         """Embeddings of the distinct texts, unless the cache has them already."""
@@ -167,10 +175,10 @@ class Extraction:
         """The cache's table of rows."""
         return sample_table(self.dataset, self.rows, plan.rows)
 
-    def rows_of_units(self, plan: WorkPlan) -> UnitRows:
-        """The plan's units with their rows."""
-        row_at = dict(zip(plan.rows, self.rows, strict=True))
-        return {unit: [row_at[row] for row in unit.rows] for unit in plan.pending}
+    def derived_shards(self, plan: WorkPlan, table: SampleTable) -> list[DerivedShard]:
+        """The shards of images, labels and filters that the cache is to have."""
+        spec, classes = plan.manifest.features, self.dataset.classes.to_dict()
+        return list(wanted_shards(spec, table.samples, classes, filters=self.config.filters))
 
     def summarise(self, plan: WorkPlan) -> ExtractSummary:
         """Summary of the extraction, as if all of the plan were done."""
@@ -200,26 +208,15 @@ class Extraction:
             yield task.advance
 
     @contextmanager
-    def shard_loader(self, plan: WorkPlan) -> Iterator[LoadShard]:
-        """Loader of shards of images, labels and filters from the files; filters are counted as they are made."""
-        row_at = dict(zip(plan.rows, self.rows, strict=True))
-        with self.counted("filter", len(plan.unfiltered)) as advance:
+    def shard_loader(self, plan: WorkPlan, missing: Iterable[DerivedShard]) -> Iterator[LoadShard]:
+        """Loader of the missing shards of images, labels and filters from the files; filters are counted."""
+        row_at = self._row_at(plan)
+        unfiltered = sum(len(shard.rows) for shard in missing if shard.layout.name == FILTERS_ARRAY)
+        with self.counted("filter", unfiltered) as advance:
+            yield derived_loader(lambda row: self.reader.image(row_at[row]), self.reader, row_at, advance)
 
-            def load_filters(row: int) -> Float16[np.ndarray, "y x filter"]:
-                filters = image_filters(self.reader.image(row_at[row]))
-                advance(1)
-                return filters
-
-            yield row_loader(
-                images=lambda row: self.reader.image(row_at[row]),
-                labels=lambda row: self.reader.labels(row_at[row]),
-                filters=load_filters,
-            )
-
-    def _publish(self, writer: CacheWriter, plan: WorkPlan, texts: TextArrays | None) -> None:
-        table, classes = self.table(plan), self.dataset.classes.to_dict()
-        with self.shard_loader(plan) as load:
-            writer.publish(table, classes, texts, filters=self.config.filters, load=load)
+    def _row_at(self, plan: WorkPlan) -> dict[int, DatasetRow]:
+        return dict(zip(plan.rows, self.rows, strict=True))
 
     def _order(self) -> WorkerOrder:
         config, classes = self.config, self.dataset.classes

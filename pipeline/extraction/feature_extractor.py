@@ -67,7 +67,7 @@ class FeatureExtractor:
         """The same with these projections, on its device."""
         return replace(self, projections={pair: one.to(self.device) for pair, one in projections.items()})
 
-    @property
+    @cached_property
     def shapes(self) -> dict[Block, tuple[int, int, int]]:
         """Block or layer that is recorded → (y, x, channel) as the model gives it."""
         side, shapes = self.spec.image_size, dict[Block, tuple[int, int, int]]()

@@ -1,4 +1,4 @@
-"""Units made in this process: files are read ahead of the model, results are written behind it."""
+"""Units made in this process: files are read ahead of the model, filters made beside it, results written behind it."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from ...cache.format.blocks import Pair
 from ...cache.format.manifest import WorkUnit
 from ...cache.format.maps import StoredMaps
 from ..runtime.prefetch import BackgroundWriter, prefetch
-from .dataset_rows import DatasetRow, RowReader
-from .feature_extractor import FeatureExtractor
+from .dataset_rows import RowReader
+from .feature_extractor import Batch, FeatureExtractor
+from .unit_work import UnitWork
 
 UNITS_READ_AHEAD = 2
 """Units whose images are read while the model runs; bounds memory."""
 
-UnitRows = Mapping[WorkUnit, Sequence[DatasetRow]]
-"""Units to make, in order, with their rows."""
-
 
 def run_locally(
-    units: UnitRows,
+    works: Sequence[UnitWork],
     reader: RowReader,
     stage_one: FeatureExtractor,
     writer: CacheWriter,
     advance: Callable[[int], None],
 ) -> None:
-    """Make and record the units; `advance` counts their rows."""
-    with BackgroundWriter() as disk:
-        batches = prefetch(reader.batch, units.values(), UNITS_READ_AHEAD)
-        for unit, batch in zip(units, batches, strict=True):
-            stored = stage_one.store(stage_one.record(batch, unit.timesteps, unit.blocks))
-            disk.submit(partial(_write, writer, unit, stored, stage_one.conditions(unit.encoder)))
-            advance(len(unit.rows))
+    """Make and record the units with their derived shards; `advance` counts their rows."""
+    with BackgroundWriter() as disk, BackgroundWriter() as beside:
+        batches = prefetch(reader.batch, [work.rows for work in works], UNITS_READ_AHEAD)
+        for work, batch in zip(works, batches, strict=True):
+            beside.submit(partial(_derive, writer, work, batch, reader, stage_one.device))
+            stored = stage_one.store(stage_one.record(batch, work.unit.timesteps, work.unit.blocks))
+            disk.submit(partial(_write, writer, work.unit, stored, stage_one.conditions(work.unit.encoder)))
+            advance(len(work.rows))
+
+
+def _derive(writer: CacheWriter, work: UnitWork, batch: Batch, reader: RowReader, device: str) -> None:
+    writer.write_derived(work.derived, work.loader(batch.images, reader, device))
 
 
 def _write(

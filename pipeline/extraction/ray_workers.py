@@ -16,7 +16,7 @@ import torch
 
 from ...cache.building.writer import CacheWriter
 from ...cache.format.blocks import Block, in_order
-from ...cache.format.manifest import PLAN, Manifest, Unit, WorkUnit, read_manifest
+from ...cache.format.manifest import PLAN, DerivedShardRecord, Manifest, Unit, read_manifest
 from ...cache.storage.location import Location
 from ...cache.storage.locks import hold_worker
 from ...errors import CacheError, TextdiffError
@@ -24,11 +24,11 @@ from ..data.classes import Classes
 from ..runtime.device import resolve_device
 from ..runtime.process import prepare_process
 from ..runtime.ray_session import n_workers_for, ray_session, threads_per_worker
-from .dataset_rows import DatasetRow, RowReader
+from .dataset_rows import RowReader
 from .feature_extractor import FeatureExtractor
 from .loading import restore_stage_one
-from .local import UnitRows
 from .pca import cached_projections
+from .unit_work import UnitWork
 
 IN_HAND = 3
 """Units that a worker has at once: one in the model, one being read, one being written."""
@@ -92,32 +92,38 @@ class UnitWorker:
             compiled=order.compiled,
         )
 
-    def make(self, unit: WorkUnit, rows: Sequence[DatasetRow]) -> Unit:
-        """Read a unit's images, run the model, write the shards.
+    def make(self, work: UnitWork) -> tuple[Unit, tuple[DerivedShardRecord, ...]]:
+        """Read a unit's images, run the model, write the shards and the derived ones, which are recorded too.
 
         Raises:
             SourceError: if a model that is found here is not the driver's.
         """
-        batch = self._reader.batch(rows)
+        batch, unit = self._reader.batch(work.rows), work.unit
         with self._model:
             torch.set_num_threads(self._order.n_threads)  # each call is in a thread of its own
             stored = self._stage_one.store(self._stage_one.record(batch, unit.timesteps, unit.blocks))
             conditions = self._stage_one.conditions(unit.encoder)
-        return self._writer.write_shards(unit, stored(), conditions)
+        load = work.loader(batch.images, self._reader, self._stage_one.device)
+        derived = self._writer.write_derived(work.derived, load)
+        return self._writer.write_shards(unit, stored(), conditions), derived
 
 
 def run_in_ray(
-    units: UnitRows, order: WorkerOrder, writer: CacheWriter, workers: int | None, advance: Callable[[int], None]
+    works: Sequence[UnitWork],
+    order: WorkerOrder,
+    writer: CacheWriter,
+    workers: int | None,
+    advance: Callable[[int], None],
 ) -> None:
     """Have Ray's workers make the units, and record each that is finished; `advance` counts their rows.
 
     Raises:
         CacheError: if a unit failed, or was lost with `ATTEMPTS` workers.
     """
-    if not units:
+    if not works:
         return
     device = resolve_device(order.device)
-    n_workers = min(n_workers_for(workers, device), len(units))
+    n_workers = min(n_workers_for(workers, device), len(works))
     with ray_session(n_workers) as ray:
         hire = ray.remote(UnitWorker).options(
             num_cpus=1,
@@ -126,12 +132,12 @@ def run_in_ray(
             max_restarts=-1,
             max_task_retries=ATTEMPTS - 1,
         )
-        blocks = in_order({block for unit in units for block in unit.blocks})
+        blocks = in_order({block for work in works for block in work.unit.blocks})
         order = replace(order, blocks=blocks, n_threads=threads_per_worker(n_workers))
         pool = ray.util.ActorPool([hire.remote(order) for _ in range(n_workers)] * IN_HAND)
         try:
-            for unit in pool.map_unordered(lambda worker, item: worker.make.remote(*item), units.items()):
-                writer.record(unit)
+            for unit, derived in pool.map_unordered(lambda worker, work: worker.make.remote(work), works):
+                writer.record(unit, derived)
                 advance(len(unit.rows))
         except ray.exceptions.RayError as error:
             raise _explained(order.cache, error) from error

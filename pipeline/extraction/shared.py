@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
-from ...cache.building.derived import DerivedShard, divide_among_parts, wanted_shards
+from ...cache.building.derived import DerivedShard, divide_among_parts, unpublished
 from ...cache.building.journal import forget_unit
 from ...cache.building.plan import WorkPlan, part_of, read_state
 from ...cache.building.shared_plan import (
@@ -41,7 +41,6 @@ from ..runtime.progress import Progress
 from .dataset_rows import distinct_texts
 from .extraction import Extraction
 from .feature_extractor import FeatureExtractor
-from .local import run_locally
 from .summary import ExtractSummary
 
 TRIES, PAUSE_S = 4, 1.0
@@ -72,10 +71,8 @@ def extract_part(config: ExtractConfig, progress: Progress) -> ExtractSummary:
             work = extraction.divide(read_state(root, resume=True), part)
             summary = extraction.estimate(work.plan)
             writer, stage_one = extraction.begin_part(work)
-        units = extraction.rows_of_units(work.plan)
-        with extraction.counted("extract", summary.n_forwards) as advance:
-            run_locally(units, extraction.reader, stage_one, writer, advance)
-        with extraction.shard_loader(work.plan) as load:
+        extraction.make_units(work.plan, work.derived, writer, stage_one)
+        with extraction.shard_loader(work.plan, writer.missing(work.derived)) as load:
             writer.write_derived(work.derived, load)
     whole, n_left = _publish_if_last(extraction)
     return replace(summary, whole=whole, n_units_left=n_left)
@@ -107,7 +104,7 @@ class SharedExtraction(Extraction):
             CacheMismatchError: if earlier parts had other settings or data.
             CacheError: if projections are to be fitted, and the part is not part 0.
         """
-        root, plan, spec = self.config.cache, self.plan(state), self.stage_one.spec
+        root, plan = self.config.cache, self.plan(state)
         table, shared = self.table(plan), read_shared_plan(root)
         request, begins = self._request(table), shared is None
         shared = shared or SharedPlan(request, plan.pending)
@@ -118,15 +115,11 @@ class SharedExtraction(Extraction):
                 "part 0 first, and this one again; where each part writes to a folder of its own, begin with a copy "
                 "of part 0's"
             )
-        published = read_manifest(root)
-        known = {record.shard.path for record in published.derived_shards} if published else set()
-        classes, filters = self.dataset.classes.to_dict(), self.config.filters
-        wanted = wanted_shards(spec, table.samples, classes, filters=filters)
-        derived = divide_among_parts(wanted, known, part.n_parts)[part.id]
+        derived = divide_among_parts(unpublished(root, self.derived_shards(plan, table)), part.n_parts)[part.id]
         filtered = {row for shard in derived if shard.layout.name == FILTERS_ARRAY for row in shard.rows}
         own = part_of(plan, missing_units(shared.of(part), plan.manifest.units), filtered)
         # Texts of a published cache are not written over before all units are finished.
-        return PartWork(own, tuple(derived), shared, begins, table, part.id == 0 and published is None)
+        return PartWork(own, tuple(derived), shared, begins, table, part.id == 0 and read_manifest(root) is None)
 
     def begin_part(self, work: PartWork) -> tuple[CacheWriter, FeatureExtractor]:
         """Write what comes before the units, each thing by one part alone; as `begin`."""

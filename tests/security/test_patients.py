@@ -161,8 +161,8 @@ def test_plain_and_hashed_ids_do_not_mix(hashed, tmp_path):
 
 
 def test_a_resume_needs_the_key_of_the_beginning(hashed, monkeypatch):
-    publish = "textdiff.pipeline.extraction.extraction.Extraction._publish"
-    monkeypatch.setattr(publish, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    publish = "textdiff.pipeline.extraction.extraction.CacheWriter.publish"
+    monkeypatch.setattr(publish, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         extract_features(hashed)
     monkeypatch.undo()

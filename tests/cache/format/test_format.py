@@ -12,6 +12,7 @@ import zarr
 
 from textdiff.cache import hdf5, reader
 from textdiff.cache.building.derived import TextArrays, row_loader
+from textdiff.cache.building.journal import derived_path
 from textdiff.cache.building.plan import plan_work
 from textdiff.cache.building.shared_plan import SharedPlan
 from textdiff.cache.building.writer import CacheWriter
@@ -387,7 +388,7 @@ STEP_WORDS = {
     "journal": "journal/plan.json",
     "units": "for each unit",
     "manifest.json false": "with complete false",
-    "derived": "shards of images",
+    "derived": "still missing, or changed",
     "zarr.json": "every zarr.json",
     "samples.json": "samples.json",
     "manifest.json true": "with complete true",
@@ -395,14 +396,16 @@ STEP_WORDS = {
 }
 
 
-def kind_of(name, content):
-    """To which step a file that is renamed into place belongs."""
+def kind_of(name, content, published):
+    """To which step a file that is renamed into place belongs, where these derived shards are published."""
+    if name in published or name in {derived_path(path).as_posix() for path in published}:
+        return "derived"
     if "/c/" in name:
-        return "units" if name.startswith("features/") else "derived"
+        return "units"
     if name == "manifest.json":
         return f"{name} {json.dumps(json.loads(content)['complete'])}"
     if name.startswith(("journal/units/", "journal/derived/")):
-        return Path(name).parent.name
+        return "units"
     return "journal" if name.startswith("journal/") else Path(name).name
 
 
@@ -410,11 +413,12 @@ def test_files_are_written_in_the_order_of_the_document(tiny_cache, extraction, 
     kinds, replace = [], Path.replace
 
     def remember(self, target):
-        kinds.append(kind_of(target.relative_to(tiny_cache).as_posix(), self.read_bytes()))
+        kinds.append(kind_of(target.relative_to(tiny_cache).as_posix(), self.read_bytes(), published))
         return replace(self, target)
 
-    with extraction.data.open("a", encoding="utf-8") as file:
-        file.write("spare,spare.png,spare_mask.png,,train\n")
+    published = {one.shard.path for one in FeatureReader(tiny_cache).manifest.derived_shards}
+    text = extraction.data.read_text(encoding="utf-8").replace("train0_mask.png", "train1_mask.png")
+    extraction.data.write_text(text + "spare,spare.png,spare_mask.png,,train\n", encoding="utf-8")
     monkeypatch.setattr(Path, "replace", remember)
     extract_features(extraction)
     steps = [written for _, written in table_under("Step")]

@@ -10,6 +10,8 @@ import pytest
 import torch
 import zarr
 
+from textdiff.cache.building.journal import read_derived
+from textdiff.cache.building.writer import CacheWriter
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import (
     CacheBusyError,
@@ -19,6 +21,8 @@ from textdiff.errors import (
     ConfigError,
     DataError,
 )
+from textdiff.pipeline.data.dataset import read_dataset
+from textdiff.pipeline.extraction import dataset_rows, unit_work
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.image_files.reading import read_image
 from textdiff.pipeline.images.resizing import resize_image
@@ -106,6 +110,35 @@ def test_labels_and_images_are_those_of_the_files(tiny_cache):
     np.testing.assert_array_equal(reader.image(sample.row), resize_image(native, (16, 16)))
     assert sample.size == (20, 24)
     assert set(np.unique(reader.labels(sample.row))) == {0, 1}
+
+
+def test_each_file_is_read_once_for_the_model_and_all_that_is_derived(extraction, monkeypatch):
+    opened = []
+
+    def counted(function):
+        return lambda path, **settings: opened.append(path) or function(path, **settings)
+
+    for name in ("open_source", "open_mask"):
+        monkeypatch.setattr(dataset_rows, name, counted(getattr(dataset_rows, name)))
+    extract_features(extraction)
+    samples = read_dataset(extraction.data).samples
+    assert sorted(opened) == sorted(path for one in samples for path in (one.image, one.mask) if path)
+
+
+def test_images_labels_and_filters_are_made_beside_the_units_and_not_again(extraction, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheWriter, "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            extract_features(extraction)
+    names = {"filters": "0/0/0", "images": "0/0/0", "labels": "0/0"}
+    expected = [f"{name}/c/{shard}/{end}" for name, end in names.items() for shard in range(4)]
+    assert [one.shard.path for one in read_derived(extraction.cache)] == expected
+    monkeypatch.setattr(unit_work, "image_filters", None)
+    extract_features(replace(extraction, resume=True))
+    assert FeatureReader(extraction.cache).manifest.has_filters
 
 
 def test_a_second_run_runs_nothing_and_changes_no_byte(tiny_cache, extraction, n_forwards, folder_bytes):

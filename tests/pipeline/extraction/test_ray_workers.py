@@ -15,10 +15,11 @@ from textdiff.errors import CacheError, ConfigError, SourceError
 from textdiff.pipeline.config.ablation import AblateConfig
 from textdiff.pipeline.extraction import ray_workers
 from textdiff.pipeline.extraction.ray_workers import WorkerOrder, run_in_ray
+from textdiff.pipeline.extraction.unit_work import UnitWork
 from textdiff.pipeline.runtime.ray_session import n_workers_for, require_ray, threads_per_worker
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray (the extra ray) is not installed")
-UNITS = {WorkUnit((row,), (50,), (1,)): [SimpleNamespace(id=f"image{row}")] for row in range(8)}
+WORKS = [UnitWork(WorkUnit((row,), (50,), (1,)), [SimpleNamespace(id=f"image{row}")]) for row in range(8)]
 
 
 class RayError(Exception):
@@ -48,7 +49,7 @@ class StandIn:
         return order
 
     def hire(self, order):
-        make = SimpleNamespace(remote=lambda unit, rows: self.ends(unit))
+        make = SimpleNamespace(remote=lambda work: (self.ends(work.unit), ()))
         self.hired.append(SimpleNamespace(order=order, make=make))
         return self.hired[-1]
 
@@ -65,8 +66,8 @@ def run(monkeypatch):
         monkeypatch.setattr(ray_workers, "ray_session", lambda _: nullcontext(ray))
         order = WorkerOrder("cache", None, "cpu", offline=True, compiled=False)
         recorded, counted = [], []
-        writer = SimpleNamespace(record=lambda unit: recorded.append(unit.rows[0]))
-        run_in_ray(UNITS, order, writer, n_workers, counted.append)
+        writer = SimpleNamespace(record=lambda unit, _: recorded.append(unit.rows[0]))
+        run_in_ray(WORKS, order, writer, n_workers, counted.append)
         assert counted == [1] * len(recorded)
         return recorded
 
@@ -91,7 +92,7 @@ def test_there_are_no_more_workers_than_units_and_none_without_units(run, monkey
     run(ray, 20)
     assert len(ray.hired) == 8
     monkeypatch.setattr(ray_workers, "ray_session", None)
-    run_in_ray({}, None, None, 2, None)
+    run_in_ray([], None, None, 2, None)
 
 
 def test_a_worker_that_fails_stops_the_extraction(run):
@@ -160,8 +161,8 @@ EXTRACTION = """
         return [pid for pid, (_, line) in parents.items() if line.startswith(b"ray::UnitWorker") and is_ours(pid)]
 
     record, killed = CacheWriter.record, []
-    def kill_one(self, unit):
-        record(self, unit)
+    def kill_one(self, *made):
+        record(self, *made)
         if not killed:
             killed.append(workers()[0])
             os.kill(killed[0], signal.SIGKILL)
@@ -178,7 +179,7 @@ def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one_process(
 ):
     from textdiff.pipeline.extraction.extract import extract_features
 
-    alone = replace(extraction, encoder=(f"hf:{tiny_dinov2}",), batch_size=1, filters=False)
+    alone = replace(extraction, encoder=(f"hf:{tiny_dinov2}",), batch_size=1)
     in_ray = replace(alone, cache=tmp_path / "ray", engine="ray", workers=2)
     program = textwrap.dedent(EXTRACTION.format(config=in_ray))
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

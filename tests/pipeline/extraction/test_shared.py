@@ -12,8 +12,8 @@ from textdiff.cache.building.shared_plan import read_shared_plan
 from textdiff.cache.reader import FeatureReader
 from textdiff.cache.storage.locks import Share, hold_lock
 from textdiff.errors import CacheBusyError, CacheError, CacheIncompleteError, CacheMismatchError, ConfigError
-from textdiff.pipeline.extraction import extraction as whole
 from textdiff.pipeline.extraction import shared as parts
+from textdiff.pipeline.extraction import unit_work
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.verify import verify_cache
 from textdiff.pipeline.runtime.progress import Progress
@@ -79,8 +79,8 @@ def test_each_part_makes_every_nth_unit_whatever_others_have_done(part, shared):
 
 
 def test_images_labels_and_filters_are_shared_too(part, shared, monkeypatch):
-    made, of_part, image_filters = [], [], whole.image_filters
-    monkeypatch.setattr(whole, "image_filters", lambda image: made.append(1) or image_filters(image))
+    made, of_part, image_filters = [], [], unit_work.image_filters
+    monkeypatch.setattr(unit_work, "image_filters", lambda image: made.append(1) or image_filters(image))
     for part_id in (1, 0, 2):
         part(part_id, filters=True)
         of_part.append(len(made))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from skimage.feature import multiscale_basic_features
 
 from textdiff.cache.format.layout import N_FILTERS
@@ -70,6 +71,18 @@ def test_filters_are_scikit_images_of_standardised_channels():
     np.testing.assert_allclose(found.astype(np.float32), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (16, 16), (17, 1100), (130, 128)])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_filters_are_scikit_images_bit_by_bit(shape, smooth):
+    image = np.random.default_rng(sum(shape)).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    image = gaussian_filter(image, (2, 2, 0)) if smooth else image
+    planes = image.astype(np.float32)
+    for plane in np.split(planes, 3, -1):
+        plane[:] = (plane - plane.mean(dtype=np.float64)) / max(plane.std(dtype=np.float64), 1)
+    expected = multiscale_basic_features(planes, channel_axis=-1, sigma_min=0.5, sigma_max=8).astype(np.float16)
+    np.testing.assert_array_equal(image_filters(image).view(np.uint16), expected.view(np.uint16))
+
+
 def test_contrast_and_brightness_of_a_channel_do_not_matter_and_a_flat_one_is_zero():
     image = np.random.default_rng(0).integers(0, 100, (16, 16, 3), dtype=np.uint8)
     brighter = image * 2 + np.array([3, 40, 9], np.uint8)
@@ -115,7 +128,7 @@ def test_filters_are_not_made_again_where_they_are(tiny_cache, extraction, no_un
     def refuse(_image):
         raise AssertionError("filters were made again")
 
-    monkeypatch.setattr("textdiff.pipeline.extraction.extraction.image_filters", refuse)
+    monkeypatch.setattr("textdiff.pipeline.extraction.unit_work.image_filters", refuse)
     head, *rows = extraction.data.read_text(encoding="utf-8").splitlines()
     extraction.data.write_text("\n".join([head, *reversed(rows)]) + "\n", encoding="utf-8")
     extract_features(extraction)
