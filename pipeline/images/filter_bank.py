@@ -53,11 +53,12 @@ def _planes(channel: UInt8[np.ndarray, "y x"]) -> list[_Plane]:
 
 def _edges(smooth: _Plane) -> _Plane:
     """Sobel's gradient magnitude."""
-    padded = np.pad(smooth, 1, mode="edge").astype(np.float64)  # each derivative is rounded once
-    down, across = padded[2:] - padded[:-2], padded[:, 2:] - padded[:, :-2]
-    along_y = (down[:, :-2] + down[:, 2:]) / 4 + down[:, 1:-1] / 2
-    along_x = (across[:-2] + across[2:]) / 4 + across[1:-1] / 2
-    return np.sqrt(along_y.astype(np.float32) ** 2 + along_x.astype(np.float32) ** 2) / np.sqrt(np.float32(2))
+    padded = np.pad(smooth, 1, mode="edge").astype(np.float64)  # sums are exact: each derivative is rounded once
+    across, down = padded[:, :-1] + padded[:, 1:], padded[:-1] + padded[1:]
+    across, down = across[:, :-1] + across[:, 1:], down[:-1] + down[1:]  # neighbours weigh 1 : 2 : 1
+    along_y = ((across[2:] - across[:-2]) / 4).astype(np.float32)
+    along_x = ((down[:, 2:] - down[:, :-2]) / 4).astype(np.float32)
+    return np.sqrt(along_y**2 + along_x**2) / np.sqrt(np.float32(2))
 
 
 def _textures(smooth: _Plane) -> tuple[_Plane, _Plane]:
