@@ -1,18 +1,19 @@
 """Cost of stage one around and inside the UNet: four measurements, each of ratios within one run.
 
-    python benchmarks/speed/extract.py efficiency [--adm] [--images 48] [--image-size 64] [--batch-size 8]
+    python benchmarks/speed/extract.py efficiency [--adm] [--precision auto] [--images 48] [--image-size 64]
     python benchmarks/speed/extract.py early-exit [--image-size 256] [--repeats 3]
     python benchmarks/speed/extract.py compile [--image-size 64] [--batch-size 8] [--repeats 3]
     python benchmarks/speed/extract.py memory [--images 30 300]
 
 All take --device and --json; UNets have random weights, files go to a temporary folder (in TMPDIR).
 
-`efficiency`: images/s of extraction, divided by those of the bare truncated forward on tensors in memory, with the same
-UNet, blocks, timesteps and batch. Extraction reads PNG files of twice the model's side and writes a cache. A machine's
-speed drifts, so that extraction and bare forward take turns, and each extraction is compared with the bare forwards
-before and after it. All blocks of a small UNet are stored, the most that can be asked of the disk; with --adm it is the
-architecture and the share of blocks of the paper. Two figures: `loop`, of each further image (the whole call less that
-of one batch of images); `call`, the whole call less the time of loading the UNet.
+`efficiency`: images/s of the command `extract-features`, run in this process, divided by those of the bare truncated
+forward on tensors in memory, with the same UNet, blocks, timesteps, precision and batch. The command reads PNG files of
+twice the model's side and writes a cache, filters included. A machine's speed drifts, so that command and bare forward
+take turns, and each command is compared with the bare forwards before and after it. All blocks of a small UNet are
+stored, the most that can be asked of the disk; with --adm it is the architecture and the share of blocks of the paper.
+Two figures: `loop`, of each further image (the whole call less that of one batch of images); `call`, the whole call
+less the time of loading the UNet. Beside them the same of processor time, which other processes disturb less.
 
 `early-exit`: time of the forward up to block 12 of the 256-pixel ADM architecture with 64 channels in place of 256,
 divided by that of the whole UNet as diffusers runs it.
@@ -25,18 +26,21 @@ divided by that of the whole UNet as diffusers runs it.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import runpy
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -46,13 +50,19 @@ from PIL import Image
 
 from textdiff import ExtractConfig, UNetRecorder, extract_features, load_unet
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from plausibility import MARGIN, not_positive, outside, refuse
+
 Result = TypeVar("Result")
+Precision = Literal["float32", "bfloat16", "float16"]
 
 CHANNELS = (64, 128, 192, 256)
 BLOCKS = (2, 4, 6, 7)
 """One of each level, the last of all included: nothing is cut off, and the cache is at its largest."""
 QATA_BLOCKS = (4, 6, 8, 12)
 """The paper's blocks for QaTa-COV19, of the 18 that the 256-pixel ADM architecture has."""
+PARTS_PER_WHOLE = ("median_loop_per_bare", "median_call_per_bare", "median_exit_per_whole")
+"""Time of a part, divided by that of the whole."""
 
 
 def main() -> None:
@@ -62,6 +72,7 @@ def main() -> None:
         result = args.measure(args, Path(folder))
     about = {"device": args.device, "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
     print(json.dumps({**about, **result}, indent=None if args.json else 1))
+    refuse(implausible(result))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -76,6 +87,7 @@ def parse_arguments() -> argparse.Namespace:
     part.add_argument("--image-size", type=int, default=64, help="side in pixels, a multiple of 8")
     part.add_argument("--batch-size", type=int, default=ExtractConfig.batch_size)
     part.add_argument("--repeats", type=int, default=3)
+    part.add_argument("--precision", choices=("auto", *get_args(Precision)), default=ExtractConfig.precision)
     part.add_argument("--adm", action="store_true", help="the ADM architecture and QaTa's blocks, as in early-exit")
     part.set_defaults(measure=measure_efficiency)
     part = parts.add_parser("early-exit", parents=[common])
@@ -91,11 +103,31 @@ def parse_arguments() -> argparse.Namespace:
     part.add_argument("--images", type=int, nargs="+", default=[30, 300])
     part.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     part.set_defaults(measure=measure_memory)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.measure is measure_efficiency and args.images <= args.batch_size:
+        parser.error(f"--images got {args.images}, expected more than the batch size, {args.batch_size}")
+    return args
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Time of one piece of work."""
+
+    wall: float
+    processor: float
+    """Of all threads."""
+
+    def less(self, other: Seconds) -> Seconds:
+        """The time without that of a part."""
+        return Seconds(self.wall - other.wall, self.processor - other.processor)
+
+    def times(self, factor: float) -> Seconds:
+        """The time of so many times the work."""
+        return Seconds(factor * self.wall, factor * self.processor)
 
 
 def measure_efficiency(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Extraction and bare forwards in turns."""
+    """Commands and bare forwards in turns."""
     config = make_extraction(
         folder,
         args.images,
@@ -104,37 +136,67 @@ def measure_efficiency(args: argparse.Namespace, folder: Path) -> dict[str, Any]
         device=args.device,
         batch_size=args.batch_size,
     )
+    config = replace(config, precision=args.precision)
     if args.adm:
         adm_unet(args.image_size).save_pretrained(folder / "unet")
         config = replace(config, blocks=QATA_BLOCKS)
     few = replace(config, data=write_images(folder / "few", args.batch_size, 2 * args.image_size))
-    precision = extract_features(replace(few, cache=folder / "first")).precision  # kernels are chosen once
-    recorder, load_s = timed(lambda: load_recorder(config, precision))
-    bare_s = [bare_forwards(recorder, config, args.images)]
-    loop_s, call_s = [], []
+    precision = run_command(replace(few, cache=folder / "first"))["precision"]  # kernels are chosen once
+    recorder = load_recorder(config, precision)
+    bare, loops, calls = [clocked(lambda: bare_forwards(recorder, config, args.images))], [], []
     for i in range(args.repeats):
-        few_s = timed(lambda i=i: extract_features(replace(few, cache=folder / f"few{i}")))[1]
-        whole_s = timed(lambda i=i: extract_features(replace(config, cache=folder / f"cache{i}")))[1]
-        loop_s.append((whole_s - few_s) * args.images / (args.images - args.batch_size))
-        call_s.append(whole_s - load_s)
-        bare_s.append(bare_forwards(recorder, config, args.images))
-    beside = [(before + after) / 2 for before, after in pairwise(bare_s)]
+        load = clocked(lambda: load_recorder(config, precision))
+        of_few = clocked(lambda i=i: run_command(replace(few, cache=folder / f"few{i}")))
+        whole = clocked(lambda i=i: run_command(replace(config, cache=folder / f"cache{i}")))
+        loops.append(whole.less(of_few).times(args.images / (args.images - args.batch_size)))
+        calls.append(whole.less(load))
+        bare.append(clocked(lambda: bare_forwards(recorder, config, args.images)))
     return {
         "n_parameters": sum(weight.numel() for weight in recorder.frozen.model.parameters()),
         "images": args.images,
         "image_size": args.image_size,
         "batch_size": args.batch_size,
+        "precision": precision,
         "timesteps": config.timesteps,
         "blocks": config.blocks,
-        "bare_images_per_s": args.images / statistics.median(bare_s),
-        "loop_images_per_s": args.images / statistics.median(loop_s),
-        "call_images_per_s": args.images / statistics.median(call_s),
-        "load_s": load_s,
-        "loop_per_bare": [bare / loop for bare, loop in zip(beside, loop_s, strict=True)],
-        "call_per_bare": [bare / call for bare, call in zip(beside, call_s, strict=True)],
-        "median_loop_per_bare": statistics.median(bare / loop for bare, loop in zip(beside, loop_s, strict=True)),
-        "median_call_per_bare": statistics.median(bare / call for bare, call in zip(beside, call_s, strict=True)),
+        "bare_images_per_s": args.images / statistics.median(one.wall for one in bare),
+        **ratios("loop", bare, loops),
+        **ratios("call", bare, calls),
     }
+
+
+def ratios(name: str, bare: list[Seconds], other: list[Seconds]) -> dict[str, Any]:
+    """Time of the bare forwards around each of the others, divided by its own."""
+    beside = [(before.wall + after.wall, before.processor + after.processor) for before, after in pairwise(bare)]
+    of_wall = [wall / 2 / one.wall for (wall, _), one in zip(beside, other, strict=True)]
+    of_processor = [processor / 2 / one.processor for (_, processor), one in zip(beside, other, strict=True)]
+    return {
+        f"{name}_per_bare": of_wall,
+        f"median_{name}_per_bare": statistics.median(of_wall),
+        f"median_{name}_per_bare_of_processor": statistics.median(of_processor),
+    }
+
+
+def implausible(result: dict[str, Any]) -> Iterator[str]:
+    """Problems: no time or memory, and a part that takes longer than the whole."""
+    yield from not_positive({name: value for name, value in result.items() if name.endswith(("_s", "_bytes"))})
+    yield from outside(0, MARGIN, {name: result[name] for name in PARTS_PER_WHOLE if name in result})
+
+
+def run_command(config: ExtractConfig) -> dict[str, Any]:
+    """The summary of `textdiff extract-features`, run in this process, which the command prepares as its own."""
+    named = ("unet", "blocks", "image_size", "batch_size", "device", "precision")
+    flags = {f"--{name.replace('_', '-')}": getattr(config, name) for name in named}
+    words = [",".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in flags.values()]
+    flat = [word for pair in zip(flags, words, strict=True) for word in pair]
+    sys.argv = ["textdiff", "extract-features", str(config.data), str(config.cache), *flat, "--json"]
+    with redirect_stdout(io.StringIO()) as printed:
+        try:
+            runpy.run_module("textdiff", run_name="__main__")
+        except SystemExit as ended:
+            if ended.code:
+                raise
+    return json.loads(printed.getvalue())
 
 
 def load_recorder(config: ExtractConfig, precision: Any, *, compiled: bool = False) -> UNetRecorder:  # noqa: ANN401
@@ -275,6 +337,13 @@ def write_images(folder: Path, n: int, side: int) -> Path:
         rows.append(f"{index},{index}.png,,,train")
     (folder / "manifest.csv").write_text("\n".join(rows), encoding="utf-8")
     return folder
+
+
+def clocked(work: Callable[[], object]) -> Seconds:
+    """Wall and processor time of `work`."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return Seconds(time.perf_counter() - wall, time.process_time() - processor)
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
