@@ -20,6 +20,7 @@ from ...cache.storage.atomic import write_durably
 from ...errors import DataError
 from ...stages.features.sampling import dense
 from ...stages.heads.base import Head
+from ...stages.metrics.overlap import likeliest
 from ...stages.metrics.selection import choose_centres, standardised
 from ...stages.metrics.uncertainty import predictive_entropy
 from ..config.evaluation import SuggestConfig
@@ -205,7 +206,7 @@ def _panel(head: Head, data: CachedFeatures, rows: Rows, one: Suggestion) -> dic
     rank, name, _, uncertainty, distance, _ = _cells(one)
     return {
         "image": data.reader.image(row.row),
-        "predicted": (probabilities.argmax(0) > 0).cpu().numpy(),
+        "predicted": (likeliest(probabilities) > 0).cpu().numpy(),
         "uncertainty": (predictive_entropy(probabilities) / math.log(data.n_classes)).cpu().numpy(),
         "title": f"{rank}. {name}\nuncertainty {uncertainty}, distance {distance}",
     }

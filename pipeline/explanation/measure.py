@@ -19,6 +19,7 @@ from ...cache.format.samples import SampleRow
 from ...errors import ConfigError, DataError
 from ...stages.heads.base import Head
 from ...stages.heads.input import HeadInput
+from ...stages.metrics.overlap import likeliest
 from ...stages.metrics.uncertainty import log_odds
 from ...stages.text.encoder import TextEncoder
 from ...stages.text.words import Word, split_words, without, words_of_tokens
@@ -146,7 +147,8 @@ def measure(
     prepared = head.prepare(x.features)
     probabilities, odds = [], []
     for i in range(len(question.tokens)):
-        logits = head.segment_prepared(prepared, question.with_text(x, i))
+        with head.arithmetic(x.tokens.device):
+            logits = head.segment_prepared(prepared, question.with_text(x, i))
         if i == 0 or i > len(question.words):
             probabilities.append(logits.softmax(1).mean(0))
         odds.append(log_odds(logits, question.target).mean(0))
@@ -187,7 +189,7 @@ def _of_target(
 ) -> tuple[Float32[np.ndarray, "y x"], Bool[np.ndarray, "y x"]]:
     """Probability of the target, and the pixels where one of its classes is the likeliest."""
     classes = torch.tensor(question.target)
-    return probabilities[classes].sum(0).numpy(), torch.isin(probabilities.argmax(0), classes).numpy()
+    return probabilities[classes].sum(0).numpy(), torch.isin(likeliest(probabilities), classes).numpy()
 
 
 def explain_sample(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...cache.format.samples import SampleRow
 from ...stages.heads.base import Head
-from ...stages.metrics.overlap import confusion, dice
+from ...stages.metrics.overlap import confusion, dice, likeliest
 from ..scoring.summary import counts_by_parent
 from .inputs import CachedFeatures
 from .lost import lost_pixels, missed
@@ -30,7 +30,7 @@ def score_samples(
 ) -> Int[Tensor, "sample label predicted"]:
     """Confusion counts of whole images at the model's size, lost classes (`lost_pixels`) counted as missed."""
     counts = torch.stack([
-        confusion(members.mean(0).argmax(0), labels, data.n_classes, data.ignore)
+        confusion(likeliest(members.mean(0)), labels, data.n_classes, data.ignore)
         for _, members, labels in segment_samples(head, data, samples)
     ])  # fmt: skip
     return counts + missed_by_row(data, samples)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...cache.format.samples import IGNORE, SampleRow
 from ...cache.reader import FeatureReader
+from ...stages.metrics.overlap import likeliest
 from ...stages.metrics.uncertainty import mean_and_uncertainty
 from ..head_inputs.inputs import CachedFeatures
 from ..head_inputs.splits import originals
@@ -100,7 +101,7 @@ class Gallery:
         xs, from_x = _centres(planes.shape[2], row.size[1], box[1], box[3], labels.shape[1])
         mean, unsure = mean_and_uncertainty(members[:, :, from_y][..., from_x])
         grey = (unsure / math.log(len(mean))).clamp(0, 1).sqrt().mul(255).round()
-        picked = (labels[from_y][:, from_x], mean.argmax(0), grey)
+        picked = (labels[from_y][:, from_x], likeliest(mean), grey)
         planes[:, ys[:, None], xs] = torch.stack([plane.byte().cpu() for plane in picked]).numpy()
         self._kept[row.parent] = zlib.compress(planes.tobytes(), 1)
 

@@ -32,4 +32,5 @@ def load_head(run: Path, config: RunConfig, device: str) -> Head:
         raise RunError(
             f"{run / HEAD}: not the weights of this run's head ({first_line(error)}); restore the file, or train again"
         ) from error
+    head.precision = config.train["precision"]
     return head.eval().to(device)

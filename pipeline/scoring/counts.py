@@ -24,7 +24,7 @@ from ...stages.metrics.calibration import (
     reliability,
     without_uncertain,
 )
-from ...stages.metrics.overlap import confusion, dice
+from ...stages.metrics.overlap import dice, likeliest
 from ...stages.metrics.uncertainty import UncertaintyKind, measures
 from .shapes import SampleShapes, SurfaceSettings, measure_shapes
 from .summary import scores
@@ -70,23 +70,21 @@ def count_sample(
         objects: numbered true instances of the foreground, 0 elsewhere; `None`: those that labels show.
     """
     bins = torch.zeros(N_BINS, 3, dtype=torch.float64)
-    counts = torch.zeros(n_classes, n_classes, dtype=torch.long)
     by_uncertainty: dict[UncertaintyKind, Int[Tensor, "level label predicted"]] = {}
     kept: list[UInt8[np.ndarray, "2 y x"]] = []
     for members, labels in bands:
         probabilities = members.mean(0)
         bins += reliability(probabilities, labels, IGNORE)
-        counts += confusion(probabilities.argmax(0), labels, n_classes, IGNORE)
         for kind, uncertainty in measures(members).items():
             counted = confusion_by_uncertainty(probabilities, uncertainty, labels, IGNORE)
             by_uncertainty[kind] = by_uncertainty.get(kind, 0) + counted
         if surface or instances:
-            kept.append(np.stack([labels.numpy(), probabilities.argmax(0).byte().numpy()]))
+            kept.append(np.stack([labels.numpy(), likeliest(probabilities).byte().numpy()]))
     without = {
         kind: torch.stack([without_uncertain(counted, share) for share in SHARES_ASIDE])
         for kind, counted in by_uncertainty.items()
     }
-    shapes = SampleShapes()
+    shapes, counts = SampleShapes(), by_uncertainty["predictive_entropy"].sum(0)
     if kept:
         maps = np.concatenate(kept, 1)
         shapes = measure_shapes(maps, n_classes, surface=surface, instances=instances, true_objects=objects)

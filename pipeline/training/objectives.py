@@ -26,7 +26,7 @@ from ...stages.heads.ensemble import ensemble_of
 from ...stages.heads.paper import PaperHead, stack_maps
 from ...stages.heads.pixel import PixelHead
 from ...stages.metrics.overlap import confusion, dice
-from ...stages.precision import Precision, arithmetic
+from ...stages.precision import Precision
 from ...stages.seeds import named_generator, named_seed
 from ..config.training import HeadKind, TrainConfig
 from ..head_inputs.crops import draw_crops, require_cells
@@ -73,11 +73,7 @@ class TrainingObjective(ABC, Generic[AnyHead]):
         spec = data.head_spec(self._settings.width, config.n_attention_heads, position=config.position)
         self._members = [self._initial(spec, member).to(data.device) for member in range(config.ensemble)]
         self.head: Head = ensemble_of(self._members).eval()
-
-    @property
-    def arithmetic(self) -> torch.autocast:
-        """Context of the heads' forward: the loss, and the logits that it sees, are of float32."""
-        return arithmetic(cast("Precision", self._config.precision), self._data.device)
+        self.head.precision = cast("Precision", config.precision)
 
     def rate(self, progress: float) -> float:
         """Share of the learning rate after a share of the training, in [0, 1]: constant."""
@@ -168,7 +164,7 @@ class PixelObjective(GuidedObjective[PixelHead]):
         for member in self._members:
             own = self._own(batch.pixels.shape[1], generator)
             given = inputs[:, own], batch.pixels[:, own], self._data.size, *self._texts(samples, generator)
-            with self.arithmetic:
+            with self.head.arithmetic(self._data.device):
                 logits = member(*given, regions=regions)
             yield logits.float(), batch.labels[:, own]
 
@@ -184,7 +180,7 @@ class PixelObjective(GuidedObjective[PixelHead]):
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         batch, regions = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator), [self._data.region(sample)]
         given = self._members[0].inputs(batch.features), batch.pixels, self._data.size, *self._data.texts([sample])
-        with self.arithmetic:
+        with self.head.arithmetic(self._data.device):
             each = [member(*given, regions=regions) for member in self._members]
         return torch.stack(each).float().softmax(-1).mean(0).argmax(-1), batch.labels
 
@@ -207,14 +203,14 @@ class ContextObjective(GuidedObjective[ContextHead]):
         inputs = self._jittered(self._members[0].inputs(batch.features), generator)
         for member in self._members:
             texts = self._texts(samples, generator)
-            with self.arithmetic:
+            with self.head.arithmetic(self._data.device):
                 logits = member(inputs, batch.size, *texts, regions=batch.regions, turns=batch.turns)
             yield logits.float().movedim(1, -1).flatten(1, 2), batch.labels.flatten(1)
 
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         batch = draw_crops(self._data, [sample], generator)
         given = self._members[0].inputs(batch.features), batch.size, *self._data.texts([sample])
-        with self.arithmetic:
+        with self.head.arithmetic(self._data.device):
             each = [member(*given, regions=batch.regions) for member in self._members]
         return torch.stack(each).float().softmax(2).mean(0).argmax(1), batch.labels
 
@@ -238,7 +234,7 @@ class PaperObjective(TrainingObjective[PaperHead]):
         features = stack_maps([self._data.maps(sample) for sample in samples])
         labels = torch.stack([self._data.labels(sample) for sample in samples])
         for member in self._members:
-            with self.arithmetic:
+            with self.head.arithmetic(self._data.device):
                 logits = member(features, self._data.size, *self._texts(samples, generator))
             yield logits.float().movedim(1, -1).flatten(1, 2), labels.flatten(1)
 

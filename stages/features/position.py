@@ -43,8 +43,16 @@ def positional_encoding(
         In [-1, 1].
     """
     top, left, height, width = torch.tensor(regions, device=pixels.device).T[..., None]  # each [image, 1]
-    y = top + (pixels.div(size[1], rounding_mode="floor") + 0.5) / size[0] * height
-    x = left + (pixels % size[1] + 0.5) / size[1] * width
-    waves = math.pi * 2.0 ** torch.arange(N_FREQUENCIES, device=pixels.device)
-    phase = (torch.stack([y, x], -1)[..., None] * waves).flatten(-2)
-    return torch.cat([phase.sin(), phase.cos()], -1)
+    y, x = pixels.div(size[1], rounding_mode="floor"), pixels % size[1]
+    image = torch.arange(len(regions), device=pixels.device)[:, None]
+    (sin_y, cos_y), (sin_x, cos_x) = _along(top, height, size[0]), _along(left, width, size[1])
+    return torch.cat([sin_y[image, y], sin_x[image, x], cos_y[image, y], cos_x[image, x]], -1)
+
+
+def _along(
+    start: Float[Tensor, "image 1"], length: Float[Tensor, "image 1"], n_pixels: int
+) -> tuple[Float[Tensor, "image place wave"], Float[Tensor, "image place wave"]]:
+    """Sines and cosines at all places along an axis: far fewer than there are pixels."""
+    place = start + (torch.arange(n_pixels, device=start.device) + 0.5) / n_pixels * length
+    phase = place[..., None] * (math.pi * 2.0 ** torch.arange(N_FREQUENCIES, device=start.device))
+    return phase.sin(), phase.cos()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -86,9 +88,22 @@ def dense(map_: Map) -> Float[Tensor, "y x channel"]:
     return map_.dequantise() if isinstance(map_, QuantisedMap) else map_
 
 
-def interpolate(map_: Map, pixels: Int[Tensor, "pixel"], size: tuple[int, int]) -> Float[Tensor, "pixel channel"]:
-    """Bilinear interpolation at chosen pixels; agrees with `F.interpolate(..., align_corners=False)` to `size`."""
-    return _interpolated(map_, _corners(pixels, size, (map_.shape[0], map_.shape[1])))
+class EnlargedSum:
+    """Sum of maps, each enlarged to the label map by bilinear interpolation, which is computed a part at a time.
+
+    Args:
+        maps: of one image, of any resolutions, with as many channels.
+        size: (y, x) of the label map.
+    """
+
+    def __init__(self, maps: Sequence[Float[Tensor, "map_y map_x channel"]], size: tuple[int, int]) -> None:
+        self._points = torch.cat([map_.flatten(0, 1) for map_ in maps])
+        sizes = tuple((map_.shape[0], map_.shape[1]) for map_ in maps)
+        self._rows, self._weights = _corners_of_all(size, sizes, self._points.device)
+
+    def at(self, pixels: slice) -> Float[Tensor, "pixel channel"]:
+        """The sum at consecutive pixels of the flattened label map."""
+        return _weighted_rows(self._points, self._rows[pixels], self._weights[pixels])
 
 
 Corners = tuple[Int[Tensor, "pixel corner"], Float[Tensor, "pixel corner"]]
@@ -130,6 +145,16 @@ def _weighted_rows(
         return flat[rows[:, 0]]
     # One fused gather and sum; measured 2 to 50 times faster on CPUs than indexing the corners and weighting them.
     return F.embedding_bag(rows, flat, per_sample_weights=weights.to(flat.dtype), mode="sum")
+
+
+@lru_cache(maxsize=1)
+def _corners_of_all(size: tuple[int, int], map_sizes: tuple[tuple[int, int], ...], device: torch.device) -> Corners:
+    """Corners of every pixel in maps whose points lie one after another: the same for all images of a cache."""
+    pixels = torch.arange(size[0] * size[1], device=device)
+    corners = [_corners(pixels, size, map_size) for map_size in map_sizes]
+    starts = accumulate((y * x for y, x in map_sizes), initial=0)
+    rows = [rows + start for (rows, _), start in zip(corners, starts, strict=False)]
+    return torch.cat(rows, 1).int(), torch.cat([weights for _, weights in corners], 1)
 
 
 def _neighbours(position: Tensor, size: int, map_size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+Reading = Callable[[Float[Tensor, "image pixel width"]], Float[Tensor, "#image #pixel n_out"]]
+"""Text for pixels to read: pixels → what each of them reads."""
 
 TOKENS_AT_ONCE = 16
 """torch's attention on CPUs is three times slower, backward too, with 13 tokens than with 16 (AVX-512, torch 2)."""
@@ -39,7 +44,7 @@ class TextAttention(nn.Module):
         pixels: Float[Tensor, "image pixel width"],
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
-    ) -> Float[Tensor, "image pixel n_out"]:
+    ) -> Float[Tensor, "#image #pixel n_out"]:
         """What each pixel reads from the text (no residual).
 
         Args:
@@ -47,13 +52,47 @@ class TextAttention(nn.Module):
             tokens: as the text encoder gave them.
             mask: true on real tokens; an image whose mask is false throughout has no text.
         """
+        return self.reading(tokens, mask)(pixels)
+
+    def reading(self, tokens: Float[Tensor, "image token dim"], mask: Bool[Tensor, "image token"]) -> Reading:
+        """`forward` as a function of the pixels: what depends on the texts alone is computed once.
+
+        Args:
+            tokens: as `forward`.
+            mask: as `forward`.
+        """
         if not mask.any():  # with one thing to read, every pixel reads the same: no need to ask
-            return self.to_out(self.to_value(self.null_token)).expand(*pixels.shape[:2], -1)
+            nothing = self.to_out(self.to_value(self.null_token))[None, None]
+            return lambda pixels: nothing.expand(*pixels.shape[:2], -1) if self.training else nothing
+        if len(tokens) == 1 and not self.training:
+            return self._reading_of_many(tokens[:, mask[0]])
         tokens, mask = self._with_null(self.norm_text(tokens), mask)
-        query = self._heads(self.to_query(self.norm_pixels(pixels)))
         key, value = self._heads(self.to_key(tokens)), self._heads(self.to_value(tokens))
-        read = attend(query, key, value, mask[:, None, None, :])
-        return self.to_out(read.transpose(1, 2).flatten(2))
+
+        def read(pixels: Tensor) -> Tensor:
+            query = self._heads(self.to_query(self.norm_pixels(pixels)))
+            read = attend(query, key, value, mask[:, None, None, :])
+            return self.to_out(read.transpose(1, 2).flatten(2))
+
+        return read
+
+    def _reading_of_many(self, tokens: Float[Tensor, "1 token dim"]) -> Reading:
+        """`reading` for the many pixels of one image: projections of its tokens take the place of those of pixels.
+
+        q·Kᵀ = x·(K·W_q)ᵀ, and (A·V)·W_o = A·(V·W_o); the weights A of each attention head add up to 1.
+        """
+        n, tokens = self.n_attention_heads, self.norm_text(tokens)
+        (key,), (value,) = self._heads(self.to_key(tokens)), self._heads(self.to_value(tokens))
+        keys = key @ self.to_query.weight.unflatten(0, (n, -1)) / key.shape[-1] ** 0.5  # [head, token, width]
+        values = value @ self.to_out.weight.unflatten(1, (n, -1)).permute(1, 2, 0) + self.to_out.bias / n
+
+        def read(pixels: Tensor) -> Tensor:
+            # Pixels last: softmax over a short last axis takes many times longer.
+            scores = keys.flatten(0, 1) @ self.norm_pixels(pixels[0]).T
+            weights = scores.unflatten(0, (n, -1)).softmax(1).flatten(0, 1)
+            return (weights.T @ values.flatten(0, 1))[None]
+
+        return read
 
     def weights(
         self,

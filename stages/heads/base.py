@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..features.position import N_FREQUENCIES, Region, positional_encoding
 from ..features.sampling import MapKey, Maps, dense
-from .attention import TextAttention
+from ..precision import Precision, arithmetic
+from .attention import Reading, TextAttention
 from .input import HeadInput
 
 ALL_CHANNELS = slice(None)
@@ -51,7 +52,7 @@ class HeadSpec:
 
 
 Prepared = Mapping[MapKey, Float[Tensor, "y x channel"]]
-"""MapKey → its activations as a head uses them, all timesteps together, float32, at the block's own resolution."""
+"""MapKey → its activations as a head uses them, all timesteps together, at the block's own resolution."""
 
 
 class Head(nn.Module, ABC):
@@ -64,6 +65,12 @@ class Head(nn.Module, ABC):
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.precision: Precision = "float32"
+        """Of the arithmetic of logits, in training and after it; set by those who train or load the head."""
+
+    def arithmetic(self, device: str | torch.device) -> torch.autocast:
+        """Context of the head's forward on a device."""
+        return arithmetic(self.precision, device)
 
     @property
     def members(self) -> Sequence[Head]:
@@ -103,7 +110,9 @@ class Head(nn.Module, ABC):
     @torch.no_grad()
     def segment(self, x: HeadInput) -> Float[Tensor, "member n_classes y x"]:
         """Each member's logits of every pixel, without gradients; the head must be in evaluation mode."""
-        return self.segment_prepared(self.prepare(x.features), x)
+        prepared = self.prepare(x.features)
+        with self.arithmetic(x.tokens.device):
+            return self.segment_prepared(prepared, x)
 
     # `GuidedHead` holds its layer under the name `attention`, which is in the keys of head.safetensors.
     @torch.no_grad()
@@ -155,11 +164,8 @@ class GuidedHead(Head):
         return (features.float() - mean).mul_(scale)
 
     def prepare(self, features: Maps) -> Prepared:
-        """The standardised activations."""
-        return {
-            block: self.standardised(block, torch.cat([dense(map_) for map_ in maps], -1))
-            for block, maps in features.items()
-        }
+        """The activations as they are: a part at a time is standardised when it is projected."""
+        return {block: torch.cat([dense(map_) for map_ in maps], -1) for block, maps in features.items()}
 
     @property
     def attention_names(self) -> tuple[str, ...]:
@@ -171,8 +177,7 @@ class GuidedHead(Head):
         projected: Float[Tensor, "image pixel width"],
         pixels: Int[Tensor, "image pixel"],
         size: tuple[int, int],
-        tokens: Float[Tensor, "image token dim"],
-        mask: Bool[Tensor, "image token"],
+        read: Reading,
         *,
         regions: Sequence[Region],
     ) -> Float[Tensor, "image pixel width"]:
@@ -182,13 +187,14 @@ class GuidedHead(Head):
             projected: sum over blocks of the projected activations.
             pixels: positions in a flattened map.
             size: (y, x) of that map.
-            tokens: of each image's text.
-            mask: true on real tokens; false throughout where an image has no text.
+            read: the images' texts, of the head's attention.
             regions: what the map of each image shows of it; a single one holds for all.
         """
         known = self._known(projected, pixels, size, regions)
-        *scales, shift = self.attention(reduce(torch.add, known), tokens, mask).chunk(len(known) + 1, -1)
-        return reduce(torch.add, (x * (1 + scale) for x, scale in zip(known, scales, strict=True)), shift)
+        *scales, guided = read(reduce(torch.add, known)).chunk(len(known) + 1, -1)
+        for x, scale in zip(known, scales, strict=True):
+            guided = guided + x * (1 + scale) if self.training else torch.addcmul(guided, x, 1 + scale)
+        return guided
 
     def _known(
         self, projected: Tensor, pixels: Tensor, size: tuple[int, int], regions: Sequence[Region]

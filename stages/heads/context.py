@@ -84,14 +84,14 @@ class ContextHead(GuidedHead):
         grid = (size[0] // CELL, size[1] // CELL)
         projected = self._projected(inputs, grid)
         cells = _cells(grid, turns, projected.device)
-        guided = self.guide(projected, cells, grid, tokens, mask, regions=regions)
+        guided = self.guide(projected, cells, grid, self.attention.reading(tokens, mask), regions=regions)
         logits: Tensor = self.classifier(self.mix(guided.unflatten(1, grid).movedim(-1, 1)))
         return logits
 
     def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
         """As `Head.segment`, all pixels at once."""
         logits: Tensor = self(_batch(prepared), x.size, x.tokens[None], x.token_mask[None], regions=[x.region])
-        return logits
+        return logits.float()
 
     def attention_maps_prepared(
         self, prepared: Prepared, x: HeadInput, words: Float[Tensor, "token word"]

@@ -84,7 +84,7 @@ class PaperHead(Head):
         """
         features = {block: map_[None] for block, map_ in prepared.items()}
         logits: Tensor = self(features, x.size, x.tokens[None], x.token_mask[None])
-        return logits
+        return logits.float()
 
     @property
     def attention_names(self) -> tuple[str, ...]:

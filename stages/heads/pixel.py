@@ -21,7 +21,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..features.position import FULL_IMAGE, Region
-from ..features.sampling import MapKey, interpolate
+from ..features.sampling import EnlargedSum, MapKey
+from .attention import Reading
 from .base import GuidedHead, HeadSpec, Prepared
 from .input import HeadInput
 
@@ -56,13 +57,12 @@ class PixelHead(GuidedHead):
         projected: Float[Tensor, "image pixel width"],
         pixels: Int[Tensor, "image pixel"],
         size: tuple[int, int],
-        tokens: Float[Tensor, "image token dim"],
-        mask: Bool[Tensor, "image token"],
+        read: Reading,
         *,
         regions: Sequence[Region] = (FULL_IMAGE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
         """Logits from the summed projections; as `guide` takes them, of pixels of the label map."""
-        x = self.guide(projected, pixels, size, tokens, mask, regions=regions)
+        x = self.guide(projected, pixels, size, read, regions=regions)
         x = x + self.feed_forward(x)
         return self.classifier(x)
 
@@ -80,16 +80,17 @@ class PixelHead(GuidedHead):
         weights: list[Tensor] = [self.get_parameter(f"projections.{block}.weight") for block in self.spec.channels]
         biases: list[Tensor] = [self.get_parameter(f"projections.{block}.bias") for block in self.spec.channels]
         projected = F.linear(inputs, torch.cat(weights, 1), torch.stack(biases).sum(0))
-        return self.classify(projected, pixels, size, tokens, mask, regions=regions)
+        return self.classify(projected, pixels, size, self.attention.reading(tokens, mask), regions=regions)
 
     def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
         """As `Head.segment`: each block is projected at its own resolution, then a few thousand pixels go at once."""
+        read = self.attention.reading(x.tokens[None], x.token_mask[None])
         logits = [
-            self.classify(projected, pixels, x.size, x.tokens[None], x.token_mask[None], regions=[x.region])
+            self.classify(projected, pixels, x.size, read, regions=[x.region])
             for projected, pixels in self._projected(prepared, x.size)
         ]
         # In one order in memory: what follows (softmax, interpolation) may differ in last bits with other strides.
-        return torch.cat(logits, 1).mT.unflatten(-1, x.size).contiguous()
+        return torch.cat(logits, 1).float().mT.unflatten(-1, x.size).contiguous()
 
     def attention_maps_prepared(
         self, prepared: Prepared, x: HeadInput, words: Float[Tensor, "token word"]
@@ -103,10 +104,15 @@ class PixelHead(GuidedHead):
 
     def _projected(self, prepared: Prepared, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
         """The summed projections [1, pixel, width] of a few thousand pixels at a time, and which pixels they are."""
-        projected = [self.projections[str(block)](map_) for block, map_ in prepared.items()]
-        for pixels in _chunks(size, projected[0].device):
-            yield reduce(torch.add, (interpolate(map_, pixels, size) for map_ in projected))[None], pixels[None]
+        fine = {block: map_.flatten(0, 1) for block, map_ in prepared.items() if map_.shape[:2] == size}
+        coarse = [self._project(block, map_) for block, map_ in prepared.items() if block not in fine]
+        enlarged = EnlargedSum(coarse, size) if coarse else None
+        pixels = torch.arange(size[0] * size[1], device=next(iter(prepared.values())).device)
+        for part in (slice(start, start + PIXELS_AT_ONCE) for start in range(0, len(pixels), PIXELS_AT_ONCE)):
+            projected = [self._project(block, map_[part]) for block, map_ in fine.items()]
+            projected += [enlarged.at(part)] if enlarged else []
+            yield reduce(torch.add, projected)[None], pixels[None, part]
 
-
-def _chunks(size: tuple[int, int], device: torch.device) -> Iterator[Tensor]:
-    return iter(torch.arange(size[0] * size[1], device=device).split(PIXELS_AT_ONCE))
+    def _project(self, block: MapKey, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel width"]:
+        projected: Tensor = self.projections[str(block)](self.standardised(block, features))
+        return projected

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from .overlap import likeliest
+
 N_BINS = 15
 """Bins of confidence, of equal width: as in Guo et al. 2017 (arXiv 1706.04599)."""
 N_LEVELS = 1000
@@ -68,7 +70,7 @@ def confusion_by_uncertainty(
     # Most pixels are all but certain: by the root, levels are fine there.
     share = (uncertainty[counted] / math.log(n_classes)).sqrt()
     level = (share * N_LEVELS).long().clamp(0, N_LEVELS - 1)
-    index = (level * n_classes + labels[counted]) * n_classes + probabilities[:, counted].argmax(0)
+    index = (level * n_classes + labels[counted]) * n_classes + likeliest(probabilities[:, counted])
     counts = torch.bincount(index, minlength=N_LEVELS * n_classes**2)
     return counts.reshape(N_LEVELS, n_classes, n_classes)
 

@@ -16,7 +16,7 @@ from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.head_inputs.splits import Split, choose_split
 from textdiff.pipeline.training.objectives import schedule
 from textdiff.pipeline.training.trainer import Trainer
-from textdiff.stages.features.sampling import FILTERS, interpolate
+from textdiff.stages.features.sampling import FILTERS, gather
 from textdiff.stages.heads.loss import segmentation_loss
 from textdiff.stages.heads.paper import stack_maps
 from textdiff.stages.metrics.overlap import dice
@@ -147,7 +147,7 @@ def test_a_sample_alone_in_its_step_counts_by_its_weight_too(config):
 
 def test_statistics_are_of_all_pixels_however_few_are_labelled(config):
     trainer, data, split = opened(replace(config, seed=1))
-    maps = torch.stack([interpolate(data.maps(s)[1][0], torch.arange(256), data.size).float() for s in split.train])
+    maps = torch.stack([gather({1: data.maps(s)[1][:1]}, torch.arange(256), data.size)[1].float() for s in split.train])
     mean = maps.flatten(0, 1).mean(0)
     trainer.run_epoch()
     standardised_by = trainer.head.get_buffer("mean_1")[: len(mean)]

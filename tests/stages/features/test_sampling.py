@@ -3,9 +3,13 @@ import torch
 import torch.nn.functional as F
 
 from textdiff.stages.features.compression import quantise
-from textdiff.stages.features.sampling import QuantisedMap, dense, gather, interpolate, sample_pixels
+from textdiff.stages.features.sampling import EnlargedSum, QuantisedMap, dense, gather, sample_pixels
 
 IGNORE = 255
+
+
+def interpolate(map_, pixels, size):
+    return gather({0: [map_]}, pixels, size)[0]
 
 
 def random_map(y, x, channels, seed=0):
@@ -19,6 +23,14 @@ def test_interpolation_is_torchs_bilinear_one_at_every_pixel(shape):
     whole = F.interpolate(map_.permute(2, 0, 1)[None], size=size, mode="bilinear", align_corners=False)[0]
     sampled = interpolate(map_, torch.arange(8 * 12), size)
     torch.testing.assert_close(sampled, whole.flatten(1).T, atol=1e-6, rtol=1e-6)
+
+
+def test_maps_of_several_sizes_are_enlarged_and_summed_a_part_at_a_time():
+    size, maps = (8, 12), [random_map(*shape, 6, seed) for seed, shape in enumerate([(4, 4), (3, 5), (16, 24), (1, 1)])]
+    enlarged = EnlargedSum(maps, size)
+    expected = sum(interpolate(map_, torch.arange(96), size) for map_ in maps)
+    found = torch.cat([enlarged.at(slice(0, 40)), enlarged.at(slice(40, 96))])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
 def test_at_its_own_size_a_map_is_read_as_it_is():
