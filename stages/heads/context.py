@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..features.crops import turned
 from ..features.position import FULL_IMAGE, Region
@@ -143,24 +145,72 @@ class Mixing(nn.Module):
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         width, *coarser = widths
-        self.before = _layer(width, width)
-        self.below = nn.Sequential(_layer(width, coarser[0], stride=2), Mixing(coarser)) if coarser else None
+        self.before = Layer(width, width)
+        self.below = nn.Sequential(Layer(width, coarser[0], stride=2), Mixing(coarser)) if coarser else None
         self.after = (
-            nn.Sequential(_layer(width + coarser[0], width), _layer(width, width)) if coarser else _layer(width, width)
+            nn.Sequential(Layer(width + coarser[0], width), Layer(width, width)) if coarser else Layer(width, width)
         )
 
     def forward(self, x: Float[Tensor, "image width y x"]) -> Float[Tensor, "image width y x"]:
         """What each point becomes by itself and those around it."""
         x = self.before(x)
-        if self.below is not None:
-            x = torch.cat([x, F.interpolate(self.below(x), x.shape[-2:], mode="nearest")], 1)
-        mixed: Tensor = self.after(x)
+        if self.below is None:
+            mixed: Tensor = self.after(x)
+        else:
+            both, last = self.after
+            mixed = last(both(x, self.below(x)))
         return mixed
 
 
-def _layer(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
+class Layer(nn.Sequential):
+    """Convolution of 3×3 points, batch normalisation and ReLU; after training they are one convolution.
+
+    Args:
+        n_in: channels read.
+        n_out: channels given.
+        stride: of the convolution.
+    """
+
+    def __init__(self, n_in: int, n_out: int, stride: int = 1) -> None:
+        convolution = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
+
+    def forward(
+        self,
+        x: Float[Tensor, "image channel y x"],
+        coarse: Float[Tensor, "image more half_y half_x"] | None = None,
+    ) -> Float[Tensor, "image n_out y2 x2"]:
+        """The layer of the channels, and of those of a map of half the resolution after them."""
+        if coarse is not None and (self.training or any(side % 2 for side in x.shape[-2:])):
+            x, coarse = torch.cat([x, F.interpolate(coarse, x.shape[-2:], mode="nearest")], 1), None
+        if self.training:
+            return super().forward(x)
+        weight, bias = fuse_conv_bn_weights(
+            self[0].weight, None, self[1].running_mean, self[1].running_var, self[1].eps, self[1].weight, self[1].bias
+        )
+        out = F.conv2d(x, weight[:, : x.shape[1]], bias, self[0].stride, padding=1)
+        if coarse is not None:
+            _add_enlarged(out, coarse, weight[:, x.shape[1] :])
+        return out.relu_()
+
+
+def _add_enlarged(out: Float[Tensor, "image n_out y x"], coarse: Tensor, weight: Tensor) -> None:
+    """Add the convolution of 3×3 points of a map after it is enlarged twofold (nearest): at the map's own resolution.
+
+    Each of the four pixels of a point sees 2×2 points: along an axis two taps of three fall on the same point. The
+    sides of `out` are even: of a point that is cut, the last tap would have to be left out.
+    """
+    kernels = [kernel for of_rows in _merged(weight, 2) for kernel in _merged(of_rows, 3)]
+    of_pixels = F.conv2d(coarse, torch.cat(kernels), padding=1).chunk(4, 1)
+    for (y, x), of_pixel in zip(product(range(2), repeat=2), of_pixels, strict=True):
+        part = out[..., y::2, x::2]
+        part += of_pixel[..., y : y + part.shape[-2], x : x + part.shape[-1]]
+
+
+def _merged(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Weights of the two points that the first pixel of a pair sees along an axis, and of those of the second."""
+    before, at, after = weight.unbind(axis)
+    return torch.stack([before, at + after], axis), torch.stack([before + at, after], axis)
 
 
 def _cells(grid: tuple[int, int], turns: Sequence[int], device: torch.device) -> Int[Tensor, "#image cell"]:

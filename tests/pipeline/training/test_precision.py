@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, RunError
 from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.head_inputs.scoring import dice_of_samples
+from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime import device
 from textdiff.pipeline.training.train import train_head
@@ -52,6 +54,23 @@ def test_the_forward_is_bfloat16s_and_the_loss_float32s(training, head):
     assert exact.dtype == rough.dtype == torch.float32
     torch.testing.assert_close(rough, rough.bfloat16().float(), rtol=0, atol=0)  # what bfloat16 can say
     assert 0 < float((rough - exact).norm() / exact.norm()) < 0.05
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_is_scored_in_the_arithmetic_of_its_training(training, precision):
+    summary = train_head(replace(training, head="context", precision=precision)).summary
+    trainer = Trainer.from_config(replace(training, head="context", precision=precision), FeatureReader(training.cache))
+    head = load_head(training.run, RunConfig.read(training.run), "cpu")
+    assert head.precision == trainer.head.precision == precision
+    trainer.head.load_state_dict(head.state_dict())
+    dice = [dice_of_samples(one, trainer.data, trainer.split.val) for one in (head, trainer.head)]
+    assert torch.equal(*dice)
+    assert float(dice[0].mean()) == summary.val_dice
+    (x,) = trainer.data.inputs(trainer.split.val[:1])
+    logits, head.precision = head.segment(x), "float32"
+    assert logits.dtype == torch.float32
+    difference = float((logits - head.segment(x)).norm() / logits.norm())
+    assert difference == 0 if precision == "float32" else 0 < difference < 0.05
 
 
 def test_a_resume_keeps_the_arithmetic_of_the_run_on_any_processor(training, native, tmp_path, run_bytes, monkeypatch):

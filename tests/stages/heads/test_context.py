@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from textdiff.stages.features.crops import Crop, cut, turned
 from textdiff.stages.features.position import FULL_IMAGE
 from textdiff.stages.features.sampling import COLOURS, FILTERS
 from textdiff.stages.heads.base import HeadSpec
-from textdiff.stages.heads.context import ContextHead, seen
+from textdiff.stages.heads.context import ContextHead, Layer, seen
 from textdiff.stages.heads.input import HeadInput
 
 SIZE = (192, 192)
@@ -164,3 +165,19 @@ def test_attention_of_the_pixels_of_a_cell_is_one_and_adds_up_to_one(head, maps,
     torch.testing.assert_close(found.sum(1), torch.ones(4, *SIZE))
     assert torch.equal(found[..., ::2, ::2], found[..., 1::2, 1::2])
     assert found.std() > 0.01
+
+
+@pytest.mark.parametrize("size", [(6, 8), (5, 7), (1, 2)])
+def test_a_trained_layer_is_its_parts_one_after_another_and_coarse_channels_are_as_if_enlarged_first(size):
+    torch.manual_seed(0)
+    layer = Layer(4 + 6, 5)
+    layer(torch.randn(8, 10, 9, 9) * 3 + 1)  # moves the running mean and variance
+    torch.nn.init.normal_(layer[1].weight)
+    torch.nn.init.normal_(layer[1].bias)
+    layer.eval()
+    fine, coarse = torch.randn(2, 4, *size), torch.randn(2, 6, *(-(-side // 2) for side in size))
+    joined = torch.cat([fine, F.interpolate(coarse, size, mode="nearest")], 1)
+    expected = torch.nn.Sequential(*layer)(joined)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(layer(fine, coarse), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer(joined), expected, atol=1e-5, rtol=1e-5)

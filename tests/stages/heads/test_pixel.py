@@ -100,6 +100,17 @@ def test_attention_is_torchs_multi_head_attention():
     torch.testing.assert_close(ours(pixels, tokens, mask), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_after_training_the_pixels_of_one_image_read_what_they_read_among_several_images():
+    torch.manual_seed(0)
+    attention = TextAttention(width=16, text_dim=8, n_attention_heads=4, n_out=6).eval()
+    torch.nn.init.normal_(attention.null_token)
+    pixels, tokens = torch.randn(3, 7, 16), 3 * torch.randn(3, 5, 8)
+    mask = torch.tensor([[1, 1, 1, 1, 0], [0, 1, 0, 0, 1], [0] * 5]).bool()
+    each = [attention(*one).expand(1, 7, -1) for one in zip(pixels.split(1), tokens.split(1), mask.split(1), strict=True)]
+    torch.testing.assert_close(torch.cat(each), attention(pixels, tokens, mask), atol=1e-5, rtol=1e-5)
+    assert (each[0] - each[1]).abs().max() > 0.1
+
+
 def test_standardised_features_have_mean_0_and_spread_1(head):
     features = torch.randn(4000, 6, generator=torch.Generator().manual_seed(3)) * 7 + 5
     features[:, 2] = 3.0  # a dead channel must not become infinite
