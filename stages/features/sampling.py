@@ -88,7 +88,7 @@ def dense(map_: Map) -> Float[Tensor, "y x channel"]:
     return map_.dequantise() if isinstance(map_, QuantisedMap) else map_
 
 
-class EnlargedSum:
+class Interpolation:
     """Sum of maps, each enlarged to the label map by bilinear interpolation, which is computed a part at a time.
 
     Args:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-Reading = Callable[[Float[Tensor, "image pixel width"]], Float[Tensor, "#image #pixel n_out"]]
+TextReader = Callable[[Float[Tensor, "image pixel width"]], Float[Tensor, "#image #pixel n_out"]]
 """Text for pixels to read: pixels → what each of them reads."""
 
 TOKENS_AT_ONCE = 16
@@ -54,7 +54,7 @@ class TextAttention(nn.Module):
         """
         return self.reading(tokens, mask)(pixels)
 
-    def reading(self, tokens: Float[Tensor, "image token dim"], mask: Bool[Tensor, "image token"]) -> Reading:
+    def reading(self, tokens: Float[Tensor, "image token dim"], mask: Bool[Tensor, "image token"]) -> TextReader:
         """`forward` as a function of the pixels: what depends on the texts alone is computed once.
 
         Args:
@@ -76,7 +76,7 @@ class TextAttention(nn.Module):
 
         return read
 
-    def _reading_of_many(self, tokens: Float[Tensor, "1 token dim"]) -> Reading:
+    def _reading_of_many(self, tokens: Float[Tensor, "1 token dim"]) -> TextReader:
         """`reading` for the many pixels of one image: projections of its tokens take the place of those of pixels.
 
         q·Kᵀ = x·(K·W_q)ᵀ, and (A·V)·W_o = A·(V·W_o); the weights A of each attention head add up to 1.

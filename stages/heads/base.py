@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..features.position import N_FREQUENCIES, Region, positional_encoding
 from ..features.sampling import MapKey, Maps, dense
 from ..precision import Precision, arithmetic
-from .attention import Reading, TextAttention
+from .attention import TextAttention, TextReader
 from .input import HeadInput
 
 ALL_CHANNELS = slice(None)
@@ -177,7 +177,7 @@ class GuidedHead(Head):
         projected: Float[Tensor, "image pixel width"],
         pixels: Int[Tensor, "image pixel"],
         size: tuple[int, int],
-        read: Reading,
+        read: TextReader,
         *,
         regions: Sequence[Region],
     ) -> Float[Tensor, "image pixel width"]:

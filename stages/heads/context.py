@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import product
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..features.crops import turned
 from ..features.position import FULL_IMAGE, Region
@@ -185,12 +186,10 @@ class Layer(nn.Sequential):
             x, coarse = torch.cat([x, F.interpolate(coarse, x.shape[-2:], mode="nearest")], 1), None
         if self.training:
             return super().forward(x)
-        weight, bias = fuse_conv_bn_weights(
-            self[0].weight, None, self[1].running_mean, self[1].running_var, self[1].eps, self[1].weight, self[1].bias
-        )
-        out = F.conv2d(x, weight[:, : x.shape[1]], bias, self[0].stride, padding=1)
+        both = fuse_conv_bn_eval(cast("nn.Conv2d", self[0]), cast("nn.BatchNorm2d", self[1]))
+        out = F.conv2d(x, both.weight[:, : x.shape[1]], both.bias, both.stride, padding=1)
         if coarse is not None:
-            _add_enlarged(out, coarse, weight[:, x.shape[1] :])
+            _add_enlarged(out, coarse, both.weight[:, x.shape[1] :])
         return out.relu_()
 
 

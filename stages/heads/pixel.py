@@ -21,8 +21,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..features.position import FULL_IMAGE, Region
-from ..features.sampling import EnlargedSum, MapKey
-from .attention import Reading
+from ..features.sampling import Interpolation, MapKey
+from .attention import TextReader
 from .base import GuidedHead, HeadSpec, Prepared
 from .input import HeadInput
 
@@ -57,7 +57,7 @@ class PixelHead(GuidedHead):
         projected: Float[Tensor, "image pixel width"],
         pixels: Int[Tensor, "image pixel"],
         size: tuple[int, int],
-        read: Reading,
+        read: TextReader,
         *,
         regions: Sequence[Region] = (FULL_IMAGE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
@@ -106,7 +106,7 @@ class PixelHead(GuidedHead):
         """The summed projections [1, pixel, width] of a few thousand pixels at a time, and which pixels they are."""
         fine = {block: map_.flatten(0, 1) for block, map_ in prepared.items() if map_.shape[:2] == size}
         coarse = [self._project(block, map_) for block, map_ in prepared.items() if block not in fine]
-        enlarged = EnlargedSum(coarse, size) if coarse else None
+        enlarged = Interpolation(coarse, size) if coarse else None
         pixels = torch.arange(size[0] * size[1], device=next(iter(prepared.values())).device)
         for part in (slice(start, start + PIXELS_AT_ONCE) for start in range(0, len(pixels), PIXELS_AT_ONCE)):
             projected = [self._project(block, map_[part]) for block, map_ in fine.items()]

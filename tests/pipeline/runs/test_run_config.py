@@ -72,7 +72,7 @@ def test_a_head_learns_from_few_channels_of_eight_bits(training):
 
 
 def test_sampled_and_dense_pixels_of_eight_bits_give_the_same_logits(training):
-    train_head(replace(training, epochs=1))
+    train_head(replace(training, epochs=1, precision="float32"))
     data = open_head_data(FeatureReader(training.cache), blocks=None, timesteps=None, text="true", seed=0, device="cpu")
     head, sample = load_head(training.run, RunConfig.read(training.run), "cpu"), data.reader.samples[0]
     pixels, (tokens, mask) = torch.arange(256), data.texts([sample])

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from textdiff.stages.features.compression import quantise
-from textdiff.stages.features.sampling import EnlargedSum, QuantisedMap, dense, gather, sample_pixels
+from textdiff.stages.features.sampling import Interpolation, QuantisedMap, dense, gather, sample_pixels
 
 IGNORE = 255
 
@@ -27,7 +27,7 @@ def test_interpolation_is_torchs_bilinear_one_at_every_pixel(shape):
 
 def test_maps_of_several_sizes_are_enlarged_and_summed_a_part_at_a_time():
     size, maps = (8, 12), [random_map(*shape, 6, seed) for seed, shape in enumerate([(4, 4), (3, 5), (16, 24), (1, 1)])]
-    enlarged = EnlargedSum(maps, size)
+    enlarged = Interpolation(maps, size)
     expected = sum(interpolate(map_, torch.arange(96), size) for map_ in maps)
     found = torch.cat([enlarged.at(slice(0, 40)), enlarged.at(slice(40, 96))])
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)

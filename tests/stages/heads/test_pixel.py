@@ -106,7 +106,9 @@ def test_after_training_the_pixels_of_one_image_read_what_they_read_among_severa
     torch.nn.init.normal_(attention.null_token)
     pixels, tokens = torch.randn(3, 7, 16), 3 * torch.randn(3, 5, 8)
     mask = torch.tensor([[1, 1, 1, 1, 0], [0, 1, 0, 0, 1], [0] * 5]).bool()
-    each = [attention(*one).expand(1, 7, -1) for one in zip(pixels.split(1), tokens.split(1), mask.split(1), strict=True)]
+    each = [
+        attention(*one).expand(1, 7, -1) for one in zip(pixels.split(1), tokens.split(1), mask.split(1), strict=True)
+    ]
     torch.testing.assert_close(torch.cat(each), attention(pixels, tokens, mask), atol=1e-5, rtol=1e-5)
     assert (each[0] - each[1]).abs().max() > 0.1
 
