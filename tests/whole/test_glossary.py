@@ -19,10 +19,10 @@ CONCERNS = (
 PLAIN_WORDS = """
 ablate ablation adm attention augmentation background class clip compare comparison context convert converted count
 cross data dataset decoder demo difference encoder ensemble error evaluate explain explainer explanation extract
-extractor figure flip frozen guided half identity image inspection interpolation kind labelled latent logits merge model normalised
-nucleus panoptic paper pixel precision predict prediction pretrain pretraining pseudonym quality quantised question
+extractor figure flip frozen guided half identity image inspection interpolation kind labelled latent logits merge model
+normalised nucleus panoptic paper pixel precision predict prediction pretrain pseudonym quality quantised question
 raw recorder scoring segment segmented segmenter sign suggest suggestion test tissue train trainer training truncated
-verdict
+pretraining verdict
 
 column sheet
 
