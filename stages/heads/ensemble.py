@@ -1,7 +1,7 @@
 """Heads of one kind that were trained side by side from different initial weights, and predict together.
 
-Each is evaluated on its own, one after another: what they share is what comes before them, the reading, gathering and
-standardising of activations. Stacking their weights for one `torch.func.vmap` took no less time on a CPU
+Each is evaluated on its own, one after another: they share the reading and gathering of activations and, in training,
+their standardisation. Stacking their weights for one `torch.func.vmap` took no less time on a CPU
 (docs/decisions.md), and it holds the activations of all of them at once.
 """
 
