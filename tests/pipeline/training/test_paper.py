@@ -26,7 +26,7 @@ from textdiff.stages.heads.paper import PaperHead
 
 @pytest.fixture
 def training(tiny_cache, tmp_path):
-    sizes = {"width": 16, "n_attention_heads": 2, "learning_rate": 2e-3}
+    sizes = {"width": 16, "n_attention_heads": 2, "learning_rate": 2e-3, "precision": "float32"}
     return TrainConfig(tiny_cache, tmp_path / "run", head="paper", epochs=3, device="cpu", **sizes)
 
 
