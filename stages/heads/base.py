@@ -62,11 +62,12 @@ class Head(nn.Module, ABC):
         spec: the sizes.
     """
 
+    precision: Precision = "float32"
+    """Of the arithmetic of logits, in training and after it; set by those who train or load the head."""
+
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.precision: Precision = "float32"
-        """Of the arithmetic of logits, in training and after it; set by those who train or load the head."""
 
     def arithmetic(self, device: str | torch.device) -> torch.autocast:
         """Context of the head's forward on a device."""

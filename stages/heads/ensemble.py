@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..features.sampling import Maps
+from ..precision import Precision
 from .base import Head, Prepared
 from .input import HeadInput
 
@@ -33,6 +34,16 @@ class Ensemble(Head):
     def members(self) -> tuple[Head, ...]:
         """The heads."""
         return tuple(head for head in self.heads if isinstance(head, Head))
+
+    @property
+    def precision(self) -> Precision:
+        """Of all members."""
+        return self.members[0].precision
+
+    @precision.setter
+    def precision(self, precision: Precision) -> None:
+        for member in self.members:
+            member.precision = precision
 
     def prepare(self, features: Maps) -> Prepared:
         """As any of the members does."""

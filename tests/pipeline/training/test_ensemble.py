@@ -127,7 +127,7 @@ def test_an_ensemble_is_evaluated_by_its_mean_and_compared_with_a_single_head(tr
 def test_uncertainty_is_the_members_mutual_information_after_views_and_tiles(extraction, training, tile, tmp_path):
     cache = tmp_path / "other"
     extract_features(replace(extraction, cache=cache, tile=tile, tile_overlap=6 if tile else 0))
-    training = replace(training, cache=cache, epochs=1, precision="float32")  # a member alone has no other
+    training = replace(training, cache=cache, epochs=1)
     train_head(training)
     segmenter, image = Segmenter.load(training.run, device="cpu"), extraction.data.parent / "test0.png"
     prediction = segmenter.predict(image, tta=4)
