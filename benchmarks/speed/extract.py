@@ -44,9 +44,10 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
 from peak_memory import Phase
 from PIL import Image
+from random_unets import adm_unet, small_unet
 
 from textdiff import ExtractConfig, UNetRecorder, extract_features, load_unet
 
@@ -245,24 +246,6 @@ def measure_early_exit(args: argparse.Namespace, folder: Path) -> dict[str, Any]
     }
 
 
-def adm_unet(image_size: int) -> UNet2DModel:
-    """The architecture of guided-diffusion's 256-pixel model, with 64 channels where that has 256."""
-    torch.manual_seed(0)
-    return UNet2DModel(
-        sample_size=image_size,
-        out_channels=6,
-        block_out_channels=tuple(64 * factor for factor in (1, 1, 2, 2, 4, 4)),
-        layers_per_block=2,
-        down_block_types=("ResnetDownsampleBlock2D",) * 3 + ("AttnDownBlock2D",) * 3,
-        up_block_types=("AttnUpBlock2D",) * 3 + ("ResnetUpsampleBlock2D",) * 3,
-        resnet_time_scale_shift="scale_shift",
-        downsample_type="resnet",
-        upsample_type="resnet",
-        attention_head_dim=64,
-        attn_norm_num_groups=32,
-    ).eval()
-
-
 def measure_compile(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The bare forward of one batch with and without torch.compile, in turns."""
     size, batch = args.image_size, args.batch_size
@@ -311,20 +294,6 @@ def make_extraction(
         device=device,
         batch_size=batch_size,
     )
-
-
-def small_unet(image_size: int, channels: tuple[int, ...]) -> UNet2DModel:
-    """The architecture of `pretrain-unet`: two decoder blocks a level."""
-    torch.manual_seed(0)
-    return UNet2DModel(
-        sample_size=image_size,
-        block_out_channels=channels,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D",) * len(channels),
-        up_block_types=("UpBlock2D",) * len(channels),
-        attention_head_dim=32,
-        norm_num_groups=8,
-    ).eval()
 
 
 def write_images(folder: Path, n: int, side: int) -> Path:
