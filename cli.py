@@ -24,6 +24,7 @@ import typer
 from .cache.storage.location import Location, location
 from .errors import TextdiffError
 from .pipeline import config as configs
+from .pipeline.config import presets
 from .pipeline.config.validation import REPEATED, flag
 from .pipeline.runtime import error_messages, interrupts, terminal
 from .pipeline.runtime.process import prepare_process
@@ -107,6 +108,7 @@ PANELS = {
     "Optimisation": "batch_size images_per_step pixels_per_image learning_rate weight_decay text_dropout ema_decay",
 }
 """Panel of `--help` → fields of any command; fields in none are the everyday ones, which are shown first."""
+PRESET_HELP = "Named settings for the flags that are not given; one name for all steps (docs/tutorial.md#presets)."
 _PANEL_OF = {field: panel for panel, names in PANELS.items() for field in names.split()}
 
 _PATHS = tuple[Path, ...]
@@ -182,9 +184,9 @@ def _parameters(config_class: type[Any]) -> list[inspect.Parameter]:
     kinds, texts = _kinds(config_class), field_docstrings(config_class)
     own_first = sorted(fields(config_class), key=lambda field: field.kw_only is True)  # a base's are keyword-only
     parameters = [_parameter(field, kinds[field.name], texts[field.name]) for field in own_first]
-    if config_class is configs.ExtractConfig:
-        about = typer.Option(help="Named settings for the flags that are not given.", show_default=False)
-        parameters.append(_keyword("preset", Literal[tuple(configs.PRESETS)] | None, about, None))
+    if presets.takes_presets(config_class):
+        about = typer.Option(help=PRESET_HELP, show_default=False)
+        parameters.append(_keyword("preset", Literal[tuple(presets.PRESETS)] | None, about, None))
     about = typer.Option("--json", help="Print one JSON object on stdout and nothing else.")
     return [*parameters, _keyword("as_json", bool, about, False)]
 
@@ -198,11 +200,11 @@ def _parameter(field: Field[Any], kind: Any, text: str) -> inspect.Parameter:  #
     if field.metadata.get(REPEATED):
         option = typer.Option(flag(field.name), show_default=False, metavar="SOURCE", **about)
         return _keyword(field.name, list[str] | None, option, None)
+    # The config's default is shown, but not passed on: so a preset can tell what was not given.
     if kind is bool:
         on = flag(field.name)
-        flags = f"{on}/--no{on[1:]}" if field.default else on
-        return _keyword(field.name, bool, typer.Option(flags, **about), field.default)
-    # The config's default is shown, but not passed on: so a preset can tell what was not given.
+        flags, shown = (f"{on}/--no{on[1:]}", on) if field.default else (on, False)
+        return _keyword(field.name, bool | None, typer.Option(flags, show_default=shown, **about), None)
     shown = False if required or field.default is None else _as_flag(field.default)
     option = typer.Option(show_default=shown, metavar=_METAVARS.get(kind), **about)
     taken = str if kind in _METAVARS else kind
@@ -225,8 +227,8 @@ def _kinds(config_class: type[Any]) -> dict[str, Any]:
 
 def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN401
     kinds = _kinds(config_class)
-    preset = given.pop("preset", None)
-    values, problems = dict(configs.PRESETS[preset]) if preset else {}, []
+    preset = given.pop("preset", None) if presets.takes_presets(config_class) else None
+    values, problems = presets.preset_settings(preset, config_class) if preset else {}, []
     for name, value in given.items():
         try:
             if value is not None:

@@ -101,8 +101,6 @@ def _code(text: str) -> str:
 def _default(parameter: Parameter, about: OptionInfo) -> str:
     if parameter.default is Parameter.empty:
         return "required"
-    if parameter.default is True:
-        return _code(_flag(parameter))
     return _code(about.show_default) if isinstance(about.show_default, str) else ""
 
 

@@ -4,14 +4,13 @@ from .ablation import AblateConfig
 from .cache import CacheExportConfig, CacheInfoConfig, CacheVerifyConfig, MergeConfig
 from .data import CheckConfig, DemoConfig
 from .evaluation import CompareConfig, EvaluateConfig, SuggestConfig
-from .extraction import PRESETS, ExtractConfig
+from .extraction import ExtractConfig
 from .manifests import ManifestConfig
 from .prediction import ExplainConfig, MaskFormat, PredictConfig
 from .training import TrainConfig
 from .unets import ConvertConfig, PretrainConfig
 
 __all__ = [
-    "PRESETS",
     "AblateConfig",
     "CacheExportConfig",
     "CacheInfoConfig",

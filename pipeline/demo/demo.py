@@ -18,7 +18,8 @@ from ..ablation.result import AblationSummary
 from ..config.ablation import AblateConfig
 from ..config.data import DemoConfig
 from ..config.evaluation import EvaluateConfig
-from ..config.extraction import PRESETS, ExtractConfig
+from ..config.extraction import ExtractConfig
+from ..config.presets import preset_settings
 from ..config.training import TextMode, TrainConfig
 from ..config.unets import PretrainConfig
 from ..data.dataset import Sample, read_dataset
@@ -41,7 +42,8 @@ from .report import write_demo_report
 
 N_SHOWN = 3
 RUNS: dict[str, TextMode] = {"run": "true", "run-without-text": "none"}
-SUBSETS = ((5,), PRESETS["demo"]["timesteps"])
+EXTRACTION = preset_settings("demo", ExtractConfig)
+SUBSETS = ((5,), EXTRACTION["timesteps"])
 EPOCHS = 64
 """More than the default: by the validation split, the meaning of words takes longer to learn than the looks of nuclei.
 80 are no better there (three seeds: 0.821, and 0.832 with 64)."""
@@ -140,12 +142,12 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
 def _pretrain(manifest: Path, out: Path, progress: Progress) -> None:
     unet = out / "unet"
     if not (unet / "model_index.json").exists():
-        size = PRESETS["demo"]["image_size"]
-        pretrain_unet(PretrainConfig(manifest, unet, image_size=size, steps=400, resume=True), progress)
+        settings = preset_settings("demo", PretrainConfig)
+        pretrain_unet(PretrainConfig(manifest, unet, steps=400, resume=True, **settings), progress)
 
 
 def _extraction(data: Path, cache: Path, out: Path) -> ExtractConfig:
-    return ExtractConfig(data, cache, f"diffusers:{out / 'unet'}", resume=True, **PRESETS["demo"])
+    return ExtractConfig(data, cache, f"diffusers:{out / 'unet'}", resume=True, **EXTRACTION)
 
 
 def _training(out: Path, name: str, text: TextMode) -> TrainConfig:
