@@ -79,9 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2))
     parser.add_argument("--no-position", dest="position", action="store_false", help="as train-head's, for our heads")
     parser.add_argument("--methods", type=lambda text: tuple(text.split(",")), default=tuple(methods()))
-    parser.add_argument(
-        "--unet-n", type=numbers, default=(4, 24), help="labelled groups for U-Nets, which are slow"
-    )
+    parser.add_argument("--unet-n", type=numbers, default=(4, 24), help="labelled groups for U-Nets, which are slow")
     parser.add_argument("--sources", type=sets, default=(None,), metavar="NAME,...;...", help="models for our heads")
     parser.add_argument("--random-cache", type=Path, metavar="CACHE2", help="features of a UNet with random weights")
     parser.add_argument("--split-for-report", choices=get_args(Protocol), default="cv")
