@@ -11,7 +11,7 @@ from ...cache.storage.location import Location
 from .validation import CommandConfig, Count, Distinct, TrainingPrecision, between, multiple_of
 
 TextMode = Literal["true", "none", "shuffled"]
-HeadKind = Literal["pixel", "context", "paper"]
+HeadKind = Literal["auto", "pixel", "context", "paper"]
 LogKind = Literal["tensorboard"]
 UNET, FILTERS_SOURCE = "unet", "filters"
 """Names in `--sources` of what is no encoder."""
@@ -44,6 +44,10 @@ HEAD_DEFAULTS: Mapping[HeadKind, HeadSettings] = {
 }
 
 
+AUTO_HEADS: tuple[HeadKind, ...] = ("pixel", "context")
+"""The heads of which `auto` keeps the better, quickest first."""
+
+
 @dataclass(frozen=True)
 class TrainConfig(CommandConfig):
     """Settings of `train-head`."""
@@ -52,10 +56,14 @@ class TrainConfig(CommandConfig):
     """The feature cache to learn from: a folder, or a URL (s3://BUCKET/CACHE)."""
     run: Path
     """The folder for the trained head; must not hold another run."""
-    head: HeadKind = "pixel"
+    head: HeadKind = "auto"
     """The head's architecture: `pixel`, a light pixel classifier that learns from sampled pixels in seconds; `context`,
-    U-Net-like, which learns from crops in minutes and is the most accurate; `paper`, TextDiff's own, which learns from
-    whole images and is by far the slowest."""
+    U-Net-like, which learns from crops in minutes and is the most accurate where neighbours tell more than texts;
+    `paper`, TextDiff's own, which learns from whole images and is by far the slowest; `auto`, the one of `pixel` and
+    `context` that is better on the samples that choose the epoch: both are trained."""
+    minutes: Annotated[float, between(0.1, 1e5)] | None = None
+    """With `--head auto`: about how long to train in all. What does not fit is left out, and what is left goes into an
+    ensemble of the better head; `None`: each head once, however long it takes."""
     ensemble: Count = 1
     """Members of an ensemble of `pixel` or `context` heads, trained at once; their mean probabilities are better than
     one head's, and their disagreement shows where not to trust them (`predict --uncertainty`). Members differ in their
@@ -123,15 +131,18 @@ class TrainConfig(CommandConfig):
 
     @property
     def settings(self) -> HeadSettings:
-        """The given settings, over the head's own defaults."""
-        defaults = asdict(HEAD_DEFAULTS[self.head])
+        """The given settings, over the defaults of the head; `auto` has none."""
+        return self._settings_of(self.head)
+
+    def _settings_of(self, head: HeadKind) -> HeadSettings:
+        defaults = asdict(HEAD_DEFAULTS[head])
         given = {name: getattr(self, name) for name in defaults}
         return HeadSettings(**defaults | {name: value for name, value in given.items() if value is not None})
 
     def contradictions(self) -> Iterator[str | None]:
         """An ensemble of heads that are trained alone, and a width that attention heads cannot share."""
-        if self.head not in HEAD_DEFAULTS:
-            return
+        if self.head != "auto" and self.minutes is not None:
+            yield f"--minutes got {self.minutes} and --head {self.head}; give --minutes with --head auto alone"
         if self.sources is not None:
             yield from self._sources_amiss(self.sources)
         if self.head == "paper" and self.ensemble > 1:
@@ -139,7 +150,9 @@ class TrainConfig(CommandConfig):
                 f"--ensemble got {self.ensemble}; --head paper is trained alone: leave --ensemble out, or take another "
                 "head"
             )
-        yield multiple_of(self.n_attention_heads, "--n-attention-heads").problem("width", self.settings.width)
+        for head in AUTO_HEADS if self.head == "auto" else {self.head} & HEAD_DEFAULTS.keys():
+            width = self._settings_of(head).width
+            yield multiple_of(self.n_attention_heads, "--n-attention-heads").problem("width", width)
 
     def _sources_amiss(self, sources: tuple[str, ...]) -> Iterator[str]:
         """Sources that are empty or named twice, and settings of those that are left out."""

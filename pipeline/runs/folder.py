@@ -13,7 +13,7 @@ from ...cache.format.decoding import decode_json
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, canonical_json, write_durably, write_json
 from ...errors import RunError
 from ...stages.heads.base import Head
-from .run_config import CONFIG, HEAD, METRICS, RESUME, SUMMARY
+from .run_config import CANDIDATES, CONFIG, HEAD, METRICS, RESUME, SUMMARY
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class RunSummary:
     """Mean over the samples for each of them."""
     val_per_sample: tuple[Mapping[str, Any], ...]
     """`id`, `group`, `dice` and `class_dice` of each sample that chose the epoch."""
+    choice: tuple[Mapping[str, Any], ...] | None = None
+    """`name`, `ensemble` and `val_dice` of the runs of which this is the best (`--head auto`)."""
     test: Mapping[str, Any] | None = None
     """Scores on the test split (`scoring.summary.scores`); `None`: the cache has no labelled test samples."""
 
@@ -58,7 +60,7 @@ def prepare_folder(run: Path, *, resume: bool) -> bool:
     """
     if not run.exists() or (run.is_dir() and all(path.suffix == TEMPORARY_SUFFIX for path in run.iterdir())):
         return False
-    if not (run / CONFIG).exists():
+    if not (run / CONFIG).exists() and not (run / CANDIDATES).exists():
         raise RunError(f"{run}: exists and is not a run; give a new name")
     if not resume:
         state = "a finished run" if (run / SUMMARY).exists() else "a run that did not finish"

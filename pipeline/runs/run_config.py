@@ -28,7 +28,9 @@ HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
     "resume.safetensors",
     "projections.safetensors",
 )
-NOT_SETTINGS = ("run", "resume", "log")
+CANDIDATES = "candidates"
+"""The folder of the runs of which `--head auto` keeps the best."""
+NOT_SETTINGS = ("run", "resume", "log", "minutes")
 """Fields of `TrainConfig` that change nothing in the head."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from ..config.training import TrainConfig
 from ..data.classes import Classes
 from ..head_inputs.lost import older_labels
 from ..head_inputs.scoring import score_samples
-from ..reports.page import REPORT
 from ..runs.folder import RunSummary, finish_run, prepare_folder, read_summary
 from ..runs.projections import projection_digests, save_projections
 from ..runs.run_config import CONFIG, NOT_SETTINGS, SUMMARY, RunConfig
@@ -26,7 +25,9 @@ from ..runtime.folders import locked_folder
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
 from ..scoring.summary import scores
+from .auto import train_auto
 from .report import write_train_report
+from .result import TrainSummary
 from .state import load_state, save_state
 from .tensorboard import Log, open_log, require_log
 from .trainer import Trainer
@@ -34,36 +35,8 @@ from .trainer import Trainer
 SAVE_EVERY_S = 5.0
 
 
-@dataclass(frozen=True)
-class TrainSummary:
-    """Result of `train-head`."""
-
-    run: str
-    summary: RunSummary
-    seconds: float
-    """Wall time of this call."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {"run": self.run, **self.summary.to_dict(), "seconds": self.seconds}
-
-    def lines(self) -> list[str]:
-        """For the terminal."""
-        result = self.summary
-        heads = f"{result.ensemble} heads, together " if result.ensemble > 1 else ""
-        lines = [
-            f"{self.run}: {heads}{result.n_parameters:,} parameters trained on {result.n_train} samples "
-            f"in {self.seconds:.1f} s; epoch {result.best_epoch} of {result.epochs} is the best",
-            f"Dice {result.val_dice:.4f} on {result.n_val} samples of {result.val_is}, which chose the epoch",
-        ]
-        if result.test is not None:
-            n, mean, pooled = (result.test[name] for name in ("n", "dice", "micro_dice"))
-            lines.append(f"Dice {mean:.4f} on {n} test samples, {pooled:.4f} pooled over their pixels")
-        return [*lines, f"look at {Path(self.run) / REPORT}"]
-
-
 def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSummary:
-    """Train a head from the cache; neither the UNet nor the text encoder is loaded.
+    """Train a head from the cache, or several and keep the best; neither UNet nor encoders are loaded.
 
     Args:
         config: settings.
@@ -75,7 +48,12 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
         DataError: if there are too few labelled samples.
         RunError: if the run's folder holds something else, was begun with other settings, or is being written to.
     """
-    progress, started = progress or Progress(), time.monotonic()
+    progress = progress or Progress()
+    return train_auto(config, _train, progress) if config.head == "auto" else _train(config, progress)
+
+
+def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
+    started = time.monotonic()
     resumes = prepare_folder(config.run, resume=config.resume)
     if config.log:
         require_log(config.log)

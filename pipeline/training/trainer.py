@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -30,6 +31,7 @@ from ..runtime.device import resolve_device, resolve_precision
 from .objectives import OBJECTIVES, TrainingObjective
 
 N_FINALISTS = 2
+TRIAL_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,17 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(member.parameters(), self.objective.max_gradient_norm)
         self.optimizer.step()
         return sum(losses) / len(losses)
+
+    def estimate_seconds(self) -> float:
+        """Seconds of the whole training by the time of a few steps, which change the head: it is to be thrown away."""
+        generator = named_generator(self._seed, "trial")
+        steps = self._order(generator)
+        self.head.train()
+        self.step(steps[0], 0.0, generator)  # the first takes longer: memory is made ready
+        started = time.monotonic()
+        for samples in (trial := steps[1 : 1 + TRIAL_STEPS] or steps[:1]):
+            self.step(samples, 0.0, generator)
+        return (time.monotonic() - started) / len(trial) * len(steps) * self.n_epochs
 
     def validate(self) -> Float[Tensor, "sample class"]:
         """Dice of the head as it is on whole validation images, tiles of one image together."""
