@@ -45,7 +45,8 @@ WORKS = {
         "manifest.json", KEPT, ("--resume",),
     ),
     "train-head": Work(
-        ("train-head", "cache", "out", "--epochs", "3", *SMALL_HEAD), "summary.json", KEPT, ("--resume",)
+        ("train-head", "cache", "out", "--head", "pixel", "--epochs", "3", *SMALL_HEAD),
+        "summary.json", KEPT, ("--resume",),
     ),
     "pretrain-unet": Work(
         (

@@ -98,7 +98,14 @@ def measure(name: str, settings: dict[str, Any], args: argparse.Namespace, folde
         cross_validate(
             reader,
             TrainConfig(
-                cache, Path(os.devnull), seed=seed, epochs=args.epochs, text="none", filters=False, device="cpu"
+                cache,
+                Path(os.devnull),
+                head="pixel",
+                seed=seed,
+                epochs=args.epochs,
+                text="none",
+                filters=False,
+                device="cpu",
             ),
             args.folds,
         )

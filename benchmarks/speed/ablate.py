@@ -2,10 +2,11 @@
 
     python benchmarks/speed/ablate.py CACHE [--timesteps 5,50,150] [--seeds 0,1,2] [--epochs N] [--repeats 1] [--json]
 
-All 7 subsets of 3 timesteps with each seed: `ablate-timesteps` against the sum of as many single commands `train-head
---no-filters`, each a process of its own, timed from start to end. The two take turns, seed by seed: the ablation is
-given one seed more each time and trains what it lacks, so that other load on the machine meets both. Before them, a
-head of all timesteps is trained for one epoch, unmeasured, so that the cache's pages are in memory.
+All 7 subsets of 3 timesteps with each seed: `ablate-timesteps` against the sum of as many single commands
+`train-head --head pixel --no-filters`, each a process of its own, timed from start to end. The two take turns, seed by
+seed: the ablation is given one seed more each time and trains what it lacks, so that other load on the machine meets
+both. Before them, a head of all timesteps is trained for one epoch, unmeasured, so that the cache's pages are in
+memory.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def ablate(args: argparse.Namespace, out: Path, seeds: Sequence[int]) -> Seconds
 
 def train(args: argparse.Namespace, run: Path, subset: Subset, seed: int, epochs: int | None) -> Seconds:
     """Of one `train-head`."""
-    flags = ("--no-filters", "--timesteps", join(subset), "--seed", seed, *epochs_flag(epochs))
+    flags = ("--head", "pixel", "--no-filters", "--timesteps", join(subset), "--seed", seed, *epochs_flag(epochs))
     return timed("train-head", args.cache, run, *flags)
 
 

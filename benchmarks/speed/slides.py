@@ -62,7 +62,7 @@ def make_run(out: Path, tile: int) -> Path:
     write_small(out, n_train=4, n_val=2, n_test=1, image_size=32)
     cache, run = out / "cache.zarr", out / "run"
     extract_features(replace(extraction_of(out, cache), tile=tile, tile_overlap=tile // 4))
-    train_head(TrainConfig(cache, run, epochs=5, text="none", device="cpu"))
+    train_head(TrainConfig(cache, run, head="pixel", epochs=5, text="none", device="cpu"))
     return run
 
 

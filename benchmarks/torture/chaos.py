@@ -82,7 +82,7 @@ def make_works(out: Path) -> list[Work]:
     extension = replace(extraction, cache=out / "extended", timesteps=(50, 150, 250))
     in_fork(lambda: extract_features(replace(extraction, cache=finished)))
     training = TrainConfig(
-        finished, out / "run", width=32, n_attention_heads=2, epochs=EPOCHS, device="cpu", resume=True
+        finished, out / "run", head="pixel", width=32, n_attention_heads=2, epochs=EPOCHS, device="cpu", resume=True
     )
     return [
         Work(

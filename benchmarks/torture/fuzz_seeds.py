@@ -200,4 +200,6 @@ def _write_results(folder: Path) -> None:
 
 def training_of(folder: Path) -> TrainConfig:
     """The settings of the run."""
-    return TrainConfig(folder / "cache", folder / "run", width=8, n_attention_heads=2, epochs=1, device="cpu")
+    return TrainConfig(
+        folder / "cache", folder / "run", head="pixel", width=8, n_attention_heads=2, epochs=1, device="cpu"
+    )

@@ -68,6 +68,7 @@ def training_config(config: AblateConfig, variant: Variant, seed: int) -> TrainC
     return TrainConfig(
         config.cache,
         config.out / "run",
+        head="pixel",
         timesteps=variant.timesteps or None,
         blocks=variant.blocks or None,
         text=variant.text,

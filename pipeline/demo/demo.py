@@ -151,7 +151,9 @@ def _extraction(data: Path, cache: Path, out: Path) -> ExtractConfig:
 
 
 def _training(out: Path, name: str, text: TextMode) -> TrainConfig:
-    return TrainConfig(out / "cache", out / name, text=text, epochs=EPOCHS, pixels_per_image=256, resume=True)
+    return TrainConfig(
+        out / "cache", out / name, head="pixel", text=text, epochs=EPOCHS, pixels_per_image=256, resume=True
+    )
 
 
 def _score(out: Path) -> dict[str, Evaluation]:

@@ -1,17 +1,16 @@
-"""`--head auto`: heads are trained one after another, each a run of its own, and the best on held-out groups is kept."""
+"""`--head auto`: heads trained one after another, each a run of its own; the best on held-out groups is the result."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import parse_json, write_durably, write_json
 from ...errors import ConfigError, RunError
-from ..config.training import AUTO_HEADS, TrainConfig
-from ..runs.folder import RunSummary, prepare_folder, read_summary
+from ..config.training import AUTO_HEADS, HeadKind, TrainConfig
+from ..runs.folder import prepare_folder, read_summary
 from ..runs.heads import load_head
 from ..runs.run_config import CANDIDATES, CONFIG, HEAD, METRICS, PROJECTIONS, SUMMARY, RunConfig
 from ..runtime.folders import locked_folder
@@ -28,6 +27,8 @@ BESIDE_STEPS = 1.25
 
 TrainOne = Callable[[TrainConfig, Progress], TrainSummary]
 """Trains one head into a folder of its own, or goes on with it."""
+Trained = tuple[TrainConfig, TrainSummary]
+"""A candidate, and its result."""
 
 
 def train_auto(config: TrainConfig, train: TrainOne, progress: Progress) -> TrainSummary:
@@ -47,43 +48,40 @@ def train_auto(config: TrainConfig, train: TrainOne, progress: Progress) -> Trai
     if (config.run / CONFIG).exists() and not (config.run / CANDIDATES).exists():
         raise RunError(f"{config.run}: was begun with --head; repeat the command that began it, or give a new name")
     with locked_folder(config.run):
-        results = _train_candidates(config, train, progress, started)
+        trained = _train_candidates(config, train, progress, started)
         if not (config.run / SUMMARY).exists():
-            _publish(config, results)
+            _publish(config, trained)
     return TrainSummary(str(config.run), read_summary(config.run), time.monotonic() - started)
 
 
-def _train_candidates(
-    config: TrainConfig, train: TrainOne, progress: Progress, started: float
-) -> Mapping[Path, RunSummary]:
-    """Folder → result of each head, and of an ensemble of the best if the minutes allow two members."""
-    plan, results, seconds = _Plan(config, started), {}, {}
+def _train_candidates(config: TrainConfig, train: TrainOne, progress: Progress, started: float) -> list[Trained]:
+    """Each head once, and an ensemble of the best if the minutes allow two members and more."""
+    plan = _Plan(config, started)
+    trained: list[Trained] = []
     for head in AUTO_HEADS:
-        candidate = _candidate(config, head, replace(config, head=head))
-        if head != AUTO_HEADS[0] and not plan.members(candidate, _estimated_seconds):
-            progress.say(f"--minutes {config.minutes} leave no time for --head {head}: it is left out")
-            continue
+        candidate = _candidate(config, head)
         try:
-            trained = train(candidate, progress)
+            if trained and not plan.members(candidate, _estimated_seconds):
+                progress.say(f"--minutes {config.minutes:g} leave no time for --head {head}: it is left out")
+                continue
+            trained.append((candidate, train(candidate, progress)))
         except ConfigError as error:
-            if not results:
+            if not trained:
                 raise
             progress.say(f"--head {head} is left out: {error}")
-            continue
-        results[candidate.run], seconds[candidate.run] = trained.summary, trained.seconds
-    best = _best(results)
-    several = _candidate(config, f"{best.name}-ensemble", replace(config, head=best.name))
-    if config.minutes and config.ensemble == 1 and (n := plan.members(several, lambda _: seconds[best])) > 1:
-        results[several.run] = train(replace(several, ensemble=n), progress).summary
-    return results
+    candidate, alone = _best(trained)
+    several = replace(candidate, run=candidate.run.with_name(f"{candidate.head}-ensemble"))
+    if config.minutes and config.ensemble == 1 and (n := plan.members(several, lambda _: alone.seconds)) > 1:
+        trained.append((several, train(replace(several, ensemble=n), progress)))
+    return trained
 
 
-def _candidate(config: TrainConfig, name: str, own: TrainConfig) -> TrainConfig:
-    return replace(own, run=config.run / CANDIDATES / name, minutes=None, resume=True)
+def _candidate(config: TrainConfig, head: HeadKind) -> TrainConfig:
+    return replace(config, head=head, run=config.run / CANDIDATES / head, minutes=None, resume=True)
 
 
-def _best(results: Mapping[Path, RunSummary]) -> Path:
-    return max(results, key=lambda run: results[run].val_dice)
+def _best(trained: Sequence[Trained]) -> Trained:
+    return max(trained, key=lambda one: one[1].summary.val_dice)
 
 
 class _Plan:
@@ -120,13 +118,12 @@ def _estimated_seconds(config: TrainConfig) -> float:
     return BESIDE_STEPS * Trainer.from_config(config, FeatureReader(config.cache)).estimate_seconds()
 
 
-def _publish(config: TrainConfig, results: Mapping[Path, RunSummary]) -> None:
+def _publish(config: TrainConfig, trained: Sequence[Trained]) -> None:
     """Copy the best candidate's files to the run, the summary last, with a report that names them all."""
-    best = _best(results)
-    choice = tuple(
-        {"name": run.name, "ensemble": one.ensemble, "val_dice": one.val_dice} for run, one in results.items()
-    )
-    summary, run = replace(results[best], choice=choice), RunConfig.read(best)
+    best = _best(trained)[0].run
+    each = [(one.run.name, result.summary) for one, result in trained]
+    choice = tuple({"name": name, "ensemble": one.ensemble, "val_dice": one.val_dice} for name, one in each)
+    run, summary = RunConfig.read(best), replace(read_summary(best), choice=choice)
     for name in (CONFIG, HEAD, METRICS, PROJECTIONS):
         if (best / name).exists():
             write_durably(config.run / name, [(best / name).read_bytes()])

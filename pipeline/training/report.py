@@ -20,6 +20,7 @@ from ..reports.gallery import Gallery
 from ..reports.page import REPORT, Chart, Charts, KeyFigure, Page, Section, Table, write_page
 from ..reports.sections import cache_section, commands_section, few, figure, spread_chart
 from ..runs.folder import RunSummary
+from ..runs.run_config import CANDIDATES
 from ..scoring.intervals import mean_intervals
 from .trainer import Trainer
 
@@ -39,6 +40,7 @@ def write_train_report(config: TrainConfig, trainer: Trainer, summary: RunSummar
         figures=tuple(_figures(summary)),
         warnings=tuple(filter(None, _warnings(summary))),
         sections=(
+            *_choice(summary),
             _curves(trainer, summary),
             cases_section(summary.val_per_sample, _gallery(trainer, summary), summary.classes, summary.ensemble),
             _samples(summary),
@@ -101,6 +103,15 @@ def _warnings(summary: RunSummary) -> Iterator[str]:
     yield few(summary.n_train, "labelled images were trained on")
     if summary.best_epoch == summary.epochs > 1:
         yield "The last epoch was the best: a longer training (--epochs) may be better."
+
+
+def _choice(summary: RunSummary) -> Iterator[Section]:
+    """The runs of which this is the best; none where one head was asked for."""
+    if summary.choice:
+        ranked = sorted(summary.choice, key=lambda one: -one["val_dice"])
+        rows = tuple((one["name"], one["ensemble"], one["val_dice"]) for one in ranked)
+        caption = f"Runs in the folder {CANDIDATES}, and their Dice on {summary.val_is}: the first was kept."
+        yield Section("choice", "Choice of the head", (Table(caption, ("run", "members", "Dice"), rows),))
 
 
 def _curves(trainer: Trainer, summary: RunSummary) -> Section:

@@ -62,6 +62,8 @@ class Scene:
             "train-head",
             cache,
             run,
+            "--head",
+            "pixel",
             "--width",
             "16",
             "--n-attention-heads",

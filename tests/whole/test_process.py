@@ -74,7 +74,7 @@ def use(data, unet, encoder, out):
     models = dict(unet=f"diffusers:{unet}", text_encoder=f"hf:{encoder}", offline=True)
     small = dict(timesteps=(50,), blocks=(1, 3), image_size=16, device="cpu")
     extract_features(ExtractConfig(Path(data), cache, **small, **models))
-    train_head(TrainConfig(cache, run, epochs=1, width=16, n_attention_heads=2, device="cpu"))
+    train_head(TrainConfig(cache, run, head="pixel", epochs=1, width=16, n_attention_heads=2, device="cpu"))
     evaluate(EvaluateConfig(run, cache, device="cpu"))
     Segmenter.load(run, device="cpu", offline=True)
     niceness = prefetch(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), "ab", 1)

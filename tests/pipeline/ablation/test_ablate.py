@@ -66,7 +66,9 @@ def test_a_head_comes_out_the_same_in_processes_in_this_one_and_from_train_head(
     assert ablate_timesteps(replace(config, out=tmp_path / "one")).rows == in_processes.rows
     assert len(trained) == 6
     train_head(
-        TrainConfig(tiny_cache, tmp_path / "run", timesteps=(150,), filters=False, seed=1, epochs=2, device="cpu")
+        TrainConfig(
+            tiny_cache, tmp_path / "run", head="pixel", timesteps=(150,), filters=False, seed=1, epochs=2, device="cpu"
+        )
     )
     summary = read_summary(tmp_path / "run")
     row = next(row for row in in_processes.rows if row.name == "150")

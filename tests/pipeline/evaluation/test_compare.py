@@ -27,7 +27,7 @@ def handed_on(tmp_path):
     """Two runs whose cache is gone, and what to compare them by; `keep` writes the Dice that they are to have."""
     features = FeatureSpec("diffusers:u", "d", "epsilon", "shared", 1, 40, 16, None, "float16", 2)
     classes = {"classes": {"0": "background", "1": "foreground"}, "ignore": None}
-    settings = to_dict(TrainConfig(tmp_path / "gone", tmp_path / "run"))
+    settings = to_dict(TrainConfig(tmp_path / "gone", tmp_path / "run", head="pixel"))
     train = {name: value for name, value in settings.items() if name not in NOT_SETTINGS}
     for name in ("a", "b"):
         RunConfig(train, HeadSpec({}, 2, 1, 16, 2), (), (), features, None, classes, {}, {}, {}).write(tmp_path / name)
@@ -140,7 +140,7 @@ def test_a_run_whose_cache_is_gone_needs_one_kept_evaluation(handed_on):
 def test_what_is_not_kept_is_evaluated_on_the_cache_that_the_run_was_trained_on(tiny_cache, tmp_path, monkeypatch):
     said, run = [], tmp_path / "run"
     small = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "epochs": 2, "device": "cpu"}
-    train_head(TrainConfig(tiny_cache, run, **small))
+    train_head(TrainConfig(tiny_cache, run, head="pixel", **small))
 
     class Listening(Progress):
         def say(self, line):

@@ -25,7 +25,9 @@ def test_touching_instances_are_those_of_the_mask_file(extraction, tmp_path):
         Image.fromarray(mask).save(path)
     extract_features(extraction)
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
-    train_head(training := TrainConfig(extraction.cache, tmp_path / "run", epochs=1, device="cpu", **sizes))
+    train_head(
+        training := TrainConfig(extraction.cache, tmp_path / "run", head="pixel", epochs=1, device="cpu", **sizes)
+    )
     reader = FeatureReader(extraction.cache)
     (row,) = reader.split("test")
     objects = objects_of_files(reader, [row])(row)

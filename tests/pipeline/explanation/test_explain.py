@@ -24,7 +24,7 @@ LEFT = {"the": "nuclei are round", "nuclei": "the are round", "are": "the nuclei
 def train(extraction, tmp_path, *, text="true", **stored):
     extract_features(replace(extraction, batch_size=1, **stored))
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "learning_rate": 1e-2}
-    settings = TrainConfig(extraction.cache, tmp_path / "run", epochs=4, text=text, device="cpu", **sizes)
+    settings = TrainConfig(extraction.cache, tmp_path / "run", head="pixel", epochs=4, text=text, device="cpu", **sizes)
     train_head(settings)
     return settings.run
 

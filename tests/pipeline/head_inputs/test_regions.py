@@ -59,7 +59,7 @@ def halves(extraction):
 def training(halves, tmp_path):
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "images_per_step": 8}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
-    return TrainConfig(halves, tmp_path / "run", text="none", epochs=20, device="cpu", **sizes, **rates)
+    return TrainConfig(halves, tmp_path / "run", head="pixel", text="none", epochs=20, device="cpu", **sizes, **rates)
 
 
 def test_a_head_learns_a_half_of_the_image_from_tiles_that_look_alike(training):

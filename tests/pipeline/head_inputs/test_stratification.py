@@ -91,7 +91,7 @@ def organs(extraction):
 def test_labelled_groups_cover_the_strata_of_the_manifest_and_grow_one_by_one(organs, tmp_path):
     assert [row.stratum for row in organs.samples[:4]] == ["liver", "liver", "kidney", "lung"]
     for seed in range(4):
-        config = TrainConfig(organs.root, tmp_path / "run", seed=seed)
+        config = TrainConfig(organs.root, tmp_path / "run", head="pixel", seed=seed)
         drawn = [choose_split(organs, replace(config, n_labelled=n)).train for n in (1, 2, 3, 4)]
         assert all({*fewer} < {*more} for fewer, more in pairwise(drawn))
         assert drawn[0][0].stratum == "liver"
@@ -99,7 +99,7 @@ def test_labelled_groups_cover_the_strata_of_the_manifest_and_grow_one_by_one(or
 
 
 def test_what_is_held_out_does_not_depend_on_how_many_are_labelled(organs, tmp_path):
-    config = TrainConfig(organs.root, tmp_path / "run", hold_out=True, val_fraction=0.25)
+    config = TrainConfig(organs.root, tmp_path / "run", head="pixel", hold_out=True, val_fraction=0.25)
     held = [choose_split(organs, replace(config, n_labelled=n)).val for n in (1, 2, None)]
     assert held[0] == held[1] == held[2]
     assert [row.stratum for row in held[0]] == ["liver"]

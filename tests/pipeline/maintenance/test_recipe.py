@@ -18,7 +18,14 @@ from textdiff.pipeline.maintenance.recipe import extraction_of
 
 def test_only_what_is_not_as_by_default_is_told_and_quoted_for_a_shell():
     config = TrainConfig(
-        Path("my cache"), Path("run'1"), filters=False, timesteps=(50, 150), epochs=5, hold_out=True, text="none"
+        Path("my cache"),
+        Path("run'1"),
+        head="pixel",
+        filters=False,
+        timesteps=(50, 150),
+        epochs=5,
+        hold_out=True,
+        text="none",
     )
     told = command_line("train-head", config)
     flags = "--timesteps 50,150 --no-filters --text none --hold-out --epochs 5"
@@ -41,7 +48,9 @@ def test_the_command_line_reads_it_back(monkeypatch, capsys):
             "training.train",
             "train_head",
             "train-head",
-            TrainConfig(Path("a b"), Path("r"), blocks=(1, 3), sources=("unet", "a/2"), filters=False, seed=7),
+            TrainConfig(
+                Path("a b"), Path("r"), head="pixel", blocks=(1, 3), sources=("unet", "a/2"), filters=False, seed=7
+            ),
         ),
         (
             "ablation.ablate",

@@ -59,7 +59,9 @@ AFFINE = np.array([[-0.7, 0, 0.1, 90], [0, 0.8, 0, -100], [0.1, 0, 2.5, 40], [0,
 def run(_extracted, tmp_path_factory):
     """A run of the tiny data, trained once."""
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "learning_rate": 1e-2, "weight_decay": 0.01}
-    settings = TrainConfig(_extracted.cache, tmp_path_factory.mktemp("runs") / "run", epochs=6, device="cpu", **sizes)
+    settings = TrainConfig(
+        _extracted.cache, tmp_path_factory.mktemp("runs") / "run", head="pixel", epochs=6, device="cpu", **sizes
+    )
     train_head(settings)
     return settings.run
 

@@ -26,7 +26,14 @@ from textdiff.stages.seeds import named_generator
 @pytest.fixture
 def config(tiny_cache, tmp_path):
     return TrainConfig(
-        tiny_cache, tmp_path / "run", width=16, n_attention_heads=2, pixels_per_image=32, epochs=4, device="cpu"
+        tiny_cache,
+        tmp_path / "run",
+        head="pixel",
+        width=16,
+        n_attention_heads=2,
+        pixels_per_image=32,
+        epochs=4,
+        device="cpu",
     )
 
 

@@ -203,7 +203,7 @@ def test_ids_that_a_view_of_another_sample_has_are_refused(extraction):
 def test_training_takes_all_views_and_scores_take_none(turned):
     extract_features(replace(turned, views=4, views_of="all"))
     reader = FeatureReader(turned.cache)
-    config = TrainConfig(turned.cache, turned.cache.parent / "run")
+    config = TrainConfig(turned.cache, turned.cache.parent / "run", head="pixel")
     split = choose_split(reader, config)
     assert [len(rows) for rows in (split.train, split.val, split.test)] == [16, 2, 1]
     held = choose_split(reader, replace(config, hold_out=True, n_labelled=2))
