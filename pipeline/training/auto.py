@@ -25,13 +25,13 @@ MOST_MEMBERS = 4
 BESIDE_STEPS = 1.25
 """A training's time ÷ that of its steps: checks, the choice of the epoch, scores and the report come on top."""
 
-TrainOne = Callable[[TrainConfig, Progress], TrainSummary]
+Training = Callable[[TrainConfig, Progress], TrainSummary]
 """Trains one head into a folder of its own, or goes on with it."""
-Trained = tuple[TrainConfig, TrainSummary]
-"""A candidate, and its result."""
+Candidate = tuple[TrainConfig, TrainSummary]
+"""A run of which the best is kept: its settings and result."""
 
 
-def train_auto(config: TrainConfig, train: TrainOne, progress: Progress) -> TrainSummary:
+def train_auto(config: TrainConfig, train: Training, progress: Progress) -> TrainSummary:
     """Train the candidates that the minutes allow, and make the best the run.
 
     Args:
@@ -54,10 +54,10 @@ def train_auto(config: TrainConfig, train: TrainOne, progress: Progress) -> Trai
     return TrainSummary(str(config.run), read_summary(config.run), time.monotonic() - started)
 
 
-def _train_candidates(config: TrainConfig, train: TrainOne, progress: Progress, started: float) -> list[Trained]:
+def _train_candidates(config: TrainConfig, train: Training, progress: Progress, started: float) -> list[Candidate]:
     """Each head once, and an ensemble of the best if the minutes allow two members and more."""
     plan = _Plan(config, started)
-    trained: list[Trained] = []
+    trained: list[Candidate] = []
     for head in AUTO_HEADS:
         candidate = _candidate(config, head)
         try:
@@ -80,7 +80,7 @@ def _candidate(config: TrainConfig, head: HeadKind) -> TrainConfig:
     return replace(config, head=head, run=config.run / CANDIDATES / head, minutes=None, resume=True)
 
 
-def _best(trained: Sequence[Trained]) -> Trained:
+def _best(trained: Sequence[Candidate]) -> Candidate:
     return max(trained, key=lambda one: one[1].summary.val_dice)
 
 
@@ -118,7 +118,7 @@ def _estimated_seconds(config: TrainConfig) -> float:
     return BESIDE_STEPS * Trainer.from_config(config, FeatureReader(config.cache)).estimate_seconds()
 
 
-def _publish(config: TrainConfig, trained: Sequence[Trained]) -> None:
+def _publish(config: TrainConfig, trained: Sequence[Candidate]) -> None:
     """Copy the best candidate's files to the run, the summary last, with a report that names them all."""
     best = _best(trained)[0].run
     each = [(one.run.name, result.summary) for one, result in trained]
