@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .pipeline.demo.phantom import write_phantom
     from .pipeline.evaluation.compare import compare
     from .pipeline.evaluation.evaluate import evaluate
-    from .pipeline.evaluation.suggest import suggest
+    from .pipeline.evaluation.suggest import rank_samples, suggest
     from .pipeline.exchange.importing import read_annotations
     from .pipeline.explanation.explain import explain, explain_image
     from .pipeline.explanation.result import Explanation
@@ -108,6 +108,7 @@ __all__ = [
     "open_head_data",
     "predict",
     "pretrain_unet",
+    "rank_samples",
     "read_annotations",
     "read_image",
     "read_mask",
@@ -168,6 +169,7 @@ _HOMES = {
     "open_head_data": "pipeline.head_inputs.inputs",
     "predict": "pipeline.prediction.predict",
     "pretrain_unet": "pipeline.unets.pretrain",
+    "rank_samples": "pipeline.evaluation.suggest",
     "read_annotations": "pipeline.exchange.importing",
     "read_image": "pipeline.image_files.reading",
     "read_mask": "pipeline.image_files.reading",

@@ -115,7 +115,7 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
     data = open_as_trained(run, reader, run.train["text"], device)
     head = load_head(config.run, run, device)
     labelled, unlabelled = _labelled(reader), _unlabelled(reader, config.split)
-    ranked = _rank(head, data, labelled, unlabelled, n=config.n, progress=progress)
+    ranked = rank_samples(head, data, labelled, unlabelled, n=config.n, progress=progress)
     suggestions = tuple(one for _, one in ranked)
     if config.out:
         _write(config.out, suggestions, [_panel(head, data, *one) for one in ranked])
@@ -124,17 +124,26 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
     return SuggestSummary(str(config.cache), str(config.run), config.split, n_unlabelled, n_labelled, suggestions, out)
 
 
-def _rank(
+def rank_samples(
     head: Head,
     data: CachedFeatures,
     labelled: Sequence[Rows],
     unlabelled: Sequence[Rows],
     *,
     n: int,
-    progress: Progress,
+    progress: Progress | None = None,
 ) -> list[tuple[Rows, Suggestion]]:
-    """The samples to label, in this order."""
-    with progress.task("suggest", len(unlabelled) + len(labelled), "samples") as task:
+    """Choose the samples to label next, in this order.
+
+    Args:
+        head: the trained head.
+        data: the cache as the head sees it.
+        labelled: rows of each sample that is labelled, without augmentation.
+        unlabelled: likewise of the candidates.
+        n: number to choose; all of fewer candidates.
+        progress: where to report; `None`: nowhere.
+    """
+    with (progress or Progress()).task("suggest", len(unlabelled) + len(labelled), "samples") as task:
         weights, features = [], []
         for rows in unlabelled:
             entropies = [float(predictive_entropy(of_row).mean()) for of_row in _probabilities(head, data, rows)]
