@@ -13,7 +13,7 @@ from ..config.training import AUTO_HEADS, HeadKind, TrainConfig
 from ..runs.folder import prepare_folder, read_summary
 from ..runs.heads import load_head
 from ..runs.run_config import CANDIDATES, CONFIG, HEAD, METRICS, PROJECTIONS, SUMMARY, RunConfig
-from ..runtime.folders import locked_folder
+from ..runtime.folders import locked_folder, no_empty_folder
 from ..runtime.progress import Progress
 from .report import write_train_report
 from .result import TrainSummary
@@ -47,7 +47,7 @@ def train_auto(config: TrainConfig, train: Training, progress: Progress) -> Trai
     prepare_folder(config.run, resume=config.resume)
     if (config.run / CONFIG).exists() and not (config.run / CANDIDATES).exists():
         raise RunError(f"{config.run}: was begun with --head; repeat the command that began it, or give a new name")
-    with locked_folder(config.run):
+    with locked_folder(config.run), no_empty_folder(config.run):
         trained = _train_candidates(config, train, progress, started)
         if not (config.run / SUMMARY).exists():
             _publish(config, trained)

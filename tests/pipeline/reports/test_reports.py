@@ -58,7 +58,7 @@ def test_a_training_reports_its_settings_results_and_commands(run, check_page):
     assert "learnt to find foreground from 4 labelled images, with each image's own text" in page
     assert "the epoch was chosen on these same images. Go by the test figures." in page
     assert "Only 2 samples chose the epoch" in page
-    assert f"textdiff train-head {run.cache} '{run.run}' --epochs 3" in page
+    assert f"textdiff train-head {run.cache} '{run.run}' --head pixel --epochs 3" in page
     assert page.count("<img") == 2 * 5  # the worst and the best of two
     assert {"val0", "val1"} == set(re.findall(r'<th scope="row">([^<]*)<', page))
     assert "test0" not in page  # test images are not looked at while a head is tuned
@@ -189,7 +189,7 @@ def test_an_ablation_ranks_its_subsets_and_gives_their_commands(tiny_cache, tmp_
     best, other = sorted(summary.rows, key=lambda row: -row.mean)
     assert re.findall(r'<th scope="row">([^<]*)<', page) == [best.name, other.name]
     assert f"{best.mean:.4f}" in page
-    assert summary.command.startswith(f"textdiff train-head {tiny_cache} {config.out / 'run'} --timesteps {best.name} ")
+    assert summary.command.startswith(f"textdiff train-head {tiny_cache} {config.out / 'run'} --head pixel --timesteps {best.name} ")
     assert summary.command in page
     assert "--subsets '50;50,150' --seeds 0,1 --epochs 1" in page
     assert summary.verdict in page
@@ -217,7 +217,7 @@ def test_the_demos_index_leads_to_the_reports_that_are_there(run, check_page):
 
 def test_the_command_of_a_run_gives_its_settings_again(run):
     command = train_command(RunConfig.read(run.run).train_config(run.run))
-    assert command.startswith(f"textdiff train-head {run.cache.resolve()} '{run.run}' --timesteps 50,150 --blocks 1,3 ")
+    assert command.startswith(f"textdiff train-head {run.cache.resolve()} '{run.run}' --head pixel --timesteps 50,150 ")
     assert {"--n-attention-heads 2", "--epochs 3"} <= {" ".join(pair) for pair in pairwise(command.split())}
     assert "--learning-rate" not in command  # as by default
     assert "--resume" not in command

@@ -173,7 +173,7 @@ def test_what_is_not_given_is_the_heads_own(config):
     assert replace(config, head="paper", width=None, epochs=None).settings == HEAD_DEFAULTS["paper"]
     assert config.settings == replace(HEAD_DEFAULTS["pixel"], width=16, epochs=4)
     assert replace(config, text_dropout=0.0).settings.text_dropout == 0.0
-    with pytest.raises(ConfigError, match="--head got 'linear'; expected one of pixel, context, paper"):
+    with pytest.raises(ConfigError, match="--head got 'linear'; expected one of auto, pixel, context, paper"):
         replace(config, head="linear")
 
 
