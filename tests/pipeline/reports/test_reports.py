@@ -189,7 +189,9 @@ def test_an_ablation_ranks_its_subsets_and_gives_their_commands(tiny_cache, tmp_
     best, other = sorted(summary.rows, key=lambda row: -row.mean)
     assert re.findall(r'<th scope="row">([^<]*)<', page) == [best.name, other.name]
     assert f"{best.mean:.4f}" in page
-    assert summary.command.startswith(f"textdiff train-head {tiny_cache} {config.out / 'run'} --head pixel --timesteps {best.name} ")
+    assert summary.command.startswith(
+        f"textdiff train-head {tiny_cache} {config.out / 'run'} --head pixel --timesteps {best.name} "
+    )
     assert summary.command in page
     assert "--subsets '50;50,150' --seeds 0,1 --epochs 1" in page
     assert summary.verdict in page
