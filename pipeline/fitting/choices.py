@@ -1,4 +1,4 @@
-"""Decisions of a fit, each a value and its reason: from the settings, the data and the machine."""
+"""Decisions of a fit, each a value (as JSON) and its reason: from the settings, the data and the machine."""
 
 from __future__ import annotations
 
@@ -31,11 +31,8 @@ LEAST_STEPS, MOST_STEPS = 100, 3000
 """Of a pretraining to a given time: fewer learn next to nothing; more were not measured."""
 EVALUATION_SHARE = 0.15
 """Of the minutes, kept back for evaluation and report."""
-CONTEXT_MINUTES = 5.0
-"""Time from which the context head is worth while."""
-
-Choice = tuple[Any, str]
-"""Value as JSON, and reason."""
+LEAST_MINUTES = 0.1
+"""For training, where the steps before took them all."""
 
 
 def installed(source: str) -> bool:
@@ -48,7 +45,7 @@ def of_preset(config: FitConfig, kind: type[CommandConfig]) -> dict[str, Any]:
     return preset_settings(config.preset, kind) if config.preset else {}
 
 
-def choose_image_size(config: FitConfig, report: DataReport) -> Choice:
+def choose_image_size(config: FitConfig, report: DataReport) -> tuple[Any, str]:
     """`--image-size`, the preset's, or the images' typical shorter side, within limits."""
     if config.image_size is not None:
         return config.image_size, "as given"
@@ -60,7 +57,7 @@ def choose_image_size(config: FitConfig, report: DataReport) -> Choice:
     return size, f"the shorter side of a typical one of {report.n_samples} images is {typical} pixels"
 
 
-def choose_source(config: FitConfig) -> Choice:
+def choose_source(config: FitConfig) -> tuple[Any, str]:
     """Source of features: the models given, the packaged encoder, or `pretrain`."""
     if config.unet or config.encoder:
         return GIVEN, ", ".join(filter(None, (config.unet, *config.encoder)))
@@ -69,7 +66,7 @@ def choose_source(config: FitConfig) -> Choice:
     return PRETRAIN, f"no model was given, and {IMAGE_ENCODER} is not installed (extra `encoders`)"
 
 
-def choose_text_encoder(config: FitConfig, report: DataReport) -> Choice:
+def choose_text_encoder(config: FitConfig, report: DataReport) -> tuple[Any, str]:
     """The encoder given or packaged, where there are texts; `None`: none."""
     if not report.n_texts:
         return None, "the data have no texts"
@@ -80,7 +77,7 @@ def choose_text_encoder(config: FitConfig, report: DataReport) -> Choice:
     return None, f"{report.n_texts} texts are left out: {TEXT_ENCODER} is not installed (extra `demo`)"
 
 
-def choose_steps(config: FitConfig, pretraining: PretrainConfig) -> Choice:
+def choose_steps(config: FitConfig, pretraining: PretrainConfig) -> tuple[Any, str]:
     """Steps of a pretraining: its default, or as many as its share of the minutes allows."""
     if config.minutes is None:
         return pretraining.steps, "the default"
@@ -89,7 +86,7 @@ def choose_steps(config: FitConfig, pretraining: PretrainConfig) -> Choice:
     return steps, f"of {each_s:.2f} s each, in a third of the minutes; from {LEAST_STEPS} to {MOST_STEPS}"
 
 
-def choose_arrays(unet: str, *, offline: bool) -> Choice:
+def choose_arrays(unet: str, *, offline: bool) -> tuple[Any, str]:
     """Blocks and timesteps of a UNet: the paper's of a deep one; spread over the decoder of others, with less noise."""
     n = load_unet(unet, offline=offline).n_blocks
     if n > max(ExtractConfig.blocks):
@@ -98,16 +95,16 @@ def choose_arrays(unet: str, *, offline: bool) -> Choice:
     return {"blocks": blocks, "timesteps": [5, 50, 150]}, f"spread over {n} decoder blocks"
 
 
-def choose_head(config: FitConfig, spent_s: float) -> Choice:
-    """The head for the minutes that are left."""
+def choose_minutes(config: FitConfig, spent_s: float) -> tuple[Any, str]:
+    """Minutes for training: those that are left, but for a share kept back for evaluation."""
     if config.minutes is None:
-        return "context", "the most accurate; no minutes were given"
-    left = config.minutes * (1 - EVALUATION_SHARE) - spent_s / 60
-    head = "context" if left >= CONTEXT_MINUTES else "pixel"
-    return head, f"{left:.1f} minutes are left for training"
+        return None, "each head once, however long it takes"
+    spent = spent_s / 60
+    left = round(max(config.minutes * (1 - EVALUATION_SHARE) - spent, LEAST_MINUTES), 2)
+    return left, f"left of {config.minutes:g} after {spent:.1f} and some for evaluation"
 
 
-def choose_split(reader: FeatureReader) -> Choice:
+def choose_split(reader: FeatureReader) -> tuple[Any, str]:
     """The split to evaluate on; `None`: no labelled samples but those of the training."""
     n = Counter(row.split for row in originals(reader.samples) if has_labels(reader, row))
     if n["test"]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ...cache.reader import FeatureReader
 from ...errors import DataError
@@ -19,7 +19,6 @@ from ..config.extraction import ExtractConfig
 from ..config.fitting import FitConfig
 from ..config.training import TrainConfig
 from ..config.unets import PretrainConfig
-from ..config.validation import CommandConfig
 from ..evaluation.evaluate import evaluate
 from ..evaluation.result import Evaluation, kept_path, read_evaluation
 from ..extraction.extract import extract_features
@@ -30,16 +29,18 @@ from ..runtime.progress import Progress
 from ..training.train import train_head
 from ..unets.pretrain import INDEX, pretrain_unet
 from . import choices
-from .choices import GIVEN, PRETRAIN, TEXT_ENCODER, Choice, installed, of_preset
+from .choices import GIVEN, PRETRAIN, TEXT_ENCODER, installed, of_preset
 from .record import CHECK, RECORD, Decision, FitRecord, open_record
 from .report import write_fit_report
 from .result import FitSummary
 
-Config = TypeVar("Config", bound=CommandConfig)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 Result = TypeVar("Result", bound="Summary")
-IMAGE_SIZE, FEATURES, TEXTS, STEPS, ARRAYS, HEAD, SPLIT = (
-    "image size", "features", "text encoder", "pretraining steps", "blocks and timesteps", "head", "evaluated on",
-)  # fmt: skip
+IMAGE_SIZE, FEATURES, TEXTS = "image size", "features", "text encoder"
+STEPS, ARRAYS, MINUTES, SPLIT = "pretraining steps", "blocks and timesteps", "training minutes", "evaluated on"
 """Names of decisions."""
 
 
@@ -112,7 +113,10 @@ class _Fit:
             unet = f"diffusers:{self.unet}"
         elif source != GIVEN:
             encoder = (source,)
-        arrays = self.decide(ARRAYS, lambda: choices.choose_arrays(unet, offline=config.offline)) if unet else {}
+        given = of_preset(config, ExtractConfig) | {"image_size": self.record.decided(IMAGE_SIZE)}
+        if unet:
+            arrays = self.decide(ARRAYS, lambda: choices.choose_arrays(unet, offline=config.offline))
+            given |= {name: tuple(numbers) for name, numbers in arrays.items()}
         text_encoder = self.record.decided(TEXTS)
         settings = ExtractConfig(
             config.data,
@@ -125,14 +129,13 @@ class _Fit:
             device=config.device,
             offline=config.offline,
             resume=True,
-            **{name: tuple(numbers) for name, numbers in arrays.items()},
-            **of_preset(config, ExtractConfig) | {"image_size": self.record.decided(IMAGE_SIZE)},
+            **given,
         )
         self.do("Extract features", "extract-features", settings, partial(extract_features, progress=self.progress))
 
     def pretrain(self) -> None:
         """Pretrain a UNet on the training images."""
-        config = self.config
+        config, size = self.config, self.record.decided(IMAGE_SIZE)
         settings = PretrainConfig(
             config.data,
             self.unet,
@@ -140,7 +143,8 @@ class _Fit:
             seed=config.seed,
             device=config.device,
             resume=True,
-            **of_preset(config, PretrainConfig) | {"image_size": self.record.decided(IMAGE_SIZE)},
+            crop=min(PretrainConfig.crop, size),
+            **of_preset(config, PretrainConfig) | {"image_size": size},
         )
         settings = replace(settings, steps=self.decide(STEPS, lambda: choices.choose_steps(config, settings)))
         if (self.unet / INDEX).exists():  # killed before the record was written
@@ -150,12 +154,10 @@ class _Fit:
     def train(self) -> None:
         """Train a head."""
         config = self.config
-        head = self.decide(HEAD, lambda: choices.choose_head(config, self.record.seconds))
         settings = TrainConfig(
             self.cache,
             self.run,
-            head,
-            text="none" if self.record.decided(TEXTS) is None else "true",
+            minutes=self.decide(MINUTES, lambda: choices.choose_minutes(config, self.record.seconds)),
             seed=config.seed,
             device=config.device,
             resume=True,
@@ -177,7 +179,7 @@ class _Fit:
             evaluation = read_evaluation(next(pattern.parent.glob(pattern.name)))
         return evaluation
 
-    def decide(self, name: str, choose: Callable[[], Choice]) -> Any:  # noqa: ANN401
+    def decide(self, name: str, choose: Callable[[], tuple[Any, str]]) -> Any:  # noqa: ANN401
         """The value of a decision, made now if it was not before."""
         if not self.record.has_decided(name):
             value, reason = choose()

@@ -301,3 +301,11 @@ def test_standardised_colours_reach_the_cache(extraction, tmp_path):
     assert reader.image(0).mean((0, 1)) == pytest.approx([128] * 3, abs=2)  # resized after
     with pytest.raises(CacheMismatchError, match="colours: the cache has standardised, this request needs own"):
         extract_features(replace(standardised, colours="own"))
+
+
+def test_texts_that_are_left_out_need_no_encoder_and_can_be_added_later(extraction):
+    extract_features(replace(extraction, text_encoder=None, texts=False))
+    reader = FeatureReader(extraction.cache)
+    assert (reader.table.texts, reader.manifest.texts) == ((), None)
+    assert extract_features(extraction).n_forwards == 0
+    assert len(FeatureReader(extraction.cache).table.texts) == 3
