@@ -84,7 +84,7 @@ def test_commands_that_score_share_their_options_and_not_the_split():
 
 
 def test_choices_are_refused_in_the_api_too():
-    with pytest.raises(ConfigError, match="--head got 'oracle'; expected one of pixel, context, paper"):
+    with pytest.raises(ConfigError, match="--head got 'oracle'; expected one of auto, pixel, context, paper"):
         TrainConfig(Path("cache"), Path("run"), head="oracle")
 
 
