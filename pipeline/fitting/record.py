@@ -29,11 +29,13 @@ class Decision:
 
     def __str__(self) -> str:
         """One line."""
-        return f"{self.name}: {self.shown} ({self.reason})"
+        return f"{self.name}: {self.shown}; {self.reason}"
 
     @property
     def shown(self) -> str:
         """The value in words."""
+        if isinstance(self.value, dict):
+            return ", ".join(f"{name} {','.join(map(str, numbers))}" for name, numbers in self.value.items())
         return "none" if self.value is None else str(self.value)
 
 
@@ -46,7 +48,6 @@ class Step:
     """The command as for a shell."""
     seconds: float = 0.0
     """Wall time, that of interrupted tries included."""
-    finished: bool = False
 
 
 @dataclass

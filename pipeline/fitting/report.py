@@ -17,11 +17,11 @@ from .result import FitSummary
 def write_fit_report(config: FitConfig, summary: FitSummary) -> None:
     """Write `report.html` into the fit's folder."""
     record = summary.record
-    decisions = ((one.name, f"{one.shown}: {one.reason}") for one in record.decisions)
+    decisions = ((one.name, f"{one.shown}; {one.reason}") for one in record.decisions)
     page = Page(
         command="fit",
         title=config.out.resolve().name,
-        lead=tuple(f"{line}." for line in summary.figures()),
+        lead=tuple(_lead(summary)),
         figures=tuple(_figures(summary)),
         warnings=tuple(_warnings(summary)),
         sections=(
@@ -35,6 +35,13 @@ def write_fit_report(config: FitConfig, summary: FitSummary) -> None:
         ),
     )
     write_page(summary.report, page)
+
+
+def _lead(summary: FitSummary) -> Iterator[str]:
+    yield f"{summary.score()}."
+    if summary.training.choice:
+        each = ", ".join(f"{one['name']} {one['val_dice']:.4f}" for one in summary.training.choice)
+        yield f"The head is the best by the samples that chose the epoch: {each}."
 
 
 def _figures(summary: FitSummary) -> Iterator[KeyFigure]:
@@ -51,7 +58,7 @@ def _warnings(summary: FitSummary) -> Iterator[str]:
     if summary.evaluation is None:
         yield "Only samples that chose the epoch could be scored: the figure is somewhat high."
         return
-    yield from summary.evaluation.seen()
+    yield from summary.warnings()
     if warning := few(summary.evaluation.scores["n"], "samples"):
         yield warning
 

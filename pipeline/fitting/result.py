@@ -40,23 +40,25 @@ class FitSummary:
         """For the terminal."""
         steps = ", ".join(f"{step.name} {step.seconds:.0f} s" for step in self.record.steps)
         return [
-            *self.figures(),
+            self.score(),
+            *self.warnings(),
             f"{steps}; {self.record.seconds:.0f} s in all",
             f"look at {self.report}, which leads to all the rest",
             f"segment new images with: textdiff predict {Path(self.out) / 'run'} IMAGES MASKS",
         ]
 
-    def figures(self) -> list[str]:
+    def score(self) -> str:
         """The Dice, and the samples that it is of."""
         if self.evaluation is None:
             of = f"{self.training.n_val} samples of {self.training.val_is}, which chose the epoch"
-            return [f"Dice {self.training.val_dice:.4f} on {of}"]
+            return f"Dice {self.training.val_dice:.4f} on {of}"
         scores, interval = self.evaluation.scores, self.evaluation.scores["intervals"]["dice"]
         ends = " (95 % interval {:.4f} to {:.4f})".format(*interval) if interval else ""
-        return [
-            f"Dice {scores['dice']:.4f}{ends} on {scores['n']} samples of {self.evaluation.split}",
-            *self.evaluation.seen(),
-        ]
+        return f"Dice {scores['dice']:.4f}{ends} on {scores['n']} samples of {self.evaluation.split}"
+
+    def warnings(self) -> list[str]:
+        """Reservations about the score."""
+        return self.evaluation.seen() if self.evaluation else []
 
     @property
     def report(self) -> Path:
