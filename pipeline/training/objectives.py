@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ...cache.format.samples import SampleRow
-from ...stages.features.augmentation import HIDDEN, jitter_activations, jitter_colours
+from ...cache.format.samples import SampleRow, parents
+from ...stages.features.augmentation import HIDDEN, hide_blocks, jitter_activations, jitter_colours
 from ...stages.features.sampling import FILTERS, MapKey
 from ...stages.heads.base import ALL_CHANNELS, GuidedHead, Head, HeadSpec
 from ...stages.heads.context import ContextHead
@@ -33,11 +33,13 @@ from ..head_inputs.crops import draw_crops, require_cells
 from ..head_inputs.inputs import CachedFeatures
 from ..head_inputs.pixels import sample_batch, sample_everywhere
 from ..head_inputs.scoring import dice_of_samples, missed_by_row
-from ..head_inputs.splits import Split
+from ..head_inputs.splits import Split, originals
 
 PIXELS_PER_CHECK = 512
 MAX_CHECKED_IMAGES = 64
 PIXELS_FOR_STATISTICS = 65_536
+PIXELS_FOR_PROBE = 1000
+"""Of each labelled image; the probe's penalty goes with it."""
 
 LabelledLogits = tuple[Float[Tensor, "image pixel n_classes"], Int[Tensor, "image pixel"]]
 """Logits of one member, and the labels of the same pixels."""
@@ -127,6 +129,17 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
             features = sample_everywhere(self._data.only(block), samples, n_pixels, generator)
             for member in self._members:
                 member.standardise(block, features[block])
+        if self._data.filters:
+            self._fit_probe(originals(train))
+
+    def _fit_probe(self, labelled: Sequence[SampleRow]) -> None:
+        """Fit the heads' probe to pixels of the first `MAX_CHECKED_IMAGES` labelled images."""
+        generator = named_generator(self._config.seed, "probe")
+        batch = sample_batch(self._data.only(FILTERS), labelled[:MAX_CHECKED_IMAGES], PIXELS_FOR_PROBE, generator)
+        features, labels = batch.features[FILTERS].flatten(0, 1), batch.labels.flatten()
+        for member in self._members:
+            if member.probe is not None:
+                member.probe.fit(member.standardised(FILTERS, features), labels, len(parents(labelled)))
 
     @torch.no_grad()
     def check(self) -> float:
@@ -159,7 +172,8 @@ class PixelObjective(GuidedObjective[PixelHead]):
     def predictions(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[LabelledLogits]:
         """On pixels drawn evenly from the labelled ones of each image; of several members each sees half."""
         batch = sample_batch(self._data, samples, self._config.pixels_per_image, generator)
-        inputs = self._members[0].inputs(batch.features)
+        channels = self._members[0].spec.channels
+        inputs = hide_blocks(self._members[0].inputs(batch.features), channels, generator)
         regions = [self._data.region(sample) for sample in samples]
         for member in self._members:
             own = self._own(batch.pixels.shape[1], generator)

@@ -7,9 +7,13 @@ is the least.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from .sampling import FILTERS, MapKey
 
 SPREAD = 0.2
 """Deviation of gains around 1, and of offsets around 0 in deviations of the channel."""
@@ -33,6 +37,23 @@ def jitter_colours(
     mixture = gain + MIXTURE * torch.randn(n, c, c, generator=generator)
     offset = SPREAD * torch.randn(n, 1, 1, c, generator=generator)
     return torch.einsum("nyxj,nij->nyxi", colours, mixture.to(colours.device)) + offset.to(colours.device)
+
+
+def hide_blocks(
+    inputs: Float[Tensor, "image pixel all"], channels: Mapping[MapKey, int], generator: torch.Generator
+) -> Float[Tensor, "image pixel all"]:
+    """Set some blocks' activations of some images to 0, where filters remain visible.
+
+    Args:
+        inputs: of all blocks side by side, standardised.
+        channels: block → how many of them are its own, in order.
+        generator: where randomness comes from; of the CPU.
+    """
+    if FILTERS not in channels:
+        return inputs
+    shown = torch.rand(len(inputs), 1, len(channels), generator=generator) >= HIDDEN
+    shown[..., list(channels).index(FILTERS)] = True
+    return inputs * shown.repeat_interleave(torch.tensor([*channels.values()]), -1).to(inputs.device)
 
 
 def jitter_activations(

@@ -12,10 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..features.position import N_FREQUENCIES, Region, positional_encoding
-from ..features.sampling import MapKey, Maps, dense
+from ..features.sampling import FILTERS, MapKey, Maps, dense
 from ..precision import Precision, arithmetic
 from .attention import TextAttention, TextReader
 from .input import HeadInput
+from .probe import LinearProbe
 
 ALL_CHANNELS = slice(None)
 """All channels."""
@@ -145,6 +146,7 @@ class GuidedHead(Head):
         self.place = nn.Linear(4 * N_FREQUENCIES, width) if spec.position else None
         n_scaled = 2 if spec.position else 1
         self.attention = TextAttention(width, spec.text_dim, spec.n_attention_heads, n_out=(n_scaled + 1) * width)
+        self.probe = LinearProbe(spec.channels[FILTERS], spec.n_classes) if FILTERS in spec.channels else None
 
     def projection(self, block: MapKey, n_channels: int) -> nn.Module:
         """What brings a block's standardised activations to the head's width."""
@@ -163,6 +165,23 @@ class GuidedHead(Head):
         """A block's activations, all or those of some channels, from their origin in their unit, in float32."""
         mean, scale = (self.get_buffer(f"{name}_{block}")[channels] for name in ("mean", "scale"))
         return (features.float() - mean).mul_(scale)
+
+    @abstractmethod
+    def logits(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
+        """As `segment_prepared`, without the probe.
+
+        Args:
+            prepared: as `segment_prepared`.
+            x: the input.
+        """
+
+    def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
+        """As `Head.segment`: the logits, and the probe's answer where the head sees filters."""
+        logits = self.logits(prepared, x)
+        if self.probe is None:
+            return logits
+        with torch.autocast(logits.device.type, enabled=False):
+            return self.probe.mixed(logits, self.standardised(FILTERS, dense(x.features[FILTERS][0])))
 
     def prepare(self, features: Maps) -> Prepared:
         """The activations as they are: a part at a time is standardised when it is projected."""

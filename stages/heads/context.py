@@ -91,8 +91,8 @@ class ContextHead(GuidedHead):
         logits: Tensor = self.classifier(self.mix(guided.unflatten(1, grid).movedim(-1, 1)))
         return logits
 
-    def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
-        """As `Head.segment`, all pixels at once."""
+    def logits(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
+        """As `GuidedHead.logits`, all pixels at once."""
         logits: Tensor = self(_batch(prepared), x.size, x.tokens[None], x.token_mask[None], regions=[x.region])
         return logits.float()
 

@@ -82,8 +82,8 @@ class PixelHead(GuidedHead):
         projected = F.linear(inputs, torch.cat(weights, 1), torch.stack(biases).sum(0))
         return self.classify(projected, pixels, size, self.attention.reading(tokens, mask), regions=regions)
 
-    def segment_prepared(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
-        """As `Head.segment`: each block is projected at its own resolution, then a few thousand pixels go at once."""
+    def logits(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
+        """As `GuidedHead.logits`: each block at its own resolution first, then a few thousand pixels at once."""
         read = self.attention.reading(x.tokens[None], x.token_mask[None])
         logits = [
             self.classify(projected, pixels, x.size, read, regions=[x.region])

@@ -58,13 +58,13 @@ def test_a_step_trains_each_member_by_itself_on_its_own_half_of_the_pixels(train
     loss = trainer.step(samples, 0.5, named_generator(0, "any"))
     generator = named_generator(0, "any")
     batch, (tokens, mask) = sample_batch(data, samples, 64, generator), data.texts(samples)
+    seen = hide_blocks(trainer.head.members[0].inputs(batch.features), alone[0].spec.channels, generator)
     losses = []
     for head, trained in zip(alone, trainer.head.members, strict=True):
         optimizer = torch.optim.AdamW(head.parameters(), trainer.optimizer.param_groups[0]["lr"], weight_decay=0.01)
         own = torch.randperm(64, generator=generator)[:32]
         shown = torch.rand(2, generator=generator) >= 0.5
-        inputs = head.inputs(batch.features)[:, own]
-        logits = head(inputs, batch.pixels[:, own], data.size, tokens, mask & shown[:, None])
+        logits = head(seen[:, own], batch.pixels[:, own], data.size, tokens, mask & shown[:, None])
         losses.append(segmentation_loss(logits.flatten(0, 1), batch.labels[:, own].flatten(), data.ignore))
         losses[-1].backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
