@@ -24,6 +24,7 @@ from textdiff.pipeline.head_inputs.pixels import sample_batch
 from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Trainer
+from textdiff.stages.features.augmentation import hide_blocks
 from textdiff.stages.heads.loss import segmentation_loss
 from textdiff.stages.metrics.uncertainty import mutual_information
 from textdiff.stages.seeds import named_generator
