@@ -107,9 +107,8 @@ class FeatureSourceTests(ABC):
                 batch_size=1, device=device, **cached,
             )
         )  # fmt: skip
-        training = TrainConfig(
-            cache, folder / "run", head="pixel", epochs=1, width=16, n_attention_heads=2, device=device, **trained
-        )
+        trained = {"head": "pixel"} | trained
+        training = TrainConfig(cache, folder / "run", epochs=1, width=16, n_attention_heads=2, device=device, **trained)
         train_head(training)
         config = RunConfig.read(training.run)
         return TrainedRun(training.run, FeatureReader(cache), config, load_head(training.run, config, device))

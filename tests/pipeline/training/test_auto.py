@@ -1,6 +1,5 @@
 """`train-head --head auto` on a small real cache: both heads, the better one kept, within the minutes, resumable."""
 
-import json
 import os
 import signal
 from dataclasses import replace
@@ -90,20 +89,30 @@ def test_a_run_of_one_head_is_not_taken_over(training):
         train_head(replace(training, resume=True))
 
 
-@pytest.mark.parametrize(("estimate", "names"), [(1e6, ["pixel"]), (0.0, ["pixel", "context"])])
-def test_heads_that_the_minutes_do_not_allow_are_left_out(training, estimate, names, monkeypatch):
-    monkeypatch.setattr(auto, "_estimated_seconds", lambda _: estimate)
-    monkeypatch.setattr(auto, "MOST_MEMBERS", 1)
-    assert names_of(train_head(replace(training, minutes=5)).summary) == names
+@pytest.mark.parametrize(
+    ("minutes", "given", "epochs"),
+    [(5, None, 40), (10, None, 80), (3, None, 24), (2, None, 0), (1000, None, 160), (10, 7, 7), (3, 7, 0)],
+)
+def test_the_minutes_set_the_epochs_of_the_second_head(training, minutes, given, epochs, monkeypatch):
+    monkeypatch.setattr(Trainer, "estimate_seconds", lambda _: 300 / auto.BESIDE_STEPS)
+    monkeypatch.setattr(auto.time, "monotonic", lambda: 0.0)
+    folder = training.run / "candidates" / "context"
+    folder.mkdir(parents=True)
+    candidate = replace(training, head="context", run=folder, epochs=given)
+    assert auto._planned_epochs(candidate, 60.0 * minutes) == epochs
+    assert auto._planned_epochs(candidate, 0.0) == epochs  # as it was first decided
 
 
-def test_minutes_that_are_left_go_into_an_ensemble(training, monkeypatch):
-    monkeypatch.setattr(auto, "MOST_MEMBERS", 2)
-    summary = train_head(replace(training, minutes=60)).summary
-    assert names_of(summary)[2:] == [f"{max(summary.choice[:2], key=lambda one: one['val_dice'])['name']}-ensemble"]
-    assert summary.choice[2]["ensemble"] == 2
-    plan = json.loads((training.run / "candidates" / "plan.json").read_bytes())
-    assert plan[names_of(summary)[2]] == 2
+def test_what_does_not_fit_the_minutes_is_left_out(training, monkeypatch):
+    monkeypatch.setattr(auto, "_planned_epochs", lambda *_: 0)
+    assert names_of(train_head(replace(training, minutes=5)).summary) == ["pixel"]
+    assert not (training.run / "candidates" / "context").exists()
+
+
+def test_the_planned_epochs_are_trained(training, monkeypatch):
+    monkeypatch.setattr(auto, "_planned_epochs", lambda *_: 3)
+    train_head(replace(training, minutes=5))
+    assert read_summary(training.run / "candidates" / "context").epochs == 3
 
 
 def test_the_estimate_is_of_the_whole_training(training):
