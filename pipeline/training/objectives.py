@@ -139,7 +139,7 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
         features, labels = batch.features[FILTERS].flatten(0, 1), batch.labels.flatten()
         for member in self._members:
             if member.probe is not None:
-                member.probe.fit(member.standardised(FILTERS, features), labels, len(parents(labelled)))
+                member.probe.fit(features, labels, len(parents(labelled)))
 
     @torch.no_grad()
     def check(self) -> float:

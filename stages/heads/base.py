@@ -181,7 +181,7 @@ class GuidedHead(Head):
         if self.probe is None:
             return logits
         with torch.autocast(logits.device.type, enabled=False):
-            return self.probe.mixed(logits, self.standardised(FILTERS, dense(x.features[FILTERS][0])))
+            return self.probe.mixed(logits, dense(x.features[FILTERS][0]))
 
     def prepare(self, features: Maps) -> Prepared:
         """The activations as they are: a part at a time is standardised when it is projected."""

@@ -9,17 +9,19 @@ probe counts less.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 PENALTY = 100.0
 """Of the squared weights, beside the squared errors of all pixels that it is fitted to."""
+PIXELS_AT_ONCE = 4096
 WORTH = 4.0
 """Number of labelled images at which the probe counts as much as the head."""
 
 
 class LinearProbe(nn.Module):
-    """Ridge regression of the classes on standardised channels; its answer counts for nothing until it is fitted.
+    """Ridge regression of the classes on channels; its answer counts for nothing until it is fitted.
 
     Args:
         n_channels: of the input.
@@ -31,7 +33,7 @@ class LinearProbe(nn.Module):
         self.weight: Tensor
         self.bias: Tensor
         self.share: Tensor
-        self.register_buffer("weight", torch.zeros(n_channels, n_classes))
+        self.register_buffer("weight", torch.zeros(n_classes, n_channels))
         self.register_buffer("bias", torch.zeros(n_classes))
         self.register_buffer("share", torch.zeros(()))
 
@@ -39,26 +41,30 @@ class LinearProbe(nn.Module):
         """Solve for the weights; each class counts as much as any other, however few its pixels.
 
         Args:
-            features: standardised.
+            features: of any range: each channel is standardised for it, so that the penalty treats all alike.
             labels: class indices.
             n_images: labelled images that the head learns from; sets the probe's share.
         """
         x = features.double()
-        truth = nn.functional.one_hot(labels.long(), len(self.bias)).double()
+        spread = x.std(0, correction=0).clamp(min=1e-4)
+        x = x / spread
+        truth = F.one_hot(labels.long(), len(self.bias)).double()
         counts = truth.sum(0)
         weights = (truth / counts.clamp(min=1)).sum(1, keepdim=True) * len(x) / (counts > 0).sum()
         centre, level = ((weights * one).mean(0) for one in (x, truth))
         x, truth = x - centre, truth - level
         penalty = PENALTY * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         solved = torch.linalg.solve(x.T @ (weights * x) + penalty, x.T @ (weights * truth))
-        self.weight.copy_(solved)
+        self.weight.copy_((solved / spread[:, None]).T)
         self.bias.copy_(level - centre @ solved)
         self.share.fill_(WORTH / (WORTH + n_images))
 
     def forward(self, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel n_classes"]:
         """Probabilities: the regression's answers, those below 0 at 0, divided by their sum."""
-        answers = (features @ self.weight + self.bias).clamp(min=1e-3)
-        return answers / answers.sum(-1, keepdim=True)
+        # A few thousand at once: in float32 all channels of an image fit no cache of a processor.
+        parts = features.flatten(0, -2).split(PIXELS_AT_ONCE)
+        answers = torch.cat([F.linear(part.float(), self.weight, self.bias) for part in parts]).clamp(min=1e-3)
+        return (answers / answers.sum(-1, keepdim=True)).unflatten(0, features.shape[:-1])
 
     def mixed(
         self, logits: Float[Tensor, "1 n_classes y x"], features: Float[Tensor, "y x channel"]
@@ -67,7 +73,7 @@ class LinearProbe(nn.Module):
 
         Args:
             logits: of the head.
-            features: standardised.
+            features: as `fit` had them.
         """
         own = logits.softmax(1)
         return own.lerp(self(features).movedim(-1, 0)[None], self.share).log()

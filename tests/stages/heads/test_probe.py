@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import RidgeClassifier
+from sklearn.preprocessing import StandardScaler
 
 from textdiff.stages.features.augmentation import hide_blocks
 from textdiff.stages.features.sampling import FILTERS
@@ -13,8 +14,8 @@ from textdiff.stages.heads.probe import PENALTY, WORTH, LinearProbe
 @pytest.fixture
 def pixels():
     generator = torch.Generator().manual_seed(0)
-    features = torch.randn(600, 7, generator=generator)
-    labels = (features[:, 0] + 0.5 * torch.randn(600, generator=generator) > 1).long()
+    features = 3 + torch.randn(600, 7, generator=generator) * torch.tensor([1, 5, 0.1, 1, 1, 1, 1])
+    labels = (features[:, 0] - 3 + 0.5 * torch.randn(600, generator=generator) > 1).long()
     return features, labels
 
 
@@ -22,8 +23,9 @@ def test_it_decides_as_a_balanced_ridge_classifier(pixels):
     features, labels = pixels
     probe = LinearProbe(7, 2)
     probe.fit(features, labels, n_images=4)
-    reference = RidgeClassifier(alpha=PENALTY, class_weight="balanced").fit(features.numpy(), labels.numpy())
-    expected = (reference.decision_function(features.numpy()) + 1) / 2
+    standardised = StandardScaler().fit_transform(features.numpy())
+    reference = RidgeClassifier(alpha=PENALTY, class_weight="balanced").fit(standardised, labels.numpy())
+    expected = (reference.decision_function(standardised) + 1) / 2
     inside = (expected > 0.01) & (expected < 0.99)
     assert inside.sum() > 300
     np.testing.assert_allclose(probe(features)[:, 1].numpy()[inside], expected[inside], atol=1e-4)
@@ -31,7 +33,7 @@ def test_it_decides_as_a_balanced_ridge_classifier(pixels):
 
 def test_several_classes_get_probabilities(pixels):
     features, _ = pixels
-    labels = features[:, :3].argmax(1)
+    labels = features[:, [0, 3, 4]].argmax(1)
     probe = LinearProbe(7, 4)  # of the last class there is no pixel
     probe.fit(features, labels, n_images=1)
     answers = probe(features)
