@@ -107,7 +107,7 @@ class FeatureSourceTests(ABC):
                 batch_size=1, device=device, **cached,
             )
         )  # fmt: skip
-        trained = {"head": "pixel"} | trained
+        trained = {"head": "pixel", "text": "true"} | trained
         training = TrainConfig(cache, folder / "run", epochs=1, width=16, n_attention_heads=2, device=device, **trained)
         train_head(training)
         config = RunConfig.read(training.run)

@@ -11,6 +11,9 @@ from ...cache.storage.location import Location
 from .validation import CommandConfig, Count, Distinct, TrainingPrecision, between, multiple_of
 
 TextMode = Literal["true", "none", "shuffled"]
+"""Text that a head is shown of each sample."""
+TextChoice = Literal["auto", "true", "none", "shuffled"]
+"""The same, or `auto`: the training chooses between `true` and `none`."""
 HeadKind = Literal["auto", "pixel", "context", "paper"]
 LogKind = Literal["tensorboard"]
 UNET, FILTERS_SOURCE = "unet", "filters"
@@ -82,8 +85,10 @@ class TrainConfig(CommandConfig):
     """Positional encoding: `pixel` and `context` heads know where in the image a pixel lies, which texts that name
     sides need. Leave it out (`--no-position`) where images have no upright position, as in histology: few of them are
     learnt by heart otherwise."""
-    text: TextMode = "true"
-    """Each sample's own text, no text at all, or another sample's text (a control)."""
+    text: TextChoice = "auto"
+    """Each sample's own text (`true`), no text at all (`none`), or another sample's text (`shuffled`, a control).
+    `auto`: `true` if the samples that choose the epoch show that it helps, which takes 6 groups at least, else `none`;
+    the summary and the report say why."""
     n_labelled: Count | None = None
     """Number of labelled groups to train on, drawn with the seed; `None`: all. One of each stratum comes first; strata
     are those of the manifest's column `stratum`, else the groups' sets of classes, or quarters by foreground share."""

@@ -118,9 +118,9 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
 
 def _evaluation(run: Path, config: CompareConfig, progress: Progress) -> Evaluation:
     """The run's evaluation on the cache; of a cache that is gone, the only evaluation that the run keeps."""
-    trained = RunConfig.read(run).train
-    cache = config.cache or location(trained["cache"])
-    kept = partial(kept_path, run, split=config.split, at=config.at, text=trained["text"], tta=config.tta)
+    trained = RunConfig.read(run)
+    cache = config.cache or location(trained.train["cache"])
+    kept = partial(kept_path, run, split=config.split, at=config.at, text=trained.text, tta=config.tta)
     try:
         path = kept(digest_of_cache(FeatureReader(cache).manifest.digests))
     except CacheNotFoundError:

@@ -60,8 +60,8 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     run, reader = RunConfig.read(config.run), FeatureReader(config.cache)
     device = resolve_device(config.device)
     check_same_features(run, reader)
-    text: TextMode = config.text or run.train["text"]
-    if run.train["text"] == "none" and text != "none":
+    text: TextMode = config.text or run.text
+    if run.text == "none" and text != "none":
         raise ConfigError(f"--text {text}: {config.run} was trained without texts; leave --text out")
     data = open_as_trained(run, reader, text, device)
     wholes = _labelled(reader, config.split)

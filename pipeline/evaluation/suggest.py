@@ -112,7 +112,7 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
         raise DataError(f"--out {config.out} is a file; give a folder for the table and the figure")
     run, reader = RunConfig.read(config.run), FeatureReader(config.cache)
     check_same_features(run, reader)
-    data = open_as_trained(run, reader, run.train["text"], device)
+    data = open_as_trained(run, reader, run.text, device)
     head = load_head(config.run, run, device)
     labelled, unlabelled = _labelled(reader), _unlabelled(reader, config.split)
     ranked = rank_samples(head, data, labelled, unlabelled, n=config.n, progress=progress)

@@ -173,7 +173,7 @@ class _Fit:
         if split is None:
             return None
         settings = EvaluateConfig(self.run, self.cache, split=split, device=self.config.device)
-        text = RunConfig.read(self.run).train["text"]
+        text = RunConfig.read(self.run).text
         pattern = kept_path(self.run, "*", split=split, at=settings.at, text=text, tta=settings.tta)
         kept = next(pattern.parent.glob(pattern.name), pattern)
         function = partial(evaluate, progress=self.progress)

@@ -18,7 +18,7 @@ from ...stages.features.position import Region
 from ...stages.features.sampling import FILTERS, Maps, gather
 from ...stages.heads.base import HeadSpec
 from ...stages.heads.input import HeadInput
-from ..config.training import FILTERS_SOURCE, UNET, TextMode
+from ..config.training import FILTERS_SOURCE, UNET, TextChoice, TextMode
 from .regions import region_of
 from .source import head_maps
 from .texts import assign_texts
@@ -66,6 +66,10 @@ class CachedFeatures:
         blocks = (block,) if isinstance(block, int) and block != FILTERS else ()
         layers = (block,) if isinstance(block, str) else ()
         return replace(self, blocks=blocks, layers=layers, filters=block == FILTERS)
+
+    def without_texts(self) -> CachedFeatures:
+        """The same with no text of any row."""
+        return replace(self, text_of=dict.fromkeys(self.text_of))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -166,6 +170,20 @@ def open_head_data(
     tokens, token_mask = (one.to(device) for one in _tokens(reader, text_dim))
     text_of = assign_texts(reader.table, text, seed)
     return CachedFeatures(reader, blocks, timesteps, text_of, tokens, token_mask, device, seen, layers)
+
+
+def settle_text(reader: FeatureReader, text: TextChoice) -> TextChoice:
+    """`auto` where a cache leaves no choice: `none` where it has no texts, `true` where its features know them.
+
+    Args:
+        reader: the open cache.
+        text: the setting; any other is given back.
+    """
+    if text != "auto":
+        return text
+    if not reader.table.texts:
+        return "none"
+    return "true" if reader.manifest.features.condition == "own" else "auto"
 
 
 def _of_unet(

@@ -40,7 +40,7 @@ class LiveTexts:
     @property
     def are_read(self) -> bool:
         """Whether the head was trained with texts."""
-        return self._config.texts is not None and self._config.train["text"] != "none"
+        return self._config.texts is not None and self._config.text != "none"
 
     def check(self, texts: Iterable[str], *, n_views: int = 1, progress: Progress | None = None) -> None:
         """Load the encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.

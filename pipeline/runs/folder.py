@@ -14,6 +14,7 @@ from ...cache.storage.atomic import TEMPORARY_SUFFIX, canonical_json, write_dura
 from ...errors import RunError
 from ...stages.heads.base import Head
 from .run_config import CANDIDATES, CONFIG, HEAD, METRICS, RESUME, SUMMARY
+from .text_decision import TextDecision
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class RunSummary:
     """Mean over the samples for each of them."""
     val_per_sample: tuple[Mapping[str, Any], ...]
     """`id`, `group`, `dice` and `class_dice` of each sample that chose the epoch."""
+    text: TextDecision | None = None
+    """Decision of `--text auto`; `None`: nothing was to be decided."""
     choice: tuple[Mapping[str, Any], ...] | None = None
     """`name`, `ensemble` and `val_dice` of the runs of which this is the best (`--head auto`)."""
     test: Mapping[str, Any] | None = None

@@ -17,7 +17,7 @@ from ...cache.storage.location import location
 from ...errors import RunError
 from ...stages.features.sampling import FILTERS
 from ...stages.heads.base import HeadSpec
-from ..config.training import FILTERS_SOURCE, UNET, TrainConfig
+from ..config.training import FILTERS_SOURCE, UNET, TextChoice, TextMode, TrainConfig
 from ..data.classes import Classes
 
 HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
@@ -58,6 +58,8 @@ class RunConfig:
     """Layers of encoders that the head sees."""
     encoders: Mapping[str, EncoderSpec] = field(default_factory=dict)
     """Those encoders by name, with their sources."""
+    uses_texts: bool | None = None
+    """Decision of `--text auto`, after the training; `None`: there was none."""
 
     def __post_init__(self) -> None:
         """Refuse values that no run has.
@@ -97,6 +99,14 @@ class RunConfig:
         return (*([UNET] if self.blocks else []), *self.layers) or (FILTERS_SOURCE,)
 
     @property
+    def text(self) -> TextMode:
+        """Text that the head is made for: the setting, or as `--text auto` decided."""
+        chosen: TextChoice = self.train["text"]
+        if chosen != "auto":
+            return chosen
+        return "none" if self.uses_texts is False else "true"
+
+    @property
     def filters(self) -> bool:
         """Whether the head sees filters of the images."""
         return FILTERS in self.head.channels
@@ -118,6 +128,8 @@ class RunConfig:
         """The content of `config.json`."""
         values = asdict(self)
         values["head"]["channels"] = {str(block): n for block, n in self.head.channels.items()}
+        if self.uses_texts is None:
+            del values["uses_texts"]
         return values
 
     def write(self, run: Path) -> None:

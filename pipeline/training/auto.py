@@ -112,6 +112,8 @@ def _publish(config: TrainConfig, trained: Sequence[Candidate]) -> None:
     own = replace(run.train_config(config.run), cache=config.cache)
     trainer = Trainer.from_config(own, FeatureReader(config.cache))
     trainer.head.load_state_dict(load_head(best, run, own.device).state_dict())
+    if summary.text:
+        trainer.decide(summary.text)
     trainer.history = [parse_json(line) for line in (best / METRICS).read_bytes().splitlines()]
     write_train_report(own, trainer, summary)
     write_json(config.run / SUMMARY, summary.to_dict())

@@ -40,6 +40,8 @@ MAX_CHECKED_IMAGES = 64
 PIXELS_FOR_STATISTICS = 65_536
 PIXELS_FOR_PROBE = 1000
 """Of each labelled image; the probe's penalty goes with it."""
+TRIAL_DROPOUT = 0.5
+"""Text dropout until `--text auto` decides: the head learns to work with texts and without."""
 
 LabelledLogits = tuple[Float[Tensor, "image pixel n_classes"], Int[Tensor, "image pixel"]]
 """Logits of one member, and the labels of the same pixels."""
@@ -51,8 +53,11 @@ AnyGuidedHead = TypeVar("AnyGuidedHead", bound=GuidedHead)
 class TrainingObjective(ABC, Generic[AnyHead]):
     """A head or an ensemble, and the training of its kind.
 
+    `data` is the cache as the head sees it: without texts after `decide_on_texts(used=False)`. `checked` are the rows
+    by which the head is checked.
+
     Args:
-        data: the cache as the head sees it.
+        data: with each sample's text.
         split: labelled samples; `val` chooses the epoch.
         config: settings.
 
@@ -69,13 +74,20 @@ class TrainingObjective(ABC, Generic[AnyHead]):
     """Each member's gradients are clipped to this norm."""
 
     def __init__(self, data: CachedFeatures, split: Split, config: TrainConfig) -> None:
-        self._data, self._config, self._settings = data, config, config.settings
+        self.data, self._config, self._settings = data, config, config.settings
         order = torch.randperm(len(split.val), generator=named_generator(config.seed, "checked images"))
-        self._checked = [split.val[i] for i in order[:MAX_CHECKED_IMAGES].tolist()]
+        self.checked = [split.val[i] for i in order[:MAX_CHECKED_IMAGES].tolist()]
+        self._text_dropout = max(self._settings.text_dropout, TRIAL_DROPOUT if config.text == "auto" else 0.0)
         spec = data.head_spec(self._settings.width, config.n_attention_heads, position=config.position)
         self._members = [self._initial(spec, member).to(data.device) for member in range(config.ensemble)]
         self.head: Head = ensemble_of(self._members).eval()
         self.head.precision = cast("Precision", config.precision)
+
+    def decide_on_texts(self, *, used: bool) -> None:
+        """End the trial of `--text auto`: go on with the texts at their usual dropout, or without any."""
+        self._text_dropout = self._settings.text_dropout
+        if not used:
+            self.data = self.data.without_texts()
 
     def rate(self, progress: float) -> float:
         """Share of the learning rate after a share of the training, in [0, 1]: constant."""
@@ -104,8 +116,8 @@ class TrainingObjective(ABC, Generic[AnyHead]):
         self, samples: Sequence[SampleRow], generator: torch.Generator
     ) -> tuple[Float[Tensor, "image token dim"], Bool[Tensor, "image token"]]:
         """The samples' texts after text dropout."""
-        tokens, mask = self._data.texts(samples)
-        shown = torch.rand(len(samples), generator=generator) >= self._settings.text_dropout
+        tokens, mask = self.data.texts(samples)
+        shown = torch.rand(len(samples), generator=generator) >= self._text_dropout
         return tokens, mask & shown.to(mask.device)[:, None]
 
 
@@ -124,18 +136,18 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
         """Standardise each block by pixels of the first `MAX_CHECKED_IMAGES` training images, labelled or not."""
         samples = train[:MAX_CHECKED_IMAGES]
         n_pixels = PIXELS_FOR_STATISTICS // len(samples)
-        for block in self._data.map_keys:  # one at a time, since all of them take a gigabyte
+        for block in self.data.map_keys:  # one at a time, since all of them take a gigabyte
             generator = named_generator(self._config.seed, "statistics")
-            features = sample_everywhere(self._data.only(block), samples, n_pixels, generator)
+            features = sample_everywhere(self.data.only(block), samples, n_pixels, generator)
             for member in self._members:
                 member.standardise(block, features[block])
-        if self._data.filters:
+        if self.data.filters:
             self._fit_probe(originals(train))
 
     def _fit_probe(self, labelled: Sequence[SampleRow]) -> None:
         """Fit the heads' probe to pixels of the first `MAX_CHECKED_IMAGES` labelled images."""
         generator = named_generator(self._config.seed, "probe")
-        batch = sample_batch(self._data.only(FILTERS), labelled[:MAX_CHECKED_IMAGES], PIXELS_FOR_PROBE, generator)
+        batch = sample_batch(self.data.only(FILTERS), labelled[:MAX_CHECKED_IMAGES], PIXELS_FOR_PROBE, generator)
         features, labels = batch.features[FILTERS].flatten(0, 1), batch.labels.flatten()
         for member in self._members:
             if member.probe is not None:
@@ -144,9 +156,9 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
     @torch.no_grad()
     def check(self) -> float:
         """Dice over a part of each validation image, all together, the same parts after every epoch."""
-        generator, data = named_generator(self._config.seed, self.checked_parts), self._data
+        generator, data = named_generator(self._config.seed, self.checked_parts), self.data
         counts = self._missed.clone()
-        for sample in self._checked:
+        for sample in self.checked:
             predicted, labels = self._predict_part(sample, generator)
             counts += confusion(predicted.cpu(), labels.cpu(), data.n_classes, data.ignore)
         return float(dice(counts).mean())
@@ -154,7 +166,7 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
     @cached_property
     def _missed(self) -> Int[Tensor, "label predicted"]:
         """Counts of the classes that the checked images' labels lack and their masks have."""
-        return missed_by_row(self._data, self._checked).sum(0)
+        return missed_by_row(self.data, self.checked).sum(0)
 
     @abstractmethod
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -171,14 +183,14 @@ class PixelObjective(GuidedObjective[PixelHead]):
 
     def predictions(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[LabelledLogits]:
         """On pixels drawn evenly from the labelled ones of each image; of several members each sees half."""
-        batch = sample_batch(self._data, samples, self._config.pixels_per_image, generator)
+        batch = sample_batch(self.data, samples, self._config.pixels_per_image, generator)
         channels = self._members[0].spec.channels
         inputs = hide_blocks(self._members[0].inputs(batch.features), channels, generator)
-        regions = [self._data.region(sample) for sample in samples]
+        regions = [self.data.region(sample) for sample in samples]
         for member in self._members:
             own = self._own(batch.pixels.shape[1], generator)
-            given = inputs[:, own], batch.pixels[:, own], self._data.size, *self._texts(samples, generator)
-            with self.head.arithmetic(self._data.device):
+            given = inputs[:, own], batch.pixels[:, own], self.data.size, *self._texts(samples, generator)
+            with self.head.arithmetic(self.data.device):
                 logits = member(*given, regions=regions)
             yield logits.float(), batch.labels[:, own]
 
@@ -189,12 +201,12 @@ class PixelObjective(GuidedObjective[PixelHead]):
         """
         if len(self._members) == 1:
             return ALL_CHANNELS
-        return torch.randperm(n_pixels, generator=generator)[: math.ceil(n_pixels / 2)].to(self._data.device)
+        return torch.randperm(n_pixels, generator=generator)[: math.ceil(n_pixels / 2)].to(self.data.device)
 
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        batch, regions = sample_batch(self._data, [sample], PIXELS_PER_CHECK, generator), [self._data.region(sample)]
-        given = self._members[0].inputs(batch.features), batch.pixels, self._data.size, *self._data.texts([sample])
-        with self.head.arithmetic(self._data.device):
+        batch, regions = sample_batch(self.data, [sample], PIXELS_PER_CHECK, generator), [self.data.region(sample)]
+        given = self._members[0].inputs(batch.features), batch.pixels, self.data.size, *self.data.texts([sample])
+        with self.head.arithmetic(self.data.device):
             each = [member(*given, regions=regions) for member in self._members]
         return torch.stack(each).float().softmax(-1).mean(0).argmax(-1), batch.labels
 
@@ -213,18 +225,18 @@ class ContextObjective(GuidedObjective[ContextHead]):
 
     def predictions(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[LabelledLogits]:
         """On a crop of each image with a labelled pixel in it, the same for all members."""
-        batch = draw_crops(self._data, samples, generator, turn=True)
+        batch = draw_crops(self.data, samples, generator, turn=True)
         inputs = self._jittered(self._members[0].inputs(batch.features), generator)
         for member in self._members:
             texts = self._texts(samples, generator)
-            with self.head.arithmetic(self._data.device):
+            with self.head.arithmetic(self.data.device):
                 logits = member(inputs, batch.size, *texts, regions=batch.regions, turns=batch.turns)
             yield logits.float().movedim(1, -1).flatten(1, 2), batch.labels.flatten(1)
 
     def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        batch = draw_crops(self._data, [sample], generator)
-        given = self._members[0].inputs(batch.features), batch.size, *self._data.texts([sample])
-        with self.head.arithmetic(self._data.device):
+        batch = draw_crops(self.data, [sample], generator)
+        given = self._members[0].inputs(batch.features), batch.size, *self.data.texts([sample])
+        with self.head.arithmetic(self.data.device):
             each = [member(*given, regions=batch.regions) for member in self._members]
         return torch.stack(each).float().softmax(2).mean(0).argmax(1), batch.labels
 
@@ -245,16 +257,16 @@ class PaperObjective(TrainingObjective[PaperHead]):
 
     def predictions(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[LabelledLogits]:
         """On all pixels."""
-        features = stack_maps([self._data.maps(sample) for sample in samples])
-        labels = torch.stack([self._data.labels(sample) for sample in samples])
+        features = stack_maps([self.data.maps(sample) for sample in samples])
+        labels = torch.stack([self.data.labels(sample) for sample in samples])
         for member in self._members:
-            with self.head.arithmetic(self._data.device):
-                logits = member(features, self._data.size, *self._texts(samples, generator))
+            with self.head.arithmetic(self.data.device):
+                logits = member(features, self.data.size, *self._texts(samples, generator))
             yield logits.float().movedim(1, -1).flatten(1, 2), labels.flatten(1)
 
     def check(self) -> float:
         """Mean Dice of whole validation images."""
-        return float(dice_of_samples(self.head, self._data, self._checked).mean())
+        return float(dice_of_samples(self.head, self.data, self.checked).mean())
 
 
 OBJECTIVES: Mapping[HeadKind, type[TrainingObjective[Any]]] = {

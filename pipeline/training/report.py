@@ -71,11 +71,14 @@ def _lead(config: TrainConfig, trainer: Trainer, summary: RunSummary) -> Iterato
         "true": "each image's own text",
         "none": "no text",
         "shuffled": "another image's text, as a control",
+        "auto": "each image's own text" if summary.text and summary.text.used else "no text in the end",
     }[config.text]
     yield (
         f"{heads} with {summary.n_parameters:,} parameters learnt to find {' and '.join(summary.classes)} from "
         f"{summary.n_train} labelled images, with {texts}."
     )
+    if summary.text:
+        yield f"By --text auto, {summary.text.line()}."
     blocks, timesteps, layers = (", ".join(map(str, names)) for names in (data.blocks, data.timesteps, data.layers))
     seen = [f"blocks {blocks} at timesteps {timesteps}"] if data.blocks else []
     seen += [f"layers {layers}"] if data.layers else []

@@ -33,6 +33,8 @@ class TrainSummary:
             f"in {self.seconds:.1f} s; epoch {result.best_epoch} of {result.epochs} is the best",
             f"Dice {result.val_dice:.4f} on {result.n_val} samples of {result.val_is}, which chose the epoch",
         ]
+        if result.text is not None:
+            lines.append(result.text.line())
         if result.test is not None:
             n, mean, pooled = (result.test[name] for name in ("n", "dice", "micro_dice"))
             lines.append(f"Dice {mean:.4f} on {n} test samples, {pooled:.4f} pooled over their pixels")

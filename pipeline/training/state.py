@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -14,6 +15,7 @@ from ...cache.storage.atomic import canonical_json, parse_json, write_durably
 from ...errors import RunError
 from ..runs.folder import write_metrics
 from ..runs.run_config import RESUME, first_line
+from ..runs.text_decision import TextDecision
 from .trainer import Finalist, Trainer
 
 
@@ -26,6 +28,7 @@ def save_state(run: Path, trainer: Trainer) -> None:
         tensors |= {f"finalist.{i}.{name}": tensor for name, tensor in finalist.weights.items()}
     state = {
         "history": trainer.history,
+        "text_decision": trainer.text_decision and vars(trainer.text_decision),
         "finalists": [[finalist.epoch, finalist.checked_dice] for finalist in trainer.finalists],
     }
     write_metrics(run, trainer.history)
@@ -64,6 +67,8 @@ def _restore(trainer: Trainer, state: Mapping[str, Any], tensors: Mapping[str, t
         moments.setdefault(int(i), {})[field] = tensor
     trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": moments})
     trainer.history = state["history"]
+    if decision := state["text_decision"]:
+        trainer.decide(msgspec.convert(decision, TextDecision))
     trainer.finalists = [
         Finalist(epoch, checked_dice, _below(f"finalist.{i}.", tensors))
         for i, (epoch, checked_dice) in enumerate(state["finalists"])

@@ -14,7 +14,7 @@ from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import canonical_json
 from ...errors import RunError
 from ..config.serialising import to_dict
-from ..config.training import TrainConfig
+from ..config.training import TextChoice, TrainConfig
 from ..data.classes import Classes
 from ..head_inputs.lost import older_labels
 from ..head_inputs.scoring import score_samples
@@ -59,15 +59,15 @@ def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
         require_log(config.log)
     if resumes and config.precision == "auto":
         config = replace(config, precision=RunConfig.read(config.run).train["precision"])
-    trainer = Trainer.from_config(config, FeatureReader(config.cache))
-    config = replace(config, precision=trainer.precision)  # the report's command repeats it on any processor
+    trainer, asked = Trainer.from_config(config, FeatureReader(config.cache)), config.text
+    config = trainer.config  # the report's command repeats it on any processor
     resolved = _resolve(config, trainer)
     if resumes:
         _refuse_other_settings(config.run, resolved)
     if (config.run / SUMMARY).exists():
         progress.say(f"{config.run}: is already finished")
         return TrainSummary(str(config.run), read_summary(config.run), time.monotonic() - started)
-    _announce(config, trainer, progress)
+    _announce(config, asked, trainer, progress)
     with locked_folder(config.run):
         resolved.write(config.run)
         save_projections(config.run, trainer.data.reader.projections(resolved.pairs))
@@ -77,17 +77,22 @@ def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
         summary = _summarise(trainer)
         # Before the summary, which marks the run as finished: a finished run has its report.
         write_train_report(config, trainer, summary)
+        if summary.text:
+            replace(resolved, uses_texts=summary.text.used).write(config.run)
         finish_run(config.run, trainer.head, trainer.history, summary)
     return TrainSummary(str(config.run), summary, time.monotonic() - started)
 
 
-def _announce(config: TrainConfig, trainer: Trainer, progress: Progress) -> None:
+def _announce(config: TrainConfig, asked: TextChoice, trainer: Trainer, progress: Progress) -> None:
     if warning := older_labels(trainer.data.reader):
         progress.say(warning)
     if config.uses_filters is None and not trainer.data.filters:
         progress.say(
             f"{config.cache} has no filters, which serve this head; `extract-features` adds them without the UNet"
         )
+    if asked != config.text:
+        known = {"none": "has no texts", "true": "was made with --condition own, so that its features know the texts"}
+        progress.say(f"--text auto: {config.text}, since {config.cache} {known[config.text]}")
     n_train, n_val = len(parents(trainer.split.train)), len(parents(trainer.split.val))
     progress.say(f"{n_train} samples to train on; the epoch is chosen on {n_val} of {trainer.split.val_is}")
 
@@ -130,6 +135,7 @@ def _summarise(trainer: Trainer) -> RunSummary:
             {"id": name, "group": group, "dice": sum(dice) / len(dice), "class_dice": dice}
             for (name, group), dice in zip(groups.items(), val_dice.tolist(), strict=True)
         ),
+        text=trainer.text_decision,
         test=scores(score_samples(head, data, split.test), split.test) if split.test else None,
     )
 
@@ -169,7 +175,7 @@ def _refuse_other_settings(run: Path, wanted: RunConfig) -> None:
     differing = [
         f"  - {name}: the run has {begun.get(name)}, this command says {given.get(name)}"
         for name in sorted(begun.keys() | given.keys())
-        if name != "train.cache" and begun.get(name) != given.get(name)
+        if name not in ("train.cache", "uses_texts") and begun.get(name) != given.get(name)
     ]
     if differing:
         raise RunError(

@@ -24,14 +24,17 @@ from ...stages.heads.base import Head
 from ...stages.heads.loss import segmentation_loss
 from ...stages.seeds import named_generator
 from ..config.training import TrainConfig
-from ..head_inputs.inputs import CachedFeatures, open_head_data
+from ..head_inputs.inputs import CachedFeatures, open_head_data, settle_text
 from ..head_inputs.scoring import dice_of_samples
 from ..head_inputs.splits import Split, choose_split
+from ..runs.text_decision import TextDecision, decide_on_texts
 from ..runtime.device import resolve_device, resolve_precision
 from .objectives import OBJECTIVES, TrainingObjective
 
 N_FINALISTS = 2
 TRIAL_STEPS = 3
+TRIAL_SHARE = 0.6
+"""Share of the epochs after which `--text auto` decides; the rest of them are for the head that it chose."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,7 @@ class Trainer:
     """
 
     def __init__(self, data: CachedFeatures, split: Split, config: TrainConfig) -> None:
-        self.data, self.split = data, split
-        self._seed, self._settings, self.precision = config.seed, config.settings, config.precision
+        self.split, self.config, self._settings = split, config, config.settings
         self._mean_weight = sum(sample.weight for sample in split.train) / len(split.train)
         self.objective: TrainingObjective[Any] = OBJECTIVES[config.head](data, split, config)
         self.objective.prepare(split.train)  # reads features, so that a damaged cache is refused before a run begins
@@ -69,6 +71,7 @@ class Trainer:
         )
         self.history: list[dict[str, float]] = []
         self.finalists: list[Finalist] = []
+        self.text_decision: TextDecision | None = None
 
     @classmethod
     def from_config(cls, config: TrainConfig, reader: FeatureReader, split: Split | None = None) -> Self:
@@ -85,18 +88,27 @@ class Trainer:
             DataError: if there are too few labelled samples.
         """
         device = resolve_device(config.device)
-        config = replace(config, precision=resolve_precision(config.precision, device))
+        config = replace(
+            config,
+            precision=resolve_precision(config.precision, device),
+            text=settle_text(reader, config.text),
+        )
         data = open_head_data(
             reader,
             blocks=config.blocks,
             timesteps=config.timesteps,
-            text=config.text,
+            text="true" if config.text == "auto" else config.text,
             seed=config.seed,
             device=device,
             filters=config.uses_filters,
             sources=config.sources,
         )
         return cls(data, choose_split(reader, config) if split is None else split, config)
+
+    @property
+    def data(self) -> CachedFeatures:
+        """The cache as the head sees it."""
+        return self.objective.data
 
     @property
     def head(self) -> Head:
@@ -127,7 +139,7 @@ class Trainer:
         Raises:
             ConfigError: if the loss is not finite.
         """
-        generator = named_generator(self._seed, "epoch", self.epoch)
+        generator = named_generator(self.config.seed, "epoch", self.epoch)
         steps = self._order(generator)
         self.head.train()
         losses = [self.step(samples, self.epoch + i / len(steps), generator) for i, samples in enumerate(steps)]
@@ -136,6 +148,8 @@ class Trainer:
             raise ConfigError(
                 f"the loss is not finite in epoch {self.epoch + 1}: lower --learning-rate or --weight-decay"
             )
+        if self.config.text == "auto" and self.epoch + 1 == max(1, round(TRIAL_SHARE * self.n_epochs)):
+            self.decide(self._try_texts())
         checked_dice = self.objective.check()
         row = {"epoch": self.epoch + 1, "loss": sum(losses) / len(losses), self.objective.check_name: checked_dice}
         self.history.append(row)
@@ -171,7 +185,7 @@ class Trainer:
 
     def estimate_seconds(self) -> float:
         """Seconds of the whole training by the time of a few steps, which change the head: it is to be thrown away."""
-        generator = named_generator(self._seed, "trial")
+        generator = named_generator(self.config.seed, "trial")
         steps = self._order(generator)
         self.head.train()
         self.step(steps[0], 0.0, generator)  # the first takes longer: memory is made ready
@@ -179,6 +193,20 @@ class Trainer:
         for samples in (trial := steps[1 : 1 + TRIAL_STEPS] or steps[:1]):
             self.step(samples, 0.0, generator)
         return (time.monotonic() - started) / len(trial) * len(steps) * self.n_epochs
+
+    def decide(self, decision: TextDecision) -> None:
+        """Go on as `--text auto` decided; heads of before are no finalists."""
+        self.text_decision, self.finalists = decision, []
+        self.objective.decide_on_texts(used=decision.used)
+
+    def _try_texts(self) -> TextDecision:
+        """Score validation images with their texts and without."""
+        rows = self.objective.checked
+        both = [
+            dice_of_samples(self.head, data, rows).mean(-1).numpy() for data in (self.data, self.data.without_texts())
+        ]
+        groups = {row.parent: row.group for row in rows}
+        return decide_on_texts(*both, [*groups.values()], self.epoch + 1)
 
     def validate(self) -> Float[Tensor, "sample class"]:
         """Dice of the head as it is on whole validation images, tiles of one image together."""

@@ -67,7 +67,15 @@ def test_a_head_comes_out_the_same_in_processes_in_this_one_and_from_train_head(
     assert len(trained) == 6
     train_head(
         TrainConfig(
-            tiny_cache, tmp_path / "run", head="pixel", timesteps=(150,), filters=False, seed=1, epochs=2, device="cpu"
+            tiny_cache,
+            tmp_path / "run",
+            head="pixel",
+            text="true",
+            timesteps=(150,),
+            filters=False,
+            seed=1,
+            epochs=2,
+            device="cpu",
         )
     )
     summary = read_summary(tmp_path / "run")

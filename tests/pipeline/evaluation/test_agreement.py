@@ -56,7 +56,7 @@ def test_figures_are_those_of_scikit_learn_on_the_masks_that_predict_writes(extr
         halve_masks(folder)
     extract_features(replace(extraction, batch_size=1))  # as `predict` runs the UNet, one image at a time
     run, sizes = tmp_path / "run", {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "learning_rate": 1e-2}
-    train_head(TrainConfig(extraction.cache, run, head="pixel", epochs=6, device="cpu", **sizes))
+    train_head(TrainConfig(extraction.cache, run, head="pixel", text="true", epochs=6, device="cpu", **sizes))
     scores = evaluate(EvaluateConfig(run, extraction.cache, split="train", at="native", device="cpu")).scores
     texts = {row["id"]: row["text"] for row in csv.DictReader(extraction.data.read_text().splitlines())}
     pairs = []

@@ -42,7 +42,7 @@ def rewrite(extraction, old, new, *names):
 def training_of(cache, run):
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
-    return TrainConfig(cache, run, head="pixel", epochs=6, device="cpu", **sizes, **rates)
+    return TrainConfig(cache, run, head="pixel", text="true", epochs=6, device="cpu", **sizes, **rates)
 
 
 @pytest.fixture

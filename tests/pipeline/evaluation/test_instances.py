@@ -26,7 +26,9 @@ def test_touching_instances_are_those_of_the_mask_file(extraction, tmp_path):
     extract_features(extraction)
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
     train_head(
-        training := TrainConfig(extraction.cache, tmp_path / "run", head="pixel", epochs=1, device="cpu", **sizes)
+        training := TrainConfig(
+            extraction.cache, tmp_path / "run", head="pixel", text="true", epochs=1, device="cpu", **sizes
+        )
     )
     reader = FeatureReader(extraction.cache)
     (row,) = reader.split("test")

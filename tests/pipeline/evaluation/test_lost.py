@@ -48,7 +48,9 @@ def contested(extraction):
 def run(contested, tmp_path):
     extract_features(contested)
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
-    training = TrainConfig(contested.cache, tmp_path / "run", head="pixel", epochs=1, device="cpu", **sizes)
+    training = TrainConfig(
+        contested.cache, tmp_path / "run", head="pixel", text="true", epochs=1, device="cpu", **sizes
+    )
     return training, train_head(training).summary
 
 
@@ -93,7 +95,7 @@ def test_labels_of_an_older_version_are_warned_of_where_they_may_lack_objects(co
         extract_features(replace(contested, image_size=side))
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
     training, progress = (
-        TrainConfig(contested.cache, tmp_path / "run", head="pixel", epochs=1, device="cpu", **sizes),
+        TrainConfig(contested.cache, tmp_path / "run", head="pixel", text="true", epochs=1, device="cpu", **sizes),
         Lines(),
     )
     train_head(training, progress)

@@ -35,7 +35,9 @@ def unlabel(extraction, *names):
 def trained(extraction, tmp_path):
     extract_features(extraction)
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 32}
-    train_head(TrainConfig(extraction.cache, tmp_path / "run", head="pixel", epochs=2, device="cpu", **sizes))
+    train_head(
+        TrainConfig(extraction.cache, tmp_path / "run", head="pixel", text="true", epochs=2, device="cpu", **sizes)
+    )
     return SuggestConfig(extraction.cache, tmp_path / "run", device="cpu")
 
 

@@ -31,7 +31,9 @@ def training(extraction, tmp_path):
     """The settings of a short training."""
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 32}
-    return TrainConfig(extraction.cache, tmp_path / "run", head="pixel", epochs=2, device="cpu", **sizes, **rates)
+    return TrainConfig(
+        extraction.cache, tmp_path / "run", head="pixel", text="true", epochs=2, device="cpu", **sizes, **rates
+    )
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_a_head_is_trained_and_scored_from_the_bucket(stored, tiny_cache, tmp_pa
     runs = []
     for cache in (tiny_cache, stored):
         runs.append(tmp_path / f"run{len(runs)}")
-        train_head(TrainConfig(cache, runs[-1], head="pixel", epochs=1, device="cpu"))
+        train_head(TrainConfig(cache, runs[-1], head="pixel", text="true", epochs=1, device="cpu"))
     assert runs[0].joinpath("head.safetensors").read_bytes() == runs[1].joinpath("head.safetensors").read_bytes()
     assert json.loads((runs[1] / "config.json").read_bytes())["train"]["cache"] == str(stored)
     found = [evaluate(EvaluateConfig(runs[1], cache, device="cpu")).to_dict()["dice"] for cache in (tiny_cache, stored)]

@@ -38,7 +38,7 @@ def cached(extraction, encoder):
 def training(cached, tmp_path):
     """Of a head that sees one layer alone."""
     sizes = {"width": 16, "n_attention_heads": 2, "epochs": 1, "device": "cpu"}
-    return TrainConfig(cached.cache, tmp_path / "run", head="pixel", sources=("tiny_dinov2/2",), **sizes)
+    return TrainConfig(cached.cache, tmp_path / "run", head="pixel", text="true", sources=("tiny_dinov2/2",), **sizes)
 
 
 def test_only_the_models_that_the_head_sees_are_loaded(training, cached, monkeypatch):

@@ -19,7 +19,7 @@ from textdiff.pipeline.training.train import train_head
 @pytest.fixture
 def prediction(tiny_cache, tmp_path):
     settings = TrainConfig(
-        tiny_cache, tmp_path / "run", head="pixel", epochs=6, device="cpu", width=16, n_attention_heads=2,
+        tiny_cache, tmp_path / "run", head="pixel", text="true", epochs=6, device="cpu", width=16, n_attention_heads=2,
         pixels_per_image=64, learning_rate=1e-2, weight_decay=0.01,
     )  # fmt: skip
     train_head(settings)

@@ -28,7 +28,9 @@ def _trained(_extracted, tmp_path_factory):
     extract_features(replace(_extracted, cache=folder / "cache", batch_size=1))
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
-    settings = TrainConfig(folder / "cache", folder / "run", head="pixel", epochs=12, device="cpu", **sizes, **rates)
+    settings = TrainConfig(
+        folder / "cache", folder / "run", head="pixel", text="true", epochs=12, device="cpu", **sizes, **rates
+    )
     train_head(settings)
     return settings.run
 

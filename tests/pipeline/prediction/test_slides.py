@@ -23,7 +23,13 @@ def run(_extracted, tmp_path_factory):
     """A run of the tiny data, trained once."""
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
     settings = TrainConfig(
-        _extracted.cache, tmp_path_factory.mktemp("runs") / "run", head="pixel", epochs=6, device="cpu", **sizes
+        _extracted.cache,
+        tmp_path_factory.mktemp("runs") / "run",
+        head="pixel",
+        text="true",
+        epochs=6,
+        device="cpu",
+        **sizes,
     )
     train_head(settings)
     return settings.run

@@ -39,7 +39,9 @@ def tiled_run(extraction, tmp_path, stored):
     extract_features(settings)
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
-    training = TrainConfig(settings.cache, tmp_path / "run", head="pixel", epochs=6, device="cpu", **sizes, **rates)
+    training = TrainConfig(
+        settings.cache, tmp_path / "run", head="pixel", text="true", epochs=6, device="cpu", **sizes, **rates
+    )
     train_head(training)
     return training
 
@@ -128,7 +130,14 @@ def test_a_large_image_is_read_tile_by_tile_and_finished_strip_by_strip(tiled_ru
 def test_small_images_share_a_forward_and_come_out_as_alone(extraction, tmp_path, batches):
     extract_features(extraction)
     training = TrainConfig(
-        extraction.cache, tmp_path / "run", head="pixel", epochs=2, width=16, n_attention_heads=2, device="cpu"
+        extraction.cache,
+        tmp_path / "run",
+        head="pixel",
+        text="true",
+        epochs=2,
+        width=16,
+        n_attention_heads=2,
+        device="cpu",
     )
     train_head(training)
     folder = tmp_path / "images"

@@ -32,6 +32,7 @@ def run(tiny_cache, tmp_path):
         tiny_cache,
         tmp_path / "my run",
         head="pixel",
+        text="true",
         epochs=3,
         width=16,
         n_attention_heads=2,
@@ -117,7 +118,14 @@ def test_a_worst_sample_whose_words_cannot_be_explained_costs_no_evaluation(extr
     extraction.data.write_text(manifest.replace(",,train", ",!!!,train"))
     extract_features(extraction)
     config = TrainConfig(
-        extraction.cache, tmp_path / "run", head="pixel", epochs=1, width=16, n_attention_heads=2, device="cpu"
+        extraction.cache,
+        tmp_path / "run",
+        head="pixel",
+        text="true",
+        epochs=1,
+        width=16,
+        n_attention_heads=2,
+        device="cpu",
     )
     train_head(config)
     evaluation = evaluate(EvaluateConfig(config.run, config.cache, words=True, device="cpu"), Progress(shown=True))
@@ -139,7 +147,7 @@ def test_an_ensemble_of_a_tiled_cache_with_classes_is_shown_whole(extraction, tm
     settings = replace(extraction, cache=tmp_path / "tiles", tile=16, tile_overlap=6)
     extract_features(settings)
     small = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "epochs": 1, "ensemble": 2, "device": "cpu"}
-    config = TrainConfig(settings.cache, tmp_path / "run", head="pixel", **small)
+    config = TrainConfig(settings.cache, tmp_path / "run", head="pixel", text="true", **small)
     train_head(config)
     page = read(config.run / "report.html", check_page)
     assert "2 pixel heads, whose probabilities are averaged" in page

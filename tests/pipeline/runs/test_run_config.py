@@ -60,7 +60,7 @@ def cache(tiny_cache, tmp_path):
 def training(cache, tmp_path):
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "images_per_step": 2}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
-    return TrainConfig(cache, tmp_path / "run", head="pixel", epochs=12, device="cpu", **sizes, **rates)
+    return TrainConfig(cache, tmp_path / "run", head="pixel", text="true", epochs=12, device="cpu", **sizes, **rates)
 
 
 def test_a_head_learns_from_few_channels_of_eight_bits(training):

@@ -32,7 +32,7 @@ from textdiff.stages.seeds import named_generator
 @pytest.fixture
 def training(tiny_cache, tmp_path):
     return TrainConfig(
-        tiny_cache, tmp_path / "run", head="context", epochs=3, width=16, n_attention_heads=2, device="cpu"
+        tiny_cache, tmp_path / "run", head="context", text="true", epochs=3, width=16, n_attention_heads=2, device="cpu"
     )
 
 

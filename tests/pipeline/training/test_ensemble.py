@@ -34,7 +34,9 @@ from textdiff.stages.seeds import named_generator
 def training(tiny_cache, tmp_path):
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "images_per_step": 2}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
-    return TrainConfig(tiny_cache, tmp_path / "run", head="pixel", ensemble=3, epochs=4, device="cpu", **sizes, **rates)
+    return TrainConfig(
+        tiny_cache, tmp_path / "run", head="pixel", text="true", ensemble=3, epochs=4, device="cpu", **sizes, **rates
+    )
 
 
 def opened(config):

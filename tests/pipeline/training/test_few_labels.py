@@ -34,7 +34,9 @@ def labelled(extraction, tmp_path):
         (folder / "classes.json").write_text(json.dumps(classes))
         extract_features(extraction)
         small = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "epochs": 3, "device": "cpu"}
-        return TrainConfig(extraction.cache, tmp_path / f"run{next(n_runs)}", head="pixel", learning_rate=1e-2, **small)
+        return TrainConfig(
+            extraction.cache, tmp_path / f"run{next(n_runs)}", head="pixel", text="true", learning_rate=1e-2, **small
+        )
 
     return write
 

@@ -27,7 +27,7 @@ from textdiff.stages.heads.paper import PaperHead
 @pytest.fixture
 def training(tiny_cache, tmp_path):
     sizes = {"width": 16, "n_attention_heads": 2, "learning_rate": 2e-3, "precision": "float32"}
-    return TrainConfig(tiny_cache, tmp_path / "run", head="paper", epochs=3, device="cpu", **sizes)
+    return TrainConfig(tiny_cache, tmp_path / "run", head="paper", text="true", epochs=3, device="cpu", **sizes)
 
 
 def test_the_papers_head_learns_a_bright_square_and_is_evaluated(training):

@@ -23,7 +23,7 @@ from textdiff.stages.seeds import named_generator
 @pytest.fixture
 def training(tiny_cache, tmp_path):
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "images_per_step": 2}
-    return TrainConfig(tiny_cache, tmp_path / "run", head="pixel", epochs=2, device="cpu", **sizes)
+    return TrainConfig(tiny_cache, tmp_path / "run", head="pixel", text="true", epochs=2, device="cpu", **sizes)
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from textdiff.pipeline.training.train import train_head
 @pytest.fixture
 def training(tiny_cache, tmp_path):
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
-    return TrainConfig(tiny_cache, tmp_path / "run", head="pixel", epochs=2, device="cpu", log="tensorboard", **sizes)
+    return TrainConfig(
+        tiny_cache, tmp_path / "run", head="pixel", text="true", epochs=2, device="cpu", log="tensorboard", **sizes
+    )
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -32,7 +32,9 @@ from textdiff.stages.metrics.overlap import confusion, dice
 def training(tiny_cache, tmp_path):
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "images_per_step": 2}
     rates = {"learning_rate": 1e-2, "weight_decay": 0.01}
-    return TrainConfig(tiny_cache, tmp_path / "run", head="pixel", epochs=4, device="cpu", **sizes, **rates)
+    return TrainConfig(
+        tiny_cache, tmp_path / "run", head="pixel", text="true", epochs=4, device="cpu", **sizes, **rates
+    )
 
 
 def test_a_head_learns_a_bright_square(training):
@@ -259,7 +261,7 @@ def test_neither_training_nor_ablation_imports_a_frozen_models_library(tiny_cach
         from pathlib import Path
         from textdiff import AblateConfig, TrainConfig, ablate_timesteps, train_head
         cache, out = Path({str(tiny_cache)!r}), Path({str(tmp_path)!r})
-        train_head(TrainConfig(cache, out / "run", head="pixel", epochs=1, device="cpu"))
+        train_head(TrainConfig(cache, out / "run", head="pixel", text="true", epochs=1, device="cpu"))
         ablate_timesteps(AblateConfig(cache, out / "ablation", seeds=(0,), epochs=1, device="cpu"))
         print(sorted({{"diffusers", "transformers", "open_clip", "huggingface_hub"}} & set(sys.modules)))
     """)

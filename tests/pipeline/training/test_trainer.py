@@ -29,6 +29,7 @@ def config(tiny_cache, tmp_path):
         tiny_cache,
         tmp_path / "run",
         head="pixel",
+        text="true",
         width=16,
         n_attention_heads=2,
         pixels_per_image=32,
