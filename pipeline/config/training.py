@@ -12,7 +12,7 @@ from .validation import CommandConfig, Count, Distinct, TrainingPrecision, betwe
 
 TextMode = Literal["true", "none", "shuffled"]
 """Text that a head is shown of each sample."""
-TextChoice = Literal["auto", "true", "none", "shuffled"]
+TextSetting = Literal["auto", "true", "none", "shuffled"]
 """The same, or `auto`: the training chooses between `true` and `none`."""
 HeadKind = Literal["auto", "pixel", "context", "paper"]
 LogKind = Literal["tensorboard"]
@@ -85,7 +85,7 @@ class TrainConfig(CommandConfig):
     """Positional encoding: `pixel` and `context` heads know where in the image a pixel lies, which texts that name
     sides need. Leave it out (`--no-position`) where images have no upright position, as in histology: few of them are
     learnt by heart otherwise."""
-    text: TextChoice = "auto"
+    text: TextSetting = "auto"
     """Each sample's own text (`true`), no text at all (`none`), or another sample's text (`shuffled`, a control).
     `auto`: `true` if the samples that choose the epoch show that it helps, which takes 6 groups at least, else `none`;
     the summary and the report say why."""

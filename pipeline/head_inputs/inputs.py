@@ -18,7 +18,7 @@ from ...stages.features.position import Region
 from ...stages.features.sampling import FILTERS, Maps, gather
 from ...stages.heads.base import HeadSpec
 from ...stages.heads.input import HeadInput
-from ..config.training import FILTERS_SOURCE, UNET, TextChoice, TextMode
+from ..config.training import FILTERS_SOURCE, UNET, TextMode, TextSetting
 from .regions import region_of
 from .source import head_maps
 from .texts import assign_texts
@@ -172,7 +172,7 @@ def open_head_data(
     return CachedFeatures(reader, blocks, timesteps, text_of, tokens, token_mask, device, seen, layers)
 
 
-def settle_text(reader: FeatureReader, text: TextChoice) -> TextChoice:
+def settle_text(reader: FeatureReader, text: TextSetting) -> TextSetting:
     """`auto` where a cache leaves no choice: `none` where it has no texts, `true` where its features know them.
 
     Args:

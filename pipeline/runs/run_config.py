@@ -17,7 +17,7 @@ from ...cache.storage.location import location
 from ...errors import RunError
 from ...stages.features.sampling import FILTERS
 from ...stages.heads.base import HeadSpec
-from ..config.training import FILTERS_SOURCE, UNET, TextChoice, TextMode, TrainConfig
+from ..config.training import FILTERS_SOURCE, UNET, TextMode, TextSetting, TrainConfig
 from ..data.classes import Classes
 
 HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
@@ -101,7 +101,7 @@ class RunConfig:
     @property
     def text(self) -> TextMode:
         """Text that the head is made for: the setting, or as `--text auto` decided."""
-        chosen: TextChoice = self.train["text"]
+        chosen: TextSetting = self.train["text"]
         if chosen != "auto":
             return chosen
         return "none" if self.uses_texts is False else "true"

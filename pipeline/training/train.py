@@ -14,7 +14,7 @@ from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import canonical_json
 from ...errors import RunError
 from ..config.serialising import to_dict
-from ..config.training import TextChoice, TrainConfig
+from ..config.training import TextSetting, TrainConfig
 from ..data.classes import Classes
 from ..head_inputs.lost import older_labels
 from ..head_inputs.scoring import score_samples
@@ -83,7 +83,7 @@ def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
     return TrainSummary(str(config.run), summary, time.monotonic() - started)
 
 
-def _announce(config: TrainConfig, asked: TextChoice, trainer: Trainer, progress: Progress) -> None:
+def _announce(config: TrainConfig, asked: TextSetting, trainer: Trainer, progress: Progress) -> None:
     if warning := older_labels(trainer.data.reader):
         progress.say(warning)
     if config.uses_filters is None and not trainer.data.filters:

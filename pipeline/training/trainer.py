@@ -201,12 +201,11 @@ class Trainer:
 
     def _try_texts(self) -> TextDecision:
         """Score validation images with their texts and without."""
-        rows = self.objective.checked
-        both = [
+        rows, groups = self.objective.checked, {row.parent: row.group for row in self.objective.checked}
+        dice_with, dice_without = (
             dice_of_samples(self.head, data, rows).mean(-1).numpy() for data in (self.data, self.data.without_texts())
-        ]
-        groups = {row.parent: row.group for row in rows}
-        return decide_on_texts(*both, [*groups.values()], self.epoch + 1)
+        )
+        return decide_on_texts(dice_with, dice_without, [*groups.values()], self.epoch + 1)
 
     def validate(self) -> Float[Tensor, "sample class"]:
         """Dice of the head as it is on whole validation images, tiles of one image together."""

@@ -68,6 +68,8 @@ class Scene:
             "16",
             "--n-attention-heads",
             "2",
+            "--text",
+            "true",
             "--epochs",
             "1",
             "--device",

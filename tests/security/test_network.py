@@ -46,7 +46,7 @@ def test_all_commands_on_local_sources_work_without_a_network(
     size = ("--blocks", "1,3", "--timesteps", "50", "--image-size", 16)
     textdiff("check-data", tiny_data)
     textdiff("extract-features", tiny_data, cache, *models, *size, "--device", "cpu")
-    textdiff("train-head", cache, run, "--epochs", 1, "--device", "cpu")
+    textdiff("train-head", cache, run, "--text", "true", "--epochs", 1, "--device", "cpu")
     textdiff("evaluate", run, cache, "--words", "--device", "cpu")
     textdiff("ablate-timesteps", cache, tmp_path / "ablation", "--seeds", 0, "--epochs", 1, "--device", "cpu")
     textdiff("compare", run, run, "--device", "cpu")

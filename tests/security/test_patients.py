@@ -82,7 +82,7 @@ def test_a_cache_with_hashed_ids_names_nobody_and_everything_still_works(hashed,
     assert reader.table.root == ""
     runs = [tmp_path / "run", tmp_path / "other"]
     for seed, run in enumerate(runs):
-        train_head(TrainConfig(hashed.cache, run, head="pixel", epochs=1, device="cpu", seed=seed))
+        train_head(TrainConfig(hashed.cache, run, head="pixel", text="true", epochs=1, device="cpu", seed=seed))
     found = evaluate(EvaluateConfig(runs[0], hashed.cache, split="val", device="cpu"))
     assert len(found.to_dict()["per_sample"]) == 2
     compare(CompareConfig(*runs, split="val", device="cpu"))
@@ -121,7 +121,7 @@ def test_suggestions_name_samples_as_the_cache_does(hashed, tmp_path):
     lines = hashed.data.read_text(encoding="utf-8").replace("train3_mask.png", "")
     hashed.data.write_text(lines, encoding="utf-8")
     extract_features(hashed)
-    train_head(TrainConfig(hashed.cache, tmp_path / "run", head="pixel", epochs=1, device="cpu"))
+    train_head(TrainConfig(hashed.cache, tmp_path / "run", head="pixel", text="true", epochs=1, device="cpu"))
     (one,) = suggest(SuggestConfig(hashed.cache, tmp_path / "run", out=tmp_path / "next", device="cpu")).suggestions
     found = {row["hashed_id"]: row["id"] for row in ids(hashed.cache.with_name("cache.ids.csv"))}
     assert found[one.id] == found[one.image] == "train3"
@@ -188,7 +188,7 @@ def test_nothing_is_made_where_nothing_is_to_be_done_and_bad_keys_are_refused(ha
 
 def test_masks_at_native_size_cannot_be_found_by_hashed_names(hashed, tmp_path):
     extract_features(hashed)
-    train_head(TrainConfig(hashed.cache, tmp_path / "run", head="pixel", epochs=1, device="cpu"))
+    train_head(TrainConfig(hashed.cache, tmp_path / "run", head="pixel", text="true", epochs=1, device="cpu"))
     with pytest.raises(ConfigError, match=r"--at native needs the mask files, which .*cache does not name"):
         evaluate(EvaluateConfig(tmp_path / "run", hashed.cache, split="val", at="native", device="cpu"))
 
@@ -227,7 +227,7 @@ def test_dicom_headers_reach_no_file(extraction, tmp_path):
     assert len(telling(folder, re.compile(b"SECRET"))) == 8
     config, out = replace(extraction, data=folder, cache=tmp_path / "out" / "cache"), tmp_path / "out"
     extract_features(config)
-    train_head(TrainConfig(config.cache, out / "run", head="pixel", epochs=1, device="cpu"))
+    train_head(TrainConfig(config.cache, out / "run", head="pixel", text="true", epochs=1, device="cpu"))
     evaluate(EvaluateConfig(out / "run", config.cache, device="cpu"))
     shutil.copytree(folder, tmp_path / "new", ignore=shutil.ignore_patterns("*_mask*", "*.csv"))
     predict(PredictConfig(out / "run", tmp_path / "new", out / "masks", text="the nuclei are round", device="cpu"))

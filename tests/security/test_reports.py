@@ -65,7 +65,7 @@ def check(path, check_page):
 @pytest.mark.slow
 def test_reports_show_what_strangers_wrote_and_run_none_of_it(hostile, extraction, tmp_path, check_page):
     run = tmp_path / "run"
-    train_head(TrainConfig(hostile, run, head="pixel", epochs=2, device="cpu"))
+    train_head(TrainConfig(hostile, run, head="pixel", text="true", epochs=2, device="cpu"))
     check(run / "report.html", check_page)
     evaluate(EvaluateConfig(run, hostile, split="val", words=True, device="cpu"))
     (page,) = (run / "evaluations").glob("*.html")
@@ -87,6 +87,6 @@ def test_reports_show_what_strangers_wrote_and_run_none_of_it(hostile, extractio
 
 def test_a_run_may_be_called_anything(hostile, tmp_path, check_page):
     run = tmp_path / "<script>alert(1)<" / "script> $x^$"
-    train_head(TrainConfig(hostile, run, head="pixel", epochs=1, device="cpu"))
+    train_head(TrainConfig(hostile, run, head="pixel", text="true", epochs=1, device="cpu"))
     check(run / "report.html", check_page)
     evaluate(replace(EvaluateConfig(run, hostile), split="val", device="cpu"))

@@ -156,7 +156,7 @@ def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, t
     assert run("cache", "info", cache)["splits"] == {"train": 4, "val": 2, "test": 1}
     assert run("cache", "verify", cache)["problems"] == []
     small = ("--width", "16", "--n-attention-heads", "2", "--epochs", "2", "--device", "cpu")
-    assert run("train-head", cache, head, *small)["n_train"] == 4
+    assert run("train-head", cache, head, "--text", "true", *small)["n_train"] == 4
     assert {"dice", "iou", "n", "per_sample"} <= run("evaluate", head, cache).keys()
     assert run("predict", head, tiny_data.parent / "test0.png", tmp_path / "masks", "--text", "round")["n"] == 1
     words = run("explain", head, tiny_data.parent / "test0.png", "--text", "round nuclei")["words"]

@@ -174,7 +174,7 @@ def test_the_winners_command_trains_the_winner(config, capsys, monkeypatch):
     assert not exit_.value.code, capsys.readouterr().err
     best = summary.ranked[0]
     assert read_summary(config.out / "run").val_dice == pytest.approx(best.dice[0], abs=1e-12)
-    assert summary.command.endswith("--no-filters --epochs 1 --device cpu")
+    assert summary.command.endswith("--no-filters --text true --epochs 1 --device cpu")
     assert "without --no-filters the head also sees filters" in summary.lines()[-1]
 
 

@@ -59,7 +59,7 @@ def test_a_training_reports_its_settings_results_and_commands(run, check_page):
     assert "learnt to find foreground from 4 labelled images, with each image's own text" in page
     assert "the epoch was chosen on these same images. Go by the test figures." in page
     assert "Only 2 samples chose the epoch" in page
-    assert f"textdiff train-head {run.cache} '{run.run}' --head pixel --epochs 3" in page
+    assert f"textdiff train-head {run.cache} '{run.run}' --head pixel --text true --epochs 3" in page
     assert page.count("<img") == 2 * 5  # the worst and the best of two
     assert {"val0", "val1"} == set(re.findall(r'<th scope="row">([^<]*)<', page))
     assert "test0" not in page  # test images are not looked at while a head is tuned
