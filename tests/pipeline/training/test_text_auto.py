@@ -29,7 +29,7 @@ HEADS = ("pixel", "context", "paper")
 
 @pytest.fixture
 def config(tiny_cache, tmp_path):
-    sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 32}
+    sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 32, "filters": False}
     return TrainConfig(tiny_cache, tmp_path / "run", head="pixel", epochs=4, device="cpu", precision="float32", **sizes)
 
 
