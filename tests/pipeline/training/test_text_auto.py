@@ -59,7 +59,6 @@ def test_after_its_share_of_epochs_the_head_is_scored_with_texts_and_without(con
     each = [float(dice_of_samples(trainer.head, of, trainer.split.val).mean()) for of in (data, data.without_texts())]
     assert (found.epoch, found.n_samples, found.n_groups) == (2, 2, 2)
     assert [found.dice_with, found.dice_without] == pytest.approx(each)
-    assert each[0] != each[1]
     assert not found.used
 
 
