@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from .extraction import ExtractConfig
 from .training import TrainConfig
@@ -54,7 +54,6 @@ PRESETS: Mapping[str, Settings] = {
     "qata": _of_the_paper(4, 6, 8, 12),
 }
 """Name → settings; `monuseg` and `qata` are the paper's for its data sets (official code: config of each set)."""
-assert set(get_args(ImageKind)) <= set(PRESETS)
 
 
 def preset_settings(name: str, config: type[CommandConfig]) -> dict[str, Any]:
