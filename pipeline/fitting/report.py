@@ -42,6 +42,8 @@ def _lead(summary: FitSummary) -> Iterator[str]:
     if summary.training.choice:
         each = ", ".join(f"{one['name']} {one['val_dice']:.4f}" for one in summary.training.choice)
         yield f"The head is the best by the samples that chose the epoch: {each}."
+    if summary.training.text:
+        yield f"By --text auto, {summary.training.text.line()}."
 
 
 def _figures(summary: FitSummary) -> Iterator[KeyFigure]:
