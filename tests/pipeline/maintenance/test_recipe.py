@@ -28,7 +28,7 @@ def test_only_what_is_not_as_by_default_is_told_and_quoted_for_a_shell():
         text="none",
     )
     told = command_line("train-head", config)
-    flags = "--timesteps 50,150 --no-filters --text none --hold-out --epochs 5"
+    flags = "--head pixel --timesteps 50,150 --no-filters --text none --hold-out --epochs 5"
     assert told == f"""textdiff train-head 'my cache' 'run'"'"'1' {flags}"""
     assert command_line("train-head", config, without=("epochs", "hold_out")).endswith("--no-filters --text none")
     subsets = AblateConfig(Path("c"), Path("o"), subsets=((50,), (50, 150)), seeds=(3,))
