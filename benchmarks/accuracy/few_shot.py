@@ -13,6 +13,8 @@ those of a smaller N among them; where a fold has fewer than N, it gives all tha
     head          the pixel head with its default settings and the samples' texts, after its last epoch
     head-no-text  the same without texts
     context       the context head with its default settings and the texts; context-no-text, without
+    head-auto     as `train-head --text auto` makes it: a third of the groups to learn from is held out, to choose
+                  whether texts are used, and the epoch; head-held-out, the same without texts
     linear-probe  a ridge classifier on all cached activations of a pixel
     rgb-filters   gradient boosting on intensity, edges and texture of the RGB image at six scales, as ilastik does
     random-unet   as `head`, on the features of a UNet of the same architecture with random weights (--random-cache)

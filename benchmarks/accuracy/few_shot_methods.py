@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from folds import dice_of_head, originals
+from folds import dice_of_head, folds, originals
 from pixel_baselines import FILTERS, PROBE, PixelBaseline, learn_pixels
 from scoring import dice_of_images, n_classes_of
 
-from textdiff import FeatureReader, SampleRow, Split, TrainConfig, open_head_data
+from textdiff import FeatureReader, SampleRow, Split, TrainConfig, Trainer, open_head_data
 
 CONDITIONS = ("cache", "run", "seed", "device", "resume")
 """Fields of a head's settings that stand elsewhere in a cell's identity, or do not matter."""
@@ -51,23 +51,44 @@ class Method:
 
 Sources = tuple[str, ...] | None
 """Frozen models, as `train-head --sources` takes them; `None`: all that are cached."""
-OF_SOURCES = ("head", "head-no-text", "context", "context-no-text", "linear-probe")
+OF_SOURCES = ("head", "head-no-text", "context", "context-no-text", "linear-probe", "head-auto", "head-held-out")
 """Methods that learn from any set of sources."""
 UNETS = ("unet", "unet-encoder")
 """Methods that are slow: networks of unet_baseline.py, which needs the extra `baselines`."""
 
 
-def head(kind: Any, text: Any, *, random_features: bool = False, **options: Any) -> Method:  # noqa: ANN401
-    """A head of ours as it is after its last epoch; with its default settings but for the options."""
+def head(
+    kind: Any,  # noqa: ANN401
+    text: Any,  # noqa: ANN401
+    *,
+    random_features: bool = False,
+    hold_out: bool = False,
+    **options: Any,  # noqa: ANN401
+) -> Method:
+    """A head of ours after its last epoch, or with groups held out to choose; default settings but for the options."""
     config = TrainConfig(Path(os.devnull), Path(os.devnull), head=kind, text=text, **options)
     kept = {name: value for name, value in asdict(config).items() if name not in CONDITIONS}
-    return Method(partial(run_head, config), lambda: kept | asdict(config.settings), random_features)
+    return Method(
+        partial(run_held_out if hold_out else run_head, config), lambda: kept | asdict(config.settings), random_features
+    )
 
 
 def run_head(config: TrainConfig, task: Task) -> Dice:
     """Train for the fixed number of epochs; the scored samples are checked on the way and choose nothing."""
     config = replace(config, seed=task.seed, device=task.device)
     return dice_of_head(config, task.reader, Split(tuple(task.train), tuple(task.scored)))
+
+
+def run_held_out(config: TrainConfig, task: Task) -> Dice:
+    """Train on two thirds of the groups, and choose epoch and text by the others, as `train-head` does."""
+    config = replace(config, seed=task.seed, device=task.device)
+    trainer = Trainer.from_config(config, task.reader, folds(task.train, 3, task.seed)[0])
+    trainer.run()
+    trainer.finish()
+    trainer.split = replace(trainer.split, val=tuple(task.scored))
+    return dict(
+        zip(dict.fromkeys(row.parent for row in task.scored), trainer.validate().mean(-1).tolist(), strict=True)
+    )
 
 
 def pixels(baseline: PixelBaseline, sources: Sources = None) -> Method:
@@ -126,5 +147,7 @@ def methods(*, sources: Sources = None, **options: Any) -> dict[str, Method]:  #
         "linear-probe": pixels(PROBE, sources),
         "rgb-filters": pixels(FILTERS),
         "random-unet": head("pixel", "true", random_features=True, **options),
+        "head-auto": ours("pixel", "auto", hold_out=True),
+        "head-held-out": ours("pixel", "none", hold_out=True),
         **{name: Method(partial(run_unet, name), partial(unet_settings, name)) for name in UNETS},
     }

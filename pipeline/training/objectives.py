@@ -40,7 +40,7 @@ MAX_CHECKED_IMAGES = 64
 PIXELS_FOR_STATISTICS = 65_536
 PIXELS_FOR_PROBE = 1000
 """Of each labelled image; the probe's penalty goes with it."""
-TRIAL_DROPOUT = 0.5
+TRIAL_DROPOUT = 0.25
 """Text dropout until `--text auto` decides: the head learns to work with texts and without."""
 
 LabelledLogits = tuple[Float[Tensor, "image pixel n_classes"], Int[Tensor, "image pixel"]]

@@ -69,6 +69,11 @@ COMPRESSION = [
 ]
 SMALL = [{"masks": "lesion", "size": 256, "way": "rarest", "lost": 0.0, "dice_model": 1.0, "dice_native": 0.1}]
 SOUND |= {("accuracy", "compression"): COMPRESSION, ("accuracy", "small_objects"): SMALL}
+DECISIONS = [
+    {"text": text, "used": used, "dice_with": 0.7, "dice_without": 0.5, "difference": 0.2, "p_value": 0.01}
+    for text, used in (("true", True), ("shuffled", False))
+]
+SOUND |= {("accuracy", "text_auto"): {"draws": 1, "right": {"true": 1, "shuffled": 1}, "decisions": DECISIONS}}
 
 PLANTED = [
     ("speed", "ablate", ("repeats", 0, "n_trained"), 1, r"heads that the ablation trained, and .*: 1 and 2"),
@@ -94,6 +99,9 @@ PLANTED = [
     ("speed", "train", ("epochs_s",), [1.0, 0.0], r"epochs_s 1 is 0"),
     ("speed", "train", ("losses",), [0.5, 0.6], r"lowest loss after the first epoch is 0\.6, expected 0 to 0\.5"),
     ("speed", "train", ("open_peak_anon_bytes",), 600, r"peak in bytes, of the whole open is 600"),
+    ("accuracy", "text_auto", ("draws",), 2, r"draws of true texts, and those asked for: 1 and 2"),
+    ("accuracy", "text_auto", ("decisions", 0, "difference"), -0.1, r"gain of texts that are used is -0\.1"),
+    ("accuracy", "text_auto", ("decisions", 1, "dice_with"), 1.7, r"dice_with is 1\.7, expected 0 to 1"),
     ("accuracy", "compression", (1, "mb_per_image"), 33.8, r"size of int8 ÷ that of float16 is 1, expected 0\.5"),
     ("accuracy", "compression", (0, "dice"), (0.3, 0.2, 0.4), r"Dice of float16 is 0\.3, expected 0\.4 to 1"),
     ("accuracy", "errors", ("per_sample", 0, "n_of_kinds"), 29, r"of the four kinds, and in all: 29 and 30"),

@@ -62,7 +62,7 @@ def test_after_its_share_of_epochs_the_head_is_scored_with_texts_and_without(con
     assert not found.used
 
 
-def test_the_trial_hides_half_of_the_texts_and_the_rest_of_the_training_what_was_chosen(config, helped):
+def test_the_trial_hides_more_of_the_texts_and_the_rest_of_the_training_what_was_chosen(config, helped):
     for used in (True, False):
         helped(used)
         trainer, own = opened(config), opened(replace(config, text="true")).objective
