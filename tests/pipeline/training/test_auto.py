@@ -1,6 +1,7 @@
 """`train-head --head auto` on a small real cache: both heads, the better one kept, within the minutes, resumable."""
 
 import os
+import re
 import signal
 from dataclasses import replace
 
@@ -42,6 +43,18 @@ def test_the_better_head_becomes_the_run(training, run_bytes, tmp_path):
         name: theirs[name] for name in ("config.json", "head.safetensors")
     }
     assert "Choice of the head" in (training.run / "report.html").read_text()
+
+
+def test_the_report_shows_the_masks_of_the_chosen_head_without_the_texts_that_it_goes_without(training):
+    summary = train_head(replace(training, text="auto", epochs=4)).summary
+    assert not summary.text.used
+    assert RunConfig.read(training.run).text == "none"
+    best = max(summary.choice, key=lambda one: one["val_dice"])["name"]
+    shown, expected = (
+        re.findall(r"data:image/[^\"]*", (folder / "report.html").read_text())
+        for folder in (training.run, training.run / "candidates" / best)
+    )
+    assert shown == expected != []
 
 
 def test_each_candidate_is_a_run(training):
