@@ -9,7 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ..scoring.intervals import Interval
-from ..scoring.paired import LEVEL, PairedDifference, paired_difference
+from ..scoring.paired import PairedDifference, paired_difference
+
+LEAST_GROUPS = 6
+"""With fewer the sign-flip test cannot give p < 0.05, whatever the differences."""
 
 
 @dataclass(frozen=True)
@@ -19,28 +22,47 @@ class TextDecision:
     used: bool
     epoch: int
     """After which it was made."""
-    dice_with: float
-    """Mean over the held-out samples, each with its own text."""
-    dice_without: float
-    difference: float
-    """Of the two."""
-    interval: Interval | None
-    """95 % bootstrap interval of the difference, over groups; `None` with one group."""
-    p_value: float
-    """Of the sign-flip test over groups."""
     n_samples: int
     n_groups: int
     reason: str
     """In words."""
+    dice_with: float | None = None
+    """Mean over the held-out samples, each with its own text; this and what follows `None` where nothing was tried."""
+    dice_without: float | None = None
+    difference: float | None = None
+    """Of the two."""
+    interval: Interval | None = None
+    """95 % bootstrap interval of the difference, over groups."""
+    p_value: float | None = None
+    """Of the sign-flip test over groups."""
 
     def line(self) -> str:
         """For the terminal and the report."""
+        decision = f"texts are {'' if self.used else 'not '}used: {self.reason}"
+        if self.difference is None:
+            return decision
         interval = "" if self.interval is None else " [{:+.4f}, {:+.4f}]".format(*self.interval)
         return (
-            f"texts are {'' if self.used else 'not '}used: {self.reason}. Dice {self.dice_with:.4f} with them and "
+            f"{decision}. Dice {self.dice_with:.4f} with them and "
             f"{self.dice_without:.4f} without, {self.difference:+.4f}{interval}, p = {self.p_value:.2g}, on "
             f"{self.n_samples} held-out samples in {self.n_groups} groups after epoch {self.epoch}"
         )
+
+
+def without_trial(groups: Sequence[str]) -> TextDecision | None:
+    """The decision against the texts where held-out groups are too few to show anything; `None`: they are enough.
+
+    Args:
+        groups: of the held-out samples.
+    """
+    n = len({*groups})
+    if n >= LEAST_GROUPS:
+        return None
+    reason = (
+        f"{n} held-out group{'s' * (n != 1)} cannot show that they help, which takes {LEAST_GROUPS}, and the simpler head "
+        "is taken (--text true uses them all the same)"
+    )
+    return TextDecision(used=False, epoch=0, n_samples=len(groups), n_groups=n, reason=reason)
 
 
 def decide_on_texts(
@@ -72,9 +94,4 @@ def decide_on_texts(
 
 def _doubt(paired: PairedDifference) -> str:
     """Why texts may not help; "": they do."""
-    if paired.test.least_p_value > LEVEL:
-        return (
-            f"{paired.n_groups} held-out groups are too few to show that they help, and the simpler head is taken "
-            "(--text true uses them all the same)"
-        )
     return paired.doubt if paired.difference > 0 else "they do not help on held-out groups"

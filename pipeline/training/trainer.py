@@ -27,7 +27,7 @@ from ..config.training import TrainConfig
 from ..head_inputs.inputs import CachedFeatures, open_head_data, settle_text
 from ..head_inputs.scoring import dice_of_samples
 from ..head_inputs.splits import Split, choose_split
-from ..runs.text_decision import TextDecision, decide_on_texts
+from ..runs.text_decision import TextDecision, decide_on_texts, without_trial
 from ..runtime.device import resolve_device, resolve_precision
 from .objectives import OBJECTIVES, TrainingObjective
 
@@ -72,6 +72,8 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.finalists: list[Finalist] = []
         self.text_decision: TextDecision | None = None
+        if config.text == "auto" and (decision := without_trial(list(self._groups().values()))):
+            self.decide(decision)
 
     @classmethod
     def from_config(cls, config: TrainConfig, reader: FeatureReader, split: Split | None = None) -> Self:
@@ -148,7 +150,7 @@ class Trainer:
             raise ConfigError(
                 f"the loss is not finite in epoch {self.epoch + 1}: lower --learning-rate or --weight-decay"
             )
-        if self.config.text == "auto" and self.epoch + 1 == max(1, round(TRIAL_SHARE * self.n_epochs)):
+        if self.config.text == "auto" and not self.text_decision and self.epoch + 1 == max(1, round(TRIAL_SHARE * self.n_epochs)):
             self.decide(self._try_texts())
         checked_dice = self.objective.check()
         row = {"epoch": self.epoch + 1, "loss": sum(losses) / len(losses), self.objective.check_name: checked_dice}
@@ -201,11 +203,15 @@ class Trainer:
 
     def _try_texts(self) -> TextDecision:
         """Score validation images with their texts and without."""
-        rows, groups = self.objective.checked, {row.parent: row.group for row in self.objective.checked}
+        rows, groups = self.objective.checked, self._groups()
         dice_with, dice_without = (
             dice_of_samples(self.head, data, rows).mean(-1).numpy() for data in (self.data, self.data.without_texts())
         )
         return decide_on_texts(dice_with, dice_without, [*groups.values()], self.epoch + 1)
+
+    def _groups(self) -> dict[str, str]:
+        """Sample → group, of the validation images by which the texts are tried."""
+        return {row.parent: row.group for row in self.objective.checked}
 
     def validate(self) -> Float[Tensor, "sample class"]:
         """Dice of the head as it is on whole validation images, tiles of one image together."""

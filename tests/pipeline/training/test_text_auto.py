@@ -16,6 +16,7 @@ from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import settle_text
 from textdiff.pipeline.head_inputs.scoring import dice_of_samples
 from textdiff.pipeline.prediction.segmenter import Segmenter
+from textdiff.pipeline.runs import text_decision
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.training import trainer as module
@@ -44,10 +45,17 @@ def helped(monkeypatch):
     return tell
 
 
+@pytest.fixture
+def tried(monkeypatch):
+    """Has texts tried on the two groups that there are, which by themselves could show nothing."""
+    monkeypatch.setattr(text_decision, "LEAST_GROUPS", 2)
+
+
 def opened(config):
     return Trainer.from_config(config, FeatureReader(config.cache))
 
 
+@pytest.mark.usefixtures("tried")
 @pytest.mark.parametrize("head", HEADS)
 def test_after_its_share_of_epochs_the_head_is_scored_with_texts_and_without(config, head):
     trainer = opened(replace(config, head=head))
@@ -62,6 +70,7 @@ def test_after_its_share_of_epochs_the_head_is_scored_with_texts_and_without(con
     assert not found.used
 
 
+@pytest.mark.usefixtures("tried")
 def test_the_trial_hides_more_of_the_texts_and_the_rest_of_the_training_what_was_chosen(config, helped):
     for used in (True, False):
         helped(used)
@@ -73,6 +82,7 @@ def test_the_trial_hides_more_of_the_texts_and_the_rest_of_the_training_what_was
         assert trainer.data.text_of == (before if used else dict.fromkeys(before))
 
 
+@pytest.mark.usefixtures("tried")
 def test_heads_of_the_trial_are_no_finalists(config):
     trainer = opened(config)
     trainer.run()
@@ -118,6 +128,7 @@ def test_a_run_whose_texts_are_not_used_is_as_one_without(config):
     assert train_head(replace(config, resume=True)).summary == done.summary
 
 
+@pytest.mark.usefixtures("tried")
 def test_a_run_whose_texts_are_used_is_as_one_with(config, helped):
     helped(True)
     train_head(config)
@@ -179,3 +190,11 @@ def test_features_that_know_the_texts_leave_no_choice(text, condition, n_texts, 
     features, table = SimpleNamespace(condition=condition), SimpleNamespace(texts=["a"] * n_texts)
     reader = SimpleNamespace(table=table, manifest=SimpleNamespace(features=features))
     assert settle_text(reader, text) == settled
+
+
+def test_where_groups_are_too_few_the_head_is_from_the_start_one_without_texts(config, tmp_path):
+    summary = train_head(config).summary
+    assert (summary.text.used, summary.text.epoch, summary.text.difference) == (False, 0, None)
+    none = replace(config, text="none", run=tmp_path / "none")
+    train_head(none)
+    assert (config.run / "head.safetensors").read_bytes() == (none.run / "head.safetensors").read_bytes()
