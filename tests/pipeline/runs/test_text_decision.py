@@ -53,6 +53,6 @@ def test_with_fewer_nothing_is_tried(groups, n):
     decision = without_trial([*groups])
     assert (decision.used, decision.epoch, decision.n_samples) == (False, 0, len(groups))
     assert decision.line() == (
-        f"texts are not used: {n} cannot show that they help, which takes 6, and the simpler head is taken (--text true "
-        "uses them all the same)"
+        f"texts are not used: {n} cannot show that they help, which takes 6, and the simpler head is taken "
+        "(--text true uses them all the same)"
     )
