@@ -86,9 +86,13 @@ class Trainer:
 
         Raises:
             CacheError: if the cache cannot be read or lacks a block or timestep.
-            ConfigError: if the device does not exist or the head cannot be made for these blocks.
+            ConfigError: if the head is `auto`, the device does not exist or the head cannot be made for these blocks.
             DataError: if there are too few labelled samples.
         """
+        if config.head == "auto":
+            raise ConfigError(
+                "head got 'auto', which train_head resolves; a Trainer trains one: pixel, context or paper"
+            )
         device = resolve_device(config.device)
         config = replace(
             config,

@@ -60,7 +60,7 @@ def test_the_head_is_scored_as_it_is_after_its_last_epoch(methods, task, monkeyp
     short = partial(TrainConfig, epochs=2, width=16, n_attention_heads=2, pixels_per_image=32)
     monkeypatch.setattr(methods, "TrainConfig", short)
     dice = methods.methods()["head-no-text"].run(task)
-    config = short(task.reader.root, Path("run"), text="none", seed=0, device="cpu")
+    config = short(task.reader.root, Path("run"), head="pixel", text="none", seed=0, device="cpu")
     trainer = Trainer.from_config(config, task.reader, Split(tuple(task.train), tuple(task.scored)))
     trainer.run_epoch()
     assert [*dice.values()] != trainer.validate().mean(-1).tolist()

@@ -140,6 +140,11 @@ def test_the_estimate_is_of_the_whole_training(training):
     assert 10 < seconds[1] / seconds[0] < 250
 
 
+def test_a_trainer_needs_one_head(training):
+    with pytest.raises(ConfigError, match="head got 'auto', which train_head resolves"):
+        Trainer.from_config(training, FeatureReader(training.cache))
+
+
 def test_minutes_need_auto(training):
     with pytest.raises(ConfigError, match="--minutes got 5 and --head pixel"):
         replace(training, head="pixel", minutes=5)
