@@ -44,6 +44,8 @@ class RunSummary:
     """Decision of `--text auto`; `None`: nothing was to be decided."""
     choice: tuple[Mapping[str, Any], ...] | None = None
     """`name`, `ensemble` and `val_dice` of the runs of which this is the best (`--head auto`)."""
+    left_out: Mapping[str, str] | None = None
+    """Head that `--head auto` did not train → why."""
     test: Mapping[str, Any] | None = None
     """Scores on the test split (`scoring.summary.scores`); `None`: the cache has no labelled test samples."""
 

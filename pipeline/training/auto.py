@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ...cache.format.samples import parents
@@ -53,32 +53,33 @@ def train_auto(config: TrainConfig, train: Training, progress: Progress) -> Trai
     if (config.run / CONFIG).exists() and not (config.run / CANDIDATES).exists():
         raise RunError(f"{config.run}: was begun with --head; repeat the command that began it, or give a new name")
     with locked_folder(config.run), no_empty_folder(config.run):
-        trained = _train_candidates(config, train, progress, started)
+        trained, left_out = _train_candidates(config, train, progress, started)
         if not (config.run / SUMMARY).exists():
-            _publish(config, trained)
+            _publish(config, trained, left_out)
     return TrainSummary(str(config.run), read_summary(config.run), time.monotonic() - started)
 
 
-def _train_candidates(config: TrainConfig, train: Training, progress: Progress, started: float) -> list[Candidate]:
-    """Each head once, those after the first for as many epochs as the minutes allow."""
+def _train_candidates(
+    config: TrainConfig, train: Training, progress: Progress, started: float
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Each head once, those after the first for as many epochs as the minutes allow; and why others are left out."""
     trained: list[Candidate] = []
+    left_out: dict[str, str] = {}
     for head in AUTO_HEADS:
         candidate = replace(config, head=head, run=config.run / CANDIDATES / head, minutes=None, resume=True)
         try:
             if trained and config.minutes:
                 epochs = _planned_epochs(candidate, started + 60 * config.minutes)
                 if not epochs:
-                    progress.say(
-                        f"--minutes {config.minutes:g} leave too little time for --head {head}: it is left out"
-                    )
+                    left_out[head] = f"--minutes {config.minutes:g} leave too little time"
                     continue
                 candidate = replace(candidate, epochs=epochs)
             trained.append((candidate, train(candidate, progress)))
         except ConfigError as error:
             if not trained:
                 raise
-            progress.say(f"--head {head} is left out: {error}")
-    return trained
+            left_out[head] = str(error)
+    return trained, left_out
 
 
 def _planned_epochs(candidate: TrainConfig, ends: float) -> int:
@@ -110,12 +111,12 @@ def _best(trained: Sequence[Candidate]) -> Candidate:
     return max(trained, key=lambda one: one[1].summary.val_dice)
 
 
-def _publish(config: TrainConfig, trained: Sequence[Candidate]) -> None:
+def _publish(config: TrainConfig, trained: Sequence[Candidate], left_out: Mapping[str, str]) -> None:
     """Copy the best candidate's files to the run, the summary last, with a report that names them all."""
     best = _best(trained)[0].run
     each = [(one.run.name, result.summary) for one, result in trained]
     choice = tuple({"name": name, "ensemble": one.ensemble, "val_dice": one.val_dice} for name, one in each)
-    run, summary = RunConfig.read(best), replace(read_summary(best), choice=choice)
+    run, summary = RunConfig.read(best), replace(read_summary(best), choice=choice, left_out=left_out or None)
     for name in (CONFIG, HEAD, METRICS, PROJECTIONS):
         if (best / name).exists():
             write_durably(config.run / name, [(best / name).read_bytes()])

@@ -114,6 +114,8 @@ def _choice(summary: RunSummary) -> Iterator[Section]:
         ranked = sorted(summary.choice, key=lambda one: -one["val_dice"])
         rows = tuple((one["name"], one["ensemble"], one["val_dice"]) for one in ranked)
         caption = f"Runs in the folder {CANDIDATES}, and their Dice on {summary.val_is}: the first was kept."
+        for head, reason in (summary.left_out or {}).items():
+            caption += f" The {head} head was left out: {reason}."
         yield Section("choice", "Choice of the head", (Table(caption, ("run", "members", "Dice"), rows),))
 
 

@@ -41,4 +41,5 @@ class TrainSummary:
         if result.choice:
             each = ", ".join(f"{one['name']} {one['val_dice']:.4f}" for one in result.choice)
             lines.append(f"kept the best of {each}, by these samples; {Path(self.run) / CANDIDATES} has them all")
+            lines += [f"{head} was left out: {reason}" for head, reason in (result.left_out or {}).items()]
         return [*lines, f"look at {Path(self.run) / REPORT}"]

@@ -123,7 +123,12 @@ def test_with_few_images_more_epochs_than_usual_are_not_worth_their_time():
 
 def test_what_does_not_fit_the_minutes_is_left_out(training, monkeypatch):
     monkeypatch.setattr(auto, "_planned_epochs", lambda *_: 0)
-    assert names_of(train_head(replace(training, minutes=5)).summary) == ["pixel"]
+    trained = train_head(replace(training, minutes=5))
+    assert names_of(trained.summary) == ["pixel"]
+    reason = "--minutes 5 leave too little time"
+    assert trained.summary.left_out == {"context": reason}
+    assert f"context was left out: {reason}" in trained.lines()
+    assert f"The context head was left out: {reason}." in (training.run / "report.html").read_text()
     assert not (training.run / "candidates" / "context").exists()
 
 
