@@ -122,8 +122,6 @@ def _publish(config: TrainConfig, trained: Sequence[Candidate], left_out: Mappin
             write_durably(config.run / name, [(best / name).read_bytes()])
     own = replace(run.train_config(config.run), cache=config.cache)
     trainer = Trainer.from_config(own, FeatureReader(config.cache))
-    if summary.text:
-        trainer.decide(summary.text)
     trainer.head.load_state_dict(load_head(best, run, own.device).state_dict())
     if summary.text:
         trainer.decide(summary.text)
