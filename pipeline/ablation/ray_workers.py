@@ -9,7 +9,7 @@ import torch
 from ...errors import RunError, TextdiffError
 from ..config.ablation import AblateConfig
 from ..runtime.process import prepare_process
-from ..runtime.ray_session import n_workers_for, ray_session
+from ..runtime.ray_session import ray_session, choose_workers
 from .jobs import Outcome, TrainingJob, train_job
 
 RETRIES = 2
@@ -31,10 +31,10 @@ def train_in_ray(config: AblateConfig, device: str, jobs: Sequence[TrainingJob])
         TextdiffError: of a task.
         RunError: if a task's worker was lost again and again.
     """
-    n_workers = min(n_workers_for(config.workers, device, torch.get_num_threads()), len(jobs))
-    with ray_session(n_workers) as ray:
-        options = {"num_cpus": 1, "num_gpus": int(device.startswith("cuda")), "max_retries": RETRIES}
-        task = ray.remote(_train).options(**options)
+    n_threads = torch.get_num_threads()
+    with ray_session(config.workers, n_threads) as ray:
+        chosen = choose_workers(ray, config.workers, device, n_threads)
+        task = ray.remote(_train).options(**chosen.resources, max_retries=RETRIES)
         calls = [task.remote(job) for job in jobs]
         while calls:
             done, calls = ray.wait(calls, num_returns=1)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from ...cache.storage.location import Location
 from .training import TextMode
-from .validation import CommandConfig, Count, Distinct, at_least, workers_without_ray
+from .validation import CommandConfig, Count, Distinct, at_least, ray_amiss
 
 Over = Literal["timesteps", "blocks", "text", "sources"]
 Grid = Literal["singles", "pairs", "leave-one-out", "forward"]
@@ -77,4 +77,4 @@ class AblateConfig(CommandConfig):
                     yield f"--over {self.over} compares {FIXED[self.over]}; leave --{name} out"
         elif self.subsets is not None and getattr(self, self.over, None) is not None:
             yield f"--subsets says which {self.over} to look at; leave --{self.over} out"
-        yield workers_without_ray(self.engine, self.workers)
+        yield from ray_amiss(self.engine, self.workers, self.device)

@@ -18,8 +18,8 @@ from .validation import (
     at_least,
     between,
     flag,
+    ray_amiss,
     repeated,
-    workers_without_ray,
 )
 
 
@@ -139,7 +139,7 @@ class ExtractConfig(CommandConfig):
             yield between(0, self.num_parts - 1).problem("part_id", self.part_id)
         if self.num_parts and self.engine == "ray":
             yield "--engine ray got --num-parts too; give one of them"
-        yield workers_without_ray(self.engine, self.workers)
+        yield from ray_amiss(self.engine, self.workers, self.device)
 
     def _models_amiss(self) -> Iterator[str]:
         """Models that are absent or named twice, and settings of absent ones."""

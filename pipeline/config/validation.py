@@ -133,9 +133,15 @@ def _undecodable(field: str, value: Any) -> Iterator[str]:  # noqa: ANN401
             yield f"{flag(field)} got {shown}; expected UTF-8: rename the file or folder, or correct the text"
 
 
-def workers_without_ray(engine: str, workers: int | None) -> str | None:
-    """A problem if workers are named and the engine has none."""
-    return "--workers was given without --engine ray; give both" if workers is not None and engine == "local" else None
+def ray_amiss(engine: str, workers: int | None, device: str) -> Iterator[str]:
+    """Problems if workers are named and the engine has none, or a GPU by its number and workers see one each."""
+    if workers is not None and engine == "local":
+        yield "--workers was given without --engine ray; give both"
+    if engine == "ray" and ":" in device:
+        yield (
+            f"--device got {device} with --engine ray, whose workers have a GPU each and see no other; give --device "
+            f"{device.partition(':')[0]}, and choose GPUs by CUDA_VISIBLE_DEVICES"
+        )
 
 
 def one_file(cache: Location) -> str | None:

@@ -26,6 +26,7 @@ from ..data.masks.lost_classes import LabelSize
 from ..data.oddities import named_languages
 from ..data.pseudonyms import hashed_names, refuse_hashed
 from ..data.warnings import SETTINGS_FILE, read_silenced
+from ..runtime.conditions import differences
 from ..runtime.progress import Progress
 from ..unets.pretrain import colours_learnt
 from ..views.languages import ENGLISH, language_of
@@ -119,6 +120,7 @@ class Extraction:
         summary = self.summarise(plan)
         self.progress.say(summary.estimate)
         self._warn_of_hidden_features(plan)
+        self._warn_of_other_conditions(plan)
         free = summary.free_bytes
         if free is not None and summary.added_bytes > free:
             raise CacheError(
@@ -144,6 +146,7 @@ class Extraction:
         works = list(unit_works(plan.pending, writer.missing(derived), self._row_at(plan)))
         with self.counted("extract", sum(len(work.rows) for work in works)) as advance:
             if self.config.engine == "ray":
+                stage_one.leave_device()
                 run_in_ray(works, self._order(), writer, self.config.workers, advance)
             else:
                 run_locally(works, self.reader, stage_one, writer, advance)
@@ -231,6 +234,17 @@ class Extraction:
         if hidden := pairs_in_order(missing):
             pairs = ", ".join(f"block {b} at {t}" if isinstance(b, int) else describe(b, t) for b, t in hidden)
             self.progress.say(f"warning: not every sample has {pairs}; heads do not see these until all have them")
+
+    def _warn_of_other_conditions(self, plan: WorkPlan) -> None:
+        """Units that are there may differ from new ones in last bits."""
+        for encoder in sorted({unit.encoder for unit in plan.pending}, key=str):
+            now = self.stage_one.conditions(encoder)
+            of_units = (differences(unit.conditions, now) for unit in plan.manifest.units if unit.encoder == encoder)
+            for other in dict.fromkeys(filter(None, of_units)):
+                self.progress.say(
+                    f"warning: features of {encoder or 'the UNet'} are there that were made under other conditions, "
+                    f"and new ones may differ from them in last bits: {other}"
+                )
 
     def _try_largest_batch(self, plan: WorkPlan) -> None:
         """Meet "out of memory" before anything is written; on the CPU there is no such error to catch."""

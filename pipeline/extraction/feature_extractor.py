@@ -6,7 +6,6 @@ for them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,6 +26,7 @@ from ...stages.features.compression import Projection, quantise
 from ...stages.precision import Precision
 from ...stages.unet.noise import NoiseKind, draw_noise
 from ...stages.unet.recorder import UNetRecorder
+from ..runtime.conditions import conditions_of
 
 
 @dataclass(frozen=True)
@@ -153,18 +153,20 @@ class FeatureExtractor:
 
         return wait
 
+    def leave_device(self) -> None:
+        """Move the models to the CPU's memory, so that other processes have the device's; nothing is recorded then."""
+        if self.recorder is not None:
+            self.recorder.to("cpu")
+        for one in self.encoders.values():
+            one.encoder.to("cpu")
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
     def conditions(self, encoder: str | None = None) -> dict[str, str | int]:
         """Runtime settings that last bits depend on, recorded beside each unit of an encoder; `None`: of the UNet."""
         library = "diffusers" if encoder is None else self.encoders[encoder].encoder.library
-        name = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else self.device
-        return {
-            "device": name,
-            "threads": torch.get_num_threads(),
-            "compiled": encoder is None and self.recorder is not None and self.recorder.compiled,
-            "torch": torch.__version__,
-            library: version(library),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability() if self.device == "cpu" else os.name,
-        }
+        compiled = encoder is None and self.recorder is not None and self.recorder.compiled
+        return {**conditions_of(self.device), "compiled": compiled, library: version(library)}
 
     def _recorder(self, blocks: Sequence[int]) -> UNetRecorder:
         own = self.recorder

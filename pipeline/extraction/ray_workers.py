@@ -23,7 +23,7 @@ from ...errors import CacheError, TextdiffError
 from ..data.classes import Classes
 from ..runtime.device import resolve_device
 from ..runtime.process import prepare_process
-from ..runtime.ray_session import n_workers_for, ray_session, threads_per_worker
+from ..runtime.ray_session import ray_session, choose_workers, threads_per_worker
 from .dataset_rows import RowReader
 from .feature_extractor import FeatureExtractor
 from .loading import restore_stage_one
@@ -43,6 +43,7 @@ class WorkerOrder:
     cache: Location
     classes: Classes
     device: str
+    """`auto`: as `choose_workers` finds."""
     offline: bool
     compiled: bool
     blocks: tuple[Block, ...] = ()
@@ -122,18 +123,14 @@ def run_in_ray(
     """
     if not works:
         return
-    device = resolve_device(order.device)
-    n_workers = min(n_workers_for(workers, device), len(works))
-    with ray_session(n_workers) as ray:
+    with ray_session(workers) as ray:
+        chosen = choose_workers(ray, workers, order.device)
+        n_workers = min(chosen.n_workers, len(works))
         hire = ray.remote(UnitWorker).options(
-            num_cpus=1,
-            num_gpus=int(device.startswith("cuda")),
-            max_concurrency=IN_HAND,
-            max_restarts=-1,
-            max_task_retries=ATTEMPTS - 1,
+            **chosen.resources, max_concurrency=IN_HAND, max_restarts=-1, max_task_retries=ATTEMPTS - 1
         )
         blocks = in_order({block for work in works for block in work.unit.blocks})
-        order = replace(order, blocks=blocks, n_threads=threads_per_worker(n_workers))
+        order = replace(order, device=chosen.device, blocks=blocks, n_threads=threads_per_worker(n_workers))
         pool = ray.util.ActorPool([hire.remote(order) for _ in range(n_workers)] * IN_HAND)
         try:
             for unit, derived in pool.map_unordered(lambda worker, work: worker.make.remote(work), works):

@@ -8,13 +8,14 @@ from typing import Literal, TypeVar
 import torch
 
 from ...errors import ConfigError
+from .cuda import set_arithmetic
 
 Asked = TypeVar("Asked", bound=str)
 """`auto` or a precision."""
 
 
 def resolve_device(name: str) -> str:
-    """The best device of this machine for `auto`, else the named one.
+    """The best device of this machine for `auto`, else the named one; CUDA is set to compute as promised.
 
     Raises:
         ConfigError: if the named device does not exist on this machine.
@@ -25,9 +26,11 @@ def resolve_device(name: str) -> str:
     if torch.backends.mps.is_available():
         present += ["mps"]
     if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if device in present)
+        name = next(device for device in ("cuda", "mps", "cpu") if device in present)
     if name not in present:
         raise ConfigError(f"--device got {name!r}; this machine has {', '.join(present)} (or give auto)")
+    if name.startswith("cuda"):
+        set_arithmetic()
     return name
 
 

@@ -1,7 +1,7 @@
 """Preparation of a process that belongs to a command: its allocator, the guard on loaded models, niceness of threads.
 
 The command line's `main` and Ray's workers call `prepare_process`. Nothing else does: no import, constructor or library
-call changes the process that it runs in.
+call changes the process that it runs in, but for CUDA's arithmetic (cuda.py).
 """
 
 from __future__ import annotations

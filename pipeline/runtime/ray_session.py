@@ -13,11 +13,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from types import ModuleType
 
 import torch
 
 from ...errors import ConfigError
+from .device import resolve_device
 from .process import WORKER_ENVIRONMENT
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -43,8 +45,8 @@ def require_ray() -> ModuleType:
 
 
 @contextmanager
-def ray_session(n_workers: int) -> Iterator[ModuleType]:
-    """Ray with room for `n_workers`, stopped at the end where it was started here."""
+def ray_session(workers: int | None, on_cpu: int = 1) -> Iterator[ModuleType]:
+    """Ray with room for the workers of `choose_workers`, stopped at the end where it was started here."""
     ray = require_ray()
     if ray.is_initialized():
         yield ray
@@ -55,7 +57,8 @@ def ray_session(n_workers: int) -> Iterator[ModuleType]:
         ray.init(address, runtime_env={"env_vars": WORKER_ENVIRONMENT}, **quiet)
     else:
         os.environ.update(WORKER_ENVIRONMENT)  # inherited by the workers; a `runtime_env` takes 3 s more to begin
-        here = {"num_cpus": n_workers, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+        n_cpus = workers or max(on_cpu, torch.cuda.device_count())
+        here = {"num_cpus": n_cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
         ray.init("local", **here, **quiet)
     with redirect_stdout(sys.stderr):  # Ray reports lost workers on stdout, which is for results alone
         try:
@@ -70,6 +73,40 @@ def threads_per_worker(n_workers: int) -> int:
     return int(n_threads) if n_threads else max(1, torch.get_num_threads() // n_workers)
 
 
-def n_workers_for(workers: int | None, device: str, on_cpu: int = 1) -> int:
-    """What `--workers` means: what it says, or a worker for each GPU, or `on_cpu` where there is none."""
-    return workers or (torch.cuda.device_count() if device.startswith("cuda") else on_cpu)
+@dataclass(frozen=True)
+class Workers:
+    """Workers of a command."""
+
+    n_workers: int
+    device: str
+    """As a worker names it: a GPU of its own is `cuda`."""
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """Reserved in Ray for each worker."""
+        return {"num_cpus": 1, "num_gpus": int(self.device == "cuda")}
+
+
+def choose_workers(ray: ModuleType, workers: int | None, device: str, on_cpu: int = 1) -> Workers:
+    """Workers that `--workers` and `--device` ask for, of what Ray has: the driver's machine may have no GPU.
+
+    Args:
+        ray: with a session.
+        workers: as many; `None`: one for each GPU, `on_cpu` where there is none.
+        device: `auto`: GPUs where Ray has some, else the best device of this machine.
+        on_cpu: workers where there is no GPU.
+
+    Raises:
+        ConfigError: if there are too few GPUs: workers would wait for one without end.
+    """
+    n_gpus = int(ray.cluster_resources().get("GPU", 0))
+    if device == "auto":
+        device = "cuda" if n_gpus else resolve_device(device)
+    if device != "cuda":
+        return Workers(workers or on_cpu, device)
+    if (workers or 1) > n_gpus:
+        raise ConfigError(
+            f"--workers got {workers or 1}; Ray has {n_gpus} GPUs, and a worker needs one of its own: give fewer, or "
+            "--device cpu"
+        )
+    return Workers(workers or n_gpus, device)

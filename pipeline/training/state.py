@@ -16,6 +16,7 @@ from ...errors import RunError
 from ..runs.folder import write_metrics
 from ..runs.run_config import RESUME, first_line
 from ..runs.text_decision import TextDecision
+from ..runtime.conditions import conditions_of, differences
 from .trainer import Finalist, Trainer
 
 
@@ -27,6 +28,7 @@ def save_state(run: Path, trainer: Trainer) -> None:
     for i, finalist in enumerate(trainer.finalists):
         tensors |= {f"finalist.{i}.{name}": tensor for name, tensor in finalist.weights.items()}
     state = {
+        "conditions": conditions_of(trainer.data.device),
         "history": trainer.history,
         "text_decision": trainer.text_decision and vars(trainer.text_decision),
         "finalists": [[finalist.epoch, finalist.checked_dice] for finalist in trainer.finalists],
@@ -36,20 +38,24 @@ def save_state(run: Path, trainer: Trainer) -> None:
     write_durably(run / RESUME, [save(contiguous, {"state": canonical_json(state).decode()})])
 
 
-def load_state(run: Path, trainer: Trainer) -> None:
+def load_state(run: Path, trainer: Trainer) -> str:
     """Restore the state that `save_state` wrote; without one, the training starts from the beginning.
+
+    Returns:
+        Conditions that differ from those of the training so far, in words; "" where none do.
 
     Raises:
         RunError: if the file is damaged.
     """
     path = run / RESUME
     if not path.exists():
-        return
+        return ""
     try:
         with safe_open(path, "pt") as file:
             state = parse_json(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _restore(trainer, state, tensors)
+        return differences(state.get("conditions", {}), conditions_of(trainer.data.device))
     except torch.OutOfMemoryError:
         raise
     # A sound file with other content makes torch raise nearly anything.

@@ -71,7 +71,10 @@ def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
     with locked_folder(config.run):
         resolved.write(config.run)
         save_projections(config.run, trainer.data.reader.projections(resolved.pairs))
-        load_state(config.run, trainer)
+        if other := load_state(config.run, trainer):
+            progress.say(
+                f"warning: {config.run} was begun under other conditions, so that last bits may differ: {other}"
+            )
         with open_log(config.log, config.run, trainer.epoch) as log:
             _run_epochs(trainer, config.run, progress, log)
         summary = _summarise(trainer)

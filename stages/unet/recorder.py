@@ -148,6 +148,13 @@ class UNetRecorder:
             activations = self._run(x_t.flatten(0, 1).to(dtype, memory_format=torch.channels_last), t, text)
         return {block: a.unflatten(0, (len(timesteps), len(image))) for block, a in activations.items()}
 
+    def to(self, device: str) -> None:
+        """Move the whole UNet, with what a latent one has beside it."""
+        self.truncated.to(device)
+        self.frozen.model.to(device)
+        if self.frozen.latent is not None:
+            self.frozen.latent.to(device)
+
     def noise_shape(self, image_size: int) -> tuple[int, int, int]:
         """(channel, y, x) of x_0, and so of its noise, for square images: the image's own, or its latent's.
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,10 +23,11 @@ from textdiff.errors import (
     DataError,
 )
 from textdiff.pipeline.data.dataset import read_dataset
-from textdiff.pipeline.extraction import dataset_rows, unit_work
+from textdiff.pipeline.extraction import dataset_rows, feature_extractor, unit_work
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.image_files.reading import read_image
 from textdiff.pipeline.images.resizing import resize_image
+from textdiff.pipeline.runtime.progress import Progress
 from textdiff.stages.text.loading import load_text_encoder
 from textdiff.stages.unet.noise import draw_noise
 from textdiff.stages.unet.recorder import UNetRecorder, load_unet
@@ -76,6 +78,19 @@ def test_cached_features_are_the_recorders_on_the_same_batch(tiny_cache, extract
             for row in (0, 1):
                 expected = live[block][place, row].permute(1, 2, 0).half().numpy()
                 np.testing.assert_array_equal(reader.features(block, timestep, row), expected)
+
+
+def test_features_that_other_conditions_made_are_named_before_new_ones_join_them(tiny_cache, extraction, monkeypatch):
+    said, conditions = [], feature_extractor.conditions_of("cpu")
+    monkeypatch.setattr(feature_extractor, "conditions_of", lambda _: conditions | {"device": "NVIDIA H100"})
+    progress = SimpleNamespace(say=said.append, task=Progress().task)
+    extract_features(replace(extraction, dry_run=True), progress)
+    assert not any("conditions" in line for line in said)  # nothing is to be made
+    extract_features(replace(extraction, timesteps=(50, 150, 250), dry_run=True), progress)
+    assert [line for line in said if "conditions" in line] == [
+        "warning: features of the UNet are there that were made under other conditions, and new ones may differ from "
+        "them in last bits: device cpu, now NVIDIA H100"
+    ]
 
 
 def test_zarr_python_reads_the_whole_cache(tiny_cache):

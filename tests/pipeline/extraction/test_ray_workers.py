@@ -16,7 +16,7 @@ from textdiff.pipeline.config.ablation import AblateConfig
 from textdiff.pipeline.extraction import ray_workers
 from textdiff.pipeline.extraction.ray_workers import WorkerOrder, run_in_ray
 from textdiff.pipeline.extraction.unit_work import UnitWork
-from textdiff.pipeline.runtime.ray_session import n_workers_for, require_ray, threads_per_worker
+from textdiff.pipeline.runtime.ray_session import Workers, require_ray, choose_workers, threads_per_worker
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray (the extra ray) is not installed")
 WORKS = [UnitWork(WorkUnit((row,), (50,), (1,)), [SimpleNamespace(id=f"image{row}")]) for row in range(8)]
@@ -33,8 +33,8 @@ class StandIn:
 
     exceptions = SimpleNamespace(RayError=RayError)
 
-    def __init__(self, ends):
-        self.ends, self.hired = ends, []
+    def __init__(self, ends=None, n_gpus=0):
+        self.ends, self.hired, self.n_gpus = ends, [], n_gpus
         self.util = SimpleNamespace(ActorPool=self.pool)
 
     def remote(self, cls):
@@ -45,8 +45,8 @@ class StandIn:
         self.chosen = options
         return SimpleNamespace(remote=self.hire)
 
-    def put(self, order):
-        return order
+    def cluster_resources(self):
+        return {"CPU": 8.0, **({"GPU": float(self.n_gpus)} if self.n_gpus else {})}
 
     def hire(self, order):
         make = SimpleNamespace(remote=lambda work: (self.ends(work.unit), ()))
@@ -62,9 +62,9 @@ class StandIn:
 def run(monkeypatch):
     """Runs the units on a stand-in; gives the rows that were recorded, in their order."""
 
-    def run(ray, n_workers=2):
+    def run(ray, n_workers=2, device="cpu"):
         monkeypatch.setattr(ray_workers, "ray_session", lambda _: nullcontext(ray))
-        order = WorkerOrder("cache", None, "cpu", offline=True, compiled=False)
+        order = WorkerOrder("cache", None, device, offline=True, compiled=False)
         recorded, counted = [], []
         writer = SimpleNamespace(record=lambda unit, _: recorded.append(unit.rows[0]))
         run_in_ray(WORKS, order, writer, n_workers, counted.append)
@@ -135,7 +135,58 @@ def test_threads_are_those_of_a_process_alone_where_they_are_told(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr("torch.get_num_threads", lambda: 8)
     assert [threads_per_worker(n) for n in (1, 2, 3, 16)] == [8, 4, 2, 1]
-    assert [n_workers_for(None, "cpu"), n_workers_for(None, "cpu", 8), n_workers_for(5, "cpu")] == [1, 8, 5]
+
+
+@pytest.mark.parametrize(
+    ("n_gpus", "workers", "device", "expected"),
+    [
+        (0, None, "cpu", Workers(1, "cpu")),
+        (0, 5, "auto", Workers(5, "cpu")),
+        (4, None, "cpu", Workers(1, "cpu")),
+        (4, None, "auto", Workers(4, "cuda")),  # of a cluster whose driver has no GPU
+        (4, 2, "cuda", Workers(2, "cuda")),
+    ],
+)
+def test_workers_are_as_many_as_there_are_gpus_and_reserve_one_each(monkeypatch, n_gpus, workers, device, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    chosen = choose_workers(StandIn(n_gpus=n_gpus), workers, device)
+    assert chosen == expected
+    assert chosen.resources == {"num_cpus": 1, "num_gpus": int(expected.device == "cuda")}
+
+
+@pytest.mark.parametrize(("n_gpus", "workers", "got"), [(0, None, "1; Ray has 0"), (2, 3, "3; Ray has 2")])
+def test_workers_without_a_gpu_of_their_own_are_refused(n_gpus, workers, got):
+    with pytest.raises(ConfigError, match=rf"^--workers got {got} GPUs, and a worker needs one of its own"):
+        choose_workers(StandIn(n_gpus=n_gpus), workers, "cuda")
+
+
+def test_a_worker_is_told_cuda_and_never_auto(run):
+    ray = StandIn(done, n_gpus=2)
+    run(ray, None, "auto")
+    assert [worker.order.device for worker in ray.hired] == ["cuda", "cuda"]
+    assert ray.chosen["num_gpus"] == 1
+
+
+def test_a_gpu_by_its_number_is_refused_where_workers_see_one_each(extraction, tmp_path):
+    message = r"--device got cuda:1 with --engine ray, .*; give --device cuda, and choose GPUs by CUDA_VISIBLE_DEVICES"
+    with pytest.raises(ConfigError, match=message):
+        replace(extraction, engine="ray", device="cuda:1")
+    with pytest.raises(ConfigError, match=message):
+        AblateConfig(tmp_path / "cache", tmp_path / "out", engine="ray", device="cuda:1")
+
+
+def test_the_driver_leaves_the_device_before_workers_start(extraction, monkeypatch):
+    from textdiff.pipeline.extraction import extraction as driver
+    from textdiff.pipeline.extraction.extract import extract_features
+    from textdiff.pipeline.extraction.feature_extractor import FeatureExtractor
+
+    happened = []
+    monkeypatch.setattr(FeatureExtractor, "leave_device", lambda self: happened.append("left"))
+    monkeypatch.setattr(driver, "run_in_ray", lambda works, *_: happened.append(len(works)) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        extract_features(replace(extraction, engine="ray"))
+    assert happened == ["left", 4]
 
 
 EXTRACTION = """

@@ -102,7 +102,7 @@ def test_a_training_that_stops_before_or_after_the_decision_goes_on_as_if_it_had
         begun.run_epoch()
     config.run.mkdir()
     save_state(config.run, begun)
-    load_state(config.run, resumed)
+    assert load_state(config.run, resumed) == ""
     assert resumed.text_decision == begun.text_decision
     resumed.run()
     save_state(config.run, whole)

@@ -22,7 +22,9 @@ from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
+from textdiff.pipeline.training import state
 from textdiff.pipeline.training.objectives import schedule
+from textdiff.pipeline.training.state import load_state, save_state
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.metrics.overlap import confusion, dice
@@ -89,6 +91,15 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(train
         evaluate(EvaluateConfig(stopped.run, stopped.cache))
     train_head(replace(stopped, resume=True))
     assert run_bytes(stopped.run) == run_bytes(training.run)
+
+
+def test_a_training_that_goes_on_under_other_conditions_says_so(training, monkeypatch):
+    trainer = Trainer.from_config(training, FeatureReader(training.cache))
+    training.run.mkdir()
+    save_state(training.run, trainer)
+    assert load_state(training.run, trainer) == ""
+    monkeypatch.setattr(state, "conditions_of", lambda device: {"device": "NVIDIA H100", "torch": torch.__version__})
+    assert load_state(training.run, trainer) == "device cpu, now NVIDIA H100"
 
 
 def test_a_training_that_diverges_says_so(training):
