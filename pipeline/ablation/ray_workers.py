@@ -9,7 +9,7 @@ import torch
 from ...errors import RunError, TextdiffError
 from ..config.ablation import AblateConfig
 from ..runtime.process import prepare_process
-from ..runtime.ray_session import ray_session, choose_workers
+from ..runtime.ray_session import choose_workers, ray_session
 from .jobs import Outcome, TrainingJob, train_job
 
 RETRIES = 2

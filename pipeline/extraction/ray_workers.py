@@ -23,7 +23,7 @@ from ...errors import CacheError, TextdiffError
 from ..data.classes import Classes
 from ..runtime.device import resolve_device
 from ..runtime.process import prepare_process
-from ..runtime.ray_session import ray_session, choose_workers, threads_per_worker
+from ..runtime.ray_session import choose_workers, ray_session, threads_per_worker
 from .dataset_rows import RowReader
 from .feature_extractor import FeatureExtractor
 from .loading import restore_stage_one

@@ -16,7 +16,7 @@ from textdiff.pipeline.config.ablation import AblateConfig
 from textdiff.pipeline.extraction import ray_workers
 from textdiff.pipeline.extraction.ray_workers import WorkerOrder, run_in_ray
 from textdiff.pipeline.extraction.unit_work import UnitWork
-from textdiff.pipeline.runtime.ray_session import Workers, require_ray, choose_workers, threads_per_worker
+from textdiff.pipeline.runtime.ray_session import Workers, choose_workers, require_ray, threads_per_worker
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray (the extra ray) is not installed")
 WORKS = [UnitWork(WorkUnit((row,), (50,), (1,)), [SimpleNamespace(id=f"image{row}")]) for row in range(8)]
