@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerators import asks_for_gpu, hide
 
 # Before torch is imported: the tests' models are too small for several threads, which would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,6 +19,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.fsync = lambda descriptor: None
 
 pytest_plugins = ["tiny_models", "pages"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cuda", help="device of tests/gpu; cpu: try them where there is no GPU")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not asks_for_gpu(config.option.markexpr):
+        hide()
 
 
 def _write_image(path: Path, seed: int = 0, size: tuple[int, int] = (6, 8)) -> None:

@@ -3,42 +3,16 @@
 import signal
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 
 import pytest
 import torch
+from killed_extraction import script_of
 
 from textdiff.cache.building.journal import read_journal
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheIncompleteError
 from textdiff.pipeline.extraction.extract import extract_features
-
-
-def script_of(config, tmp_path):
-    """A program that extracts and dies by SIGKILL in its third unit."""
-    script = tmp_path / "killed.py"
-    script.write_text(
-        textwrap.dedent(f"""
-            import os, signal, sys
-            from pathlib import Path, PosixPath
-            import torch
-            torch.set_num_threads(1)
-            from textdiff.cache.building import writer
-            from textdiff.pipeline.config.extraction import ExtractConfig
-            from textdiff.pipeline.extraction.extract import extract_features
-            kill_at = sys.argv[1]
-            write_shard = writer.write_shard
-            def dying(root, path, rows, n):
-                if path == kill_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return write_shard(root, path, rows, n)
-            writer.write_shard = dying
-            extract_features({config!r})
-        """),
-        encoding="utf-8",
-    )
-    return script
 
 
 @pytest.mark.slow

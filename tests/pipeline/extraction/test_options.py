@@ -15,8 +15,6 @@ from textdiff.cache.format.samples import IGNORE
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.extraction.feature_extractor import Batch
-from textdiff.pipeline.extraction.loading import load_stage_one
 from textdiff.pipeline.image_files.reading import read_image
 from textdiff.pipeline.images.resizing import resize_image
 from textdiff.pipeline.runtime.progress import Progress
@@ -263,19 +261,6 @@ def test_the_side_of_the_input_is_the_tiles_unless_it_is_given(extraction):
     assert replace(extraction, image_size=None).side == 256
     assert replace(extraction, image_size=None, tile=64).side == 64
     assert replace(extraction, image_size=32, tile=64).side == 32
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
-def test_a_gpu_gives_the_cpus_features(extraction, dtype):
-    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
-    found = []
-    for device in ("cpu", "cuda"):
-        stage_one = load_stage_one(replace(extraction, device=device, dtype=dtype, precision="float32"))
-        found.append(stage_one.store(stage_one.record(Batch(images, "abcd", [""] * 4), (50, 150), (1, 3)))())
-    for pair, maps in found[0].items():
-        np.testing.assert_allclose(found[1][pair].activations, maps.activations, rtol=0.02, atol=0.02)
 
 
 def test_a_unet_pretrained_on_other_colours_is_warned_of(extraction, tmp_path):
