@@ -47,7 +47,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
 from few_shot_ladder import Finished, Identity, Protocol, Rung, climb
 from few_shot_methods import OF_SOURCES, UNETS, Method, Task, methods
 from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
@@ -58,6 +57,7 @@ from textdiff import FeatureReader, resolve_precision
 from textdiff.errors import ConfigError, TextdiffError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from devices import add_device
 from plausibility import outside, refuse, unequal
 
 
@@ -87,7 +87,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--split-for-report", choices=get_args(Protocol), default="cv")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("few-shot"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--precision", default="auto", help="as train-head's, for our heads")
     args = parser.parse_args()

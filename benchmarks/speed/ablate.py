@@ -1,6 +1,7 @@
 """What an ablation costs beside the heads that it compares, trained one by one.
 
-    python benchmarks/speed/ablate.py CACHE [--timesteps 5,50,150] [--seeds 0,1,2] [--epochs N] [--repeats 1] [--json]
+    python benchmarks/speed/ablate.py CACHE [--timesteps 5,50,150] [--seeds 0,1,2] [--epochs N] [--repeats 1]
+        [--device NAME] [--json]
 
 All 7 subsets of 3 timesteps with each seed: `ablate-timesteps` against the sum of as many single commands
 `train-head --head pixel --no-filters`, each a process of its own, timed from start to end. The two take turns, seed by
@@ -28,6 +29,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from devices import add_device
 from plausibility import MARGIN, not_positive, outside, refuse, unequal
 
 Subset = tuple[int, ...]
@@ -42,6 +44,7 @@ def main() -> None:
     ratios = [one["ablation_s"] / one["singles_s"] for one in found]
     told = {
         "cache": str(args.cache),
+        "device": args.device,
         "threads": torch.get_num_threads(),
         "epochs": args.epochs,
         "n_heads": len(subsets_of(args.timesteps)) * len(args.seeds),
@@ -60,6 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2), metavar="N,N,...")
     parser.add_argument("--epochs", type=int, help="of each head; the default of train-head, unless given")
     parser.add_argument("--repeats", type=int, default=1)
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
@@ -108,15 +112,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def ablate(args: argparse.Namespace, out: Path, seeds: Sequence[int]) -> Seconds:
     """Of `ablate-timesteps`, which trains the heads of the last seed."""
     subsets = ";".join(map(join, subsets_of(args.timesteps)))
-    return timed(
-        "ablate-timesteps", args.cache, out, "--subsets", subsets, "--seeds", join(seeds), *epochs_flag(args.epochs)
-    )
+    flags = ("--subsets", subsets, "--seeds", join(seeds), *epochs_flag(args.epochs), "--device", args.device)
+    return timed("ablate-timesteps", args.cache, out, *flags)
 
 
 def train(args: argparse.Namespace, run: Path, subset: Subset, seed: int, epochs: int | None) -> Seconds:
     """Of one `train-head`."""
     flags = ("--head", "pixel", "--no-filters", "--timesteps", join(subset), "--seed", seed, *epochs_flag(epochs))
-    return timed("train-head", args.cache, run, *flags)
+    return timed("train-head", args.cache, run, *flags, "--device", args.device)
 
 
 def timed(*arguments: object) -> Seconds:
@@ -161,7 +164,7 @@ def implausible(told: dict[str, Any]) -> Iterator[str]:
 def lines(told: dict[str, Any]) -> Iterator[str]:
     """The result for people."""
     epochs = told["epochs"] or "the default number of"
-    yield f"{told['n_heads']} heads of {epochs} epochs on {told['cache']}, {told['threads']} threads"
+    yield f"{told['n_heads']} heads of {epochs} epochs on {told['cache']}, {told['device']}, {told['threads']} threads"
     for one in told["repeats"]:
         yield (
             f"ablation {one['ablation_s']:.0f} s, single trainings {one['singles_s']:.0f} s: "

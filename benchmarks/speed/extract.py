@@ -1,7 +1,7 @@
 """Cost of stage one around and inside the UNet: four measurements, each of ratios within one run.
 
     python benchmarks/speed/extract.py efficiency [--adm] [--precision auto] [--images 48] [--image-size 64]
-    python benchmarks/speed/extract.py early-exit [--image-size 256] [--repeats 3]
+    python benchmarks/speed/extract.py early-exit [--image-size 256] [--channels 64] [--repeats 3]
     python benchmarks/speed/extract.py compile [--image-size 64] [--batch-size 8] [--repeats 3]
     python benchmarks/speed/extract.py memory [--images 30 300]
 
@@ -11,12 +11,13 @@ All take --device and --json; UNets have random weights, files go to a temporary
 forward on tensors in memory, with the same UNet, blocks, timesteps, precision and batch. The command reads PNG files of
 twice the model's side and writes a cache, filters included. A machine's speed drifts, so that command and bare forward
 take turns, and each command is compared with the bare forwards before and after it. All blocks of a small UNet are
-stored, the most that can be asked of the disk; with --adm it is the architecture and the share of blocks of the paper.
+stored, the most that can be asked of the disk; with --adm it is the UNet of the paper, 553 M random weights, and its
+blocks for QaTa-COV19.
 Two figures: `loop`, of each further image (the whole call less that of one batch of images); `call`, the whole call
 less the time of loading the UNet. Beside them the same of processor time, which other processes disturb less.
 
-`early-exit`: time of the forward up to block 12 of the 256-pixel ADM architecture with 64 channels in place of 256,
-divided by that of the whole UNet as diffusers runs it.
+`early-exit`: time of the forward up to block 12 of the paper's architecture, divided by that of the whole UNet as
+diffusers runs it; with 64 channels in place of its 256, unless --channels says otherwise.
 
 `compile`: time of the bare forward through torch.compile, divided by that without, and the seconds of compiling.
 
@@ -40,7 +41,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -52,10 +53,10 @@ from random_unets import adm_unet, small_unet
 from textdiff import ExtractConfig, UNetRecorder, extract_features, load_unet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from devices import add_device, timed
 from plausibility import MARGIN, not_positive, outside, refuse
 
-Result = TypeVar("Result")
-Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS = get_args(get_type_hints(ExtractConfig)["precision"])
 
 CHANNELS = (64, 128, 192, 256)
 BLOCKS = (2, 4, 6, 7)
@@ -80,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device(common)
     common.add_argument("--json", action="store_true", help="print one line")
     parts = parser.add_subparsers(required=True)
     part = parts.add_parser("efficiency", parents=[common])
@@ -88,11 +89,12 @@ def parse_arguments() -> argparse.Namespace:
     part.add_argument("--image-size", type=int, default=64, help="side in pixels, a multiple of 8")
     part.add_argument("--batch-size", type=int, default=ExtractConfig.batch_size)
     part.add_argument("--repeats", type=int, default=3)
-    part.add_argument("--precision", choices=("auto", *get_args(Precision)), default=ExtractConfig.precision)
-    part.add_argument("--adm", action="store_true", help="the ADM architecture and QaTa's blocks, as in early-exit")
+    part.add_argument("--precision", choices=PRECISIONS, default=ExtractConfig.precision)
+    part.add_argument("--adm", action="store_true", help="the paper's UNet and its blocks for QaTa")
     part.set_defaults(measure=measure_efficiency)
     part = parts.add_parser("early-exit", parents=[common])
     part.add_argument("--image-size", type=int, default=256, help="side in pixels, a multiple of 32")
+    part.add_argument("--channels", type=int, default=64, help="of the first level; the paper's UNet has 256")
     part.add_argument("--repeats", type=int, default=3)
     part.set_defaults(measure=measure_early_exit)
     part = parts.add_parser("compile", parents=[common])
@@ -214,15 +216,13 @@ def bare_forwards(recorder: UNetRecorder, config: ExtractConfig, n_images: int) 
     def run() -> None:
         for size in sizes:
             recorder.record(images[:size], config.timesteps, noise)
-        if config.device.startswith("cuda"):
-            torch.cuda.synchronize(config.device)
 
-    return timed(run)[1]
+    return timed(run, config.device)[1]
 
 
 def measure_early_exit(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The truncated forward and the whole one in turns, one image at three timesteps."""
-    adm_unet(args.image_size).save_pretrained(folder / "unet")
+    adm_unet(args.image_size, args.channels).save_pretrained(folder / "unet")
     DDPMScheduler().save_pretrained(folder / "unet")
     recorder = UNetRecorder(load_unet(f"diffusers:{folder / 'unet'}", args.device), QATA_BLOCKS)
     model, timesteps = recorder.frozen.model, ExtractConfig.timesteps
@@ -232,8 +232,8 @@ def measure_early_exit(args: argparse.Namespace, folder: Path) -> dict[str, Any]
     exit_s, whole_s = [], []
     with torch.inference_mode():
         for _ in range(args.repeats + 1):
-            exit_s.append(timed(lambda: recorder.truncated(x, t))[1])
-            whole_s.append(timed(lambda: model(x, t))[1])
+            exit_s.append(timed(lambda: recorder.truncated(x, t), args.device)[1])
+            whole_s.append(timed(lambda: model(x, t), args.device)[1])
     ratios = [part / whole for part, whole in zip(exit_s[1:], whole_s[1:], strict=True)]  # the first warms up
     return {
         "n_parameters": sum(weight.numel() for weight in model.parameters()),
@@ -266,7 +266,7 @@ def measure_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Peak anonymous memory of one extraction a process, by its number of images."""
     if args.alone:
         config = make_extraction(folder, args.images[0], image_size=64, channels=(32, 64, 64, 64), device=args.device)
-        with Phase() as phase:
+        with Phase(config.device) as phase:
             extract_features(config)
         return {"peak_anon_bytes": phase.peak_bytes, "seconds": phase.seconds}
     peaks = {n: json.loads(in_own_process(args, n))["peak_anon_bytes"] for n in args.images}
@@ -313,13 +313,6 @@ def clocked(work: Callable[[], object]) -> Seconds:
     wall, processor = time.perf_counter(), time.process_time()
     work()
     return Seconds(time.perf_counter() - wall, time.process_time() - processor)
-
-
-def timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """The result of `work`, and its seconds."""
-    started = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from devices import synchronise
 from plausibility import MARGIN, not_positive, outside, refuse
 
 SAMPLE_EVERY_S = 0.005
@@ -23,11 +24,12 @@ STATUS = Path("/proc/self/status")
 
 
 class Phase:
-    """Takes the time and the peak of anonymous memory of what runs inside."""
+    """Takes the time, until the device has done its work, and the peak of anonymous memory of what runs inside."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         if not STATUS.exists():
             raise SystemExit(f"{STATUS} does not exist; memory can be measured on Linux alone")
+        self.device = device
         self.seconds = 0.0
         self.peak_bytes = 0
         self._over = threading.Event()
@@ -35,12 +37,15 @@ class Phase:
 
     def __enter__(self) -> Self:
         self._sampler.start()
+        synchronise(self.device)
         self._started = time.perf_counter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            synchronise(self.device)
         self.seconds = time.perf_counter() - self._started
         self._over.set()
         self._sampler.join()

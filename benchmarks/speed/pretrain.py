@@ -1,7 +1,7 @@
 """Steps a second of `pretrain-unet` in bfloat16 and in float32, and their ratio.
 
     python benchmarks/speed/pretrain.py [--steps 24] [--repeats 3] [--image-size 256] [--crop 32] [--batch-size 8]
-        [--json]
+        [--device NAME] [--json]
 
 Each precision trains the default UNet on the same random images, for one step and for all of them; the difference of
 the two calls is the time of the other steps, without the reading of images and the writing of the UNet. The precisions
@@ -28,6 +28,7 @@ from PIL import Image
 from textdiff import PretrainConfig, pretrain_unet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from devices import add_device
 from plausibility import MARGIN, not_positive, outside, refuse
 
 PRECISIONS = ("bfloat16", "float32")
@@ -53,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, default=PretrainConfig.image_size)
     parser.add_argument("--crop", type=int, default=PretrainConfig.crop)
     parser.add_argument("--batch-size", type=int, default=PretrainConfig.batch_size)
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
@@ -61,7 +63,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Both precisions in turns."""
     write_images(folder / "images", args.image_size)
     sizes = {"image_size": args.image_size, "crop": args.crop, "batch_size": args.batch_size}
-    config = PretrainConfig(folder / "images", folder / "warm", steps=1, **sizes)
+    config = PretrainConfig(folder / "images", folder / "warm", steps=1, device=args.device, **sizes)
     rates: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
     call_rates: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
     losses: dict[str, float] = {}
@@ -79,6 +81,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         **sizes,
         "steps": args.steps,
+        "device": args.device,
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
         "steps_per_s": rates,

@@ -1,7 +1,7 @@
 """Time of an epoch of `train-head`, and the process's own memory.
 
     python benchmarks/speed/train.py CACHE [--head pixel|context|paper] [--precision auto] [--blocks N,N,...]
-        [--timesteps N,N,...] [--epochs 5] [--json]
+        [--timesteps N,N,...] [--epochs 5] [--device NAME] [--json]
     python benchmarks/speed/train.py CACHE --head pixel --against paper [--json]
     python benchmarks/speed/train.py CACHE --ensemble 8 --against pixel [--json]
     python benchmarks/speed/train.py CACHE --head context --precision bfloat16 --against float32 [--json]
@@ -21,7 +21,6 @@ import json
 import os
 import statistics
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from textdiff import FeatureReader, TrainConfig, Trainer
 from textdiff.errors import TextdiffError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from devices import add_device, timed
 from plausibility import MARGIN, not_positive, outside, refuse
 
 HEADS = ("pixel", "context", "paper")
@@ -44,7 +44,7 @@ def main() -> None:
     """Train, and print times and memory."""
     args = parse_arguments()
     # Nothing is written: a `Trainer` does not know of the run's folder.
-    names = ("head", "ensemble", "precision", "timesteps", "blocks", "text", "epochs")
+    names = ("head", "ensemble", "precision", "timesteps", "blocks", "text", "epochs", "device")
     try:
         config = TrainConfig(args.cache, Path(os.devnull), **{name: getattr(args, name) for name in names})
         result = compare(config, other(config, args.against)) if args.against else measure(config)
@@ -73,6 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--blocks", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
     parser.add_argument("--timesteps", type=numbers, metavar="N,N,...", help="all that are cached, unless given")
     parser.add_argument("--epochs", type=int, default=5, help="how many to time, of each head")
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
@@ -84,15 +85,15 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def measure(config: TrainConfig) -> dict[str, Any]:
     """Train a head in three phases and measure each."""
-    with Phase() as opening:
+    with Phase(config.device) as opening:
         imported_bytes = status_bytes("RssAnon")
         trainer = Trainer.from_config(config, FeatureReader(config.cache))
     epochs = []
     for _ in range(trainer.n_epochs):
-        with Phase() as epoch:
+        with Phase(config.device) as epoch:
             trainer.run_epoch()
         epochs.append(epoch)
-    with Phase() as choosing:
+    with Phase(config.device) as choosing:
         trainer.finish()
     seconds = [epoch.seconds for epoch in epochs]
     return {
@@ -118,9 +119,7 @@ def compare(config: TrainConfig, against: TrainConfig) -> dict[str, Any]:
     seconds: list[list[float]] = [[], []]
     for turn in range(trainers[0].n_epochs):
         for trainer, times in list(zip(trainers, seconds, strict=True))[:: 1 if turn % 2 == 0 else -1]:
-            started = time.perf_counter()
-            trainer.run_epoch()
-            times.append(time.perf_counter() - started)
+            times.append(timed(trainer.run_epoch, config.device)[1])
     # The first epoch also makes what is kept for the others; it counts where it is the only one.
     counted = [times[1:] or times for times in seconds]
     ratio = statistics.median(first / second for first, second in zip(*counted, strict=True))
