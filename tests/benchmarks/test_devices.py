@@ -1,9 +1,7 @@
 """`benchmarks/devices.py`: a benchmark names its device and waits for it; the paper's UNet has its true size."""
 
-
 import pytest
 import torch
-
 
 
 @pytest.fixture
