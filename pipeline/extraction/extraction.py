@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Self
 
-import numpy as np
-
 from ...cache.building.derived import DerivedShard, LoadShard, TextArrays, unpublished, wanted_shards
 from ...cache.building.plan import WorkPlan, plan_work
 from ...cache.building.writer import CacheWriter
@@ -39,7 +37,7 @@ from .dataset_rows import (
     sample_table,
     views_left_out,
 )
-from .feature_extractor import Batch, FeatureExtractor
+from .feature_extractor import FeatureExtractor
 from .loading import load_stage_one
 from .local import run_locally
 from .pca import cached_projections, fit_projections
@@ -248,14 +246,12 @@ class Extraction:
 
     def _try_largest_batch(self, plan: WorkPlan) -> None:
         """Meet "out of memory" before anything is written; on the CPU there is no such error to catch."""
-        if not self.stage_one.device.startswith("cuda") or not plan.pending:
+        if self.stage_one.device == "cpu":
             return
         for name in {unit.encoder for unit in plan.pending}:
             units = (unit for unit in plan.pending if unit.encoder == name)
             unit = max(units, key=lambda unit: len(unit.rows) * len(unit.timesteps))
-            images = np.zeros((len(unit.rows), self.config.side, self.config.side, 3), np.uint8)
-            blank = [""] * len(unit.rows)
-            self.stage_one.store(self.stage_one.record(Batch(images, blank, blank), unit.timesteps, unit.blocks))()
+            self.stage_one.try_unit(len(unit.rows), unit.timesteps, unit.blocks)
 
     def _refuse_absent_models(self, plan: WorkPlan) -> None:
         """Damaged units are made again as they were, by the models that made them."""

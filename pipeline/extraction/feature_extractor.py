@@ -6,12 +6,15 @@ for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import cast
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
@@ -28,6 +31,9 @@ from ...stages.unet.noise import NoiseKind, draw_noise
 from ...stages.unet.recorder import UNetRecorder
 from ..runtime.conditions import conditions_of
 
+UNITS_IN_FLIGHT = 2
+"""In the device's memory: one is computed while the one before is copied to the host."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -39,6 +45,11 @@ class Batch:
     """Of the rows; they name the noise where it is per sample."""
     texts: Sequence[str]
     """Of the rows; the UNet's prompts where the spec's condition is `own`, else not looked at."""
+
+    def padded(self, n_rows: int) -> Batch:
+        """With the last row repeated, up to so many rows."""
+        rows = [min(row, len(self.images) - 1) for row in range(max(n_rows, len(self.images)))]
+        return Batch(self.images[rows], [self.ids[row] for row in rows], [self.texts[row] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,35 @@ class FeatureExtractor:
         """Whether the encoder of this name is there; `None`: the UNet."""
         return self.recorder is not None if encoder is None else encoder in self.encoders
 
+    def make(
+        self, batch: Batch, timesteps: Sequence[int], blocks: Sequence[Block]
+    ) -> Callable[[], dict[Pair, StoredMaps]]:
+        """A unit: `record` and `store`; arguments and errors as of `record`."""
+        with self._memory_explained(batch, timesteps):
+            return self.store(self.record(batch, timesteps, blocks))
+
+    def try_unit(self, n_rows: int, timesteps: Sequence[int], blocks: Sequence[Block]) -> None:
+        """Make a unit of blank images, and another while its copies are on the way, to see whether memory suffices.
+
+        Projections that are not fitted yet are blank too.
+
+        Raises:
+            ConfigError: as `make`.
+        """
+        side, blank = self.spec.image_size, [""] * n_rows
+        batch = Batch(np.zeros((n_rows, side, side, 3), np.uint8), blank, blank)
+        trial = self.projected(self._blank_projections(timesteps, blocks))
+        for wait in [trial.make(batch, timesteps, blocks) for _ in range(UNITS_IN_FLIGHT)]:
+            wait()
+
+    def _blank_projections(self, timesteps: Sequence[int], blocks: Sequence[Block]) -> dict[Pair, Projection]:
+        n_components, blank = self.spec.pca or math.inf, dict[Pair, Projection]()
+        for block in blocks:
+            if (n_channels := self.shapes[block][2]) > n_components:
+                one = Projection(torch.zeros(n_channels), torch.zeros(int(n_components), n_channels))
+                blank |= {(block, timestep): one for timestep in timesteps}
+        return blank
+
     def record_all(
         self, batch: Batch, timesteps: Sequence[int], blocks: Sequence[Block]
     ) -> dict[Pair, Float[Tensor, "image y x channel"]]:
@@ -105,35 +145,41 @@ class FeatureExtractor:
         Raises:
             ConfigError: if the batch does not fit the device's memory.
         """
-        encoder, images = encoder_of(blocks[0]), self._to_device(torch.from_numpy(batch.images))
+        with self._memory_explained(batch, timesteps):
+            if (encoder := encoder_of(blocks[0])) is not None:
+                return self._encode(encoder, batch, blocks)
+            return self._record(batch, timesteps, [layer_number(block) for block in blocks])
+
+    @contextmanager
+    def _memory_explained(self, batch: Batch, timesteps: Sequence[int]) -> Iterator[None]:
         try:
-            if encoder is not None:
-                return self._encode(encoder, images, blocks)
-            return self._record(batch, images, timesteps, [layer_number(block) for block in blocks])
-        except torch.OutOfMemoryError as error:
+            yield
+        except RuntimeError as error:  # of CUDA OutOfMemoryError; MPS and pinned memory have no class of their own
+            if "out of memory" not in str(error):
+                raise
             raise ConfigError(
                 f"{len(batch.images)} images at {len(timesteps)} timesteps do not fit the memory of {self.device}; "
                 "give a smaller --batch-size or fewer --timesteps at a time"
             ) from error
 
-    def _encode(self, name: str, images: Tensor, layers: Sequence[Block]) -> dict[Pair, Tensor]:
-        numbers = [layer_number(layer) for layer in layers]
+    def _encode(self, name: str, batch: Batch, layers: Sequence[Block]) -> dict[Pair, Tensor]:
+        images, numbers = self._to_device(torch.from_numpy(batch.images)), [layer_number(layer) for layer in layers]
         maps = self.encoders[name].encoder.record(images, numbers, cast("Precision", self.spec.precision))
         return {(layer_name(name, number), NO_NOISE): map_ for number, map_ in maps.items()}
 
-    def _record(
-        self, batch: Batch, images: Tensor, timesteps: Sequence[int], blocks: Sequence[int]
-    ) -> dict[Pair, Tensor]:
-        x = images.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    def _record(self, batch: Batch, timesteps: Sequence[int], blocks: Sequence[int]) -> dict[Pair, Tensor]:
+        recorder, n_images = self._recorder(blocks), len(batch.images)
+        if recorder.compiled:  # a graph of its own for each shape, with other last bits
+            batch = batch.padded(self.spec.rows_per_shard)
+        x = self._to_device(torch.from_numpy(batch.images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         prompts = batch.texts if self.spec.condition == "own" else None
-        recorder = self._recorder(blocks)
-        noises, maps = self._noises(recorder, batch.ids), dict[int, Tensor]()
+        noises, maps = self._noises(batch.ids), dict[int, Tensor]()
         for noise in noises:
             for block, activations in recorder.record(x, timesteps, noise, prompts).items():
                 share = activations if len(noises) == 1 else activations.float() / len(noises)
                 maps[block] = maps[block] + share if block in maps else share
         return {
-            (block, timestep): activations[index].permute(0, 2, 3, 1)
+            (block, timestep): activations[index, :n_images].permute(0, 2, 3, 1)
             for block, activations in maps.items()
             for index, timestep in enumerate(timesteps)
         }
@@ -168,17 +214,36 @@ class FeatureExtractor:
         compiled = encoder is None and self.recorder is not None and self.recorder.compiled
         return {**conditions_of(self.device), "compiled": compiled, library: version(library)}
 
-    def _recorder(self, blocks: Sequence[int]) -> UNetRecorder:
-        own = self.recorder
-        if own is None:
-            raise AssertionError(f"blocks {list(blocks)} are to be recorded without a UNet")
-        if set(blocks) == set(own.blocks):
-            return own
-        return UNetRecorder(own.frozen, blocks, own.precision, compiled=own.compiled)
+    @property
+    def _unet(self) -> UNetRecorder:
+        if self.recorder is None:
+            raise AssertionError("blocks are to be recorded without a UNet")
+        return self.recorder
 
-    def _noises(self, recorder: UNetRecorder, ids: Sequence[str]) -> Float[Tensor, "draw #image channel y x"]:
+    def _recorder(self, blocks: Sequence[int]) -> UNetRecorder:
+        own, key = self._unet, tuple(sorted(blocks))
+        if key == own.blocks:
+            return own
+        if key not in self._others:
+            self._others[key] = UNetRecorder(own.frozen, key, own.precision, compiled=own.compiled)
+        return self._others[key]
+
+    @cached_property
+    def _others(self) -> dict[tuple[int, ...], UNetRecorder]:
+        """Recorders of other blocks than all that were asked for: kept, since each is compiled anew."""
+        return {}
+
+    def _noises(self, ids: Sequence[str]) -> Float[Tensor, "draw #image channel y x"]:
+        """On the device; one for all samples stays there."""
+        return self._shared_noises if self.spec.noise == "shared" else self._to_device(self._drawn(ids))
+
+    @cached_property
+    def _shared_noises(self) -> Float[Tensor, "draw 1 channel y x"]:
+        return self._to_device(self._drawn(()))
+
+    def _drawn(self, ids: Sequence[str]) -> Float[Tensor, "draw #image channel y x"]:
         return draw_noise(
-            recorder.noise_shape(self.spec.image_size),
+            self._unet.noise_shape(self.spec.image_size),
             seed=self.spec.seed,
             kind=cast("NoiseKind", self.spec.noise),
             sample_ids=ids,

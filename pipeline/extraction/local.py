@@ -17,6 +17,9 @@ from .unit_work import UnitWork
 
 UNITS_READ_AHEAD = 2
 """Units whose images are read while the model runs; bounds memory."""
+UNITS_WRITTEN = 2
+"""Units that are written at once where the model does not need the processor: the checks of one run beside the other's
+waiting for the disk."""
 
 
 def run_locally(
@@ -27,11 +30,12 @@ def run_locally(
     advance: Callable[[int], None],
 ) -> None:
     """Make and record the units with their derived shards; `advance` counts their rows."""
-    with BackgroundWriter() as disk, BackgroundWriter() as beside:
+    n_writers = 1 if stage_one.device == "cpu" else UNITS_WRITTEN
+    with BackgroundWriter(n_writers) as disk, BackgroundWriter() as beside:
         batches = prefetch(reader.batch, [work.rows for work in works], UNITS_READ_AHEAD)
         for work, batch in zip(works, batches, strict=True):
             beside.submit(partial(_derive, writer, work, batch, reader, stage_one.device))
-            stored = stage_one.store(stage_one.record(batch, work.unit.timesteps, work.unit.blocks))
+            stored = stage_one.make(batch, work.unit.timesteps, work.unit.blocks)
             disk.submit(partial(_write, writer, work.unit, stored, stage_one.conditions(work.unit.encoder)))
             advance(len(work.rows))
 

@@ -102,7 +102,7 @@ class UnitWorker:
         batch, unit = self._reader.batch(work.rows), work.unit
         with self._model:
             torch.set_num_threads(self._order.n_threads)  # each call is in a thread of its own
-            stored = self._stage_one.store(self._stage_one.record(batch, unit.timesteps, unit.blocks))
+            stored = self._stage_one.make(batch, unit.timesteps, unit.blocks)
             conditions = self._stage_one.conditions(unit.encoder)
         load = work.loader(batch.images, self._reader, self._stage_one.device)
         derived = self._writer.write_derived(work.derived, load)

@@ -35,22 +35,28 @@ def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item], depth: int) 
 
 
 class BackgroundWriter:
-    """One thread that runs the submitted work in order beside the caller.
+    """Threads that run the submitted work beside the caller; one thread runs it in order.
 
-    One piece of work may run and one may wait: `submit` blocks until there is room, which bounds memory. The first
-    exception is raised by the next `submit`, or on leaving the `with` block; no later work is begun.
+    One piece of work may run in each thread and one may wait: `submit` blocks until there is room, which bounds memory.
+    The first exception is raised by the next `submit`, or on leaving the `with` block; no later work is begun.
+
+    Args:
+        n_threads: pieces of work that run at once.
     """
 
+    def __init__(self, n_threads: int = 1) -> None:
+        self._n_threads = n_threads
+
     def __enter__(self) -> Self:
-        """Start the thread."""
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="behind", initializer=give_way)
+        """Start the threads."""
+        self._pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="behind", initializer=give_way)
         self._waiting: deque[Future[None]] = deque()
         self._failed = False
         return self
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run `work` after all that was submitted before."""
-        while len(self._waiting) > 1:
+        while len(self._waiting) > self._n_threads:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._unless_failed, work))
 

@@ -67,7 +67,7 @@ class ImageEncoder(ABC):
     ) -> None:
         self.source, self.name, self.layers = source, encoder_name(source), tuple(layers)
         self.model = model.float().eval().requires_grad_(False)
-        self._mean, self._spread, self._fixed_side = tuple(mean), tuple(spread), fixed_side
+        self._colours, self._fixed_side = torch.tensor([list(mean), list(spread)])[..., None, None], fixed_side
         shown = {**settings, "mean": list(mean), "spread": list(spread), "fixed_side": fixed_side}
         self.digest = function_digest(model.state_dict(), shown)
 
@@ -158,13 +158,14 @@ class ImageEncoder(ABC):
         side = self.input_side(x.shape[-1])
         if x.shape[-2:] != (side, side):
             x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
-        mean, spread = (x.new_tensor(values)[:, None, None] for values in (self._mean, self._spread))
+        mean, spread = self._colours
         return ((x - mean) / spread).contiguous(memory_format=torch.channels_last)
 
     def to(self, device: str) -> ImageEncoder:
         """The same on another device, its weights channels last in memory."""
         model: Any = self.model
         model.to(device, memory_format=torch.channels_last)
+        self._colours = self._colours.to(device)
         return self
 
 

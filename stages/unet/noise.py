@@ -67,7 +67,16 @@ def add_noise(
         ConfigError: there are no timesteps, or some are out of range.
     """
     check_timesteps(timesteps, len(alphas_cumprod))
-    alpha_bar = alphas_cumprod.to(image)[list(timesteps)].reshape(-1, 1, 1, 1, 1)
+    return noised(image, noise, alphas_cumprod[list(timesteps)].to(image))
+
+
+def noised(
+    image: Float[Tensor, "batch channel y x"],
+    noise: Float[Tensor, "#batch channel y x"],
+    alpha_bar: Float[Tensor, " timestep"],
+) -> Float[Tensor, "timestep batch channel y x"]:
+    """As `add_noise`, of the timesteps' alpha_bar on the image's device."""
+    alpha_bar = alpha_bar.reshape(-1, 1, 1, 1, 1)
     x_t: Tensor = alpha_bar**0.5 * image + (1 - alpha_bar) ** 0.5 * noise
     return x_t
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...errors import ConfigError
@@ -22,9 +23,11 @@ from ..sources.loading import function_digest, parse_source
 from .decoder import TruncatedUNet, levels
 from .diffusers_folder import load_pixel_unet, model_settings
 from .latent import LatentInput
-from .noise import add_noise
+from .noise import check_timesteps, noised
 from .schedule import NoiseSchedule, noise_schedule
 
+N_LEVELS_KEPT = 16
+"""Choices of timesteps that stay on the device."""
 KINDS = ("diffusers", "guided-diffusion", "stable-diffusion")
 
 
@@ -94,7 +97,8 @@ class UNetRecorder:
             blocks: numbers of its decoder blocks.
             precision: `float32` runs the UNet as it is; `bfloat16` and `float16` run it under autocast of that dtype.
                 A VAE, a text encoder and the noising stay in float32.
-            compiled: run the UNet through torch.compile: minutes at the first forward of each shape.
+            compiled: run the UNet through torch.compile: minutes at the first forward of each shape, which has a graph
+                of its own, so that activations do not depend on the shapes before.
 
         Raises:
             ConfigError: no block was given, one was given twice or does not exist, or the precision is unknown.
@@ -107,7 +111,8 @@ class UNetRecorder:
         self.precision = precision
         self.compiled = compiled
         self.truncated = TruncatedUNet(frozen.model, self.blocks, frozen.class_label)
-        self._run = torch.compile(self.truncated) if compiled else self.truncated
+        self._levels = lru_cache(maxsize=N_LEVELS_KEPT)(self._levels_of)
+        self._run = torch.compile(self.truncated, dynamic=False) if compiled else self.truncated
 
     @torch.inference_mode()
     def record(
@@ -140,8 +145,9 @@ class UNetRecorder:
         self._check_noise(noise, image)
         text = self._tokens(prompts, len(image))
         device, dtype = self.frozen.device, next(self.truncated.parameters()).dtype
-        x_t = add_noise(self._x_0(image.to(device)), noise.to(device), timesteps, self.frozen.alphas_cumprod)
-        t = torch.tensor(list(timesteps), device=device).repeat_interleave(len(image))
+        t, alpha_bar = self._levels(tuple(timesteps), device)
+        x_t = noised(self._x_0(image.to(device)), noise.to(device), alpha_bar)
+        t = t.repeat_interleave(len(image))
         if text is not None:
             text = text.to(dtype).repeat(len(timesteps), 1, 1)
         with arithmetic(self.precision, device):
@@ -180,6 +186,14 @@ class UNetRecorder:
         with torch.no_grad():
             activations = torch.func.functional_call(self.truncated, on_meta, (x_t, t, text))
         return {block: tuple(activation.shape[1:]) for block, activation in activations.items()}
+
+    def _levels_of(
+        self, timesteps: Sequence[int], device: torch.device
+    ) -> tuple[Int[Tensor, " timestep"], Float[Tensor, " timestep"]]:
+        """The timesteps and their alpha_bar on the device, where they stay: a copy would wait for all that it does."""
+        alphas_cumprod = self.frozen.alphas_cumprod
+        check_timesteps(timesteps, len(alphas_cumprod))
+        return torch.tensor(timesteps, device=device), alphas_cumprod[list(timesteps)].float().to(device)
 
     def _x_0(self, image: Float[Tensor, "batch 3 y x"]) -> Float[Tensor, "batch x0_channel x0_y x0_x"]:
         return self.frozen.latent.encode_image(image) if self.frozen.latent else image

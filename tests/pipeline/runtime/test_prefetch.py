@@ -74,6 +74,28 @@ def test_behind_lets_one_piece_of_work_wait_and_no_more():
     assert third.is_set()
 
 
+def test_several_threads_behind_work_at_once_and_bound_what_waits():
+    together, go, last = threading.Barrier(3), threading.Event(), threading.Event()
+
+    def submit():
+        with BackgroundWriter(2) as behind:
+            for _ in range(2):
+                behind.submit(lambda: together.wait(5) and None)
+            behind.submit(lambda: go.wait(5) and None)
+            behind.submit(lambda: go.wait(5) and None)
+            behind.submit(lambda: None)
+            behind.submit(lambda: None)
+            last.set()
+
+    caller = threading.Thread(target=submit)
+    caller.start()
+    together.wait(5)  # raises where the two do not run at once
+    assert not last.wait(0.1)
+    go.set()
+    caller.join(5)
+    assert last.is_set()
+
+
 def submit_all(*works, then=None):
     with BackgroundWriter() as behind:
         for work in works:
