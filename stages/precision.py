@@ -1,7 +1,8 @@
 """Arithmetic of a model's forward: float32, or a shorter type under autocast.
 
 Weights stay in float32: autocast brings them and the activations to the shorter type where torch deems that safe
-(matrix products and convolutions), and backward follows.
+(matrix products and convolutions), and backward follows. With `bfloat16-weights` a frozen UNet has weights in bfloat16
+(unet/bfloat16.py); other models then compute as with `bfloat16`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Literal
 
 import torch
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "bfloat16-weights"]
 
 
 def arithmetic(precision: Precision, device: str | torch.device) -> torch.autocast:
@@ -20,5 +21,5 @@ def arithmetic(precision: Precision, device: str | torch.device) -> torch.autoca
         precision: `float32` changes nothing.
         device: of the model.
     """
-    enabled = precision != "float32"
-    return torch.autocast(torch.device(device).type, getattr(torch, precision) if enabled else None, enabled=enabled)
+    dtype = None if precision == "float32" else getattr(torch, precision.removesuffix("-weights"))
+    return torch.autocast(torch.device(device).type, dtype, enabled=dtype is not None)

@@ -204,7 +204,8 @@ def run_command(config: ExtractConfig) -> dict[str, Any]:
 
 def load_recorder(config: ExtractConfig, precision: Any, *, compiled: bool = False) -> UNetRecorder:  # noqa: ANN401
     """The UNet of an extraction, without anything around it."""
-    return UNetRecorder(load_unet(config.unet, config.device), config.blocks, precision, compiled=compiled)
+    unet = load_unet(config.unet, config.device, bfloat16_weights=precision == "bfloat16-weights")
+    return UNetRecorder(unet, config.blocks, precision, compiled=compiled)
 
 
 def bare_forwards(recorder: UNetRecorder, config: ExtractConfig, n_images: int) -> float:

@@ -47,7 +47,8 @@ class FeatureSpec:
     unet_config: str | None = None
     """File that says what the UNet's checkpoint does not; says where to look, does not identify."""
     precision: str = "float32"
-    """Arithmetic of the forward: `float32`, or the dtype of autocast (`bfloat16`, `float16`)."""
+    """Arithmetic of the forward: `float32`, that of autocast (`bfloat16`, `float16`), or `bfloat16-weights`: all of
+    the UNet in bfloat16, encoders under autocast of it."""
     class_label: int | None = None
     """Class of a class-conditional UNet; `None`: none."""
     condition: str = "none"

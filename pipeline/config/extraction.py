@@ -67,9 +67,9 @@ class ExtractConfig(CommandConfig):
     """Stored type of activations; int8 has a scale for each row, timestep and channel."""
     pca: Count | None = None
     """Principal components to store of each block's channels; `None`: all channels."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16", "bfloat16-weights"] = "auto"
     """Arithmetic of the frozen models; `auto`: that of the cache; for a new one bfloat16 where the device computes it
-    natively, float32 elsewhere."""
+    natively, float32 elsewhere. `bfloat16-weights`: the UNet's weights too, for GPUs (docs/scaling.md)."""
     compile: bool = False
     """Run the UNet through torch.compile: minutes at the start, for many images on a GPU."""
     noise: Literal["shared", "per-sample"] = "shared"

@@ -118,7 +118,12 @@ def _load_recorder(config: ExtractConfig, precision: Precision, device: str) -> 
     if config.unet is None:
         return None
     frozen = load_unet(
-        config.unet, device, config=config.unet_config, class_label=config.class_label, offline=config.offline
+        config.unet,
+        device,
+        config=config.unet_config,
+        class_label=config.class_label,
+        bfloat16_weights=precision == "bfloat16-weights",
+        offline=config.offline,
     )
     check_timesteps(config.timesteps, len(frozen.alphas_cumprod))
     recorder = UNetRecorder(frozen, config.blocks, precision, compiled=config.compile)
@@ -152,7 +157,14 @@ def _same_unet(
         raise SourceError("the cached features were made without a UNet, and blocks of one are asked for")
     known = Path(spec.unet_config) if spec.unet_config and source.startswith("guided-diffusion:") else None
     try:
-        frozen = load_unet(source, device, config=unet_config or known, class_label=spec.class_label, offline=offline)
+        frozen = load_unet(
+            source,
+            device,
+            config=unet_config or known,
+            class_label=spec.class_label,
+            bfloat16_weights=spec.precision == "bfloat16-weights",
+            offline=offline,
+        )
     except SourceError as error:
         raise SourceError(f"{error}; if the UNet was moved, give its place with --unet (and --unet-config)") from error
     if frozen.digest != spec.unet_digest:

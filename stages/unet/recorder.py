@@ -20,6 +20,7 @@ from ...errors import ConfigError
 from ..precision import Precision, arithmetic
 from ..sources.guard import network_forbidden
 from ..sources.loading import function_digest, parse_source
+from .bfloat16 import to_bfloat16
 from .decoder import TruncatedUNet, levels
 from .diffusers_folder import load_pixel_unet, model_settings
 from .latent import LatentInput
@@ -95,17 +96,23 @@ class UNetRecorder:
         Args:
             frozen: the UNet.
             blocks: numbers of its decoder blocks.
-            precision: `float32` runs the UNet as it is; `bfloat16` and `float16` run it under autocast of that dtype.
-                A VAE, a text encoder and the noising stay in float32.
+            precision: `float32` runs the UNet as it is; `bfloat16` and `float16` run it under autocast of that dtype;
+                `bfloat16-weights` runs one that was loaded so. A VAE, a text encoder and the noising stay in float32.
             compiled: run the UNet through torch.compile: minutes at the first forward of each shape, which has a graph
                 of its own, so that activations do not depend on the shapes before.
 
         Raises:
-            ConfigError: no block was given, one was given twice or does not exist, or the precision is unknown.
+            ConfigError: no block was given, one was given twice or does not exist, or the precision is unknown or not
+                that of the weights.
         """
         _check_blocks(blocks, frozen.n_blocks)
         if precision not in get_args(Precision):
             raise ConfigError(f"unknown precision {precision!r}; expected one of {', '.join(get_args(Precision))}")
+        weights = next(frozen.model.parameters()).dtype
+        if precision == "bfloat16-weights" and weights != torch.bfloat16:
+            raise ConfigError(
+                f"precision got {precision} for weights in {weights}; give load_unet bfloat16_weights=True"
+            )
         self.frozen = frozen
         self.blocks = tuple(sorted(blocks))
         self.precision = precision
@@ -150,7 +157,7 @@ class UNetRecorder:
         t = t.repeat_interleave(len(image))
         if text is not None:
             text = text.to(dtype).repeat(len(timesteps), 1, 1)
-        with arithmetic(self.precision, device):
+        with arithmetic("float32" if self.precision == "bfloat16-weights" else self.precision, device):
             activations = self._run(x_t.flatten(0, 1).to(dtype, memory_format=torch.channels_last), t, text)
         return {block: a.unflatten(0, (len(timesteps), len(image))) for block, a in activations.items()}
 
@@ -247,6 +254,7 @@ def load_unet(
     *,
     config: Path | None = None,
     class_label: int | None = None,
+    bfloat16_weights: bool = False,
     offline: bool = False,
 ) -> FrozenUNet:
     """Load a frozen UNet with its noise schedule, in float32, its weights channels last in memory.
@@ -258,6 +266,7 @@ def load_unet(
         device: where to put the weights.
         config: for `guided-diffusion` alone: JSON file of its flags, which published models do not need.
         class_label: for a class-conditional UNet: its label for all images; `None`: none.
+        bfloat16_weights: whether to turn the UNet's weights to bfloat16 (bfloat16.py); its digest stays the same.
         offline: whether the network is forbidden: hub ids then stand for what was fetched before.
 
     Raises:
@@ -266,15 +275,13 @@ def load_unet(
             decoder cannot be numbered; or the hub cannot be reached.
     """
     kind, where = parse_source(source, KINDS)
-    if config is not None and kind != "guided-diffusion":
-        raise ConfigError(f"{source}: got the config {config}, which only guided-diffusion:FILE takes; leave it out")
     with network_forbidden(offline):
         model, scheduler, latent = _load(source, kind, where, config)
     _check_class_label(source, model, class_label)
     schedule = noise_schedule(source, scheduler)
     return FrozenUNet(
-        digest=_digest(model, schedule, latent),  # before the weights move to the device
-        model=model.to(device, memory_format=torch.channels_last),
+        digest=_digest(model, schedule, latent),  # before the weights change, and move to the device
+        model=(to_bfloat16(model) if bfloat16_weights else model).to(device, memory_format=torch.channels_last),
         alphas_cumprod=schedule.alphas_cumprod,
         prediction_type=schedule.prediction_type,
         source=source,
@@ -284,6 +291,8 @@ def load_unet(
 
 
 def _load(source: str, kind: str, where: str, config: Path | None) -> tuple[Any, Any, LatentInput | None]:
+    if config is not None and kind != "guided-diffusion":
+        raise ConfigError(f"{source}: got the config {config}, which only guided-diffusion:FILE takes; leave it out")
     if kind == "stable-diffusion":
         from .stable_diffusion import load_stable_diffusion
 

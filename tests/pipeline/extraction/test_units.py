@@ -14,7 +14,7 @@ from textdiff.errors import ConfigError
 from textdiff.pipeline.extraction import local
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.extraction.feature_extractor import Batch, FeatureExtractor
-from textdiff.pipeline.extraction.loading import load_stage_one
+from textdiff.pipeline.extraction.loading import load_stage_one, restore_stage_one
 from textdiff.pipeline.runtime.prefetch import BackgroundWriter
 from textdiff.stages.encoders import encoder
 from textdiff.stages.unet import recorder
@@ -121,6 +121,19 @@ def test_a_compiled_unet_sees_full_batches_alone(extraction, monkeypatch, noise)
     assert seen == [2, 2]
     for pair, activations in got.items():
         torch.testing.assert_close(activations, expected[pair][:1], rtol=0, atol=0)
+
+
+def test_weights_in_bfloat16_are_a_precision_of_their_own_of_the_unet_and_restored_as_they_were(extraction, tiny_timm):
+    config = replace(extraction, encoder=(tiny_timm,))
+    cast, whole = (load_stage_one(replace(config, precision=name)) for name in ("bfloat16", "bfloat16-weights"))
+    layer = f"{next(iter(whole.encoders))}/0"
+    batch = Batch(np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8), "ab", [""] * 2)
+    specs = {name: one.spec for name, one in whole.encoders.items()}
+    restored = restore_stage_one(whole.spec, specs, (1, 3, layer), {}, "cpu")
+    expected, got, other = (one.record_all(batch, (50,), (1, 3, layer)) for one in (whole, restored, cast))
+    for pair, maps in expected.items():
+        assert torch.equal(got[pair], maps)
+        assert torch.equal(other[pair], maps) == (pair[0] == layer)
 
 
 def test_units_that_are_written_at_once_give_the_same_bytes(extraction, tmp_path, monkeypatch, folder_bytes):
