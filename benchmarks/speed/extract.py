@@ -188,11 +188,13 @@ def implausible(result: dict[str, Any]) -> Iterator[str]:
 
 def run_command(config: ExtractConfig) -> dict[str, Any]:
     """The summary of `textdiff extract-features`, run in this process, which the command prepares as its own."""
-    named = ("unet", "blocks", "image_size", "batch_size", "device", "precision")
+    named = ("unet", "blocks", "timesteps", "image_size", "batch_size", "device", "precision")
     flags = {f"--{name.replace('_', '-')}": getattr(config, name) for name in named}
     words = [",".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in flags.values()]
     flat = [word for pair in zip(flags, words, strict=True) for word in pair]
-    sys.argv = ["textdiff", "extract-features", str(config.data), str(config.cache), *flat, "--json"]
+    switches = {"--no-filters": not config.filters, "--compile": config.compile, "--resume": config.resume}
+    given = [name for name, is_given in switches.items() if is_given]
+    sys.argv = ["textdiff", "extract-features", str(config.data), str(config.cache), *flat, *given, "--json"]
     with redirect_stdout(io.StringIO()) as printed:
         try:
             runpy.run_module("textdiff", run_name="__main__")

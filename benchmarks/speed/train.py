@@ -156,7 +156,7 @@ def implausible_comparison(result: dict[str, Any]) -> Iterator[str]:
 def name_of(config: TrainConfig, trainer: Trainer) -> str:
     """The flags of the head, its precision resolved."""
     several = f" --ensemble {config.ensemble}" if config.ensemble > 1 else ""
-    return f"--head {config.head}{several} --precision {trainer.precision}"
+    return f"--head {config.head}{several} --precision {trainer.config.precision}"
 
 
 def conditions(trainer: Trainer) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""The GPU list: its items, the most valuable first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import agreement
+import stage_one
+import stage_two
+from ground import WEIGHTS, Ground
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to find out."""
+
+    name: str
+    seconds: float
+    """Estimate for one H100; an item that needs more than is left is skipped."""
+    find: Callable[[Ground], dict[str, Any]]
+
+
+def _efficiency(name: str, seconds: float, precision: str, size: int, *, compiled: bool = False) -> Item:
+    return Item(name, seconds, partial(stage_one.efficiency, precision=precision, size=size, compiled=compiled))
+
+
+ITEMS = (
+    Item("machine", 15, stage_one.machine),
+    Item("tests", 75, agreement.tests),
+    _efficiency("efficiency-8-autocast", 60, "bfloat16", 0),
+    _efficiency("efficiency-8-weights", 45, WEIGHTS, 0),
+    _efficiency("efficiency-32-weights", 50, WEIGHTS, 1),
+    Item("profile-autocast", 25, partial(stage_one.kernels_of_extraction, precision="bfloat16")),
+    Item("profile-weights", 25, partial(stage_one.kernels_of_extraction, precision=WEIGHTS)),
+    Item("extraction-bytes", 60, stage_one.equal_bytes),
+    Item("training-bytes", 75, stage_two.equal_bytes),
+    Item("blocks", 45, agreement.blocks),
+    Item("memory", 45, stage_one.memory),
+    Item("epochs", 45, stage_two.epochs),
+    _efficiency("efficiency-32-autocast", 50, "bfloat16", 1),
+    Item("caches", 60, agreement.caches),
+    _efficiency("compile-8-autocast", 150, "bfloat16", 0, compiled=True),
+    _efficiency("compile-8-weights", 150, WEIGHTS, 0, compiled=True),
+    Item("pretraining", 120, stage_two.pretraining),
+)
