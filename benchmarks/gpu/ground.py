@@ -14,6 +14,7 @@ from diffusers import DDPMScheduler
 from extract import QATA_BLOCKS, write_images
 from random_encoders import save_text_encoder
 from random_unets import adm_unet, small_unet
+from record import NotHere
 
 from textdiff import ExtractConfig, UNetRecorder, extract_features, load_unet
 
@@ -23,10 +24,6 @@ WEIGHTS = "bfloat16-weights"
 """The precision whose weights are bfloat16 too."""
 PRECISIONS = tuple(name for name in get_args(get_type_hints(ExtractConfig)["precision"]) if name != "auto")
 """Those that this version has."""
-
-
-class NotHere(Exception):  # noqa: N818
-    """An item has no meaning on this machine or with this version; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,9 @@ class Scale:
     head: Mapping[str, int]
     """Settings of heads beside the defaults."""
     epochs: int
+    """Of heads whose bytes and seconds are looked at."""
+    ladder_epochs: int
+    """Of heads whose Dice is."""
     channels: tuple[tuple[int, ...], ...]
     """UNets that may be pretrained, by their levels, the smallest first."""
     steps: int
@@ -55,12 +55,13 @@ class Scale:
 
 FULL = Scale(
     image_size=256, blocks=QATA_BLOCKS, timesteps=(50, 150, 250), batches=(8, 32, 64), n_units=6, matrix=8192,
-    head={}, epochs=4, steps=2000, tests=(),
+    head={}, epochs=4, ladder_epochs=20, steps=2000, tests=(),
     channels=((64, 128, 192, 256), (128, 256, 384, 512), (192, 384, 576, 768), (256, 512, 768, 1024)),
 )  # fmt: skip
 MINIATURE = Scale(
     image_size=32, blocks=(1, 3), timesteps=(50, 150), batches=(2, 3, 4), n_units=3, matrix=64,
-    head={"width": 16, "n_attention_heads": 2}, epochs=2, steps=2, tests=("-k", "each_block and no-tf32"),
+    head={"width": 16, "n_attention_heads": 2}, epochs=2, ladder_epochs=1, steps=2,
+    tests=("-k", "each_block and no-tf32"),
     channels=((8, 16), (16, 32)),
 )  # fmt: skip
 
@@ -86,6 +87,11 @@ class Ground:
         return self.device.startswith("cuda")
 
     @property
+    def in_miniature(self) -> bool:
+        """Whether the list is only tried."""
+        return self.scale is MINIATURE
+
+    @property
     def seconds_left(self) -> float:
         """Until the deadline."""
         return self.deadline_s - time.monotonic()
@@ -94,7 +100,7 @@ class Ground:
     def unet(self) -> str:
         """Source of the paper's UNet, of random weights; in miniature a small one."""
         size = self.scale.image_size
-        model = adm_unet(size) if self.scale is FULL else small_unet(size, (32, 32))
+        model = adm_unet(size) if not self.in_miniature else small_unet(size, (32, 32))
         model.save_pretrained(self.work / "unet")
         DDPMScheduler().save_pretrained(self.work / "unet")
         return f"diffusers:{self.work / 'unet'}"
@@ -102,7 +108,7 @@ class Ground:
     @cached_property
     def text_encoder(self) -> str:
         """Source of a text encoder of random weights that knows the words of the images' texts."""
-        return f"hf:{save_text_encoder(self.work / 'text-encoder', self.images, small=self.scale is MINIATURE)}"
+        return f"hf:{save_text_encoder(self.work / 'text-encoder', self.images, small=self.in_miniature)}"
 
     @cached_property
     def random_images(self) -> Path:

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import agreement
 import stage_one
 import stage_two
-from ground import WEIGHTS, Ground
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing to find out."""
-
-    name: str
-    seconds: float
-    """Estimate for one H100; an item that needs more than is left is skipped."""
-    find: Callable[[Ground], dict[str, Any]]
+from ground import WEIGHTS
+from record import Item
 
 
 def _efficiency(name: str, seconds: float, precision: str, size: int, *, compiled: bool = False) -> Item:
@@ -35,11 +23,11 @@ ITEMS = (
     _efficiency("efficiency-32-weights", 50, WEIGHTS, 1),
     Item("profile-autocast", 25, partial(stage_one.kernels_of_extraction, precision="bfloat16")),
     Item("profile-weights", 25, partial(stage_one.kernels_of_extraction, precision=WEIGHTS)),
-    Item("extraction-bytes", 60, stage_one.equal_bytes),
-    Item("training-bytes", 75, stage_two.equal_bytes),
-    Item("blocks", 45, agreement.blocks),
+    Item("extraction-bytes", 70, stage_one.equal_bytes),
+    Item("training-bytes", 100, stage_two.equal_bytes),
+    Item("blocks", 60, agreement.blocks),
     Item("memory", 45, stage_one.memory),
-    Item("epochs", 45, stage_two.epochs),
+    Item("ensemble", 25, stage_two.ensemble),
     _efficiency("efficiency-32-autocast", 50, "bfloat16", 1),
     Item("caches", 60, agreement.caches),
     _efficiency("compile-8-autocast", 150, "bfloat16", 0, compiled=True),

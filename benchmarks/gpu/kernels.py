@@ -14,7 +14,7 @@ KINDS = {
     "attention": r"flash|fmha|attention|softmax",
     "convolution": r"conv|implicit|fprop|winograd|im2col",
     "matrix product": r"gemm|gemv|cutlass|cublas|nvjet|addmm|matmul|linear|\bbmm",
-    "cast": r"copy|cast|::to\b|to_copy",
+    "cast or copy": r"copy_kernel|cast|::to\b|to_copy|::copy_",
     "elementwise": r"elementwise|vectorized|silu|aten::(add|mul|div|sub|cat)|catarray|interpolat|upsample|triton",
 }
 """Kind → pattern of names; the first that fits counts."""

@@ -1,14 +1,32 @@
-"""The results of a GPU list: one JSON file, written anew after each item, and a table of it."""
+"""Items of a GPU list and their results: one JSON file, written anew after each item, and a table of it."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ground import Ground
 
 NAME = "gpu-list.json"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to find out."""
+
+    name: str
+    seconds: float
+    """Estimate for one H100; an item that needs more than is left is skipped."""
+    find: Callable[[Ground], dict[str, Any]]
+
+
+class NotHere(Exception):  # noqa: N818
+    """An item has no meaning on this machine or with this version; the message says why."""
 
 
 def read_results(folder: Path) -> dict[str, Any]:

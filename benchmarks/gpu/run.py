@@ -32,7 +32,7 @@ from zipfile import ZipFile
 
 if TYPE_CHECKING:
     from ground import Ground
-    from items import Item
+    from record import Item
 
 STARTED_S = time.monotonic()
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,14 +127,13 @@ def make_ground(args: argparse.Namespace, work: Path) -> Ground:
 
 def work_through(items: Sequence[Item], ground: Ground, out: Path) -> None:
     """Do what is not done, and write all results after each item."""
-    from ground import FULL
     from record import is_done, write_results
 
     for item in items:
         if is_done(ground.results.get(item.name)):
             print(f"{item.name}: done before", flush=True)
             continue
-        needed, left = item.seconds if ground.scale is FULL else 0.0, ground.seconds_left
+        needed, left = 0.0 if ground.in_miniature else item.seconds, ground.seconds_left
         if needed > left:
             result = {"skipped": f"takes about {needed:.0f} s, and {left:.0f} s are left"}
         else:
@@ -147,7 +146,7 @@ def work_through(items: Sequence[Item], ground: Ground, out: Path) -> None:
 def attempt(item: Item, ground: Ground) -> dict[str, Any]:
     """The item's result with its seconds, or why there is none; what ends the list goes through."""
     import torch
-    from ground import NotHere
+    from record import NotHere
 
     started_s = time.monotonic()
     with redirect_stderr(StringIO()) as told:

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from devices import synchronise, timed
 from extract import bare_forwards, run_command
-from ground import PRECISIONS, WEIGHTS, Ground, NotHere, remove, size_of
+from ground import PRECISIONS, WEIGHTS, Ground, remove, size_of
 from kernels import Span, summarise
+from record import NotHere
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -79,7 +80,7 @@ def efficiency(ground: Ground, precision: str, size: int, *, compiled: bool = Fa
     first_s, few_s, whole_s = (extracted_s(config, ground) for config in (few, few, whole))
     recorder = ground.recorder(precision, compiled=compiled)
     warm_s, *bare_s = (bare_forwards(recorder, whole, n) for _ in range(3))
-    bare, loop = n / min(bare_s), (n - batch) / (whole_s - few_s)
+    bare, loop = n / min(bare_s), (n - batch) / max(whole_s - few_s, 1e-6)
     tflop = flop_per_image(recorder, ground) / 1e12
     ceiling = ground.results.get("machine", {}).get("matmul_tflop_per_s", {}).get("bfloat16")
     return {
@@ -185,13 +186,16 @@ def memory(ground: Ground) -> dict[str, Any]:
     return {"peak_gb": peaks, "too_little_memory": too_little(ground)}
 
 
-def peak_gb(recorder: UNetRecorder, ground: Ground, batch: int) -> float | None:
-    """Peak of allocated memory in a forward, weights included; `None` on another device than CUDA."""
+def peak_gb(recorder: UNetRecorder, ground: Ground, batch: int) -> float | str:
+    """Peak of allocated memory in a forward, weights included, or why there is none."""
     config = ground.extraction("cache", batch, batch)
     if ground.on_cuda:
         torch.cuda.reset_peak_memory_stats(ground.device)
-    bare_forwards(recorder, config, batch)
-    return torch.cuda.max_memory_allocated(ground.device) / 1e9 if ground.on_cuda else None
+    try:
+        bare_forwards(recorder, config, batch)
+    except torch.OutOfMemoryError:
+        return f"more than the {total_bytes(ground.device) / 1e9:.0f} GB there are"
+    return torch.cuda.max_memory_allocated(ground.device) / 1e9 if ground.on_cuda else f"not known on {ground.device}"
 
 
 def too_little(ground: Ground) -> dict[str, Any]:

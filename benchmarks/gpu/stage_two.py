@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from devices import timed
-from ground import FULL, Ground, NotHere, remove
+from ground import Ground, remove
+from record import NotHere
 from stage_one import digests_of
 from train import compare
 
@@ -28,8 +29,9 @@ from textdiff import (
 
 HEADS = ("pixel", "context", "paper")
 ENSEMBLE = 8
-PRETRAINING_S = 360.0
-LADDER = (2, 4, None)
+PRETRAINING_S, SHARE = 360.0, 0.5
+"""At most, and of the time left: heads on its features are trained in the rest."""
+LADDER = (None, 2, 4)
 """Numbers of labelled images; `None`: all."""
 
 
@@ -41,8 +43,9 @@ def training(ground: Ground, head: Any, run: Path, **settings: Any) -> TrainConf
 
 
 def equal_bytes(ground: Ground) -> dict[str, Any]:
-    """Two trainings of each head: whether their files are equal, and an epoch's price of algorithms that ensure it."""
-    return {head: trained_twice(ground, head) for head in HEADS}
+    """Two trainings of each head: whether their files are equal, an epoch's seconds, and the price of determinism."""
+    n_images = len(FeatureReader(ground.cache).split("train"))
+    return {"images": n_images, **{head: trained_twice(ground, head) for head in HEADS}}
 
 
 def trained_twice(ground: Ground, head: str) -> dict[str, Any]:
@@ -88,37 +91,24 @@ def undetermined() -> Iterator[None]:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[2:]
 
 
-def epochs(ground: Ground) -> dict[str, Any]:
-    """Seconds an epoch of each head, and of eight `pixel` heads at once by those of one."""
-    seconds = {head: epoch_s(ground, training(ground, head, ground.work / "run")) for head in HEADS}
+def ensemble(ground: Ground) -> dict[str, Any]:
+    """Seconds of an epoch of eight `pixel` heads at once, by those of one."""
     one = training(ground, "pixel", ground.work / "run")
     compared = compare(replace(one, ensemble=ENSEMBLE), one)
-    return {
-        "images": len(FeatureReader(ground.cache).split("train")),
-        "epoch_s": seconds,
-        "ensemble": ENSEMBLE,
-        "ensemble_per_head": compared["ratio"],
-    }
+    return {name: compared[name] for name in ("heads", "epoch_s", "ratio", "ratio_per_head")}
 
 
 def pretraining(ground: Ground) -> dict[str, Any]:
     """The largest UNet that the time left pretrains well, up to six minutes, and the Dice of heads on its features."""
-    seconds = min(PRETRAINING_S, 0.8 * ground.seconds_left)
+    seconds = min(PRETRAINING_S, SHARE * ground.seconds_left)
     config, rates = largest(ground, seconds)
-    steps = ground.scale.steps if ground.scale is not FULL else int(seconds * rates[-1])
+    steps = ground.scale.steps if ground.in_miniature else int(seconds * rates[-1])
     found = pretrain_unet(replace(config, out=ground.work / "pretrained", steps=steps))
     last = 2 * len(config.channels) - 1
     settings: dict[str, Any] = {"data": ground.images, "unet": f"diffusers:{found.out}"}
     settings |= {"blocks": (last - 3, last - 1), "image_size": config.image_size}
     extraction = ground.extraction("of-pretrained", 1, ground.scale.batches[0], filters=True, texts=False)
     extract_features(ExtractConfig(**{**vars(extraction), **settings}))
-    own: dict[str, Any] = {"head": "context", "text": "none", "device": ground.device, **ground.scale.head}
-    if ground.scale is not FULL:
-        own["epochs"] = 1
-    dice = {}
-    for n in LADDER:
-        run = TrainConfig(extraction.cache, ground.work / f"labels-{n or 'all'}", n_labelled=n, **own)
-        dice[str(n or "all")] = train_head(run).summary.val_dice
     return {
         "channels": config.channels,
         "n_parameters": found.n_parameters,
@@ -126,8 +116,26 @@ def pretraining(ground: Ground) -> dict[str, Any]:
         "steps": found.steps,
         "seconds": found.seconds,
         "final_loss": found.final_loss,
-        "val_dice_by_labels": dice,
+        "val_dice_by_labels": ladder(ground, extraction.cache),
     }
+
+
+def ladder(ground: Ground, cache: Path) -> dict[str, float]:
+    """Dice of a `context` head on the validation images by labelled images, while the time suffices for another."""
+    own: dict[str, Any] = {"head": "context", "text": "none", "device": ground.device, **ground.scale.head}
+    dice, longest_s = dict[str, float](), 0.0
+    for n in LADDER:
+        if longest_s > ground.seconds_left:
+            break
+        run = ground.work / f"labels-{n or 'all'}"
+        trained, seconds = timed(
+            lambda n=n, run=run: train_head(
+                TrainConfig(cache, run, n_labelled=n, epochs=ground.scale.ladder_epochs, **own)
+            ),
+            ground.device,
+        )
+        dice[str(n or "all")], longest_s = trained.summary.val_dice, max(longest_s, 1.2 * seconds)
+    return dice
 
 
 def largest(ground: Ground, seconds: float) -> tuple[PretrainConfig, list[float]]:
@@ -136,7 +144,7 @@ def largest(ground: Ground, seconds: float) -> tuple[PretrainConfig, list[float]
     Raises:
         NotHere: if not even the smallest is trained well in this time.
     """
-    side, chosen, rates = ground.scale.image_size * (2 if ground.scale is FULL else 1), None, []
+    side, chosen, rates = ground.scale.image_size * (1 if ground.in_miniature else 2), None, []
     for place, channels in enumerate(ground.scale.channels):
         config = PretrainConfig(
             ground.images, ground.work / f"tried{place}", image_size=side, crop=min(64, side), channels=channels,
@@ -146,7 +154,7 @@ def largest(ground: Ground, seconds: float) -> tuple[PretrainConfig, list[float]
             pretrain_unet(replace(config, out=ground.work / f"tried{place}-{n}", steps=n)).seconds for n in (5, 15)
         )
         rate = 10 / max(more - few, 1e-3)
-        if ground.scale is FULL and rate * seconds < ground.scale.steps:
+        if not ground.in_miniature and rate * seconds < ground.scale.steps:
             break
         chosen, rates = config, [*rates, rate]
     if chosen is None:
