@@ -22,6 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from cuda_settings import restored
 from pretend_machine import Machine, Traffic, line, machine, present
 from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -194,7 +195,7 @@ def pretend_device() -> Iterator[Traffic]:
     from pretend_torch import replacements
 
     _device_constructors()  # remembers the functions that it finds: let them be torch's own
-    with ExitStack() as stack:
+    with restored(), ExitStack() as stack:
         present.append(machine := Machine())
         stack.callback(present.remove, machine)
         for owner, names in replacements(machine):

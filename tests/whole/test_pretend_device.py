@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cuda_settings import settings
 from pretend_device import pretend_device
 from torch import nn
+
+from textdiff.pipeline.runtime.device import resolve_device
 
 
 @pytest.fixture
@@ -168,9 +171,12 @@ def test_training_gives_the_weights_that_it_gives_on_the_cpu(precision):
 
 
 def test_it_leaves_no_trace():
+    arithmetic = settings()
     before = {name: getattr(torch, name) for name in ("tensor", "autocast", "Generator")}
     with pretend_device(), pretend_device():
-        pass
+        assert resolve_device("auto") == "cuda"
+        assert settings() != arithmetic
+    assert settings() == arithmetic
     assert all(getattr(torch, name) is value for name, value in before.items())
     assert torch.Tensor.to is torch._C.TensorBase.to
     assert not torch.__future__.get_overwrite_module_params_on_conversion()

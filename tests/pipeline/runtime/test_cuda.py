@@ -1,46 +1,20 @@
 """Arithmetic of CUDA devices, as torch is told it; no GPU is needed to tell it."""
 
-import os
-
 import pytest
 import torch
+from cuda_settings import restored, settings
 
 from textdiff.pipeline.runtime import cuda, device
 from textdiff.pipeline.runtime.conditions import conditions_of, differences
 
-SETTINGS = {
-    "TF32 of products": lambda: torch.backends.cuda.matmul.allow_tf32,
-    "TF32 of convolutions": lambda: torch.backends.cudnn.allow_tf32,
-    "chosen by timing": lambda: torch.backends.cudnn.benchmark,
-    "deterministic convolutions": lambda: torch.backends.cudnn.deterministic,
-    "cuDNN's attention": torch.backends.cuda.cudnn_sdp_enabled,
-    "deterministic": torch.are_deterministic_algorithms_enabled,
-    "errors are warnings": torch.is_deterministic_algorithms_warn_only_enabled,
-    "workspaces": lambda: os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
-}
-PROMISED = dict(zip(SETTINGS, (False, False, False, True, False, True, False, ":4096:8"), strict=True))
-
-
-def settings():
-    return {name: read() for name, read in SETTINGS.items()}
+PROMISED = dict(zip(settings(), (False, False, False, True, False, False, True, False, ":4096:8"), strict=True))
 
 
 @pytest.fixture
 def _settings_restored(monkeypatch):
-    """Settings of the process as they were, and CUDA's as if nobody had made them."""
-    before = settings()
-    monkeypatch.setattr("torch.utils.deterministic.fill_uninitialized_memory", True)
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
-    cuda.set_arithmetic.cache_clear()
-    yield
-    cuda.set_arithmetic.cache_clear()
-    torch.backends.cuda.matmul.allow_tf32 = before["TF32 of products"]
-    torch.backends.cudnn.allow_tf32 = before["TF32 of convolutions"]
-    torch.backends.cudnn.benchmark = before["chosen by timing"]
-    torch.backends.cudnn.deterministic = before["deterministic convolutions"]
-    torch.backends.cuda.enable_cudnn_sdp(before["cuDNN's attention"])
-    torch.use_deterministic_algorithms(before["deterministic"], warn_only=before["errors are warnings"])
+    with restored():
+        yield
 
 
 @pytest.fixture
@@ -55,7 +29,6 @@ def test_a_cuda_device_computes_float32_in_float32_and_always_alike(name):
     assert settings() != PROMISED
     device.resolve_device(name)
     assert settings() == PROMISED
-    assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
 @pytest.mark.usefixtures("_settings_restored", "_two_gpus")
