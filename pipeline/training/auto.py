@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ...cache.format.samples import parents
 from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import parse_json, write_durably, write_json
 from ...errors import ConfigError, RunError
@@ -22,11 +21,8 @@ from .trainer import Trainer
 
 PLAN = "plan.json"
 """Candidate → its epochs, 0 where the minutes did not allow it: kept for `--resume`."""
-SHORTEST, LONGEST = 0.5, 4.0
-"""Of the usual number of epochs."""
-IMAGES_OF_A_USUAL_TRAINING = 8
-"""Labelled images for which the usual number is enough. On a fold of MoNuSeg three times as many came to 0.799 with 19
-images, where the usual number has 0.788, and to 0.770 with 4, where it has 0.782 (docs/results.md)."""
+SHORTEST = 0.5
+"""Of the usual number of epochs; fewer are not worth their time."""
 BESIDE_STEPS = 1.25
 """A training's time ÷ that of its steps: checks, the choice of the epoch, scores and the report come on top."""
 
@@ -94,17 +90,10 @@ def _planned_epochs(candidate: TrainConfig, ends: float) -> int:
     if candidate.run.name not in plan:
         trainer = Trainer.from_config(candidate, FeatureReader(candidate.cache))
         share = (ends - time.monotonic()) / (BESIDE_STEPS * trainer.estimate_seconds())
-        least, most, usual = SHORTEST, _longest(len(parents(trainer.split.train))), candidate.settings.epochs
-        if candidate.epochs:
-            least = most = 1.0
-        plan[candidate.run.name] = int(usual * min(share, most)) if share >= least else 0
+        least = 1.0 if candidate.epochs else SHORTEST
+        plan[candidate.run.name] = int(candidate.settings.epochs * min(share, 1.0)) if share >= least else 0
         write_json(path, plan)
     return plan[candidate.run.name]
-
-
-def _longest(n_images: int) -> float:
-    """The most epochs that are worth their time, in usual numbers of them: with few images more do harm."""
-    return min(LONGEST, max(1.0, n_images / IMAGES_OF_A_USUAL_TRAINING))
 
 
 def _best(trained: Sequence[Candidate]) -> Candidate:

@@ -104,21 +104,16 @@ def test_a_run_of_one_head_is_not_taken_over(training):
 
 @pytest.mark.parametrize(
     ("minutes", "given", "epochs"),
-    [(5, None, 40), (10, None, 80), (3, None, 24), (2, None, 0), (1000, None, 160), (10, 7, 7), (3, 7, 0)],
+    [(5, None, 40), (1000, None, 40), (3, None, 24), (2, None, 0), (10, 7, 7), (3, 7, 0)],
 )
 def test_the_minutes_set_the_epochs_of_the_second_head(training, minutes, given, epochs, monkeypatch):
     monkeypatch.setattr(Trainer, "estimate_seconds", lambda _: 300 / auto.BESIDE_STEPS)
     monkeypatch.setattr(auto.time, "monotonic", lambda: 0.0)
-    monkeypatch.setattr(auto, "IMAGES_OF_A_USUAL_TRAINING", 1)  # of the four that there are
     folder = training.run / "candidates" / "context"
     folder.mkdir(parents=True)
     candidate = replace(training, head="context", run=folder, epochs=given)
     assert auto._planned_epochs(candidate, 60.0 * minutes) == epochs
     assert auto._planned_epochs(candidate, 0.0) == epochs  # as it was first decided
-
-
-def test_with_few_images_more_epochs_than_usual_are_not_worth_their_time():
-    assert [auto._longest(n) for n in (1, 8, 20, 96)] == [1, 1, 2.5, 4]
 
 
 def test_what_does_not_fit_the_minutes_is_left_out(training, monkeypatch):

@@ -21,7 +21,7 @@ from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.prediction.segmenter import Segmenter
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
-from textdiff.pipeline.training.objectives import ContextObjective
+from textdiff.pipeline.training.objectives import ContextObjective, steps_of_crops
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.features.crops import turned
 from textdiff.stages.features.sampling import COLOURS, FILTERS
@@ -133,3 +133,8 @@ def test_images_that_do_not_divide_into_cells_are_refused_before_anything_is_wri
     with pytest.raises(ConfigError, match="looks at cells of 2x2 pixels, and the cache's images have 25x25"):
         train_head(replace(training, cache=tmp_path / "odd"))
     assert not training.run.exists()
+
+
+@pytest.mark.parametrize(("n_images", "steps"), [(1, 15), (4, 15), (8, 16), (19, 38), (24, 45), (500, 45)])
+def test_many_images_are_learnt_from_for_longer_than_few(n_images, steps):
+    assert steps_of_crops(n_images) == steps
