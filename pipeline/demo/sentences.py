@@ -5,8 +5,9 @@ the target, and each wording's mirror image stands beside it, so neither a word 
 target away. The test split has sentences of its own, in which the kinds go by words that training reports use too.
 
 Most sentences also name the type of the tumour ("spindle cell tumour"), as pathologists do, and some the type of the
-tissue around it ("round cell stroma"): a small frozen text encoder hardly carries which of two adjectives a
-predicate belongs to, but it does carry what stands beside "tumour". The first two wordings go without.
+tissue around it ("round cell stroma"): from a hundred sentences a head does not learn which of two adjectives a
+predicate belongs to (docs/texts.md, "Negation"), but it does learn what stands beside "tumour". The first two wordings
+go without.
 """
 
 from __future__ import annotations
