@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from diffusers import DDPMScheduler
-from extract import QATA_BLOCKS, write_images
+from extract import QATA_BLOCKS, load_recorder, write_images
 from random_encoders import save_text_encoder
 from random_unets import adm_unet, small_unet
 from record import NotHere
 
-from textdiff import ExtractConfig, UNetRecorder, extract_features, load_unet
+from textdiff import ExtractConfig, UNetRecorder, extract_features
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -140,8 +141,8 @@ class Ground:
 
     def recorder(self, precision: Any, device: str | None = None, *, compiled: bool = False) -> UNetRecorder:  # noqa: ANN401
         """The UNet alone."""
-        frozen = load_unet(self.unet, device or self.device)
-        return UNetRecorder(frozen, self.scale.blocks, precision, compiled=compiled)
+        config = self.extraction("cache", 1, 1, device=device or self.device)
+        return load_recorder(config, precision, compiled=compiled)
 
     def require_precision(self, name: str) -> None:
         """End the item if this version lacks the precision.
@@ -151,6 +152,17 @@ class Ground:
         """
         if name not in PRECISIONS:
             raise NotHere(f"this version has no precision {name}, only {', '.join(PRECISIONS)}")
+
+
+@contextmanager
+def forward_replaced(replacement: Callable[..., object]) -> Iterator[None]:
+    """Have another function in place of every UNet's `record`; it is given the true one, and the arguments."""
+    record = UNetRecorder.record
+    UNetRecorder.record = lambda *args, **named: replacement(record, *args, **named)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        UNetRecorder.record = record  # type: ignore[method-assign]
 
 
 def remove(folder: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 KINDS = {
     "copy to or from the host": r"memcpy|memset",
     "transpose": r"nchw.?to.?nhwc|nhwc.?to.?nchw|transpose|permute|contiguous",
-    "norm": r"norm|welford|rowwise.?moments",
+    "norm": r"norm|welford|rowwise.?moments|reduce_kernel|addcmul|::mean|::square",
     "attention": r"flash|fmha|attention|softmax",
     "convolution": r"conv|implicit|fprop|winograd|im2col",
     "matrix product": r"gemm|gemv|cutlass|cublas|nvjet|addmm|matmul|linear|\bbmm",

@@ -1,4 +1,4 @@
-"""Items of stage one: the machine's ceilings, extraction beside the bare forward, its profile, memory and bytes."""
+"""Items of stage one: the machine's ceilings, extraction beside the bare forward, and equal bytes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from devices import synchronise, timed
+from devices import timed
 from extract import bare_forwards, run_command
-from ground import PRECISIONS, WEIGHTS, Ground, remove, size_of
-from kernels import Span, summarise
-from record import NotHere
-from torch.profiler import ProfilerActivity, profile
+from ground import Ground, remove, size_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from textdiff import ExtractConfig, UNetRecorder
-
-GIBIBYTE = 2**30
 
 
 def machine(ground: Ground) -> dict[str, Any]:
@@ -114,29 +107,6 @@ def flop_per_image(recorder: UNetRecorder, ground: Ground) -> float:
     return counter.get_total_flops() * len(ground.scale.timesteps)
 
 
-def kernels_of_extraction(ground: Ground, precision: str) -> dict[str, Any]:
-    """Kinds of kernels, idle time and overlap in two units of the command, after one that warms up."""
-    ground.require_precision(precision)
-    batch = ground.scale.batches[0]
-    one, two = (ground.extraction("cache", n * batch, batch, precision=precision) for n in (1, 2))
-    extracted_s(one, ground)
-    remove(two.cache)
-    with profile(activities=[ProfilerActivity.CUDA if ground.on_cuda else ProfilerActivity.CPU]) as taken:
-        run_command(two)
-        synchronise(ground.device)
-    wanted = "CUDA" if ground.on_cuda else "CPU"
-    spans = [
-        Span(event.name, event.time_range.start, event.time_range.end)
-        for event in taken.events()
-        if event.device_type.name == wanted and event.cpu_parent is None
-    ]
-    computing = [span.start_us for span in spans if span.kind == "convolution"]
-    if not computing:
-        raise NotHere("the profile has no convolutions")
-    # The UNet's own copy to the device comes before.
-    return {"precision": precision, **summarise([span for span in spans if span.start_us >= computing[0]])}
-
-
 def equal_bytes(ground: Ground) -> dict[str, Any]:
     """Two extractions and one that is killed and resumed: whether their files are equal."""
     batch, n = 1 + ground.scale.batches[0] // 4, 4 * ground.scale.batches[0]
@@ -173,73 +143,6 @@ def kill(config: ExtractConfig) -> None:
         time.sleep(0.002)
     if process.wait() != -signal.SIGKILL:
         raise RuntimeError(f"the extraction that was to be killed ended with {process.returncode}")
-
-
-def memory(ground: Ground) -> dict[str, Any]:
-    """Peak memory of a forward by batch, and the message where memory does not suffice."""
-    peaks = {}
-    for precision in [name for name in ("bfloat16", WEIGHTS) if name in PRECISIONS]:
-        recorder = ground.recorder(precision)
-        for batch in ground.scale.batches:
-            peaks[f"{precision} {batch}"] = peak_gb(recorder, ground, batch)
-        del recorder
-    return {"peak_gb": peaks, "too_little_memory": too_little(ground)}
-
-
-def peak_gb(recorder: UNetRecorder, ground: Ground, batch: int) -> float | str:
-    """Peak of allocated memory in a forward, weights included, or why there is none."""
-    config = ground.extraction("cache", batch, batch)
-    if ground.on_cuda:
-        torch.cuda.reset_peak_memory_stats(ground.device)
-    try:
-        bare_forwards(recorder, config, batch)
-    except torch.OutOfMemoryError:
-        return f"more than the {total_bytes(ground.device) / 1e9:.0f} GB there are"
-    return torch.cuda.max_memory_allocated(ground.device) / 1e9 if ground.on_cuda else f"not known on {ground.device}"
-
-
-def too_little(ground: Ground) -> dict[str, Any]:
-    """Exit status and last line of a command whose memory does not suffice, and whether it left anything."""
-    largest = ground.scale.batches[2]
-    config = replace(ground.extraction("starved", largest, largest), precision="float32")
-    with starved(ground), redirect_stderr(StringIO()) as told:
-        try:
-            run_command(config)
-            status: Any = 0
-        except SystemExit as ended:
-            status = ended.code
-    lines = told.getvalue().strip().splitlines()
-    return {"exit_status": status, "last_line": lines[-1] if lines else "", "left_behind": config.cache.exists()}
-
-
-@contextmanager
-def starved(ground: Ground) -> Iterator[None]:
-    """On CUDA little more memory than the weights need; elsewhere a forward that finds none."""
-    if ground.on_cuda:
-        torch.cuda.empty_cache()
-        weights = size_of(Path(ground.unet.partition(":")[2]))
-        share = (torch.cuda.memory_reserved(ground.device) + weights + GIBIBYTE) / total_bytes(ground.device)
-        torch.cuda.set_per_process_memory_fraction(share, ground.device)
-        try:
-            yield
-        finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, ground.device)
-        return
-    record = UNetRecorder.record
-
-    def fails(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("as on a GPU")
-
-    UNetRecorder.record = fails  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        UNetRecorder.record = record  # type: ignore[method-assign]
-
-
-def total_bytes(device: str) -> int:
-    """Memory of a CUDA device."""
-    return torch.cuda.get_device_properties(device).total_memory
 
 
 def digests_of(folder: Path) -> dict[str, str]:
