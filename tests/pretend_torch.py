@@ -12,6 +12,7 @@ from pretend_device import DEVICE, PretendMode, PretendTensor, values_of
 from pretend_machine import Machine, PretendEvent, PretendStream, machine
 
 _TO, _NUMPY, _TOLIST, _ONE_HOT = torch.Tensor.to, torch.Tensor.numpy, torch.Tensor.tolist, torch.nn.functional.one_hot
+_GROUP = torch._C._group_tensors_by_device_and_dtype
 PROPERTIES = SimpleNamespace(name="Pretend", total_memory=80 * 2**30, major=9, minor=0, multi_processor_count=132)
 
 
@@ -57,6 +58,13 @@ def _factory(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         return tensor if device is None else moved(tensor, device)
 
     return made
+
+
+def group_tensors(lists: list[list[Any]], with_indices: bool = False) -> dict[tuple[torch.device, Any], Any]:
+    """As the function that optimisers and the clipping of gradients group tensors by."""
+    groups = _GROUP(lists, with_indices)
+    on_device = any(isinstance(tensor, PretendTensor) for tensor in lists[0])
+    return {(DEVICE, dtype): of for (_, dtype), of in groups.items()} if on_device else groups
 
 
 class PretendAutocast(torch.autocast):
@@ -130,6 +138,7 @@ def replacements(machine: Machine) -> Iterator[tuple[Any, Mapping[str, Any]]]:
     yield torch.cuda, _of_cuda(machine)
     yield torch.accelerator, {"current_stream": lambda *_: machine.stream}
     yield torch.Tensor, _of_tensors()
+    yield torch._C, {"_group_tensors_by_device_and_dtype": group_tensors}
     yield torch.nn.functional, {"one_hot": one_hot}
     yield torch, {"tensor": _factory(torch.tensor), "as_tensor": _factory(torch.as_tensor)}
     yield torch, {"autocast": PretendAutocast, "Generator": PretendGenerator}

@@ -14,7 +14,6 @@ from ...cache.format.blocks import Block
 from ...cache.format.samples import SampleRow
 from ...errors import ConfigError
 from ...stages.features.crops import cut, draw_crop, turned
-from ...stages.features.position import Region
 from ...stages.heads.context import CELL, STRIDE, seen
 from .inputs import CachedFeatures
 
@@ -25,12 +24,12 @@ SIDE_SHARE = 4
 
 @dataclass(frozen=True)
 class CropBatch:
-    """A crop of each image."""
+    """A crop of each image; all but activations that are kept on a GPU lie on the CPU."""
 
     features: dict[Block, Float[Tensor, "image y x channel"]]
-    """Block → what the head reads of it, all timesteps together, in float32, at the block's own resolution."""
+    """Block → what the head reads of it, all timesteps together, at the block's own resolution."""
     labels: UInt8[Tensor, "image y x"]
-    regions: list[Region]
+    regions: Float[Tensor, "image 4"]
     """What each crop shows of the image that its text describes."""
     turns: list[int]
     """How each crop was turned after it was cut (`crops.turned`)."""
@@ -51,14 +50,14 @@ def draw_crops(
     labels, regions, turns = [], [], []
     for sample in samples:
         truth = data.labels(sample)
-        crop = draw_crop(truth.cpu(), side, stride, data.ignore, generator)
+        crop = draw_crop(truth, side, stride, data.ignore, generator)
         turns.append(int(torch.randint(8, (), generator=generator)) if turn else 0)
         for block, map_ in cut(seen(data.maps(sample)), crop, data.size).items():
             features[block].append(turned(map_, turns[-1]))
         labels.append(turned(crop.of(truth, data.size), turns[-1]))
         regions.append(crop.region(data.size, data.region(sample)))
-    stacked = {block: torch.stack(maps).float() for block, maps in features.items()}
-    return CropBatch(stacked, torch.stack(labels), regions, turns)
+    stacked = {block: torch.stack(maps) for block, maps in features.items()}
+    return CropBatch(stacked, torch.stack(labels), torch.tensor(regions), turns)
 
 
 def require_cells(data: CachedFeatures) -> None:

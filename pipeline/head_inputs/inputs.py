@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -19,9 +20,23 @@ from ...stages.features.sampling import FILTERS, Maps, gather
 from ...stages.heads.base import HeadSpec
 from ...stages.heads.input import HeadInput
 from ..config.training import FILTERS_SOURCE, UNET, TextMode, TextSetting
+from ..runtime.transfer import ahead, memory_bytes, to_device
 from .regions import region_of
 from .source import head_maps
 from .texts import assign_texts
+
+KEPT_SHARE = 1 / 8
+"""Of a GPU's whole memory: rows that fit in it are copied to it once. Not of the free memory, since what is gathered on
+a GPU has other last bits than what is gathered on the CPU, and these should not depend on other programs."""
+
+
+class RowTexts(NamedTuple):
+    """Texts of some rows, by their places among all."""
+
+    places: Int[Tensor, "row"]
+    """Index of each row's text; any where none is shown."""
+    shown: Bool[Tensor, "row"]
+    """Whether the row has a text that is shown."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,8 @@ class CachedFeatures:
     """Whether the head sees the images' filters beside the blocks."""
     layers: tuple[str, ...] = ()
     """Layers of encoders."""
+    kept: Mapping[int, Maps] = field(default_factory=dict)
+    """Row → all of its maps, on the device."""
 
     @property
     def blocks_and_layers(self) -> tuple[Block, ...]:
@@ -100,24 +117,44 @@ class CachedFeatures:
         )
 
     def inputs(self, rows: Iterable[SampleRow]) -> Iterator[HeadInput]:
-        """As `FeatureSource`: rows are read as they are taken."""
-        for row in rows:
+        """As `FeatureSource`: rows are read as they are taken, or one ahead of a GPU."""
+
+        def read(row: SampleRow) -> HeadInput:
             (tokens,), (token_mask,) = self.texts([row])
-            yield HeadInput(self.maps(row), self.size, tokens, token_mask, self.region(row))
+            return HeadInput(to_device(self.maps(row), self.device), self.size, tokens, token_mask, self.region(row))
+
+        yield from ahead(read, rows, self.device)
+
+    def keep(self, rows: Sequence[SampleRow]) -> CachedFeatures:
+        """The same with the maps of these rows on the device, if all of them fit in `KEPT_SHARE` of its memory."""
+        if self.device == "cpu" or len(rows) * self._row_bytes(rows[0]) > KEPT_SHARE * memory_bytes(self.device):
+            return self
+        return replace(self, kept={row.row: to_device(self.maps(row), self.device) for row in rows})
+
+    def _row_bytes(self, row: SampleRow) -> int:
+        return sum(map_.nbytes for of in self.maps(row).values() for map_ in of)
 
     def maps(self, row: SampleRow) -> Maps:
-        """The row's activations and filters: views of the cache's files, read when they are touched."""
+        """The row's activations and filters: on the device if they are kept there, else views of the cache's files.
+
+        Files are read when they are touched.
+        """
+        if kept := self.kept.get(row.row):
+            return {key: kept[key] for key in self.map_keys}
         self.reader.fetch(self.pairs, row.row, filters=self.filters)
         stored = {pair: self.reader.stored(*pair, row.row) for pair in self.pairs}
-        return head_maps(stored, self.reader.filters(row.row) if self.filters else None, self.device)
+        return head_maps(stored, self.reader.filters(row.row) if self.filters else None)
 
     def gather(self, row: SampleRow, pixels: Int[Tensor, "pixel"]) -> dict[Block, Float[Tensor, "pixel channel"]]:
-        """The row's activations and filters at pixels of its label map, as `sampling.gather` gives them."""
-        return gather(self.maps(row), pixels, self.size)
+        """The row's activations and filters at pixels of its label map, as `sampling.gather` gives them.
+
+        Where the row's maps are kept, they are gathered on the device, else on the CPU.
+        """
+        return gather(self.maps(row), to_device(pixels, self.device) if row.row in self.kept else pixels, self.size)
 
     def labels(self, row: SampleRow) -> UInt8[Tensor, "y x"]:
-        """The row's class indices."""
-        return torch.from_numpy(self.reader.labels(row.row)).to(self.device)
+        """The row's class indices, on the CPU."""
+        return torch.from_numpy(self.reader.labels(row.row))
 
     def region(self, row: SampleRow) -> Region:
         """Part of the image that the row's maps show; the text describes the whole image."""
@@ -125,10 +162,19 @@ class CachedFeatures:
 
     def texts(self, rows: Sequence[SampleRow]) -> tuple[Float[Tensor, "row token dim"], Bool[Tensor, "row token"]]:
         """The rows' tokens; a row without text has a token mask that is false throughout."""
+        return self.read_texts(to_device(self.choose_texts(rows), self.device))
+
+    def choose_texts(self, rows: Sequence[SampleRow]) -> RowTexts:
+        """The rows' texts, on the CPU."""
         texts = [self.text_of[row.id] for row in rows]
-        index = torch.tensor([0 if text is None else text for text in texts], device=self.device)
-        shown = torch.tensor([text is not None for text in texts], device=self.device)
-        return self.tokens[index], self.token_mask[index] & shown[:, None]
+        return RowTexts(
+            torch.tensor([0 if text is None else text for text in texts]),
+            torch.tensor([text is not None for text in texts]),
+        )
+
+    def read_texts(self, texts: RowTexts) -> tuple[Float[Tensor, "row token dim"], Bool[Tensor, "row token"]]:
+        """As `texts`, of chosen ones on the device."""
+        return self.tokens[texts.places], self.token_mask[texts.places] & texts.shown[:, None]
 
 
 def open_head_data(

@@ -17,7 +17,7 @@ from .inputs import CachedFeatures
 
 @dataclass(frozen=True)
 class PixelBatch:
-    """Sampled pixels of a few images."""
+    """Sampled pixels of a few images; all but activations that are kept on a GPU lie on the CPU."""
 
     features: dict[Block, Float[Tensor, "image pixel channel"]]
     pixels: Int[Tensor, "image pixel"]
@@ -32,7 +32,7 @@ def sample_batch(
     pixels, labels = [], []
     for sample in samples:
         truth = data.labels(sample)
-        drawn = sample_pixels(truth.cpu(), n_pixels, data.ignore, generator).to(data.device)
+        drawn = sample_pixels(truth, n_pixels, data.ignore, generator)
         for block, gathered in data.gather(sample, drawn).items():
             features[block].append(gathered)
         pixels.append(drawn)
@@ -46,6 +46,6 @@ def sample_everywhere(
 ) -> dict[Block, Float[Tensor, "pixel channel"]]:
     """Each block's activations at pixels of each sample, labelled or not: where labels are few, these are not few."""
     nothing_ignored = torch.zeros(data.size, dtype=torch.uint8)
-    drawn = [sample_pixels(nothing_ignored, n_pixels, data.ignore, generator).to(data.device) for _ in samples]
+    drawn = [sample_pixels(nothing_ignored, n_pixels, data.ignore, generator) for _ in samples]
     gathered = [data.gather(sample, pixels) for sample, pixels in zip(samples, drawn, strict=True)]
     return {block: torch.cat([one[block] for one in gathered]) for block in data.map_keys}

@@ -22,7 +22,7 @@ Segmented = tuple[SampleRow, Float[Tensor, "member n_classes y x"], UInt8[Tensor
 def segment_samples(head: Head, data: CachedFeatures, samples: Sequence[SampleRow]) -> Iterator[Segmented]:
     """Segment whole images at the model's size, one after another."""
     for sample, x in zip(samples, data.inputs(samples), strict=True):
-        yield sample, head.segment(x).softmax(1).cpu(), data.labels(sample).cpu()
+        yield sample, head.segment(x).softmax(1).cpu(), data.labels(sample)
 
 
 def score_samples(

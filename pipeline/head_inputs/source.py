@@ -47,24 +47,21 @@ def segment_tiles(
         yield mean_over_views(map(head.segment, islice(inputs, len(of_tile))), of_tile)
 
 
-def head_maps(
-    stored: Mapping[Pair, StoredMaps], filters: Float16[np.ndarray, "y x filter"] | None, device: str
-) -> Maps:
-    """Activations and filters of a row as a head takes them, without a copy where the device is the CPU.
+def head_maps(stored: Mapping[Pair, StoredMaps], filters: Float16[np.ndarray, "y x filter"] | None) -> Maps:
+    """Activations and filters of a row as a head takes them, on the CPU, without a copy.
 
     Args:
         stored: (block, timestep) → the row's activations in the form of a cache, in the order of the head's channels.
         filters: of the row's image; `None`: the head does not see them.
-        device: of the head.
     """
     maps: dict[Block, list[Map]] = {}
     for (block, _), of_timestep in stored.items():
-        maps.setdefault(block, []).append(_to_map(of_timestep, device))
+        maps.setdefault(block, []).append(_to_map(of_timestep))
     if filters is not None:
-        maps[FILTERS] = [torch.from_numpy(filters).to(device)]
+        maps[FILTERS] = [torch.from_numpy(filters)]
     return maps
 
 
-def _to_map(stored: StoredMaps, device: str) -> Map:
-    values = torch.from_numpy(stored.values).to(device)
-    return values if stored.scales is None else QuantisedMap(values, torch.from_numpy(stored.scales).to(device))
+def _to_map(stored: StoredMaps) -> Map:
+    values = torch.from_numpy(stored.values)
+    return values if stored.scales is None else QuantisedMap(values, torch.from_numpy(stored.scales))

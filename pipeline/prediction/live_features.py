@@ -19,6 +19,7 @@ from ..head_inputs.source import head_maps
 from ..image_files.source import Offset
 from ..images.filter_bank import image_filters
 from ..runs.run_config import RunConfig
+from ..runtime.transfer import to_device
 from ..views.transforms import turn
 from .live_texts import LiveTexts
 from .request import PredictionRequest
@@ -80,7 +81,7 @@ class LiveFeatures:
             for i, (row, pixels) in enumerate(batch):
                 stored = {pair: features[pair].row(i) for pair in pairs}
                 filters = image_filters(pixels) if self._config.filters else None
-                maps = head_maps(stored, filters, self._device)
+                maps = to_device(head_maps(stored, filters), self._device)
                 yield HeadInput(maps, self.size, *self._texts.tokens(row.text), row.region)
 
     def _features(self, batch: Batch) -> Mapping[Pair, StoredMaps]:

@@ -3,6 +3,9 @@
 A `TrainingObjective` holds the head, one or an ensemble. The members of an ensemble share the batch, which is gathered
 once. Each has its own initial weights, its own text dropout and its own half of the sampled pixels; gradients are
 separate.
+
+All that is random in a step, and all that it reads, is drawn on the CPU before the step begins: `draw`. A GPU computes
+one step while the next is drawn, and is asked for nothing in between.
 """
 
 from __future__ import annotations
@@ -14,14 +17,21 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...cache.format.samples import SampleRow, parents
-from ...stages.features.augmentation import HIDDEN, hide_blocks, jitter_activations, jitter_colours
+from ...stages.features.augmentation import (
+    HIDDEN,
+    ActivationJitter,
+    ColourJitter,
+    draw_activation_jitter,
+    draw_colour_jitter,
+    draw_shown,
+)
 from ...stages.features.sampling import FILTERS, MapKey
 from ...stages.heads.base import ALL_CHANNELS, GuidedHead, Head, HeadSpec
-from ...stages.heads.context import ContextHead
+from ...stages.heads.context import ContextHead, channels_read
 from ...stages.heads.ensemble import ensemble_of
 from ...stages.heads.paper import PaperHead, stack_maps
 from ...stages.heads.pixel import PixelHead
@@ -30,18 +40,19 @@ from ...stages.precision import Precision
 from ...stages.seeds import named_generator, named_seed
 from ..config.training import HeadKind, TrainConfig
 from ..head_inputs.crops import draw_crops, require_cells
-from ..head_inputs.inputs import CachedFeatures
+from ..head_inputs.inputs import CachedFeatures, RowTexts
 from ..head_inputs.pixels import sample_batch, sample_everywhere
 from ..head_inputs.scoring import dice_of_samples, missed_by_row
 from ..head_inputs.splits import Split, originals
+from ..runtime.transfer import ahead, to_device
+from .schedule import schedule, steps_of_crops
+from .steps import ContextStep, PaperStep, PixelStep
 
 PIXELS_PER_CHECK = 512
 MAX_CHECKED_IMAGES = 64
 PIXELS_FOR_STATISTICS = 65_536
 PIXELS_FOR_PROBE = 1000
 """Of each labelled image; the probe's penalty goes with it."""
-STEPS_OF_CROPS = (15, 45)
-"""Fewest and most steps of an epoch that passes over the images several times."""
 TRIAL_DROPOUT = 0.25
 """Text dropout until `--text auto` decides: the head learns to work with texts and without."""
 
@@ -50,9 +61,11 @@ LabelledLogits = tuple[Float[Tensor, "image pixel n_classes"], Int[Tensor, "imag
 
 AnyHead = TypeVar("AnyHead", bound=Head)
 AnyGuidedHead = TypeVar("AnyGuidedHead", bound=GuidedHead)
+AnyStep = TypeVar("AnyStep")
+AnyGuidedStep = TypeVar("AnyGuidedStep", PixelStep, ContextStep)
 
 
-class TrainingObjective(ABC, Generic[AnyHead]):
+class TrainingObjective(ABC, Generic[AnyHead, AnyStep]):
     """A head or an ensemble, and the training of its kind.
 
     `data` is the cache as the head sees it: without texts after `decide_on_texts(used=False)`. `checked` are the rows
@@ -76,9 +89,10 @@ class TrainingObjective(ABC, Generic[AnyHead]):
     """Each member's gradients are clipped to this norm."""
 
     def __init__(self, data: CachedFeatures, split: Split, config: TrainConfig) -> None:
-        self.data, self._config, self._settings = data, config, config.settings
+        self._config, self._settings = config, config.settings
         order = torch.randperm(len(split.val), generator=named_generator(config.seed, "checked images"))
         self.checked = [split.val[i] for i in order[:MAX_CHECKED_IMAGES].tolist()]
+        self.data = data.keep([*split.train, *self.checked])
         self._text_dropout = max(self._settings.text_dropout, TRIAL_DROPOUT if config.text == "auto" else 0.0)
         spec = data.head_spec(self._settings.width, config.n_attention_heads, position=config.position)
         self._members = [self._initial(spec, member).to(data.device) for member in range(config.ensemble)]
@@ -100,8 +114,16 @@ class TrainingObjective(ABC, Generic[AnyHead]):
         """Set the buffers that are not trained, before the first epoch; heads have none by default."""
 
     @abstractmethod
-    def predictions(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[LabelledLogits]:
-        """Logits and labels of a step for one member after another, so that only one graph is in memory."""
+    def draw(self, samples: Sequence[SampleRow], generator: torch.Generator) -> AnyStep:
+        """All that a step on these images reads, on the CPU but for maps that are kept on the device."""
+
+    @abstractmethod
+    def predictions(self, step: AnyStep) -> Iterator[LabelledLogits]:
+        """Logits and labels of a step for one member after another, so that only one graph is in memory.
+
+        Args:
+            step: what `draw` gives, on the device.
+        """
 
     @abstractmethod
     def check(self) -> float:
@@ -114,16 +136,13 @@ class TrainingObjective(ABC, Generic[AnyHead]):
             torch.manual_seed(named_seed(self._config.seed, *names))
             return self.head_class(spec)
 
-    def _texts(
-        self, samples: Sequence[SampleRow], generator: torch.Generator
-    ) -> tuple[Float[Tensor, "image token dim"], Bool[Tensor, "image token"]]:
+    def _texts(self, samples: Sequence[SampleRow], generator: torch.Generator) -> RowTexts:
         """The samples' texts after text dropout."""
-        tokens, mask = self.data.texts(samples)
-        shown = torch.rand(len(samples), generator=generator) >= self._text_dropout
-        return tokens, mask & shown.to(mask.device)[:, None]
+        places, shown = self.data.choose_texts(samples)
+        return RowTexts(places, shown & (torch.rand(len(samples), generator=generator) >= self._text_dropout))
 
 
-class GuidedObjective(TrainingObjective[AnyGuidedHead]):
+class GuidedObjective(TrainingObjective[AnyGuidedHead, AnyGuidedStep]):
     """Training on standardised activations with a learning rate that rises and falls; check on parts of images."""
 
     max_gradient_norm = 1.0
@@ -159,11 +178,16 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
     def check(self) -> float:
         """Dice over a part of each validation image, all together, the same parts after every epoch."""
         generator, data = named_generator(self._config.seed, self.checked_parts), self.data
-        counts = self._missed.clone()
-        for sample in self.checked:
-            predicted, labels = self._predict_part(sample, generator)
-            counts += confusion(predicted.cpu(), labels.cpu(), data.n_classes, data.ignore)
-        return float(dice(counts).mean())
+
+        def draw(sample: SampleRow) -> AnyGuidedStep:
+            return to_device(self._draw_part(sample, generator), data.device)
+
+        predicted, labels = [], []
+        for part in ahead(draw, self.checked, data.device):
+            predicted.append(self._predict_part(part).flatten())
+            labels.append(part.batch.labels.flatten())
+        counts = confusion(torch.cat(predicted).cpu(), torch.cat(labels).cpu(), data.n_classes, data.ignore)
+        return float(dice(self._missed + counts).mean())
 
     @cached_property
     def _missed(self) -> Int[Tensor, "label predicted"]:
@@ -171,11 +195,15 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead]):
         return missed_by_row(self.data, self.checked).sum(0)
 
     @abstractmethod
-    def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Predicted and true labels of a part of an image, drawn at random."""
+    def _draw_part(self, sample: SampleRow, generator: torch.Generator) -> AnyGuidedStep:
+        """As `draw`, a part of one image as it is, for all members alike."""
+
+    @abstractmethod
+    def _predict_part(self, part: AnyGuidedStep) -> Int[Tensor, "..."]:
+        """Predicted labels of a part."""
 
 
-class PixelObjective(GuidedObjective[PixelHead]):
+class PixelObjective(GuidedObjective[PixelHead, PixelStep]):
     """Training and check on sampled pixels."""
 
     head_class = PixelHead
@@ -183,18 +211,27 @@ class PixelObjective(GuidedObjective[PixelHead]):
     checked_parts = "checked pixels"
     min_steps = 8
 
-    def predictions(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[LabelledLogits]:
-        """On pixels drawn evenly from the labelled ones of each image; of several members each sees half."""
-        batch = sample_batch(self.data, samples, self._config.pixels_per_image, generator)
-        channels = self._members[0].spec.channels
-        inputs = hide_blocks(self._members[0].inputs(batch.features), channels, generator)
-        regions = [self.data.region(sample) for sample in samples]
-        for member in self._members:
-            own = self._own(batch.pixels.shape[1], generator)
-            given = inputs[:, own], batch.pixels[:, own], self.data.size, *self._texts(samples, generator)
+    def draw(self, samples: Sequence[SampleRow], generator: torch.Generator) -> PixelStep:
+        """Pixels evenly from the labelled ones of each image; of several members each sees half."""
+        n_pixels = self._config.pixels_per_image
+        batch = sample_batch(self.data, samples, n_pixels, generator)
+        shown = draw_shown(len(samples), self._members[0].spec.channels, generator)
+        of_members = [(self._own(n_pixels, generator), self._texts(samples, generator)) for _ in self._members]
+        return PixelStep(batch, shown, self._regions(samples), *zip(*of_members, strict=True))
+
+    def predictions(self, step: PixelStep) -> Iterator[LabelledLogits]:
+        """On the drawn pixels."""
+        inputs = self._members[0].inputs(step.batch.features)
+        if step.shown is not None:
+            inputs = inputs * step.shown
+        for member, own, texts in zip(self._members, step.own, step.texts, strict=True):
+            given = inputs[:, own], step.batch.pixels[:, own], self.data.size, *self.data.read_texts(texts)
             with self.head.arithmetic(self.data.device):
-                logits = member(*given, regions=regions)
-            yield logits.float(), batch.labels[:, own]
+                logits = member(*given, regions=step.regions)
+            yield logits.float(), step.batch.labels[:, own]
+
+    def _regions(self, samples: Sequence[SampleRow]) -> Float[Tensor, "image 4"]:
+        return torch.tensor([self.data.region(sample) for sample in samples])
 
     def _own(self, n_pixels: int, generator: torch.Generator) -> slice | Tensor:
         """Indices of the pixels of a step for one member: all if it is alone, else a random half.
@@ -203,17 +240,23 @@ class PixelObjective(GuidedObjective[PixelHead]):
         """
         if len(self._members) == 1:
             return ALL_CHANNELS
-        return torch.randperm(n_pixels, generator=generator)[: math.ceil(n_pixels / 2)].to(self.data.device)
+        return torch.randperm(n_pixels, generator=generator)[: math.ceil(n_pixels / 2)]
 
-    def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        batch, regions = sample_batch(self.data, [sample], PIXELS_PER_CHECK, generator), [self.data.region(sample)]
-        given = self._members[0].inputs(batch.features), batch.pixels, self.data.size, *self.data.texts([sample])
+    def _draw_part(self, sample: SampleRow, generator: torch.Generator) -> PixelStep:
+        batch = sample_batch(self.data, [sample], PIXELS_PER_CHECK, generator)
+        return PixelStep(batch, None, self._regions([sample]), [ALL_CHANNELS], [self.data.choose_texts([sample])])
+
+    def _predict_part(self, part: PixelStep) -> Tensor:
+        inputs, texts = self._members[0].inputs(part.batch.features), self.data.read_texts(part.texts[0])
         with self.head.arithmetic(self.data.device):
-            each = [member(*given, regions=regions) for member in self._members]
-        return torch.stack(each).float().softmax(-1).mean(0).argmax(-1), batch.labels
+            each = [
+                member(inputs, part.batch.pixels, self.data.size, *texts, regions=part.regions)
+                for member in self._members
+            ]
+        return torch.stack(each).float().softmax(-1).mean(0).argmax(-1)
 
 
-class ContextObjective(GuidedObjective[ContextHead]):
+class ContextObjective(GuidedObjective[ContextHead, ContextStep]):
     """Training on augmented crops (views and colour jitter), and check on a crop of each image."""
 
     head_class = ContextHead
@@ -225,77 +268,67 @@ class ContextObjective(GuidedObjective[ContextHead]):
         super().__init__(data, split, config)
         self.min_steps = steps_of_crops(len(parents(split.train)))
 
-    def predictions(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[LabelledLogits]:
-        """On a crop of each image with a labelled pixel in it, the same for all members."""
+    def draw(self, samples: Sequence[SampleRow], generator: torch.Generator) -> ContextStep:
+        """A crop of each image with a labelled pixel in it, the same for all members, and its colour jitter."""
         batch = draw_crops(self.data, samples, generator, turn=True)
-        inputs = self._jittered(self._members[0].inputs(batch.features), generator)
-        for member in self._members:
-            texts = self._texts(samples, generator)
+        jitter = {block: self._jitter(block, len(samples), generator) for block in batch.features}
+        return ContextStep(batch, jitter, [self._texts(samples, generator) for _ in self._members])
+
+    def predictions(self, step: ContextStep) -> Iterator[LabelledLogits]:
+        """On the drawn crops."""
+        batch = step.batch
+        inputs = {block: step.jitter[block].of(x) for block, x in self._members[0].inputs(batch.features).items()}
+        for member, texts in zip(self._members, step.texts, strict=True):
+            given = inputs, batch.size, *self.data.read_texts(texts)
             with self.head.arithmetic(self.data.device):
-                logits = member(inputs, batch.size, *texts, regions=batch.regions, turns=batch.turns)
+                logits = member(*given, regions=batch.regions, turns=batch.turns)
             yield logits.float().movedim(1, -1).flatten(1, 2), batch.labels.flatten(1)
 
-    def _predict_part(self, sample: SampleRow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        batch = draw_crops(self.data, [sample], generator)
-        given = self._members[0].inputs(batch.features), batch.size, *self.data.texts([sample])
+    def _draw_part(self, sample: SampleRow, generator: torch.Generator) -> ContextStep:
+        return ContextStep(draw_crops(self.data, [sample], generator), {}, [self.data.choose_texts([sample])])
+
+    def _predict_part(self, part: ContextStep) -> Tensor:
+        batch, texts = part.batch, self.data.read_texts(part.texts[0])
+        inputs = self._members[0].inputs(batch.features)
         with self.head.arithmetic(self.data.device):
-            each = [member(*given, regions=batch.regions) for member in self._members]
-        return torch.stack(each).float().softmax(2).mean(0).argmax(1), batch.labels
+            each = [member(inputs, batch.size, *texts, regions=batch.regions) for member in self._members]
+        return torch.stack(each).float().softmax(2).mean(0).argmax(1)
 
-    def _jittered(self, inputs: Mapping[MapKey, Tensor], generator: torch.Generator) -> dict[MapKey, Tensor]:
-        """The inputs with colour jitter; activations are hidden at random only where the filters remain visible."""
-        hidden = HIDDEN if FILTERS in inputs else 0.0
-        return {
-            block: jitter_colours(x, generator) if block == FILTERS else jitter_activations(x, generator, hidden)
-            for block, x in inputs.items()
-        }
+    def _jitter(self, block: MapKey, n_images: int, generator: torch.Generator) -> ActivationJitter | ColourJitter:
+        """Colour jitter of a block; activations are hidden at random only where the filters remain visible."""
+        n_channels = len(range(self._members[0].spec.channels[block])[channels_read(block)])
+        if block == FILTERS:
+            return draw_colour_jitter(n_images, n_channels, generator)
+        return draw_activation_jitter(n_images, n_channels, generator, HIDDEN if self.data.filters else 0.0)
 
 
-class PaperObjective(TrainingObjective[PaperHead]):
+class PaperObjective(TrainingObjective[PaperHead, PaperStep]):
     """Training on whole images as in the paper: each once an epoch, at a constant learning rate."""
 
     head_class = PaperHead
     check_name = "val_dice_whole"
 
-    def predictions(self, samples: Sequence[SampleRow], generator: torch.Generator) -> Iterator[LabelledLogits]:
-        """On all pixels."""
-        features = stack_maps([self.data.maps(sample) for sample in samples])
+    def draw(self, samples: Sequence[SampleRow], generator: torch.Generator) -> PaperStep:
+        """All pixels."""
+        maps = [self.data.maps(sample) for sample in samples]
         labels = torch.stack([self.data.labels(sample) for sample in samples])
-        for member in self._members:
+        return PaperStep(maps, labels, [self._texts(samples, generator) for _ in self._members])
+
+    def predictions(self, step: PaperStep) -> Iterator[LabelledLogits]:
+        """On all pixels."""
+        features = stack_maps(step.maps)
+        for member, texts in zip(self._members, step.texts, strict=True):
             with self.head.arithmetic(self.data.device):
-                logits = member(features, self.data.size, *self._texts(samples, generator))
-            yield logits.float().movedim(1, -1).flatten(1, 2), labels.flatten(1)
+                logits = member(features, self.data.size, *self.data.read_texts(texts))
+            yield logits.float().movedim(1, -1).flatten(1, 2), step.labels.flatten(1)
 
     def check(self) -> float:
         """Mean Dice of whole validation images."""
         return float(dice_of_samples(self.head, self.data, self.checked).mean())
 
 
-OBJECTIVES: Mapping[HeadKind, type[TrainingObjective[Any]]] = {
+OBJECTIVES: Mapping[HeadKind, type[TrainingObjective[Any, Any]]] = {
     "pixel": PixelObjective,
     "context": ContextObjective,
     "paper": PaperObjective,
 }
-
-
-def steps_of_crops(n_images: int) -> int:
-    """Least steps of an epoch of the context head: two a labelled image, within `STEPS_OF_CROPS`.
-
-    With many images a longer training is worth its time, with few it does harm: on a fold of MoNuSeg three times as
-    many epochs came to 0.799 with 19 images, where the usual number has 0.788, and to 0.770 with 4, where it has 0.782
-    (docs/results.md).
-    """
-    least, most = STEPS_OF_CROPS
-    return min(most, max(least, 2 * n_images))
-
-
-def schedule(progress: float) -> float:
-    """Share of the peak learning rate: linear warm-up over the first twentieth, then a cosine to 0.
-
-    Args:
-        progress: finished share of the training, in [0, 1].
-    """
-    warm_up = 0.05
-    if progress < warm_up:
-        return max(progress / warm_up, 0.02)
-    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))

@@ -29,6 +29,7 @@ from ..head_inputs.scoring import dice_of_samples
 from ..head_inputs.splits import Split, choose_split
 from ..runs.text_decision import TextDecision, decide_on_texts, without_trial
 from ..runtime.device import resolve_device, resolve_precision
+from ..runtime.transfer import ahead, to_device
 from .objectives import OBJECTIVES, TrainingObjective
 
 N_FINALISTS = 2
@@ -64,7 +65,7 @@ class Trainer:
     def __init__(self, data: CachedFeatures, split: Split, config: TrainConfig) -> None:
         self.split, self.config, self._settings = split, config, config.settings
         self._mean_weight = sum(sample.weight for sample in split.train) / len(split.train)
-        self.objective: TrainingObjective[Any] = OBJECTIVES[config.head](data, split, config)
+        self.objective: TrainingObjective[Any, Any] = OBJECTIVES[config.head](data, split, config)
         self.objective.prepare(split.train)  # reads features, so that a damaged cache is refused before a run begins
         self.optimizer = torch.optim.AdamW(
             self.head.parameters(), self._settings.learning_rate, weight_decay=self._settings.weight_decay, fused=True
@@ -146,10 +147,12 @@ class Trainer:
             ConfigError: if the loss is not finite.
         """
         generator = named_generator(self.config.seed, "epoch", self.epoch)
-        steps = self._order(generator)
+        order = self._order(generator)
         self.head.train()
-        losses = [self.step(samples, self.epoch + i / len(steps), generator) for i, samples in enumerate(steps)]
+        steps = ahead(lambda samples: self.draw(samples, generator), order, self.data.device)
+        learnt = [self.learn(*step, self.epoch + i / len(order)) for i, step in enumerate(steps)]
         self.head.eval()
+        losses = [sum(of_step) / len(of_step) for of_step in torch.stack(learnt).tolist()]
         if not all(map(math.isfinite, losses)):
             raise ConfigError(
                 f"the loss is not finite in epoch {self.epoch + 1}: lower --learning-rate or --weight-decay"
@@ -167,7 +170,7 @@ class Trainer:
         return row
 
     def step(self, samples: Sequence[SampleRow], epochs_done: float, generator: torch.Generator) -> float:
-        """One step of the optimiser.
+        """One step of the optimiser, waited for.
 
         Args:
             samples: images of the step; they count by their weights, within the step and the step among others.
@@ -177,21 +180,30 @@ class Trainer:
         Returns:
             The loss, the mean over the members.
         """
+        losses = self.learn(*self.draw(samples, generator), epochs_done).tolist()
+        return float(sum(losses) / len(losses))
+
+    def draw(self, samples: Sequence[SampleRow], generator: torch.Generator) -> tuple[Any, Float[Tensor, "image"]]:
+        """All that a step reads, on the device: the objective's part, and the images' weights."""
+        weights = torch.tensor([sample.weight / self._mean_weight for sample in samples])
+        return to_device((self.objective.draw(samples, generator), weights), self.data.device)
+
+    def learn(self, drawn: Any, weights: Float[Tensor, "image"], epochs_done: float) -> Float[Tensor, "member"]:  # noqa: ANN401
+        """One step of the optimiser, queued on the device; gives each member's loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._settings.learning_rate * self.objective.rate(epochs_done / self.n_epochs)
         self.optimizer.zero_grad(set_to_none=True)
-        weights = torch.tensor([sample.weight / self._mean_weight for sample in samples], device=self.data.device)
         losses = []
-        for logits, labels in self.objective.predictions(samples, generator):
+        for logits, labels in self.objective.predictions(drawn):
             each = weights[:, None].expand(labels.shape)
             loss = segmentation_loss(logits.flatten(0, 1), labels.flatten(), self.data.ignore, each.flatten())
             loss = weights.mean() * loss
             loss.backward()
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
         for member in self.head.members:
             torch.nn.utils.clip_grad_norm_(member.parameters(), self.objective.max_gradient_norm)
         self.optimizer.step()
-        return sum(losses) / len(losses)
+        return torch.stack(losses)
 
     def estimate_seconds(self) -> float:
         """Seconds of the whole training by the time of a few steps, which change the head: it is to be thrown away."""

@@ -8,9 +8,10 @@ is the least.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .sampling import FILTERS, MapKey
@@ -23,51 +24,64 @@ HIDDEN = 0.5
 """Chance that a block's activations of an image are hidden, lest the head trust them where colours tell more."""
 
 
-def jitter_colours(
-    colours: Float[Tensor, "image y x colour"], generator: torch.Generator
-) -> Float[Tensor, "image y x colour"]:
-    """Mix each image's colours a little, and scale and shift them: another stain, another scanner.
+class ColourJitter(NamedTuple):
+    """Another stain, another scanner: each image's colours are mixed a little, scaled and shifted."""
+
+    mixture: Float[Tensor, "image colour_after colour"]
+    offset: Float[Tensor, "image 1 1 colour"]
+
+    def of(self, colours: Float[Tensor, "image y x colour"]) -> Float[Tensor, "image y x colour"]:
+        """The colours after it, standardised within each image, or nearly so, before."""
+        return torch.einsum("nyxj,nij->nyxi", colours, self.mixture) + self.offset
+
+
+class ActivationJitter(NamedTuple):
+    """Each channel of each image is scaled and shifted, and some images' activations are set to 0."""
+
+    gain: Float[Tensor, "image 1 1 channel"]
+    offset: Float[Tensor, "image 1 1 channel"]
+
+    def of(self, activations: Float[Tensor, "image y x channel"]) -> Float[Tensor, "image y x channel"]:
+        """The activations of a block after it, standardised before."""
+        return torch.addcmul(self.offset, activations, self.gain)
+
+
+def draw_colour_jitter(n_images: int, n_colours: int, generator: torch.Generator) -> ColourJitter:
+    """Draw a change of each image, on the CPU."""
+    gain = torch.diag_embed(1 + SPREAD * torch.randn(n_images, n_colours, generator=generator))
+    mixture = gain + MIXTURE * torch.randn(n_images, n_colours, n_colours, generator=generator)
+    return ColourJitter(mixture, SPREAD * torch.randn(n_images, 1, 1, n_colours, generator=generator))
+
+
+def draw_activation_jitter(
+    n_images: int, n_channels: int, generator: torch.Generator, hidden: float = HIDDEN
+) -> ActivationJitter:
+    """Draw a change of each image, on the CPU.
 
     Args:
-        colours: standardised within each image, or nearly so.
-        generator: where randomness comes from; of the CPU.
+        n_images: number of images.
+        n_channels: of the block.
+        generator: where randomness comes from.
+        hidden: chance that an image's activations are set to 0.
     """
-    n, c = len(colours), colours.shape[-1]
-    gain = torch.diag_embed(1 + SPREAD * torch.randn(n, c, generator=generator))
-    mixture = gain + MIXTURE * torch.randn(n, c, c, generator=generator)
-    offset = SPREAD * torch.randn(n, 1, 1, c, generator=generator)
-    return torch.einsum("nyxj,nij->nyxi", colours, mixture.to(colours.device)) + offset.to(colours.device)
+    gain = 1 + SPREAD * torch.randn(n_images, 1, 1, n_channels, generator=generator)
+    offset = SPREAD * torch.randn(n_images, 1, 1, n_channels, generator=generator)
+    shown = (torch.rand(n_images, 1, 1, 1, generator=generator) >= hidden).float()
+    return ActivationJitter(gain * shown, offset * shown)
 
 
-def hide_blocks(
-    inputs: Float[Tensor, "image pixel all"], channels: Mapping[MapKey, int], generator: torch.Generator
-) -> Float[Tensor, "image pixel all"]:
-    """Set some blocks' activations of some images to 0, where filters remain visible.
+def draw_shown(
+    n_images: int, channels: Mapping[MapKey, int], generator: torch.Generator
+) -> Bool[Tensor, "image 1 all"] | None:
+    """Draw which blocks' activations of which images are shown, on the CPU; `None`: all, since there are no filters.
 
     Args:
-        inputs: of all blocks side by side, standardised.
-        channels: block → how many of them are its own, in order.
-        generator: where randomness comes from; of the CPU.
+        n_images: number of images.
+        channels: block → its channels, in the order in which they lie side by side.
+        generator: where randomness comes from.
     """
     if FILTERS not in channels:
-        return inputs
-    shown = torch.rand(len(inputs), 1, len(channels), generator=generator) >= HIDDEN
+        return None
+    shown = torch.rand(n_images, 1, len(channels), generator=generator) >= HIDDEN
     shown[..., list(channels).index(FILTERS)] = True
-    return inputs * shown.repeat_interleave(torch.tensor([*channels.values()]), -1).to(inputs.device)
-
-
-def jitter_activations(
-    activations: Float[Tensor, "image y x channel"], generator: torch.Generator, hidden: float = HIDDEN
-) -> Float[Tensor, "image y x channel"]:
-    """Scale and shift each channel of each image, and set some images' activations to 0.
-
-    Args:
-        activations: of one block, standardised.
-        generator: where randomness comes from; of the CPU.
-        hidden: chance that an image's are set to 0.
-    """
-    shape = (len(activations), 1, 1, activations.shape[-1])
-    gain = 1 + SPREAD * torch.randn(shape, generator=generator)
-    offset = SPREAD * torch.randn(shape, generator=generator)
-    shown = (torch.rand(len(activations), 1, 1, 1, generator=generator) >= hidden).float()
-    return torch.addcmul((offset * shown).to(activations.device), activations, (gain * shown).to(activations.device))
+    return shown.repeat_interleave(torch.tensor([*channels.values()]), -1)

@@ -28,9 +28,12 @@ class Region(NamedTuple):
 
 FULL_IMAGE = Region(0.0, 0.0, 1.0, 1.0)
 
+MapRegions = Sequence[Region] | Float[Tensor, "image 4"]
+"""A region of each image; as a tensor, it is where the pixels are."""
+
 
 def positional_encoding(
-    pixels: Int[Tensor, "image pixel"], size: tuple[int, int], regions: Sequence[Region]
+    pixels: Int[Tensor, "image pixel"], size: tuple[int, int], regions: MapRegions
 ) -> Float[Tensor, "image pixel signal"]:
     """Sines and cosines of a pixel's position: half a wave, one and two waves across the whole image, along each axis.
 
@@ -42,7 +45,8 @@ def positional_encoding(
     Returns:
         In [-1, 1].
     """
-    top, left, height, width = torch.tensor(regions, device=pixels.device).T[..., None]  # each [image, 1]
+    regions = regions if isinstance(regions, Tensor) else torch.tensor(regions, device=pixels.device)
+    top, left, height, width = regions.T[..., None]  # each [image, 1]
     y, x = pixels.div(size[1], rounding_mode="floor"), pixels % size[1]
     image = torch.arange(len(regions), device=pixels.device)[:, None]
     (sin_y, cos_y), (sin_x, cos_x) = _along(top, height, size[0]), _along(left, width, size[1])

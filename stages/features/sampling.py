@@ -34,6 +34,11 @@ class QuantisedMap:
         """(y, x, channel)."""
         return self.values.shape
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values and of the scale."""
+        return self.values.nbytes + self.scale.nbytes
+
 
 Map = Float[Tensor, "y x channel"] | QuantisedMap
 """A block's activations at one timestep, for one image."""

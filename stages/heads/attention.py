@@ -61,7 +61,8 @@ class TextAttention(nn.Module):
             tokens: as `forward`.
             mask: as `forward`.
         """
-        if not mask.any():  # with one thing to read, every pixel reads the same: no need to ask
+        # With one thing to read, every pixel reads the same: no need to ask. In training a GPU is not asked for that.
+        if (mask.device.type == "cpu" or not self.training) and not mask.any():
             nothing = self.to_out(self.to_value(self.null_token))[None, None]
             return lambda pixels: nothing.expand(*pixels.shape[:2], -1) if self.training else nothing
         if len(tokens) == 1 and not self.training:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..features.position import N_FREQUENCIES, Region, positional_encoding
+from ..features.position import N_FREQUENCIES, MapRegions, positional_encoding
 from ..features.sampling import FILTERS, MapKey, Maps, dense
 from ..precision import Precision, arithmetic
 from .attention import TextAttention, TextReader
@@ -199,7 +199,7 @@ class GuidedHead(Head):
         size: tuple[int, int],
         read: TextReader,
         *,
-        regions: Sequence[Region],
+        regions: MapRegions,
     ) -> Float[Tensor, "image pixel width"]:
         """The pixels as their places and the text make them.
 
@@ -217,7 +217,7 @@ class GuidedHead(Head):
         return guided
 
     def _known(
-        self, projected: Tensor, pixels: Tensor, size: tuple[int, int], regions: Sequence[Region]
+        self, projected: Tensor, pixels: Tensor, size: tuple[int, int], regions: MapRegions
     ) -> list[Float[Tensor, "#image pixel width"]]:
         """What is known of the pixels, whose sum reads from the text: their activations and, unless hidden, places."""
         if self.place is None:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..features.crops import turned
-from ..features.position import FULL_IMAGE, Region
+from ..features.position import FULL_IMAGE, MapRegions
 from ..features.sampling import COLOURS, FILTERS, MapKey, Maps, dense
 from .base import ALL_CHANNELS, GuidedHead, HeadSpec, Prepared
 from .input import HeadInput
@@ -71,7 +71,7 @@ class ContextHead(GuidedHead):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        regions: Sequence[Region] = (FULL_IMAGE,),
+        regions: MapRegions = (FULL_IMAGE,),
         turns: Sequence[int] = (0,),
     ) -> Float[Tensor, "image n_classes y x"]:
         """Logits of whole pictures, or of crops.

@@ -12,7 +12,7 @@ each block at its own resolution first. The numbers are equal up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import reduce
 
 import torch
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..features.position import FULL_IMAGE, Region
+from ..features.position import FULL_IMAGE, MapRegions
 from ..features.sampling import Interpolation, MapKey
 from .attention import TextReader
 from .base import GuidedHead, HeadSpec, Prepared
@@ -59,7 +59,7 @@ class PixelHead(GuidedHead):
         size: tuple[int, int],
         read: TextReader,
         *,
-        regions: Sequence[Region] = (FULL_IMAGE,),
+        regions: MapRegions = (FULL_IMAGE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
         """Logits from the summed projections; as `guide` takes them, of pixels of the label map."""
         x = self.guide(projected, pixels, size, read, regions=regions)
@@ -74,7 +74,7 @@ class PixelHead(GuidedHead):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
         *,
-        regions: Sequence[Region] = (FULL_IMAGE,),
+        regions: MapRegions = (FULL_IMAGE,),
     ) -> Float[Tensor, "image pixel n_classes"]:
         """Logits of sampled pixels from their `inputs`: the blocks are projected and summed as one matrix product."""
         weights: list[Tensor] = [self.get_parameter(f"projections.{block}.weight") for block in self.spec.channels]

@@ -45,6 +45,7 @@ class LinearProbe(nn.Module):
             labels: class indices.
             n_images: labelled images that the head learns from; sets the probe's share.
         """
+        features, labels = features.cpu(), labels.cpu()  # not every device has float64
         x = features.double()
         spread = x.std(0, correction=0).clamp(min=1e-4)
         x = x / spread

@@ -13,10 +13,10 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.head_inputs.splits import Split
-from textdiff.pipeline.training.objectives import schedule
+from textdiff.pipeline.training.schedule import schedule
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.encoders.loading import load_encoder
-from textdiff.stages.features.augmentation import jitter_colours
+from textdiff.stages.features.augmentation import draw_colour_jitter
 from textdiff.stages.features.sampling import gather
 from textdiff.stages.metrics.overlap import confusion
 from textdiff.stages.metrics.overlap import dice as dice_of_counts
@@ -186,7 +186,7 @@ def test_seeds_and_the_u_nets_jitter_and_schedule_are_the_products(benchmark_mod
     seeding, colours = benchmark_module("accuracy", "seeding"), torch.rand(2, 3, 4, 3)
     assert seeding.named_seed(7, "crops") == named_seed(7, "crops")
     first, second = (torch.Generator().manual_seed(0) for _ in range(2))
-    assert torch.equal(unet_baseline.jitter_colours(colours, first), jitter_colours(colours, second))
+    assert torch.equal(unet_baseline.jitter_colours(colours, first), draw_colour_jitter(2, 3, second).of(colours))
     assert [unet_baseline.schedule(i / 40) for i in range(41)] == [schedule(i / 40) for i in range(41)]
 
 

@@ -40,7 +40,7 @@ collected format output target
 annotated coco colour coloured content count drawn feature outlined painted placement polygon reach reading ring run
 shape side size
 area survey timm tracer type dicom language nifti png probability slice segmentation weight
-needed channel last norm
+needed channel last norm activation jitter
 """
 """Words of the field, then of programming, that need no explanation."""
 

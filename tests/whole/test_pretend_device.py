@@ -167,7 +167,7 @@ def test_training_gives_the_weights_that_it_gives_on_the_cpu(precision):
         pretended, weights = train("cuda")
     assert pretended == dtype == precision
     assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
-    assert traffic.waits.total() == traffic.copies.total()
+    assert traffic.waits.total() == traffic.copies.total() == 2 + 2 * len(weights)
 
 
 def test_it_leaves_no_trace():

@@ -21,7 +21,8 @@ from textdiff.pipeline.head_inputs.inputs import open_head_data
 from textdiff.pipeline.prediction.segmenter import Segmenter
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
-from textdiff.pipeline.training.objectives import ContextObjective, steps_of_crops
+from textdiff.pipeline.training.objectives import ContextObjective
+from textdiff.pipeline.training.schedule import steps_of_crops
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.features.crops import turned
 from textdiff.stages.features.sampling import COLOURS, FILTERS
@@ -87,7 +88,7 @@ def test_a_batch_holds_the_same_crop_of_every_block_and_of_the_labels(training):
     for i, sample in enumerate(reader.split("train")[:2]):
         assert torch.equal(batch.labels[i], data.labels(sample))
         for block, of in seen(data.maps(sample)).items():
-            whole = torch.cat([torch.as_tensor(map_) for map_ in of], -1).float()
+            whole = torch.cat([torch.as_tensor(map_) for map_ in of], -1)
             assert torch.equal(batch.features[block][i], whole)
 
 

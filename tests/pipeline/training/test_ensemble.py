@@ -24,7 +24,7 @@ from textdiff.pipeline.head_inputs.pixels import sample_batch
 from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Trainer
-from textdiff.stages.features.augmentation import hide_blocks
+from textdiff.stages.features.augmentation import draw_shown
 from textdiff.stages.heads.loss import segmentation_loss
 from textdiff.stages.metrics.uncertainty import mutual_information
 from textdiff.stages.seeds import named_generator
@@ -61,7 +61,8 @@ def test_a_step_trains_each_member_by_itself_on_its_own_half_of_the_pixels(train
     loss = trainer.step(samples, 0.5, named_generator(0, "any"))
     generator = named_generator(0, "any")
     batch, (tokens, mask) = sample_batch(data, samples, 64, generator), data.texts(samples)
-    seen = hide_blocks(trainer.head.members[0].inputs(batch.features), alone[0].spec.channels, generator)
+    shown = draw_shown(2, alone[0].spec.channels, generator)
+    seen = trainer.head.members[0].inputs(batch.features) * shown
     losses = []
     for head, trained in zip(alone, trainer.head.members, strict=True):
         optimizer = torch.optim.AdamW(head.parameters(), trainer.optimizer.param_groups[0]["lr"], weight_decay=0.01)
@@ -82,15 +83,15 @@ def test_interrupted_and_resumed_gives_the_same_bytes_and_so_does_the_same_seed(
     training, tmp_path, run_bytes, monkeypatch
 ):
     train_head(training)
-    stopped, step = replace(training, run=tmp_path / "stopped"), Trainer.step
+    stopped, step = replace(training, run=tmp_path / "stopped"), Trainer.learn
 
     def interrupted(self, *args):
         if self.epoch == 2:
             os.kill(os.getpid(), signal.SIGINT)
-            monkeypatch.setattr(Trainer, "step", step)
+            monkeypatch.setattr(Trainer, "learn", step)
         return step(self, *args)
 
-    monkeypatch.setattr(Trainer, "step", interrupted)
+    monkeypatch.setattr(Trainer, "learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     with pytest.raises(RunError, match=r"train\.ensemble: the run has 3, this command says 2"):

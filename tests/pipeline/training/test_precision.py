@@ -48,7 +48,7 @@ def test_the_forward_is_bfloat16s_and_the_loss_float32s(training, head):
     for precision in ("float32", "bfloat16"):
         trainer = Trainer.from_config(replace(config, precision=precision), FeatureReader(config.cache))
         samples = trainer.split.train[:1] if head == "paper" else trainer.split.train[:2]
-        ((logits, _),) = trainer.objective.predictions(samples, named_generator(0, "step"))
+        ((logits, _),) = trainer.objective.predictions(trainer.objective.draw(samples, named_generator(0, "step")))
         seen.append(logits.detach())
     exact, rough = seen
     assert exact.dtype == rough.dtype == torch.float32
@@ -76,15 +76,15 @@ def test_a_run_is_scored_in_the_arithmetic_of_its_training(training, precision):
 def test_a_resume_keeps_the_arithmetic_of_the_run_on_any_processor(training, native, tmp_path, run_bytes, monkeypatch):
     native(True)
     train_head(training)
-    stopped, step = replace(training, run=tmp_path / "stopped"), Trainer.step
+    stopped, step = replace(training, run=tmp_path / "stopped"), Trainer.learn
 
     def interrupted(self, *args):
         if self.epoch == 1:
             os.kill(os.getpid(), signal.SIGINT)
-            monkeypatch.setattr(Trainer, "step", step)
+            monkeypatch.setattr(Trainer, "learn", step)
         return step(self, *args)
 
-    monkeypatch.setattr(Trainer, "step", interrupted)
+    monkeypatch.setattr(Trainer, "learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     native(False)

@@ -23,7 +23,7 @@ from textdiff.pipeline.head_inputs.splits import choose_split
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training import state
-from textdiff.pipeline.training.objectives import schedule
+from textdiff.pipeline.training.schedule import schedule
 from textdiff.pipeline.training.state import load_state, save_state
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Trainer
@@ -73,15 +73,15 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(training, tmp_p
 def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(training, tmp_path, run_bytes, monkeypatch):
     train_head(training)
     stopped = replace(training, run=tmp_path / "stopped")
-    step = Trainer.step
+    step = Trainer.learn
 
     def interrupted(self, *args):
         if self.epoch == 2:
             os.kill(os.getpid(), signal.SIGINT)  # in the middle of the third epoch
-            monkeypatch.setattr(Trainer, "step", step)
+            monkeypatch.setattr(Trainer, "learn", step)
         return step(self, *args)
 
-    monkeypatch.setattr(Trainer, "step", interrupted)
+    monkeypatch.setattr(Trainer, "learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_head(stopped)
     assert (stopped.run / "resume.safetensors").exists()

@@ -14,7 +14,7 @@ from textdiff.pipeline.config.training import HEAD_DEFAULTS, HeadSettings, Train
 from textdiff.pipeline.head_inputs.pixels import sample_batch
 from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.head_inputs.splits import Split, choose_split
-from textdiff.pipeline.training.objectives import schedule
+from textdiff.pipeline.training.schedule import schedule
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.features.sampling import FILTERS, gather
 from textdiff.stages.heads.loss import segmentation_loss
@@ -45,17 +45,22 @@ def opened(config):
 
 def steps_of(trainer, monkeypatch):
     """Of one epoch: the images and the learning rate of each step."""
-    steps, step = [], Trainer.step
+    samples_of, rates, draw, learn = [], [], Trainer.draw, Trainer.learn
 
-    def recorded(self, samples, *args):
-        loss = step(self, samples, *args)
-        steps.append(([sample.id for sample in samples], self.optimizer.param_groups[0]["lr"]))
-        return loss
+    def drawn(self, samples, *args):
+        samples_of.append([sample.id for sample in samples])
+        return draw(self, samples, *args)
+
+    def learnt(self, *args):
+        losses = learn(self, *args)
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        return losses
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", recorded)
+        patch.setattr(Trainer, "draw", drawn)
+        patch.setattr(Trainer, "learn", learnt)
         trainer.run_epoch()
-    return steps
+    return list(zip(samples_of, rates, strict=True))
 
 
 def test_the_papers_epoch_sees_each_image_once_at_a_constant_rate(config, monkeypatch):
@@ -119,7 +124,7 @@ def test_text_dropout_hides_texts_by_the_named_generator(config):
     generator, shown = named_generator(3, "texts"), torch.rand(4, generator=named_generator(3, "texts")) >= 0.5
     assert 0 < int(shown.sum()) < 4
     _, own = data.texts(split.train)
-    _, mask = trainer.objective._texts(split.train, generator)
+    _, mask = data.read_texts(trainer.objective._texts(split.train, generator))
     assert torch.equal(mask, own & shown[:, None])
 
 

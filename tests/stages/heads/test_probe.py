@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
-from textdiff.stages.features.augmentation import hide_blocks
+from textdiff.stages.features.augmentation import draw_shown
 from textdiff.stages.features.sampling import FILTERS
 from textdiff.stages.heads.probe import PENALTY, WORTH, LinearProbe
 
@@ -60,14 +60,15 @@ def test_before_it_is_fitted_it_changes_no_probability():
 
 def test_blocks_are_hidden_image_by_image_and_filters_never():
     generator = torch.Generator().manual_seed(0)
-    hidden = hide_blocks(torch.ones(400, 3, 8), {2: 2, "a/0": 3, FILTERS: 3}, generator)
-    assert (hidden[..., 5:] == 1).all()
-    for part in (hidden[..., :2], hidden[..., 2:5]):
+    shown = draw_shown(400, {2: 2, "a/0": 3, FILTERS: 3}, generator)
+    assert shown.shape == (400, 1, 8)
+    assert shown[..., 5:].all()
+    for part in (shown[..., :2], shown[..., 2:5]):
         of_images = part.flatten(1)
-        assert ((of_images == 0).all(1) | (of_images == 1).all(1)).all()
-        assert 0.4 < (of_images[:, 0] == 0).float().mean() < 0.6
-    assert (hidden[:, 0, 0] != hidden[:, 0, 2]).any()
+        assert (of_images.all(1) | ~of_images.any(1)).all()
+        assert 0.4 < of_images[:, 0].float().mean() < 0.6
+    assert (shown[:, 0, 0] != shown[:, 0, 2]).any()
 
 
 def test_without_filters_nothing_is_hidden():
-    assert (hide_blocks(torch.ones(9, 3, 5), {2: 2, "a/0": 3}, torch.Generator()) == 1).all()
+    assert draw_shown(9, {2: 2, "a/0": 3}, torch.Generator()) is None
