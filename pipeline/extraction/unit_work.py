@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,11 +31,13 @@ class UnitWork:
         Args:
             images: of the rows, as the model is given them: no image is read twice.
             reader: of the labels.
-            device: of the model; on the CPU one thread beside those of the model is enough, and more are in their way.
+            device: of the model; on the CPU one thread beside those of the model is enough, and more are in their way;
+                beside a GPU half of the processor's cores are.
         """
         row_at = dict(zip(self.unit.rows, self.rows, strict=True))
         image_at = dict(zip(self.unit.rows, images, strict=True))
-        return derived_loader(image_at.__getitem__, reader, row_at, workers=1 if device == "cpu" else LOADERS)
+        workers = 1 if device == "cpu" else max(LOADERS, (os.cpu_count() or 1) // 2)
+        return derived_loader(image_at.__getitem__, reader, row_at, workers=workers)
 
 
 def unit_works(
