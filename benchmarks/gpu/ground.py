@@ -20,7 +20,6 @@ from record import NotHere
 from textdiff import ExtractConfig, UNetRecorder, extract_features
 
 ROOT = Path(__file__).resolve().parents[2]
-
 WEIGHTS = "bfloat16-weights"
 """The precision whose weights are bfloat16 too."""
 PRECISIONS = tuple(name for name in get_args(get_type_hints(ExtractConfig)["precision"]) if name != "auto")
@@ -101,7 +100,7 @@ class Ground:
     def unet(self) -> str:
         """Source of the paper's UNet, of random weights; in miniature a small one."""
         size = self.scale.image_size
-        model = adm_unet(size) if not self.in_miniature else small_unet(size, (32, 32))
+        model = small_unet(size, (32, 32)) if self.in_miniature else adm_unet(size)
         model.save_pretrained(self.work / "unet")
         DDPMScheduler().save_pretrained(self.work / "unet")
         return f"diffusers:{self.work / 'unet'}"

@@ -36,8 +36,8 @@ def peak_gb(recorder: UNetRecorder, ground: Ground, batch: int) -> float | str:
         torch.cuda.reset_peak_memory_stats(ground.device)
     try:
         bare_forwards(recorder, config, batch)
-    except torch.OutOfMemoryError:
-        return f"more than the {total_bytes(ground.device) / 1e9:.0f} GB there are"
+    except RuntimeError as error:  # too little memory, or more elements than an index of 32 bits counts
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
     return torch.cuda.max_memory_allocated(ground.device) / 1e9 if ground.on_cuda else f"not known on {ground.device}"
 
 
@@ -61,12 +61,14 @@ def starved(ground: Ground) -> Iterator[None]:
     if ground.on_cuda:
         torch.cuda.empty_cache()
         weights = size_of(Path(ground.unet.partition(":")[2]))
-        share = (torch.cuda.memory_reserved(ground.device) + weights + GIBIBYTE) / total_bytes(ground.device)
-        torch.cuda.set_per_process_memory_fraction(share, ground.device)
+        total = torch.cuda.get_device_properties(ground.device).total_memory
+        share = (torch.cuda.memory_reserved(ground.device) + weights + GIBIBYTE) / total
+        index = torch.cuda.device(ground.device).idx  # the only name that the function takes
+        torch.cuda.set_per_process_memory_fraction(share, index)
         try:
             yield
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, ground.device)
+            torch.cuda.set_per_process_memory_fraction(1.0, index)
         return
     with forward_replaced(fails):
         yield
@@ -75,8 +77,3 @@ def starved(ground: Ground) -> Iterator[None]:
 def fails(*_: object, **__: object) -> None:
     """As a forward that finds no memory."""
     raise torch.OutOfMemoryError("as on a GPU")
-
-
-def total_bytes(device: str) -> int:
-    """Memory of a CUDA device."""
-    return torch.cuda.get_device_properties(device).total_memory

@@ -49,11 +49,14 @@ def main() -> None:
     from items import ITEMS
     from record import lines, read_results
 
-    items = [item for item in ITEMS if args.items is None or item.name in args.items.split(",")]
+    names = [item.name for item in ITEMS]
+    wanted = args.items.split(",") if args.items else names
+    if unknown := sorted({*wanted} - {*names}):
+        raise SystemExit(f"error: --items got {','.join(unknown)}; expected some of {','.join(names)}")
     with tempfile.TemporaryDirectory(prefix="gpu-list-", dir=args.work or roomy()) as work:
         ground = make_ground(args, Path(work))
         ground.results |= read_results(args.out)
-        work_through(items, ground, args.out)
+        work_through([item for item in ITEMS if item.name in wanted], ground, args.out)
     print("\n".join(lines(ground.results)))
 
 
