@@ -65,8 +65,8 @@ class TrainConfig(CommandConfig):
     `paper`, TextDiff's own, which learns from whole images and is by far the slowest; `auto`, the one of `pixel` and
     `context` that is better on the samples that choose the epoch: both are trained."""
     minutes: Annotated[float, between(0.1, 1e5)] | None = None
-    """With `--head auto`: about how long to train in all. Epochs of a head that does not fit are cut to down to half of
-    the usual ones, else it is left out. `None`: however long it takes."""
+    """With `--head auto`: about how long to train in all. Epochs of a head that does not fit are cut; one that
+    would learn next to nothing is left out. `None`: however long it takes."""
     ensemble: Count = 1
     """Members of an ensemble of `pixel` or `context` heads, trained at once; their mean probabilities are better than
     one head's, and their disagreement shows where not to trust them (`predict --uncertainty`). Members differ in their

@@ -15,14 +15,16 @@ from ..runs.heads import load_head
 from ..runs.run_config import CANDIDATES, CONFIG, HEAD, METRICS, PROJECTIONS, SUMMARY, RunConfig
 from ..runtime.folders import locked_folder, no_empty_folder
 from ..runtime.progress import Progress
+
 from .report import write_train_report
 from .result import TrainSummary
+from .schedule import STEPS_OF_CROPS
 from .trainer import Trainer
 
 PLAN = "plan.json"
 """Candidate → its epochs, 0 where the minutes did not allow it: kept for `--resume`."""
 SHORTEST = 0.5
-"""Of the usual number of epochs; fewer are not worth their time."""
+"""Of the usual training with few images; less is not worth its time."""
 BESIDE_STEPS = 1.25
 """A training's time ÷ that of its steps: checks, the choice of the epoch, scores and the report come on top."""
 
@@ -90,7 +92,7 @@ def _planned_epochs(candidate: TrainConfig, ends: float) -> int:
     if candidate.run.name not in plan:
         trainer = Trainer.from_config(candidate, FeatureReader(candidate.cache))
         share = (ends - time.monotonic()) / (BESIDE_STEPS * trainer.estimate_seconds())
-        least = 1.0 if candidate.epochs else SHORTEST
+        least = 1.0 if candidate.epochs else SHORTEST * STEPS_OF_CROPS[0] / trainer.objective.min_steps
         plan[candidate.run.name] = int(candidate.settings.epochs * min(share, 1.0)) if share >= least else 0
         write_json(path, plan)
     return plan[candidate.run.name]

@@ -14,7 +14,7 @@ from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.runs.folder import read_summary
 from textdiff.pipeline.runs.run_config import RunConfig
-from textdiff.pipeline.training import auto
+from textdiff.pipeline.training import auto, objectives
 from textdiff.pipeline.training.objectives import ContextObjective
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Trainer
@@ -114,6 +114,16 @@ def test_the_minutes_set_the_epochs_of_the_second_head(training, minutes, given,
     candidate = replace(training, head="context", run=folder, epochs=given)
     assert auto._planned_epochs(candidate, 60.0 * minutes) == epochs
     assert auto._planned_epochs(candidate, 0.0) == epochs  # as it was first decided
+
+
+def test_with_many_images_a_shorter_training_is_worth_its_time_too(training, monkeypatch):
+    monkeypatch.setattr(Trainer, "estimate_seconds", lambda _: 300 / auto.BESIDE_STEPS)
+    monkeypatch.setattr(auto.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(objectives, "steps_of_crops", lambda _: 45)
+    for minutes, epochs in ((0.8, 0), (1, 8)):
+        candidate = replace(training, head="context", run=training.run / f"{minutes}" / "candidates" / "context")
+        candidate.run.mkdir(parents=True)
+        assert auto._planned_epochs(candidate, 60.0 * minutes) == epochs
 
 
 def test_what_does_not_fit_the_minutes_is_left_out(training, monkeypatch):
