@@ -15,7 +15,6 @@ from ..runs.heads import load_head
 from ..runs.run_config import CANDIDATES, CONFIG, HEAD, METRICS, PROJECTIONS, SUMMARY, RunConfig
 from ..runtime.folders import locked_folder, no_empty_folder
 from ..runtime.progress import Progress
-
 from .report import write_train_report
 from .result import TrainSummary
 from .schedule import STEPS_OF_CROPS

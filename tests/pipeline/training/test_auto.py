@@ -121,8 +121,9 @@ def test_with_many_images_a_shorter_training_is_worth_its_time_too(training, mon
     monkeypatch.setattr(auto.time, "monotonic", lambda: 0.0)
     monkeypatch.setattr(objectives, "steps_of_crops", lambda _: 45)
     for minutes, epochs in ((0.8, 0), (1, 8)):
-        candidate = replace(training, head="context", run=training.run / f"{minutes}" / "candidates" / "context")
-        candidate.run.mkdir(parents=True)
+        run = training.run / f"{minutes}" / "candidates" / "context"
+        run.mkdir(parents=True)
+        candidate = replace(training, head="context", run=run, epochs=None)
         assert auto._planned_epochs(candidate, 60.0 * minutes) == epochs
 
 
