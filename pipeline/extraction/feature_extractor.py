@@ -30,6 +30,7 @@ from ...stages.precision import Precision
 from ...stages.unet.noise import NoiseKind, draw_noise
 from ...stages.unet.recorder import UNetRecorder
 from ..runtime.conditions import conditions_of
+from ..runtime.transfer import to_device
 
 UNITS_IN_FLIGHT = 2
 """In the device's memory: one is computed while the one before is copied to the host."""
@@ -163,7 +164,10 @@ class FeatureExtractor:
             ) from error
 
     def _encode(self, name: str, batch: Batch, layers: Sequence[Block]) -> dict[Pair, Tensor]:
-        images, numbers = self._to_device(torch.from_numpy(batch.images)), [layer_number(layer) for layer in layers]
+        images, numbers = (
+            to_device(torch.from_numpy(batch.images), self.device),
+            [layer_number(layer) for layer in layers],
+        )
         maps = self.encoders[name].encoder.record(images, numbers, cast("Precision", self.spec.precision))
         return {(layer_name(name, number), NO_NOISE): map_ for number, map_ in maps.items()}
 
@@ -171,7 +175,7 @@ class FeatureExtractor:
         recorder, n_images = self._recorder(blocks), len(batch.images)
         if recorder.compiled:  # a graph of its own for each shape, with other last bits
             batch = batch.padded(self.spec.rows_per_shard)
-        x = self._to_device(torch.from_numpy(batch.images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        x = to_device(torch.from_numpy(batch.images), self.device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         prompts = batch.texts if self.spec.condition == "own" else None
         noises, maps = self._noises(batch.ids), dict[int, Tensor]()
         for noise in noises:
@@ -235,11 +239,11 @@ class FeatureExtractor:
 
     def _noises(self, ids: Sequence[str]) -> Float[Tensor, "draw #image channel y x"]:
         """On the device; one for all samples stays there."""
-        return self._shared_noises if self.spec.noise == "shared" else self._to_device(self._drawn(ids))
+        return self._shared_noises if self.spec.noise == "shared" else to_device(self._drawn(ids), self.device)
 
     @cached_property
     def _shared_noises(self) -> Float[Tensor, "draw 1 channel y x"]:
-        return self._to_device(self._drawn(()))
+        return to_device(self._drawn(()), self.device)
 
     def _drawn(self, ids: Sequence[str]) -> Float[Tensor, "draw #image channel y x"]:
         return draw_noise(
@@ -258,9 +262,6 @@ class FeatureExtractor:
             values, scales = quantise(activations)
             return self._to_host(values), self._to_host(scales)
         return self._to_host(activations.to(getattr(torch, self.spec.dtype)).contiguous()), None
-
-    def _to_device(self, images: Tensor) -> Tensor:
-        return images.pin_memory().to(self.device, non_blocking=True) if self._copies else images.to(self.device)
 
     def _to_host(self, tensor: Tensor) -> Tensor:
         if self._copies is None:

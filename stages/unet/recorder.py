@@ -110,9 +110,7 @@ class UNetRecorder:
             raise ConfigError(f"unknown precision {precision!r}; expected one of {', '.join(get_args(Precision))}")
         weights = next(frozen.model.parameters()).dtype
         if precision == "bfloat16-weights" and weights != torch.bfloat16:
-            raise ConfigError(
-                f"precision got {precision} for weights in {weights}; give load_unet bfloat16_weights=True"
-            )
+            raise ConfigError(f"got {precision} for weights in {weights}; give load_unet bfloat16_weights=True")
         self.frozen = frozen
         self.blocks = tuple(sorted(blocks))
         self.precision = precision
