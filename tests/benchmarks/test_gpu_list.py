@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from pretend_device import pretend_device
 
+from textdiff import write_phantom
 from textdiff.cache.reader import FeatureReader
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -207,3 +210,18 @@ def test_the_list_in_miniature_is_interrupted_goes_on_and_gives_every_item(of_gp
     assert results["memory"]["too_little_memory"]["exit_status"] == 1
     assert results["blocks"]["largest_difference"]["float32"] == {"1": 0.0, "3": 0.0}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.slow
+def test_items_run_on_a_pretend_gpu(of_gpu, tmp_path):
+    """Which the miniature, on a CPU, does not show; profiles and limits of memory need a real one."""
+    ground, names = of_gpu("ground"), ("machine", "efficiency-8-weights", "blocks", "caches")
+    data = write_phantom(tmp_path / "images", n_train=2, n_val=1, n_test=1, image_size=64)
+    state = ground.Ground("cuda", ground.MINIATURE, data, tmp_path, time.monotonic() + 600)
+    with pretend_device():
+        of_gpu("run").work_through([item for item in of_gpu("items").ITEMS if item.name in names], state, tmp_path)
+    assert [name for name, result in state.results.items() if "error" not in result] == list(names)
+    assert state.results["machine"]["device"] == "Pretend"
+    of_blocks = state.results["blocks"]["largest_difference"]
+    assert max(of_blocks["float32"].values()) < 1e-4 < min(of_blocks["bfloat16"].values())
+    assert max(state.results["caches"]["largest_difference"].values()) < 1e-4
