@@ -23,9 +23,13 @@ from ...errors import RunError
 from ..runtime.process import prepare_process
 from .jobs import Outcome, TrainingJob, train_job
 
+HEADS_ON_A_GPU = 4
+"""Processes that share a CUDA device: a light head's kernels are shorter than the time to start them. Together they may
+keep rows in half of its memory (`head_inputs/inputs.py`: `KEPT_SHARE`). Not measured yet."""
+
 
 def train_in_processes(device: str, jobs: Sequence[TrainingJob]) -> Iterator[Outcome]:
-    """Train the jobs: on the CPU as many at once as torch has threads, on other devices one after another.
+    """Train the jobs, several at once: on the CPU as many as torch has threads, on CUDA `HEADS_ON_A_GPU`, else one.
 
     Args:
         device: on which heads are trained.
@@ -38,7 +42,8 @@ def train_in_processes(device: str, jobs: Sequence[TrainingJob]) -> Iterator[Out
         TextdiffError: of a job.
         RunError: if a process was lost.
     """
-    n_workers = min(torch.get_num_threads(), len(jobs)) if device == "cpu" else 1
+    n_at_once = torch.get_num_threads() if device == "cpu" else HEADS_ON_A_GPU if device.startswith("cuda") else 1
+    n_workers = min(n_at_once, len(jobs))
     if n_workers < 2:
         yield from map(train_job, jobs)
         return

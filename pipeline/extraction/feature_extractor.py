@@ -190,7 +190,10 @@ class FeatureExtractor:
 
     def store(self, maps: Mapping[Pair, Float[Tensor, "image y x channel"]]) -> Callable[[], dict[Pair, StoredMaps]]:
         """Bring recorded activations into the spec's form and begin their copies to the host; the result waits."""
-        stored = {pair: self._store(pair, activations) for pair, activations in maps.items()}
+        stored = {
+            pair: (self._to_host(values), None if scales is None else self._to_host(scales))
+            for pair, (values, scales) in self.compressed(maps)
+        }
         arrived = self._copies.record_event() if self._copies else None
 
         def wait() -> dict[Pair, StoredMaps]:
@@ -202,6 +205,17 @@ class FeatureExtractor:
             }
 
         return wait
+
+    def compressed(
+        self, maps: Mapping[Pair, Float[Tensor, "image y x channel"]]
+    ) -> Iterator[tuple[Pair, tuple[Tensor, Float[Tensor, "image channel"] | None]]]:
+        """Recorded activations in the spec's form, on the device: values and, for int8, scales; one pair at a time."""
+        for pair, activations in maps.items():
+            shortened = self.projections[pair].apply(activations) if pair in self.projections else activations
+            if self.spec.dtype == "int8":
+                yield pair, quantise(shortened)
+            else:
+                yield pair, (shortened.to(getattr(torch, self.spec.dtype)).contiguous(), None)
 
     def leave_device(self) -> None:
         """Move the models to the CPU's memory, so that other processes have the device's; nothing is recorded then."""
@@ -253,15 +267,6 @@ class FeatureExtractor:
             sample_ids=ids,
             n_draws=self.spec.noise_draws,
         )
-
-    def _store(self, pair: Pair, activations: Float[Tensor, "image y x channel"]) -> tuple[Tensor, Tensor | None]:
-        """In the spec's form, on the host or on the way there."""
-        if pair in self.projections:
-            activations = self.projections[pair].apply(activations)
-        if self.spec.dtype == "int8":
-            values, scales = quantise(activations)
-            return self._to_host(values), self._to_host(scales)
-        return self._to_host(activations.to(getattr(torch, self.spec.dtype)).contiguous()), None
 
     def _to_host(self, tensor: Tensor) -> Tensor:
         if self._copies is None:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ...cache.format.blocks import Block, Pair, arrays_of, encoder_of
 from ...cache.format.layout import N_FILTERS
+from ...cache.format.maps import StoredMaps
 from ...cache.format.samples import SampleRow
 from ...cache.reader import FeatureReader
 from ...errors import CacheMismatchError, ConfigError
 from ...stages.features.position import Region
-from ...stages.features.sampling import FILTERS, Maps, gather
+from ...stages.features.sampling import FILTERS, Map, Maps, QuantisedMap, gather
 from ...stages.heads.base import HeadSpec
 from ...stages.heads.input import HeadInput
 from ..config.training import FILTERS_SOURCE, UNET, TextMode, TextSetting
@@ -142,8 +143,8 @@ class CachedFeatures:
         if kept := self.kept.get(row.row):
             return {key: kept[key] for key in self.map_keys}
         self.reader.fetch(self.pairs, row.row, filters=self.filters)
-        stored = {pair: self.reader.stored(*pair, row.row) for pair in self.pairs}
-        return head_maps(stored, self.reader.filters(row.row) if self.filters else None)
+        maps = {pair: _to_map(self.reader.stored(*pair, row.row)) for pair in self.pairs}
+        return head_maps(maps, torch.from_numpy(self.reader.filters(row.row)) if self.filters else None)
 
     def gather(self, row: SampleRow, pixels: Int[Tensor, "pixel"]) -> dict[Block, Float[Tensor, "pixel channel"]]:
         """The row's activations and filters at pixels of its label map, as `sampling.gather` gives them.
@@ -175,6 +176,11 @@ class CachedFeatures:
     def read_texts(self, texts: RowTexts) -> tuple[Float[Tensor, "row token dim"], Bool[Tensor, "row token"]]:
         """As `texts`, of chosen ones on the device."""
         return self.tokens[texts.places], self.token_mask[texts.places] & texts.shown[:, None]
+
+
+def _to_map(stored: StoredMaps) -> Map:
+    values = torch.from_numpy(stored.values)
+    return values if stored.scales is None else QuantisedMap(values, torch.from_numpy(stored.scales))
 
 
 def open_head_data(

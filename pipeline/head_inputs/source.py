@@ -10,14 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
-import numpy as np
-import torch
 from jaxtyping import Float, Float16
 from torch import Tensor
 
 from ...cache.format.blocks import Block, Pair
-from ...cache.format.maps import StoredMaps
-from ...stages.features.sampling import FILTERS, Map, Maps, QuantisedMap
+from ...stages.features.sampling import FILTERS, Map, Maps
 from ...stages.heads.base import Head
 from ...stages.heads.input import HeadInput
 from ..views.symmetries import View
@@ -47,21 +44,16 @@ def segment_tiles(
         yield mean_over_views(map(head.segment, islice(inputs, len(of_tile))), of_tile)
 
 
-def head_maps(stored: Mapping[Pair, StoredMaps], filters: Float16[np.ndarray, "y x filter"] | None) -> Maps:
-    """Activations and filters of a row as a head takes them, on the CPU, without a copy.
+def head_maps(maps: Mapping[Pair, Map], filters: Float16[Tensor, "y x filter"] | None) -> Maps:
+    """Activations and filters of a row as a head takes them.
 
     Args:
-        stored: (block, timestep) → the row's activations in the form of a cache, in the order of the head's channels.
+        maps: (block, timestep) → the row's activations, in the order of the head's channels.
         filters: of the row's image; `None`: the head does not see them.
     """
-    maps: dict[Block, list[Map]] = {}
-    for (block, _), of_timestep in stored.items():
-        maps.setdefault(block, []).append(_to_map(of_timestep))
+    of_blocks: dict[Block, list[Map]] = {}
+    for (block, _), map_ in maps.items():
+        of_blocks.setdefault(block, []).append(map_)
     if filters is not None:
-        maps[FILTERS] = [torch.from_numpy(filters)]
-    return maps
-
-
-def _to_map(stored: StoredMaps) -> Map:
-    values = torch.from_numpy(stored.values)
-    return values if stored.scales is None else QuantisedMap(values, torch.from_numpy(stored.scales))
+        of_blocks[FILTERS] = [filters]
+    return of_blocks

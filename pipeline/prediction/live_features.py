@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import groupby, islice
+from itertools import groupby, islice, repeat, takewhile
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float16, UInt8
+from torch import Tensor
 
 from ...cache.format.blocks import Pair, describe
 from ...cache.format.maps import StoredMaps
 from ...errors import DataError
+from ...stages.features.sampling import Map, QuantisedMap
 from ...stages.heads.input import HeadInput
 from ..extraction.feature_extractor import Batch, FeatureExtractor
 from ..extraction.rows import Row, read_upright, rows_of, tiles_of
@@ -19,7 +22,7 @@ from ..head_inputs.source import head_maps
 from ..image_files.source import Offset
 from ..images.filter_bank import image_filters
 from ..runs.run_config import RunConfig
-from ..runtime.transfer import to_device
+from ..runtime.transfer import ahead, to_device
 from ..views.transforms import turn
 from .live_texts import LiveTexts
 from .request import PredictionRequest
@@ -71,22 +74,35 @@ class LiveFeatures:
             yield from ((row, turn(upright, row.view)) for row in views)
 
     def inputs(self, rows: Iterable[LiveRow]) -> Iterator[HeadInput]:
-        """As `FeatureSource`: a batch is taken ahead. How rows fall together in batches changes last bits."""
-        coming, pairs = iter(rows), self._config.pairs
-        while batch := list(islice(coming, self._config.features.rows_per_shard)):
-            images, ids = np.stack([pixels for _, pixels in batch]), [row.id for row, _ in batch]
-            texts = [row.text or "" for row, _ in batch]
-            features = self._features(Batch(images, ids, texts)) if pairs else {}
-            _refuse_not_finite(features, ids)
-            for i, (row, pixels) in enumerate(batch):
-                stored = {pair: features[pair].row(i) for pair in pairs}
-                filters = image_filters(pixels) if self._config.filters else None
-                maps = to_device(head_maps(stored, filters), self._device)
-                yield HeadInput(maps, self.size, *self._texts.tokens(row.text), row.region)
+        """As `FeatureSource`: a batch is taken ahead; beside a GPU, which keeps the activations, the next one is read.
 
-    def _features(self, batch: Batch) -> Mapping[Pair, StoredMaps]:
-        config, stage_one = self._config, self._stage_one
-        return stage_one.store(stage_one.record_all(batch, config.timesteps, config.blocks_and_layers))()
+        How rows fall together in batches changes last bits.
+        """
+        coming, n_rows = iter(rows), self._config.features.rows_per_shard
+        batches = ahead(lambda _: list(islice(coming, n_rows)), repeat(None), self._device)
+        for batch in takewhile(bool, batches):
+            maps = self._maps(batch) if self._config.pairs else [{} for _ in batch]
+            for (row, _), of_row, filters in zip(batch, maps, ahead(self._filters, batch, self._device), strict=True):
+                features = head_maps(of_row, None if filters is None else to_device(filters, self._device))
+                yield HeadInput(features, self.size, *self._texts.tokens(row.text), row.region)
+
+    def _filters(self, row: LiveRow) -> Float16[Tensor, "y x filter"] | None:
+        return torch.from_numpy(image_filters(row[1])) if self._config.filters else None
+
+    def _maps(self, rows: Sequence[LiveRow]) -> list[dict[Pair, Map]]:
+        """Activations of each row, in the form of a cache, on the device."""
+        images, ids = np.stack([pixels for _, pixels in rows]), [row.id for row, _ in rows]
+        batch, config = Batch(images, ids, [row.text or "" for row, _ in rows]), self._config
+        recorded = self._stage_one.record_all(batch, config.timesteps, config.blocks_and_layers)
+        maps = dict(self._stage_one.compressed(recorded))
+        _refuse_not_finite(maps, ids)
+        return [
+            {
+                pair: values[i] if scales is None else QuantisedMap(values[i], scales[i])
+                for pair, (values, scales) in ((pair, maps[pair]) for pair in config.pairs)
+            }
+            for i in range(len(rows))
+        ]
 
     def load(self) -> None:
         """Load the frozen models now, to refuse it before anything is written.
@@ -101,13 +117,16 @@ class LiveFeatures:
         return self._load_stage_one()
 
 
-def _refuse_not_finite(features: Mapping[Pair, StoredMaps], ids: Sequence[str]) -> None:
-    problems = [
-        f"{sample_id}: {describe(*pair)}: {problem}"
-        for pair, maps in features.items()
-        for i, sample_id in enumerate(ids)
-        if (problem := maps.row(i).describe_not_finite())
-    ]
+def _refuse_not_finite(maps: Mapping[Pair, tuple[Tensor, Tensor | None]], ids: Sequence[str]) -> None:
+    numbers = [values if scales is None else scales for values, scales in maps.values()]
+    if numbers[0].device.type != "cpu" and torch.stack([one.isfinite().all() for one in numbers]).all():
+        return  # with one wait for all
+    problems = []
+    for pair, (values, scales) in maps.items():
+        stored = StoredMaps(values.cpu().numpy(), None if scales is None else scales.cpu().numpy())
+        for i, sample_id in enumerate(ids):
+            if problem := stored.row(i).describe_not_finite():
+                problems.append(f"{sample_id}: {describe(*pair)}: {problem}")
     if problems:
         raise DataError(
             "activations are NaN or infinite, so that a mask would mean nothing; leave these images out, or "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import tee
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -201,7 +202,7 @@ class Segmenter:
             ConfigError: as `predict`; or if `tta` is no number of views.
         """
         refuse(*problems_of("tta", tta, ViewCount))
-        ahead, current = tee(requests)
+        ahead, current = _in_turn(*tee(requests))
         inputs = self.live.inputs(row for request in ahead for row in self.live.rows(request, tta))
         return ((request, self._bands(inputs, request, tta)) for request in current)
 
@@ -272,3 +273,18 @@ class Segmenter:
                 "intensity window: export this image as they were exported, or extract features of images like this "
                 f"one (extract-features --window LOW,HIGH) and train on them{error.__cause__.suggested}"
             ) from error
+
+
+def _in_turn(*iterators: Iterator[PredictionRequest]) -> list[Iterator[PredictionRequest]]:
+    """Iterators of `tee` for several threads: beside a GPU, images are read in one of their own."""
+    lock, end = threading.Lock(), object()
+
+    def taken(iterator: Iterator[PredictionRequest]) -> Iterator[PredictionRequest]:
+        while True:
+            with lock:
+                item = next(iterator, end)
+            if item is end:
+                return
+            yield cast("PredictionRequest", item)
+
+    return [taken(iterator) for iterator in iterators]
