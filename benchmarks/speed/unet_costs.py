@@ -34,8 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from textdiff.stages.unet.bfloat16 import to_bfloat16
-from textdiff.stages.unet.decoder import TruncatedUNet
+from textdiff.stages.unet import TruncatedUNet, to_bfloat16
 
 QATA_BLOCKS = (4, 6, 8, 12)
 WAYS = ("float32", "bfloat16", "torch's norm", "bfloat16-weights")
