@@ -6,7 +6,6 @@ for them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -116,12 +115,13 @@ class FeatureExtractor:
             wait()
 
     def _blank_projections(self, timesteps: Sequence[int], blocks: Sequence[Block]) -> dict[Pair, Projection]:
-        n_components, blank = self.spec.pca or math.inf, dict[Pair, Projection]()
-        for block in blocks:
-            if (n_channels := self.shapes[block][2]) > n_components:
-                one = Projection(torch.zeros(n_channels), torch.zeros(int(n_components), n_channels))
-                blank |= {(block, timestep): one for timestep in timesteps}
-        return blank
+        n_components, channels = self.spec.pca or 0, {block: self.shapes[block][2] for block in blocks}
+        return {
+            (block, timestep): Projection(torch.zeros(n), torch.zeros(n_components, n))
+            for block, n in channels.items()
+            for timestep in timesteps
+            if 0 < n_components < n
+        }
 
     def record_all(
         self, batch: Batch, timesteps: Sequence[int], blocks: Sequence[Block]
