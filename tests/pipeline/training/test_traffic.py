@@ -64,7 +64,7 @@ def one_epoch(config):
 
 @pytest.mark.parametrize(
     ("head", "ensemble", "kept"),
-    [("pixel", 3, True), ("context", 1, True), ("paper", 1, True), ("pixel", 1, False), ("paper", 1, False)],
+    [("pixel", 2, True), ("context", 1, True), ("paper", 1, True), ("pixel", 1, False), ("paper", 1, False)],
 )
 def test_a_step_waits_for_nothing_and_a_kept_row_is_not_copied_again(
     training, in_turn, monkeypatch, head, ensemble, kept
@@ -81,7 +81,7 @@ def test_a_step_waits_for_nothing_and_a_kept_row_is_not_copied_again(
 
 
 def test_steps_that_are_drawn_ahead_are_those_that_are_drawn_in_turn(training):
-    config = replace(training, head="pixel", ensemble=2)
+    config = replace(training, head="pixel", images_per_step=4)
     with pretend_device():
         ahead = Trainer.from_config(replace(config, device="cuda"), FeatureReader(config.cache)).run_epoch()
     assert ahead == pytest.approx(Trainer.from_config(config, FeatureReader(config.cache)).run_epoch(), rel=1e-4)
