@@ -6,6 +6,7 @@ from .data import CheckConfig, DemoConfig
 from .evaluation import CompareConfig, EvaluateConfig, SuggestConfig
 from .extraction import ExtractConfig
 from .fitting import FitConfig
+from .labelling import LabelConfig, MergeLabelsConfig
 from .manifests import ManifestConfig
 from .prediction import ExplainConfig, MaskFormat, PredictConfig
 from .training import TrainConfig
@@ -24,9 +25,11 @@ __all__ = [
     "ExplainConfig",
     "ExtractConfig",
     "FitConfig",
+    "LabelConfig",
     "ManifestConfig",
     "MaskFormat",
     "MergeConfig",
+    "MergeLabelsConfig",
     "PredictConfig",
     "PretrainConfig",
     "SuggestConfig",

@@ -59,8 +59,15 @@ class _Found:
                 yield f"{path} exists and is another file; move it, or take another folder for --out"
 
 
-def make_manifest(config: ManifestConfig, progress: Progress | None = None) -> ManifestSummary:
+def make_manifest(
+    config: ManifestConfig, progress: Progress | None = None, shares: tuple[float, float, float] = SHARES
+) -> ManifestSummary:
     """Write a manifest of the images in a folder.
+
+    Args:
+        config: settings.
+        progress: where to report; `None`: nowhere.
+        shares: of train, val and test, where neither `config.split` nor the folders say.
 
     Raises:
         DataError: There are no images, a match is ambiguous, nothing matches, the groups cannot be divided, or a file
@@ -76,7 +83,7 @@ def make_manifest(config: ManifestConfig, progress: Progress | None = None) -> M
         n = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         raise DataError(f"{config.images} has {n}; nothing was written:", problems)
     merged, copies = merge_copies(found.samples.rows)
-    rows, split_rule = _divided(merged, config)
+    rows, split_rule = _divided(merged, config, shares)
     summary = _summary(config, found, rows, split_rule, [copies, _hidden_masks(config, rows)])
     _write(config.out, rows, found)
     return summary
@@ -156,12 +163,14 @@ def _no_matches(found: _Found, config: ManifestConfig) -> Iterator[str]:
         )
 
 
-def _divided(rows: Sequence[ManifestSample], config: ManifestConfig) -> tuple[list[ManifestSample], str]:
+def _divided(
+    rows: Sequence[ManifestSample], config: ManifestConfig, otherwise: tuple[float, float, float]
+) -> tuple[list[ManifestSample], str]:
     """The rows with their splits, and the rule by which they have them."""
     if config.split is None and any(row.split for row in rows):
         _refuse_leaks(rows)
         return [*rows], "as folders, names or tables tell"
-    shares = config.split or SHARES
+    shares = config.split or otherwise
     strata: dict[str, list[str]] = {}
     for row in rows:
         strata.setdefault(row.group, []).append(row.stratum)

@@ -27,7 +27,7 @@ LEVELS = {
         "training": 6, "prediction": 6, "checking": 6,
         "explanation": 7,
         "evaluation": 8,
-        "ablation": 9, "fitting": 9,
+        "ablation": 9, "fitting": 9, "labelling": 9,
         "demo": 10,
     },
 }  # fmt: skip
