@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from .pipeline.checking.check import check_data
     from .pipeline.config.ablation import AblateConfig
     from .pipeline.config.cache import CacheExportConfig, MergeConfig
-    from .pipeline.config.data import DemoConfig
+    from .pipeline.config.data import DemoConfig, ManifestConfig
     from .pipeline.config.evaluation import CompareConfig, EvaluateConfig, SuggestConfig
     from .pipeline.config.extraction import ExtractConfig
     from .pipeline.config.fitting import FitConfig
-    from .pipeline.config.manifests import ManifestConfig
     from .pipeline.config.prediction import ExplainConfig, PredictConfig
     from .pipeline.config.training import TrainConfig
     from .pipeline.config.unets import ConvertConfig, PretrainConfig
@@ -141,7 +140,7 @@ _HOMES = {
     "ExtractConfig": "pipeline.config.extraction",
     "FeatureReader": "cache.reader",
     "FitConfig": "pipeline.config.fitting",
-    "ManifestConfig": "pipeline.config.manifests",
+    "ManifestConfig": "pipeline.config.data",
     "MergeConfig": "pipeline.config.cache",
     "PredictConfig": "pipeline.config.prediction",
     "PretrainConfig": "pipeline.config.unets",

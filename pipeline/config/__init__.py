@@ -2,12 +2,11 @@
 
 from .ablation import AblateConfig
 from .cache import CacheExportConfig, CacheInfoConfig, CacheVerifyConfig, MergeConfig
-from .data import CheckConfig, DemoConfig
+from .data import CheckConfig, DemoConfig, ManifestConfig
 from .evaluation import CompareConfig, EvaluateConfig, SuggestConfig
 from .extraction import ExtractConfig
 from .fitting import FitConfig
 from .labelling import LabelConfig, MergeLabelsConfig
-from .manifests import ManifestConfig
 from .prediction import ExplainConfig, MaskFormat, PredictConfig
 from .training import TrainConfig
 from .unets import ConvertConfig, PretrainConfig

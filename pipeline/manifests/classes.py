@@ -8,7 +8,7 @@ from typing import Any
 
 from ...cache.storage.atomic import parse_json
 from ...errors import DataError
-from ..config.manifests import ManifestConfig
+from ..config.data import ManifestConfig
 from ..data.classes import CLASSES_FILE, MAX_BYTES, Classes, read_classes
 from ..image_files.paths import read_bytes
 from .listing import FileListing

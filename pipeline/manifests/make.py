@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...cache.storage.atomic import write_durably, write_json
 from ...errors import DataError
-from ..config.manifests import SHARES, ManifestConfig
+from ..config.data import SHARES, ManifestConfig
 from ..data.classes import CLASSES_FILE, Classes, read_classes
 from ..data.tables import TABLE_SUFFIXES
 from ..exchange.importing import is_export

@@ -15,9 +15,8 @@ from ....cache.format.manifest import MANIFEST
 from ....cache.reader import FeatureReader
 from ....cache.storage.atomic import parse_json, write_json
 from ....errors import DataError
-from ...config.data import LVIT_FOLDERS, MANIFESTS
+from ...config.data import LVIT_FOLDERS, MANIFESTS, ManifestConfig
 from ...config.labelling import LabelConfig
-from ...config.manifests import ManifestConfig
 from ...data.classes import Classes, binary, guess_binary, read_classes
 from ...data.entries import Entry
 from ...data.layouts import list_entries

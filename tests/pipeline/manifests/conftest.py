@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from textdiff.pipeline.checking.check import check_data
-from textdiff.pipeline.config.manifests import ManifestConfig
+from textdiff.pipeline.config.data import ManifestConfig
 from textdiff.pipeline.manifests.make import make_manifest
 
 MASK = np.kron([[0, 255], [255, 0]], np.ones((4, 4))).astype(np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from textdiff.errors import ConfigError, DataError
-from textdiff.pipeline.config.manifests import ManifestConfig
+from textdiff.pipeline.config.data import ManifestConfig
 from textdiff.pipeline.manifests.division import divide_groups
 from textdiff.pipeline.manifests.make import make_manifest
 

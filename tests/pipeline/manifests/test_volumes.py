@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from textdiff.errors import DataError
-from textdiff.pipeline.config.manifests import ManifestConfig
+from textdiff.pipeline.config.data import ManifestConfig
 from textdiff.pipeline.image_files.reading import read_mask
 from textdiff.pipeline.manifests.make import make_manifest
 
