@@ -10,7 +10,8 @@
     │   ├── CacheMismatchError
     │   ├── CacheBusyError
     │   └── CacheCorruptError
-    └── RunError        (ValueError)         a run folder that is absent, unfinished or in the way
+    ├── RunError        (ValueError)         a run folder that is absent, unfinished or in the way
+    └── LabelError      (ValueError)         a change of labels, or a request of the labelling page, that is refused
 
 A message says what was wrong, what was got, what was expected and what to do next. Problems of one kind are
 collected and raised together, one line each. The command line prints the message and exits with 1.
@@ -19,6 +20,7 @@ collected and raised together, one line each. The command line prints the messag
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 
 class TextdiffError(Exception):
@@ -67,3 +69,15 @@ class CacheCorruptError(CacheError):
 
 class RunError(TextdiffError, ValueError):
     """A run folder is absent, unfinished, or holds something else already."""
+
+
+Refusal = Literal["invalid", "unknown visitor", "forbidden", "absent", "conflict", "too large"]
+"""The kind of reason for which something is refused."""
+
+
+class LabelError(TextdiffError, ValueError):
+    """A change of labels, or a request of the labelling page, is refused; its parts are shown apart in the page."""
+
+    def __init__(self, what: str, got: str, expected: str, do: str, refusal: Refusal = "invalid") -> None:
+        self.what, self.got, self.expected, self.do, self.refusal = what, got, expected, do, refusal
+        super().__init__(f"{what}: got {got}; expected {expected}; {do}")

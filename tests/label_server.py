@@ -1,0 +1,140 @@
+"""Sessions of labelling for tests, and a server of one in a process of its own: `python label_server.py FOLDER`.
+
+The process has no learner; what needs one answers 409. Its first line is the link that lets one in.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+SIZES = ((300, 400), (300, 400), (64, 80))
+SPLITS = ("train", "val", "test")
+NAMES = ("background", "lesion", "vessel")
+COLOURS = ("#000000", "#e6194b", "#3cb44b")
+
+
+def new_key() -> str:
+    return str(uuid.uuid4())
+
+
+def brush(image: Any = 0, points=((10, 10), (60, 40)), label=1, size=8.0, **changed) -> dict[str, Any]:
+    """The body of a stroke."""
+    stroke = {"key": new_key(), "image": image, "tool": "brush", "class": label, "size": size, "points": [*points]}
+    return stroke | changed
+
+
+def image_entries(folder: Path, sizes=SIZES, splits=SPLITS):
+    """Images of noise in a folder, each with a text."""
+    from textdiff.pipeline.labelling.data_set.images import ImageEntry
+
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for place, (size, split) in enumerate(zip(sizes, splits, strict=True)):
+        path = folder / f"im{place}.png"
+        if not path.exists():
+            pixels = np.random.default_rng(place).integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path)
+        entries.append(ImageEntry(path.stem, path.stem, split, path, size, f"text {place}", None))
+    return entries
+
+
+def open_session(folder: Path, entries=None, **options):
+    from textdiff.pipeline.labelling.session.history import LabelClass
+    from textdiff.pipeline.labelling.session.session import Session
+
+    classes = [LabelClass(name, colour) for name, colour in zip(NAMES, COLOURS, strict=True)]
+    entries = image_entries(folder) if entries is None else entries
+    return Session(entries, classes, folder / "strokes" / "me.log", **options)
+
+
+@pytest.fixture
+def session(tmp_path):
+    opened = open_session(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(session, tmp_path):
+    """Of an application in this process; it has its cookie."""
+    from starlette.testclient import TestClient
+
+    from textdiff.pipeline.labelling.routes.app import create_app
+    from textdiff.pipeline.labelling.security.access import Access
+
+    access = Access("127.0.0.1", 8765)
+    app = create_app(session, access=access, title="Tests", out=tmp_path)
+    with TestClient(app, base_url=access.origin, headers={"Origin": access.origin}) as client:
+        client.access = access
+        client.get(access.link())
+        yield client
+
+
+@dataclass
+class Served:
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    link: str
+    errors: Path
+    clients: list[httpx.Client] = field(default_factory=list)
+
+    def client(self) -> httpx.Client:
+        """One that has the cookie."""
+        origin = self.link.partition("/?")[0]
+        client = httpx.Client(base_url=origin, headers={"Origin": origin}, timeout=30)
+        self.clients.append(client)
+        assert client.get(self.link).status_code == 303
+        return client
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        for client in self.clients:
+            client.close()
+
+
+def start_server(folder: Path) -> Served:
+    errors = folder / "errors.txt"
+    with errors.open("a") as file:
+        process = subprocess.Popen(
+            [sys.executable, __file__, str(folder)], stdout=subprocess.PIPE, stderr=file, text=True
+        )
+    return Served(process, process.stdout.readline().strip(), errors)
+
+
+@pytest.fixture
+def served(tmp_path):
+    image_entries(tmp_path)
+    server = start_server(tmp_path)
+    yield server
+    server.kill()
+
+
+def main(folder: str) -> None:
+    from textdiff.pipeline.labelling.routes.app import create_app
+    from textdiff.pipeline.labelling.routes.hub import Hub
+    from textdiff.pipeline.labelling.routes.serve import listen, serve
+    from textdiff.pipeline.labelling.security.access import Access
+
+    session, hub, listening = open_session(Path(folder)), Hub(), listen("127.0.0.1", 0)
+    access = Access("127.0.0.1", listening.getsockname()[1])
+    app = create_app(session, access=access, hub=hub, title=Path(folder).name, out=Path(folder))
+    serve(app, listening, hub, ready=lambda: os.write(1, access.link().encode() + b"\n"))
+    session.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

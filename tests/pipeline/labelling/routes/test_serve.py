@@ -1,0 +1,40 @@
+"""The server as a process: two pages, and what they hear of one another."""
+
+import json
+import os
+import signal
+
+from label_server import brush
+
+
+def events(client, n):
+    """The first events of a page, after it is connected."""
+    found = []
+    with client.stream("GET", "/api/events") as answer:
+        for line in answer.iter_lines():
+            if line.startswith("retry:"):
+                yield "connected"
+            if line.startswith("data: "):
+                found.append(json.loads(line[6:]))
+            if len(found) == n:
+                yield found
+                return
+
+
+def test_two_pages_hear_of_each_others_strokes(served):
+    one, stroke = served.client(), brush(1)
+    listening = events(one, 3)
+    assert next(listening) == "connected"
+    assert one.post("/api/strokes", json=stroke).status_code == 200
+    labels, image, history = next(listening)
+    assert labels == {"type": "labels", "image": 1, "version": 1, "box": [6, 6, 39, 59], "by": stroke["key"]}
+    assert (image["type"], image["image"], image["state"], image["n_strokes"]) == ("image", 1, "scribbled", 1)
+    assert history == {"type": "history", "undo": True, "redo": False}
+
+
+def test_the_server_ends_at_once_though_a_page_listens(served):
+    client = served.client()
+    listening = events(client, 1)
+    assert next(listening) == "connected"
+    os.kill(served.process.pid, signal.SIGINT)
+    assert served.process.wait(10) in (0, -signal.SIGINT, 130)
