@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-slow check format docs bench audit clean
+.PHONY: demo test test-slow check format docs web bench audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
@@ -27,6 +27,10 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_cli.py
+
+# The page of `textdiff label`; what is built is committed, since who installs the package has no Node.
+web:
+	cd pipeline/labelling/web && npm ci --no-audit --no-fund && npm run --silent check && npm run --silent build
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/speed/extract.py efficiency
