@@ -23,9 +23,9 @@ export function setUpToolBar(desk: Desk, strokes: Strokes, viewer: Viewer): void
   const redo = byId("redo", HTMLButtonElement);
   undo.addEventListener("click", () => strokes.undo());
   redo.addEventListener("click", () => strokes.redo());
-  desk.history.watch((history) => {
-    undo.disabled = !history.undo;
-    redo.disabled = !history.redo;
+  watchAll([desk.history, desk.image, desk.images], () => {
+    undo.disabled = desk.open.n_strokes === 0;
+    redo.disabled = !desk.history.value.redo;
   });
   byId("fit", HTMLButtonElement).addEventListener("click", () => viewer.fit());
   byId("zoom-in", HTMLButtonElement).addEventListener("click", () => viewer.zoom(1.5));

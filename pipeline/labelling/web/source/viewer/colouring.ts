@@ -5,10 +5,10 @@
  * on the screen when one looks closely.
  */
 import { IGNORE, type LabelClass, TILE } from "../api/wire";
-import { isLine, PERIOD, rgb, type Strength } from "./patterns";
+import { opacity, PERIOD, rgb, type Strength } from "./patterns";
 
 const ERROR_COLOUR = [255, 59, 48] as const;
-const UNCERTAIN_COLOUR = [255, 196, 0] as const;
+const UNCERTAIN_COLOUR = [190, 255, 0] as const;
 
 /** RGBA of each class at each pixel of a pattern's period: [class, y, x], as the memory of an ImageData wants it. */
 function colourTable(classes: readonly LabelClass[], strength: Strength): Uint32Array {
@@ -16,7 +16,7 @@ function colourTable(classes: readonly LabelClass[], strength: Strength): Uint32
   for (const { index, colour } of classes) {
     const [red, green, blue] = rgb(colour);
     for (let i = 0; i < PERIOD * PERIOD; i++) {
-      const alpha = isLine(index, i % PERIOD, Math.floor(i / PERIOD)) ? strength.line : strength.ground;
+      const alpha = opacity(index, i % PERIOD, Math.floor(i / PERIOD), strength);
       table[index * PERIOD * PERIOD + i] = packed(red, green, blue, alpha);
     }
   }

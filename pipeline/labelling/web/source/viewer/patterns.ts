@@ -22,7 +22,7 @@ const PATTERNS: readonly Pattern[] = [
 ];
 
 /** Whether the pattern of the class has a line at that pixel. */
-export function isLine(labelClass: number, x: number, y: number): boolean {
+function isLine(labelClass: number, x: number, y: number): boolean {
   const pattern = PATTERNS[labelClass < 10 ? labelClass : 1 + ((labelClass - 1) % 9)] as Pattern;
   return pattern(x % PERIOD, y % PERIOD);
 }
@@ -37,6 +37,15 @@ export interface Strength {
 export const LABEL_STRENGTH: Strength = { line: 255, ground: 140, edge: 255 };
 export const MASK_STRENGTH: Strength = { line: 190, ground: 70, edge: 255 };
 
+/** Background is what most of an image is: it must not veil it. */
+const BACKGROUND_GROUND = 70;
+
+/** Opacity (0 to 255) of a class at a pixel of the pattern. */
+export function opacity(labelClass: number, x: number, y: number, strength: Strength): number {
+  if (isLine(labelClass, x, y)) return strength.line;
+  return labelClass === 0 ? Math.min(BACKGROUND_GROUND, strength.ground) : strength.ground;
+}
+
 /** "#rrggbb" as three numbers. */
 export function rgb(colour: string): readonly [number, number, number] {
   const value = Number.parseInt(colour.slice(1), 16);
@@ -50,8 +59,7 @@ export function patternTile(labelClass: number, colour: string, strength: Streng
   const data = context.createImageData(PERIOD, PERIOD);
   const [red, green, blue] = rgb(colour);
   for (let i = 0; i < PERIOD * PERIOD; i++) {
-    const alpha = isLine(labelClass, i % PERIOD, Math.floor(i / PERIOD)) ? strength.line : strength.ground;
-    data.data.set([red, green, blue, alpha], 4 * i);
+    data.data.set([red, green, blue, opacity(labelClass, i % PERIOD, Math.floor(i / PERIOD), strength)], 4 * i);
   }
   context.putImageData(data, 0, 0);
   return canvas;

@@ -14,10 +14,9 @@ function tileSource(image: ImageInfo): OpenSeadragon.TileSource {
   return source;
 }
 
-/** OpenSeadragon adds a style sheet inside the page, which our policy forbids, unless it finds one. */
+/** OpenSeadragon adds a style sheet inside the page, which our policy forbids, unless it finds an element of that name. */
 function withholdStyleSheet(): void {
-  const marker = document.createElement("style");
-  marker.type = "text/plain";
+  const marker = document.createElementNS("urn:no-style-sheet", "style");
   marker.setAttribute("data-openseadragon-mobile-css", "none");
   document.head.append(marker);
 }
