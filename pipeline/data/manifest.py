@@ -7,10 +7,12 @@ the DICOM files of an examination; every other image is its own.
 from __future__ import annotations
 
 import math
+import os
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from ...errors import DataError
@@ -119,3 +121,16 @@ def _likeness(group: str) -> str:
     name = re.sub(r"[\W_]+", "-", name).strip("-")
     name = re.sub(r"(?<!\d)-|-(?!\d)", "", name)
     return re.sub(r"(?<!\d)0+(?=\d)", "", name)
+
+
+def path_from(path: Path, folder: Path) -> str:
+    """A file as a manifest in the folder names it, with slashes; links of single files are kept."""
+    return (_relative_folder(path.parent, folder) / path.name).as_posix()
+
+
+@lru_cache(maxsize=1024)
+def _relative_folder(path: Path, folder: Path) -> Path:
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve()))
+    except ValueError:  # another drive of Windows
+        return path.resolve()

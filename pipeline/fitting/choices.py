@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 from ...cache.reader import FeatureReader
-from ...stages.unet.recorder import load_unet
 from ..checking.result import DataReport
 from ..config.extraction import ExtractConfig
 from ..config.fitting import FitConfig
@@ -70,15 +69,6 @@ def choose_steps(config: FitConfig, pretraining: PretrainConfig) -> tuple[Any, s
     share_s, each_s = 60 * config.minutes * PRETRAINING_SHARE, seconds_per_step(pretraining)
     steps = min(MOST_STEPS, max(LEAST_STEPS, int(share_s / each_s)))
     return steps, f"of {each_s:.2f} s each, in a third of the minutes; from {LEAST_STEPS} to {MOST_STEPS}"
-
-
-def choose_arrays(unet: str, *, offline: bool) -> tuple[Any, str]:
-    """Blocks and timesteps of a UNet: the paper's of a deep one; spread over the decoder of others, with less noise."""
-    n = load_unet(unet, offline=offline).n_blocks
-    if n > max(ExtractConfig.blocks):
-        return {"blocks": list(ExtractConfig.blocks), "timesteps": list(ExtractConfig.timesteps)}, "the paper's"
-    blocks = sorted({n // 4, n // 2, 3 * n // 4, 7 * n // 8})
-    return {"blocks": blocks, "timesteps": [5, 50, 150]}, f"spread over {n} decoder blocks"
 
 
 def choose_minutes(config: FitConfig, spent_s: float) -> tuple[Any, str]:

@@ -22,7 +22,7 @@ from ..config.training import TrainConfig
 from ..config.unets import PretrainConfig
 from ..evaluation.evaluate import evaluate
 from ..evaluation.result import Evaluation, kept_path, read_evaluation
-from ..extraction.defaults import TEXT_ENCODER, installed
+from ..extraction.defaults import TEXT_ENCODER, choose_arrays, installed
 from ..extraction.extract import extract_features
 from ..runs.folder import read_summary
 from ..runs.run_config import SUMMARY, RunConfig
@@ -117,7 +117,7 @@ class _Fit:
             encoder = (source,)
         chosen = of_preset(config, ExtractConfig) | {"image_size": self.record.decided(IMAGE_SIZE)}
         if unet:
-            arrays = self.decide(ARRAYS, lambda: choices.choose_arrays(unet, offline=config.offline))
+            arrays = self.decide(ARRAYS, lambda: choose_arrays(unet, offline=config.offline))
             chosen |= {name: tuple(numbers) for name, numbers in arrays.items()}
         text_encoder = self.record.decided(TEXTS)
         settings = ExtractConfig(

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from ...cache.storage.atomic import write_durably, write_json
 from ...errors import DataError
 from ..config.data import SHARES, ManifestConfig
 from ..data.classes import CLASSES_FILE, Classes, read_classes
+from ..data.manifest import path_from
 from ..data.tables import TABLE_SUFFIXES
 from ..exchange.importing import is_export
 from ..runtime.progress import Progress
@@ -245,20 +244,7 @@ def _write(out: Path, rows: Sequence[ManifestSample], found: _Found) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *(["stratum"] if strata else [])])
     for row in rows:
-        mask = _relative(row.mask, out.parent) if row.mask else ""
-        cells = [row.id, _relative(row.image, out.parent), mask, row.text, row.split, row.group]
+        mask = path_from(row.mask, out.parent) if row.mask else ""
+        cells = [row.id, path_from(row.image, out.parent), mask, row.text, row.split, row.group]
         writer.writerow([*cells, *([row.stratum] if strata else [])])
     write_durably(out, [text.getvalue().encode()])
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """The path from a folder, with slashes; links of single files are kept."""
-    return (_relative_folder(path.parent, folder) / path.name).as_posix()
-
-
-@lru_cache(maxsize=1024)
-def _relative_folder(path: Path, folder: Path) -> Path:
-    try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve()))
-    except ValueError:  # another drive of Windows
-        return path.resolve()

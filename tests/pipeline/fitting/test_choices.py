@@ -64,12 +64,6 @@ def test_pretraining_takes_a_third_of_the_minutes_within_limits(monkeypatch, min
     assert choices.choose_steps(config(minutes=minutes), pretraining)[0] == steps
 
 
-@pytest.mark.parametrize(("n", "blocks"), [(18, [6, 8, 12, 16]), (12, [3, 6, 9, 10]), (8, [2, 4, 6, 7]), (2, [0, 1])])
-def test_blocks_are_the_papers_or_spread_over_the_decoder(monkeypatch, n, blocks):
-    monkeypatch.setattr(choices, "load_unet", lambda unet, offline: SimpleNamespace(n_blocks=n))
-    assert choices.choose_arrays("diffusers:u", offline=True)[0]["blocks"] == blocks
-
-
 def test_training_has_the_minutes_that_are_left():
     assert choices.choose_minutes(config(), 100.0)[0] is None
     assert choices.choose_minutes(config(minutes=10.0), 120.0)[0] == pytest.approx(6.5)
