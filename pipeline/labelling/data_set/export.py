@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ....cache.format.manifest import MANIFEST
 from ....cache.reader import FeatureReader
@@ -21,7 +21,6 @@ from ....errors import RunError, TextdiffError
 from ...config.cache import CacheExportConfig
 from ...config.command_line import command_line
 from ...config.extraction import ExtractConfig
-from ...config.labelling import LabelConfig
 from ...config.prediction import MaskFormat, PredictConfig
 from ...config.training import TrainConfig
 from ...image_files.paths import split_place, split_suffix
@@ -29,11 +28,7 @@ from ...maintenance.recipe import extraction_of
 from ...runs.run_config import SUMMARY
 from .children import Child
 from .features import CACHE, Features, extraction, text_encoder_of
-from .images import ImageList
 from .writing import DataSetWriter
-
-if TYPE_CHECKING:
-    from ..session.session import Session
 
 RUNS, PREDICTIONS = "runs", "predictions"
 IMAGES_FOLDER, TEXTS = "images", "texts.csv"
@@ -45,25 +40,14 @@ class Exporter:
     """Exports of a session, one at a time.
 
     Args:
-        session: what is labelled.
-        listing: its images.
-        features: their features.
-        writer: of the data set.
-        config: settings.
+        writer: of the session's data set.
+        features: of its images.
         notify: is given events of type `export`.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        listing: ImageList,
-        features: Features,
-        writer: DataSetWriter,
-        config: LabelConfig,
-        notify: Callable[[Mapping[str, Any]], None],
-    ) -> None:
-        self._session, self._listing, self._features, self._writer = session, listing, features, writer
-        self._config, self._notify = config, notify
+    def __init__(self, writer: DataSetWriter, features: Features, notify: Callable[[Mapping[str, Any]], None]) -> None:
+        self._session, self._writer, self._features, self._notify = writer.session, writer, features, notify
+        self._listing, self._config = features.listing, features.config
         self._child, self._thread, self._starting = Child(), threading.Thread(), threading.Lock()
 
     def start(self, kind: Kind, formats: tuple[MaskFormat, ...] | None = None) -> None:
@@ -125,9 +109,8 @@ class Exporter:
         reader = FeatureReader(cache)
         made = extraction_of(reader, reader.blocks, reader.timesteps)
         encoder = made.text_encoder or text_encoder_of(self._config, has_texts=self._has_texts())
-        where = {"device": self._config.device, "offline": self._config.offline}
-        texts = encoder is not None
-        return replace(made, data=data, cache=cache, text_encoder=encoder, texts=texts, resume=True, **where)
+        made = replace(made, data=data, cache=cache, text_encoder=encoder, texts=encoder is not None, resume=True)
+        return replace(made, device=self._config.device, offline=self._config.offline)
 
     def _has_texts(self) -> bool:
         return any(self._session.text(image) for image in range(len(self._listing.images)))

@@ -42,7 +42,7 @@ class Features:
     def __init__(self, listing: ImageList, config: LabelConfig, notify: Callable[[Mapping[str, Any]], None]) -> None:
         self.cache = listing.cache or config.out / CACHE
         self.reader: FeatureReader | None = None
-        self._listing, self._config, self._notify = listing, config, notify
+        self.listing, self.config, self._notify = listing, config, notify
         self._rows: dict[str, tuple[SampleRow, ...]] = {}
         self._line, self._problem, self._running = "", "", False
         self._child, self._thread = Child(), threading.Thread(target=self._make, name="features", daemon=True)
@@ -52,7 +52,7 @@ class Features:
 
     def rows(self, image: int) -> tuple[SampleRow, ...]:
         """The rows of an image, without flips and rotations; none while it has no features."""
-        return self._rows.get(self._listing.images[image].id, ())
+        return self._rows.get(self.listing.images[image].id, ())
 
     def listen(self, call: Callable[[], None]) -> None:
         """Have `call` called whenever `reader` is another one."""
@@ -82,7 +82,7 @@ class Features:
 
     def status(self) -> dict[str, Any]:
         """The state for the page."""
-        images = self._listing.images
+        images = self.listing.images
         return {
             "ready": sum(one.id in self._rows for one in images),
             "total": len(images),
@@ -90,11 +90,11 @@ class Features:
             "running": self._running,
             "problem": self._problem or None,
             "sources": _sources(self.reader) if self.reader else [],
-            "better": "" if self._config.unet or self._listing.cache else BETTER,
+            "better": "" if self.config.unet or self.listing.cache else BETTER,
         }
 
     def _missing(self) -> bool:
-        return any(one.id not in self._rows for one in self._listing.images)
+        return any(one.id not in self._rows for one in self.listing.images)
 
     def _make(self) -> None:
         """Make the features of all images, a growing number in each step."""
@@ -107,11 +107,11 @@ class Features:
             self._problem = "" if self._child.stopped else str(error)
         finally:
             self._running = False
-            (self._config.out / STEP).unlink(missing_ok=True)
+            (self.config.out / STEP).unlink(missing_ok=True)
             self._tell()
 
     def _steps(self) -> Iterator[int]:
-        n, total = FIRST, len(self._listing.images)
+        n, total = FIRST, len(self.listing.images)
         done = len(self._rows)
         while n < total:
             if n > done:
@@ -120,10 +120,10 @@ class Features:
         yield total
 
     def _extract(self, n: int) -> None:
-        images, out = self._listing.images[:n], self._config.out
+        images, out = self.listing.images[:n], self.config.out
         write_manifest(out / STEP, images, {one.id: one.text for one in images}, {})
-        has_texts = any(one.text for one in self._listing.images)
-        settings = extraction(self._listing, self._config, out / STEP, self.cache, has_texts=has_texts)
+        has_texts = any(one.text for one in self.listing.images)
+        settings = extraction(self.listing, self.config, out / STEP, self.cache, has_texts=has_texts)
         line = command_line("extract-features", settings)
         self._say(line)
         self._child.run(line, self._say)
@@ -158,7 +158,8 @@ def extraction(listing: ImageList, config: LabelConfig, data: Path, cache: Path,
             )
         encoder = (IMAGE_ENCODER,)
     text_encoder = text_encoder_of(config, has_texts=has_texts)
-    arrays = choose_arrays(config.unet, offline=config.offline)[0] if config.unet else {}
+    of_unet = choose_arrays(config.unet, offline=config.offline)[0] if config.unet else {}
+    arrays: dict[str, Any] = {name: tuple(numbers) for name, numbers in of_unet.items()}
     size = config.image_size or config.tile or typical_size([one.size for one in listing.images])[0]
     return ExtractConfig(
         data,
@@ -173,7 +174,7 @@ def extraction(listing: ImageList, config: LabelConfig, data: Path, cache: Path,
         device=config.device,
         offline=config.offline,
         resume=True,
-        **{name: tuple(numbers) for name, numbers in arrays.items()},
+        **arrays,
     )
 
 
@@ -183,5 +184,5 @@ def text_encoder_of(config: LabelConfig, *, has_texts: bool) -> str | None:
 
 
 def _sources(reader: FeatureReader) -> Sequence[str]:
-    unet = [reader.manifest.features.source] if reader.blocks else []
-    return [*unet, *(one.source for one in reader.manifest.encoders.values())]
+    unet = reader.manifest.features.unet
+    return [*([unet] if unet else []), *(one.source for one in reader.manifest.encoders.values())]

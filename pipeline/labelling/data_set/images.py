@@ -6,6 +6,7 @@ the images had before are known from it once the manifest names those that were 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -141,7 +142,12 @@ def _opened(entries: Sequence[Entry], config: LabelConfig) -> Iterator[ImageEntr
 
 def _entry(entry: Entry, size: tuple[int, int]) -> ImageEntry:
     given = {name: getattr(entry, name) for name in ("id", "group", "split", "text", "mask", "stratum", "weight")}
-    return ImageEntry(path=entry.image.absolute(), size=size, **given | {"mask": entry.mask and entry.mask.absolute()})
+    return ImageEntry(path=_absolute(entry.image), size=size, **given | {"mask": entry.mask and _absolute(entry.mask)})
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`; links are kept, by whose names people know their files."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
 def _kept(out: Path) -> list[ImageEntry]:

@@ -43,7 +43,7 @@ class DataSetWriter:
     """
 
     def __init__(self, session: Session, out: Path) -> None:
-        self._session, self._out = session, out
+        self.session, self._out = session, out
         self._waiting: set[int] = set(range(len(session.images)))
         self._due, self._stopped, self._writing = threading.Event(), threading.Event(), threading.Lock()
         self._masks: dict[str, Path] = {}
@@ -68,7 +68,7 @@ class DataSetWriter:
             waiting, self._waiting = self._waiting, set()
             for image in sorted(waiting):
                 self._write_mask(image)
-            session = self._session
+            session = self.session
             write_json(self._out / CLASSES_FILE, self.classes().to_dict())
             texts = {one.id: session.text(image) for image, one in enumerate(session.images)}
             path = self._out / MANIFESTS[0]
@@ -77,7 +77,7 @@ class DataSetWriter:
 
     def classes(self) -> Classes:
         """Meaning of the masks' values: the classes' numbers, and IGNORE."""
-        names = tuple(one.name for one in self._session.classes)
+        names = tuple(one.name for one in self.session.classes)
         return Classes(tuple(range(len(names))), names, IGNORE)
 
     def _changed(self, change: Change) -> None:
@@ -93,23 +93,25 @@ class DataSetWriter:
             self.flush()
 
     def _write_mask(self, image: int) -> None:
-        one, labels = self._session.images[image], self._session.labels(image)
+        one, labels = self.session.images[image], self.session.labels(image)
         suffix = ".png" if one.size[0] * one.size[1] <= LARGE_PIXELS else ".tif"
         path = self._out / MASKS / f"{one.id}{suffix}"
         if labels.box is None:
             self._masks.pop(one.id, None)
             return
         if suffix == ".png":
-            write_durably(path, [_png(labels.read(0, 0, *one.size))])
+            write_png(path, labels.read(0, 0, *one.size))
         else:
             _write_tiff(path, labels)
         self._masks[one.id] = path
 
 
-def _png(labels: UInt8[np.ndarray, "y x"]) -> bytes:
+def write_png(path: Path, labels: UInt8[np.ndarray, "y x"]) -> Path:
+    """Write a label image whole; gives its path."""
     buffer = io.BytesIO()
     Image.fromarray(labels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    write_durably(path, [buffer.getvalue()])
+    return path
 
 
 def _write_tiff(path: Path, labels: LabelRaster) -> None:
