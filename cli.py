@@ -57,6 +57,8 @@ class Command:
     help: str
     call: Call = lambda function, config, progress: function(config, progress)
     """How the function takes the config."""
+    announces: bool = False
+    """Whether the function takes `announce` too, which shows a line on stdout while it runs."""
 
 
 COMMANDS = (
@@ -81,6 +83,11 @@ COMMANDS = (
         "Test whether one run is better than another on the same samples: paired Dice with interval and p value."),
     Command("suggest", configs.SuggestConfig, "evaluation.suggest:suggest",
         "Choose unlabelled samples to label next (active learning): uncertain, unlike the labelled and one another."),
+    Command("label", configs.LabelConfig, "labelling.label:label",
+        "Draw labels in the browser while a head learns from them, and hand on a data set and a trained head.",
+        announces=True),
+    Command("merge-labels", configs.MergeLabelsConfig, "labelling.merge:merge_labels",
+        "Put several annotators' labels of the same images together, and show how far they agree."),
     Command("predict", configs.PredictConfig, "prediction.predict:predict",
         "Segment new images with a trained head; runs stage one itself."),
     Command("explain", configs.ExplainConfig, "explanation.explain:explain",
@@ -166,6 +173,9 @@ def _callback(command: Command) -> Callable[..., None]:
                 config = _build(command.config, given)
                 module, _, function = command.target.partition(":")
                 target = getattr(importlib.import_module(f".pipeline.{module}", __package__), function)
+                if command.announces:
+                    # With --json stdout holds the result alone.
+                    target = functools.partial(target, announce=functools.partial(typer.echo, err=as_json))
                 summary = command.call(target, config, Progress(shown=True))
         except (Exception, KeyboardInterrupt) as error:
             message = error_messages.describe(error, command.config)
