@@ -70,17 +70,18 @@ def serve_session(
         running.callback(exporter.stop)
 
         def ready() -> None:
-            announce(access.link())
+            link = access.link()
+            announce(link)
             if config.browser:
-                _open_browser(access, Path(private))
+                _open_browser(link, Path(private))
 
         with suppress(KeyboardInterrupt):
             serve(app, listening, hub, ready=ready)
 
 
-def _open_browser(access: Access, private: Path) -> None:
+def _open_browser(link: str, private: Path) -> None:
     """Open the page by a file that only this user can read: an address with its token would be in a process list."""
     page = private / "textdiff.html"
-    content = f'<!doctype html><meta http-equiv="refresh" content="0; url={access.link()}"><title>textdiff</title>'
+    content = f'<!doctype html><meta http-equiv="refresh" content="0; url={link}"><title>textdiff</title>'
     write_durably(page, [content.encode()], private=True)
     threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()
