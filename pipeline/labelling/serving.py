@@ -16,7 +16,6 @@ from .data_set.export import Exporter
 from .data_set.features import Features
 from .data_set.images import ImageList
 from .data_set.writing import DataSetWriter
-from .learner.learner import Learner
 from .pictures.pictures import Pictures
 from .routes.app import create_app
 from .routes.hub import Hub
@@ -43,7 +42,6 @@ def serve_session(
     """
     hub = Hub()
     features = Features(listing, config, hub.publish)
-    learner = Learner(session, features, run=config.run, device=config.device, notify=hub.publish)
     writer = DataSetWriter(session, config.out)
     exporter = Exporter(writer, features, hub.publish)
     listening = listen(config.host, config.port)
@@ -53,7 +51,6 @@ def serve_session(
         access=access,
         hub=hub,
         pictures=Pictures(session.images, config.window),
-        learner=learner,
         features=features,
         export=exporter.start,
         title=config.data.name,
@@ -64,7 +61,7 @@ def serve_session(
             f"warning: --host {config.host} lets other machines reach the images, texts and labels, without encryption"
         )
     with ExitStack() as running, TemporaryDirectory(prefix="textdiff-") as private:
-        for part in (writer, features, learner):
+        for part in (writer, features):
             part.start()
             running.callback(part.stop)
         running.callback(exporter.stop)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ....cache.format.manifest import MANIFEST
 from ....cache.reader import FeatureReader
@@ -26,14 +26,13 @@ from ...config.training import TrainConfig
 from ...image_files.paths import split_place, split_suffix
 from ...maintenance.recipe import extraction_of
 from ...runs.run_config import SUMMARY
+from ..routes.parts import ExportKind
 from .children import Child
 from .features import CACHE, Features, extraction, text_encoder_of
 from .writing import DataSetWriter
 
 RUNS, PREDICTIONS = "runs", "predictions"
 IMAGES_FOLDER, TEXTS = "images", "texts.csv"
-
-Kind = Literal["run", "masks"]
 
 
 class Exporter:
@@ -50,7 +49,7 @@ class Exporter:
         self._listing, self._config = features.listing, features.config
         self._child, self._thread, self._starting = Child(), threading.Thread(), threading.Lock()
 
-    def start(self, kind: Kind, formats: tuple[MaskFormat, ...] | None = None) -> None:
+    def start(self, kind: ExportKind, formats: tuple[MaskFormat, ...] | None = None) -> None:
         """Begin an export.
 
         Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def _of_data(config: LabelConfig, progress: Progress) -> tuple[list[Entry], Clas
         data.unlink(missing_ok=True)  # new images may have come
         # All train, unless the folders say otherwise: what is divided off could not be drawn on.
         summary = make_manifest(ManifestConfig(config.data, data), progress, shares=(1.0, 0.0, 0.0))
-        for line in summary.lines():
+        for line in replace(summary, hints=()).lines()[:-1]:  # the last says what to do with a manifest
             progress.say(line)
     listing = list_entries(data)
     if listing.problems:

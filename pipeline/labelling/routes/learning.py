@@ -9,8 +9,9 @@ import msgspec
 from starlette.routing import Route
 
 from ....errors import LabelError
+from ...config.prediction import MaskFormat
 from ..session.session import Session
-from .parts import Export, Learner, missing
+from .parts import Export, ExportKind, Learner, missing
 from .requests import image_of, posted
 
 Variant = Literal["own", "none", "other"]
@@ -50,7 +51,9 @@ class SuggestRequest(msgspec.Struct, frozen=True):
 class ExportRequest(msgspec.Struct, frozen=True):
     """What to write."""
 
-    kind: Literal["run", "masks"]
+    kind: ExportKind
+    formats: tuple[MaskFormat, ...] | None = None
+    """Of masks; `None`: as `predict` has them."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Learning:
     def _export(self, body: ExportRequest) -> dict[str, Any]:
         if self.export is None:
             raise missing("export")
-        self.export(body.kind)
+        self.export(body.kind, body.formats)
         return {"started": True}
 
     def _unlocked(self, image: int) -> int:

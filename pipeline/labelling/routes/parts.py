@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from ....cache.format.samples import SampleRow
 from ....errors import LabelError
+from ...config.prediction import MaskFormat
 from ...image_files.source import Box
+
+ExportKind = Literal["run", "masks"]
 
 
 class Object(Protocol):
@@ -112,8 +115,8 @@ class Features(Protocol):
 class Export(Protocol):
     """Starts an export and returns; progress and result go to the page as events."""
 
-    def __call__(self, kind: str) -> None:
-        """Start an export of a kind."""
+    def __call__(self, kind: ExportKind, formats: tuple[MaskFormat, ...] | None = None) -> None:
+        """Start an export: a trained run, or masks by the newest run in some formats."""
 
 
 def missing(what: str) -> LabelError:

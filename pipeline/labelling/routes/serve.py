@@ -44,6 +44,7 @@ def serve(app: Starlette, listening: socket.socket, hub: Hub, *, ready: Callable
         server_header=False,
         proxy_headers=False,
         ws="none",
+        lifespan="off",  # the application has none, and it would report a Ctrl-C as an error
         timeout_graceful_shutdown=_PATIENCE_S,
     )
     _Server(config, hub, ready).run(sockets=[listening])
