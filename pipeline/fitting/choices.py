@@ -12,9 +12,9 @@ from ..config.fitting import FitConfig
 from ..config.presets import preset_settings
 from ..config.unets import PretrainConfig
 from ..config.validation import CommandConfig
-from ..extraction.defaults import IMAGE_ENCODER, TEXT_ENCODER, installed, typical_size
 from ..head_inputs.splits import has_labels, originals
 from ..unets.pretrain import seconds_per_step
+from .defaults import IMAGE_ENCODER, TEXT_ENCODER, installed, typical_size
 
 GIVEN, PRETRAIN, LEFT_OUT = "given", "pretrain", "left out"
 PRETRAINING_SHARE = 1 / 3

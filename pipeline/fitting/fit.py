@@ -22,7 +22,6 @@ from ..config.training import TrainConfig
 from ..config.unets import PretrainConfig
 from ..evaluation.evaluate import evaluate
 from ..evaluation.result import Evaluation, kept_path, read_evaluation
-from ..extraction.defaults import TEXT_ENCODER, choose_arrays, installed
 from ..extraction.extract import extract_features
 from ..runs.folder import read_summary
 from ..runs.run_config import SUMMARY, RunConfig
@@ -32,6 +31,7 @@ from ..training.train import train_head
 from ..unets.pretrain import INDEX, pretrain_unet
 from . import choices
 from .choices import GIVEN, LEFT_OUT, PRETRAIN, of_preset
+from .defaults import TEXT_ENCODER, choose_arrays, installed
 from .record import CHECK, RECORD, Decision, FitRecord, open_record
 from .report import write_fit_report
 from .result import FitSummary

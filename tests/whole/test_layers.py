@@ -27,8 +27,8 @@ LEVELS = {
         "training": 6, "prediction": 6, "checking": 6,
         "explanation": 7,
         "evaluation": 8,
-        "ablation": 9, "fitting": 9, "labelling": 9,
-        "demo": 10,
+        "ablation": 9, "fitting": 9,
+        "demo": 10, "labelling": 10,
     },
 }  # fmt: skip
 """A room imports rooms of lower levels alone."""

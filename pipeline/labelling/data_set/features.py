@@ -18,7 +18,7 @@ from ....errors import ConfigError, TextdiffError
 from ...config.command_line import command_line
 from ...config.extraction import ExtractConfig
 from ...config.labelling import LabelConfig
-from ...extraction.defaults import IMAGE_ENCODER, TEXT_ENCODER, choose_arrays, installed, typical_size
+from ...fitting.defaults import IMAGE_ENCODER, TEXT_ENCODER, choose_arrays, installed, typical_size
 from ...head_inputs.splits import originals
 from .children import Child
 from .images import ImageList

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from textdiff.pipeline.extraction import defaults
+from textdiff.pipeline.fitting import defaults
 
 
 @pytest.mark.parametrize(("n", "blocks"), [(18, [6, 8, 12, 16]), (12, [3, 6, 9, 10]), (8, [2, 4, 6, 7]), (2, [0, 1])])
