@@ -63,16 +63,21 @@ def label(
     """
     if absent := [name for name in _SERVER if importlib.util.find_spec(name) is None]:
         raise ConfigError(f"`textdiff label` needs {', '.join(absent)}: pip install 'textdiff[label]'")
-    from .serving import serve_session
+    from .security.access import is_loopback
+    from .serving import Service
 
     progress = progress or Progress()
+    if not is_loopback(config.host):
+        progress.say(
+            f"warning: --host {config.host} lets other machines reach the images, texts and labels, without encryption"
+        )
     with locked_folder(config.out), no_empty_folder(config.out):
         _refuse_other_annotators(config)
         listing = list_images(config, progress)
         with closing(_open_session(config, listing)) as session:
             if session.cut:
                 progress.say(f"warning: {session.cut}")
-            serve_session(config, listing, session, announce, progress)
+            Service(config, listing, session).serve(announce)
             return _summary(config, session)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import webbrowser
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from ...cache.storage.atomic import write_durably
 from ..config.labelling import LabelConfig
-from ..runtime.progress import Progress
 from .data_set.export import Exporter
 from .data_set.features import Features
 from .data_set.images import ImageList
@@ -20,60 +20,73 @@ from .pictures.pictures import Pictures
 from .routes.app import create_app
 from .routes.hub import Hub
 from .routes.serve import listen, serve
-from .security.access import Access, is_loopback
+from .security.access import Access
 from .session.session import Session
 
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
-def serve_session(
-    config: LabelConfig, listing: ImageList, session: Session, announce: Callable[[str], None], progress: Progress
-) -> None:
-    """Serve a session until Ctrl-C or a SIGTERM; what was drawn is on the disk, and files that lag behind are written.
+
+class Service:
+    """All parts of a session.
 
     Args:
         config: settings.
         listing: the images.
         session: open.
-        announce: is given the page's address once it is served.
-        progress: where to warn.
 
     Raises:
-        ConfigError: if the port is taken.
-        CacheError: if the cache does not fit the run.
+        CacheError: if the cache cannot be read, or does not fit the run.
     """
-    hub = Hub()
-    features = Features(listing, config, hub.publish)
-    writer = DataSetWriter(session, config.out)
-    exporter = Exporter(writer, features, hub.publish)
-    listening = listen(config.host, config.port)
-    access = Access(config.host, listening.getsockname()[1])
-    app = create_app(
-        session,
-        access=access,
-        hub=hub,
-        pictures=Pictures(session.images, config.window),
-        features=features,
-        export=exporter.start,
-        title=config.data.name,
-        out=config.out,
-    )
-    if not is_loopback(config.host):
-        progress.say(
-            f"warning: --host {config.host} lets other machines reach the images, texts and labels, without encryption"
+
+    def __init__(self, config: LabelConfig, listing: ImageList, session: Session) -> None:
+        self._config, self._session, self._hub = config, session, Hub()
+        self._features = Features(listing, config, self._hub.publish)
+        self._writer = DataSetWriter(session, config.out)
+        self._exporter = Exporter(self._writer, self._features, self._hub.publish)
+
+    def serve(self, announce: Callable[[str], None]) -> None:
+        """Serve until Ctrl-C or a SIGTERM; files that lag behind the strokes are written then.
+
+        Args:
+            announce: is given the page's address once it is served.
+
+        Raises:
+            ConfigError: if the port is taken.
+        """
+        config, listening = self._config, listen(self._config.host, self._config.port)
+        access = Access(config.host, listening.getsockname()[1])
+        with self._running(), TemporaryDirectory(prefix="textdiff-") as private:
+
+            def ready() -> None:
+                link = access.link()
+                announce(link)
+                if config.browser:
+                    _open_browser(link, Path(private))
+
+            with suppress(KeyboardInterrupt):
+                serve(self._app(access), listening, self._hub, ready=ready)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        with ExitStack() as running:
+            for part in (self._writer, self._features):
+                part.start()
+                running.callback(part.stop)
+            running.callback(self._exporter.stop)
+            yield
+
+    def _app(self, access: Access) -> Starlette:
+        return create_app(
+            self._session,
+            access=access,
+            hub=self._hub,
+            pictures=Pictures(self._session.images, self._config.window),
+            features=self._features,
+            export=self._exporter.start,
+            title=self._config.data.name,
+            out=self._config.out,
         )
-    with ExitStack() as running, TemporaryDirectory(prefix="textdiff-") as private:
-        for part in (writer, features):
-            part.start()
-            running.callback(part.stop)
-        running.callback(exporter.stop)
-
-        def ready() -> None:
-            link = access.link()
-            announce(link)
-            if config.browser:
-                _open_browser(link, Path(private))
-
-        with suppress(KeyboardInterrupt):
-            serve(app, listening, hub, ready=ready)
 
 
 def _open_browser(link: str, private: Path) -> None:
