@@ -6,10 +6,12 @@ The process has no learner; what needs one answers 409. Its first line is the li
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +83,21 @@ def client(session, tmp_path):
         yield client
 
 
-@dataclass
 class Served:
-    """A server in a process of its own."""
+    """A server in a process of its own, which is started again when it was killed."""
 
-    process: subprocess.Popen[str]
-    link: str
-    errors: Path
-    clients: list[httpx.Client] = field(default_factory=list)
+    def __init__(self, folder: Path) -> None:
+        self.errors = folder / "errors.txt"
+        self.clients: list[httpx.Client] = []
+        with self.errors.open("w") as file:
+            arguments = [sys.executable, __file__, str(folder), "again"]
+            self.parent = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=file, text=True)
+        self.wait()
+
+    def wait(self) -> None:
+        """Until a server is ready: the first, or the one after a kill."""
+        pid, self.link = self.parent.stdout.readline().split()
+        self.pid = int(pid)
 
     def client(self) -> httpx.Client:
         """One that has the cookie."""
@@ -98,43 +107,50 @@ class Served:
         assert client.get(self.link).status_code == 303
         return client
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+    def end(self) -> None:
+        self.parent.kill()
+        self.parent.wait()
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.parent.stdout.close()
         for client in self.clients:
             client.close()
-
-
-def start_server(folder: Path) -> Served:
-    errors = folder / "errors.txt"
-    with errors.open("a") as file:
-        process = subprocess.Popen(
-            [sys.executable, __file__, str(folder)], stdout=subprocess.PIPE, stderr=file, text=True
-        )
-    return Served(process, process.stdout.readline().strip(), errors)
 
 
 @pytest.fixture
 def served(tmp_path):
     image_entries(tmp_path)
-    server = start_server(tmp_path)
+    server = Served(tmp_path)
     yield server
-    server.kill()
+    server.end()
 
 
-def main(folder: str) -> None:
+def main(folder: Path, tell: Callable[[str], object]) -> None:
     from textdiff.pipeline.labelling.routes.app import create_app
     from textdiff.pipeline.labelling.routes.hub import Hub
     from textdiff.pipeline.labelling.routes.serve import listen, serve
     from textdiff.pipeline.labelling.security.access import Access
 
-    session, hub, listening = open_session(Path(folder)), Hub(), listen("127.0.0.1", 0)
+    session, hub, listening = open_session(folder), Hub(), listen("127.0.0.1", 0)
     access = Access("127.0.0.1", listening.getsockname()[1])
-    app = create_app(session, access=access, hub=hub, title=Path(folder).name, out=Path(folder))
-    serve(app, listening, hub, ready=lambda: os.write(1, access.link().encode() + b"\n"))
+    app = create_app(session, access=access, hub=hub, title=folder.name, out=folder)
+    serve(app, listening, hub, ready=lambda: tell(access.link()))
     session.close()
 
 
+def again(folder: Path) -> None:
+    """Serve in a child, which has nothing to import, and in the next one when it has ended."""
+    import textdiff.pipeline.labelling.routes.app
+
+    assert textdiff
+    while True:
+        if (child := os.fork()) == 0:
+            main(folder, lambda link: os.write(1, f"{os.getpid()} {link}\n".encode()))
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[2:] == ["again"]:
+        again(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), lambda link: os.write(1, f"{link}\n".encode()))

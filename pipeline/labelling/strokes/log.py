@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import google_crc32c
 import msgspec
@@ -43,23 +44,24 @@ class StrokeLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lock = path.with_name(f"{path.name}.lock").open("ab")
-        if not try_lock(self._lock, LockFlags.EXCLUSIVE):
+        try:
+            _lock(self._lock, path)
+            if not path.exists():
+                write_durably(path, [_line(msgspec.json.encode(Header()))])
+            content = path.read_bytes()
+            self.records, n_whole = _read(path, content)
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        except BaseException:
             self._lock.close()
-            raise RunError(f"{path} is open in another session; close that one, or take another --annotator")
-        if not path.exists():
-            write_durably(path, [_line(msgspec.json.encode(Header()))])
-        content = path.read_bytes()
-        self.records: tuple[Record, ...]
-        self.records, n_whole = _read(path, content)
+            raise
         self.cut = "" if n_whole == len(content) else _cut(path, len(content) - n_whole)
         """What was cut off, for people; "" where nothing was."""
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
-        self._written = self._synced = n_whole
-        self._failed = False
-        self._syncing = threading.Lock()
         if self.cut:
             os.ftruncate(self._file, n_whole)
             os.fsync(self._file)
+        self._written = self._synced = n_whole
+        self._failed = False
+        self._syncing = threading.Lock()
 
     def append(self, record: Record) -> int:
         """Write a record; the caller holds a lock, so that records stand in the order of their numbers.
@@ -104,8 +106,9 @@ class StrokeLog:
 
     def close(self) -> None:
         """Close the file, and let others open it."""
-        os.close(self._file)
-        self._lock.close()
+        if not self._lock.closed:
+            os.close(self._file)
+            self._lock.close()
 
 
 def read_log(path: Path) -> tuple[Record, ...]:
@@ -122,8 +125,10 @@ def _read(path: Path, content: bytes) -> tuple[tuple[Record, ...], int]:
     """The records, and how many bytes are whole."""
     lines = content.split(b"\n")
     unfinished = lines.pop()
-    if lines and not unfinished and _payload(lines[-1]) is None and len(lines) > 1:
+    if len(lines) > 1 and not unfinished and _payload(lines[-1]) is None:
         unfinished = lines.pop() + b"\n"
+    if unfinished.count(b"\t") > 1:  # JSON has none: two lines, of which one was whole
+        lines.append(unfinished)
     payloads = [_payload(line) for line in lines]
     damaged = [str(number) for number, payload in enumerate(payloads, start=1) if payload is None]
     if damaged or not payloads:
@@ -151,6 +156,11 @@ def _decoded(path: Path, payloads: list[bytes]) -> Iterator[Record]:
             yield record
     except msgspec.MsgspecError as error:
         raise DataError(f"{path} is no log of strokes ({error}); restore the file from a copy") from error
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    if not try_lock(file, LockFlags.EXCLUSIVE):
+        raise RunError(f"{path} is open in another session; close that one, or take another --annotator")
 
 
 def _line(payload: bytes) -> bytes:

@@ -174,9 +174,12 @@ class LabelRaster:
         if not marks or strokes is None:
             return base
         found = self._newest(key, strokes, marks) or _Pixels(0, None, empty_labels() if base is None else base.copy())
+        box = level_box(self.size, key)
+        assert box is not None
+        inside = found.pixels[: box[2], : box[3]]
         while found.n < len(marks):
             mark = marks[found.n]
-            paint(found.pixels, mark, (key[2] * TILE, key[1] * TILE))
+            paint(inside, mark, box[:2])
             found.n, found.last = found.n + 1, mark
             if found.n % _BETWEEN_COPIES == 0:
                 self._keep_copy(strokes, found.n, mark, found.pixels)
