@@ -30,6 +30,9 @@ export class Pen {
     const { osd } = viewer;
     osd.addHandler("canvas-press", (event) => this.#press(event));
     osd.addHandler("canvas-drag", (event) => this.#drag(event));
+    osd.addHandler("canvas-drag-end", (event) => {
+      if (this.#mayDraw) event.preventDefaultAction = true; // A stroke must not throw the image.
+    });
     osd.addHandler("canvas-release", () => this.#release());
     osd.addHandler("canvas-pinch", () => this.#cancel());
     osd.addHandler("canvas-click", (event) => this.#click(event));

@@ -39,8 +39,12 @@ export function setUpKeyboard(desk: Desk, bindings: readonly Binding[]): void {
   });
   window.addEventListener("blur", () => desk.bare.set(false));
   // After a click on a tool the keys are the image's again: the space bar is to hide the overlay, not to press the button.
-  document.addEventListener("click", (event) => {
-    const button = event.detail > 0 && event.target instanceof Element ? event.target.closest("button") : null;
-    if (button !== null && button.closest("dialog") === null) button.blur();
+  document.addEventListener("pointerup", () => {
+    window.setTimeout(() => {
+      const focused = document.activeElement;
+      if (focused instanceof HTMLElement && focused.closest("dialog") === null && !isTyping(focused)) {
+        if (focused.matches("button, input")) focused.blur();
+      }
+    });
   });
 }

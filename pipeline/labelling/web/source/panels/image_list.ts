@@ -8,6 +8,7 @@ import { arranged, type Kind, type Order } from "./image_order";
 
 const ROW_PX = 64;
 const SPARE_ROWS = 4;
+const N_THUMBNAILS = 200;
 
 export class ImageList {
   readonly #desk: Desk;
@@ -17,6 +18,7 @@ export class ImageList {
   readonly #order = byId("image-order", HTMLSelectElement);
   readonly #words = byId("image-words", HTMLInputElement);
   readonly #count = byId("image-count", HTMLElement);
+  readonly #thumbnails = new Thumbnails();
   #shown: readonly ImageInfo[] = [];
 
   constructor(desk: Desk) {
@@ -97,7 +99,7 @@ export class ImageList {
         "aria-setsize": this.#shown.length,
         title: image.id,
       },
-      thumbnail(image),
+      this.#thumbnails.of(image),
       make("div", { className: "image-facts" }, make("div", { className: "image-id" }, image.id), details(image)),
     );
     row.dataset["facts"] = facts;
@@ -107,10 +109,25 @@ export class ImageList {
   }
 }
 
-function thumbnail(image: ImageInfo): HTMLElement {
+/** Thumbnails in the page, kept for the rows that come after: the browser stores none of them. */
+class Thumbnails {
+  readonly #boxes = new Map<string, HTMLElement>();
+
+  of({ image, locked }: ImageInfo): HTMLElement {
+    const name = `${image} ${locked}`;
+    const box = this.#boxes.get(name) ?? thumbnail(image, locked);
+    this.#boxes.delete(name);
+    this.#boxes.set(name, box);
+    const [oldest] = this.#boxes.keys();
+    if (this.#boxes.size > N_THUMBNAILS && oldest !== undefined) this.#boxes.delete(oldest);
+    return box;
+  }
+}
+
+function thumbnail(image: number, locked: boolean): HTMLElement {
   const box = make("div", { className: "thumbnail" });
-  if (image.locked) box.append(icon("lock"));
-  else box.append(make("img", { src: `/api/images/${image.image}/thumbnail`, alt: "", loading: "lazy", draggable: false }));
+  if (locked) box.append(icon("lock"));
+  else box.append(make("img", { src: `/api/images/${image}/thumbnail`, alt: "", draggable: false }));
   return box;
 }
 

@@ -79,8 +79,9 @@ export class ReportText {
       byId("other-field", HTMLElement).hidden = desk.variant.value !== "other";
       if (desk.variant.value === "other") ask();
     });
-    desk.learner.watch(({ has_text_encoder }) => {
+    desk.learner.watch(({ has_text_encoder, text_used, line }) => {
       byId("no-text-encoder", HTMLElement).hidden = has_text_encoder;
+      byId("text-unused", HTMLElement).hidden = !has_text_encoder || text_used || line === "";
     });
   }
 

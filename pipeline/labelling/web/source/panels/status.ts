@@ -23,15 +23,16 @@ export function setUpStatus(desk: Desk, saving: Signal<Saving>): void {
     save.dataset["saving"] = state;
     save.textContent = state === "offline" && saving.value === "saved" ? "Offline" : SAVING_WORDS[state];
   });
-  desk.cache.watch(({ ready, total, line, running, problem, better }) => {
+  desk.cache.watch(({ ready, total, line, running, problem, better, sources }) => {
     const bar = byId("cache-bar", HTMLProgressElement);
     byId("cache", HTMLElement).hidden = !running && problem === null && ready >= total;
     bar.hidden = !running;
     bar.max = Math.max(1, total);
     bar.value = ready;
     byId("cache-line", HTMLElement).textContent = problem ?? (line || `Features of ${ready} of ${counted(total, "image")}`);
+    byId("sources", HTMLElement).textContent = sources.join(", ");
     byId("better", HTMLElement).textContent = better;
-    byId("better", HTMLElement).hidden = better === "";
+    byId("features", HTMLElement).hidden = sources.length === 0 && better === "";
   });
 }
 
