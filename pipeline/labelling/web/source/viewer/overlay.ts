@@ -53,7 +53,7 @@ export class Overlay {
   }
 
   #drawUnder(context: CanvasRenderingContext2D, frame: Frame): void {
-    const { mask, uncertainty, errors } = this.#desk.layers.value;
+    const { mask, uncertainty } = this.#desk.layers.value;
     const classes = this.#desk.classes.value;
     const zoom = frame.zoom;
     for (const { column, row, rectangle } of frame.tiles()) {
@@ -65,13 +65,13 @@ export class Overlay {
         draw(this.#classesOf(use("mask"), zoom, (octets) => colourClasses(octets, classes, MASK_STRENGTH, zoom, 0)));
       }
       if (uncertainty) draw(this.#baked(use("uncertainty"), "uncertainty", "", colourUncertainty));
-      if (errors) draw(this.#errors(use("labels"), use("mask")));
     }
   }
 
   #drawOver(context: CanvasRenderingContext2D, frame: Frame): void {
     const { image } = frame.image;
-    if (this.#desk.layers.value.labels) {
+    const { labels, errors } = this.#desk.layers.value;
+    if (labels) {
       const classes = this.#desk.classes.value;
       const zoom = frame.zoom;
       for (const { column, row, rectangle } of frame.tiles()) {
@@ -87,7 +87,16 @@ export class Overlay {
       );
       for (const stroke of this.#pending.of(image)) drawStroke(context, frame, stroke, classes);
     }
+    if (errors) this.#drawErrors(context, frame);
     drawOutline(context, frame, this.outline);
+  }
+
+  /** Above the labels, which would hide them. */
+  #drawErrors(context: CanvasRenderingContext2D, frame: Frame): void {
+    for (const { column, row, rectangle } of frame.tiles()) {
+      const picture = this.#errors(this.#use(frame, "labels", column, row), this.#use(frame, "mask", column, row));
+      if (picture !== null) context.drawImage(picture, ...rectangle);
+    }
   }
 
   #use(frame: Frame, layer: Address["layer"], column: number, row: number): Tile {
