@@ -11,7 +11,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +107,8 @@ class Served:
         return client
 
     def end(self) -> None:
-        self.parent.kill()
+        self.parent.terminate()
         self.parent.wait()
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
         self.parent.stdout.close()
         for client in self.clients:
             client.close()
@@ -142,7 +139,13 @@ def again(folder: Path) -> None:
     """Serve in a child, which has nothing to import, and in the next one when it has ended."""
     import textdiff.pipeline.labelling.routes.app
 
+    def end(*_: object) -> None:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os._exit(0)
+
     assert textdiff
+    signal.signal(signal.SIGTERM, end)
     while True:
         if (child := os.fork()) == 0:
             main(folder, lambda link: os.write(1, f"{os.getpid()} {link}\n".encode()))

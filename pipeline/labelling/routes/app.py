@@ -52,14 +52,15 @@ def create_app(
         title: of the page.
         out: the folder of the labels, to be shown.
     """
-    hub = hub or Hub()
+    hub, pictures = hub or Hub(), pictures or Pictures(session.images)
+    pictures.listen(lambda image: hub.publish({"type": "picture", "image": image}))
     overview = Overview(session, learner, features, title, out)
     tell_pages(overview, hub)
     parts = (
         Page(access, built_files()),
         overview,
         Changes(session, learner),
-        Tiles(session, pictures or Pictures(session.images), learner),
+        Tiles(session, pictures, learner),
         Learning(session, learner, export),
     )
     return Starlette(

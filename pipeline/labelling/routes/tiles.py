@@ -23,8 +23,8 @@ from .requests import Endpoint, image_of, in_thread, key_of, no_such_tile
 
 _TILE = "{level:int}/{column:int}_{row:int}"
 _PACKED = [Middleware(GZipMiddleware, compresslevel=1)]
-_READERS = 4
-"""Threads that decode images at once; those that save strokes are others."""
+_READERS, _SHRINKERS = 4, 2
+"""Threads that decode images at once, for tiles and for thumbnails; those that save strokes are others."""
 _CANCELLED = 499
 
 
@@ -35,30 +35,31 @@ class Tiles:
     session: Session
     pictures: Pictures
     learner: Learner | None
-    readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_READERS))
     predicted: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_READERS))
 
     def routes(self) -> list[Route]:
         """One for each kind of tile."""
-        image, layer = "/api/images/{image:int}", "{variant}/" + _TILE
+        pictures, image, layer = self.pictures, "/api/images/{image:int}", "{variant}/" + _TILE
         return [
-            Route(f"{image}/thumbnail", self._drawn(lambda request, place: self.pictures.thumbnail(place))),
+            Route(f"{image}/thumbnail", self._drawn(lambda place, _: pictures.thumbnail(place), _SHRINKERS)),
             Route(
                 f"{image}/picture/{_TILE}",
-                self._drawn(lambda request, place: self.pictures.tile(place, key_of(request))),
+                self._drawn(lambda place, request: pictures.tile(place, key_of(request)), _READERS),
             ),
             Route(f"{image}/labels/{_TILE}", self._labels, middleware=_PACKED),
             Route(f"{image}/mask/{layer}", self._layer("mask"), middleware=_PACKED),
             Route(f"{image}/uncertainty/{layer}", self._layer("uncertainty"), middleware=_PACKED),
         ]
 
-    def _drawn(self, draw: Callable[[Request, int], bytes]) -> Endpoint:
+    def _drawn(self, draw: Callable[[int, Request], bytes], n_threads: int) -> Endpoint:
+        limiter = CapacityLimiter(n_threads)
+
         async def endpoint(request: Request) -> Response:
             place = image_of(self.session, request.path_params["image"])
-            async with self.readers:
+            async with limiter:
                 if await request.is_disconnected():  # gone elsewhere while others were served
                     return Response(status_code=_CANCELLED)
-                return Response(await in_thread(lambda: draw(request, place)), media_type="image/jpeg")
+                return Response(await in_thread(lambda: draw(place, request)), media_type="image/jpeg")
 
         return endpoint
 
