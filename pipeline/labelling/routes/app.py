@@ -53,9 +53,8 @@ def create_app(
         out: the folder of the labels, to be shown.
     """
     hub, pictures = hub or Hub(), pictures or Pictures(session.images)
-    pictures.listen(lambda image: hub.publish({"type": "picture", "image": image}))
     overview = Overview(session, learner, features, title, out)
-    tell_pages(overview, hub)
+    tell_pages(overview, pictures, hub)
     parts = (
         Page(access, built_files()),
         overview,

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.routing import Route
 
+from ..pictures.pictures import Pictures
 from ..session.session import Change, Session
 from ..strokes.tiles import n_levels_of
 from .hub import Hub
@@ -90,11 +91,12 @@ class Overview:
         return [*events, {"type": "history", **self.history()}]
 
 
-def tell_pages(overview: Overview, hub: Hub) -> None:
-    """Have every change of the session sent to all pages."""
+def tell_pages(overview: Overview, pictures: Pictures, hub: Hub) -> None:
+    """Have every change of the session, and pictures that get sharper, sent to all pages."""
 
     def tell(change: Change) -> None:
         for event in overview.events(change):
             hub.publish(event)
 
     overview.session.listen(tell)
+    pictures.listen(lambda image: hub.publish({"type": "picture", "image": image}))
