@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from .ridge import ClassMoments, as_probabilities
+
 PENALTY = 100.0
 """Of the squared weights, beside the squared errors of all pixels that it is fitted to."""
 PIXELS_AT_ONCE = 4096
@@ -45,27 +47,18 @@ class LinearProbe(nn.Module):
             labels: class indices.
             n_images: labelled images that the head learns from; sets the probe's share.
         """
-        features, labels = features.cpu(), labels.cpu()  # not every device has float64
-        x = features.double()
-        spread = x.std(0, correction=0).clamp(min=1e-4)
-        x = x / spread
-        truth = F.one_hot(labels.long(), len(self.bias)).double()
-        counts = truth.sum(0)
-        weights = (truth / counts.clamp(min=1)).sum(1, keepdim=True) * len(x) / (counts > 0).sum()
-        centre, level = ((weights * one).mean(0) for one in (x, truth))
-        x, truth = x - centre, truth - level
-        penalty = PENALTY * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        solved = torch.linalg.solve(x.T @ (weights * x) + penalty, x.T @ (weights * truth))
-        self.weight.copy_((solved / spread[:, None]).T)
-        self.bias.copy_(level - centre @ solved)
+        moments = ClassMoments(features.shape[1], len(self.bias))
+        moments.add(features, labels)
+        for own, solved in zip((self.weight, self.bias), moments.solve(PENALTY), strict=True):
+            own.copy_(solved)
         self.share.fill_(WORTH / (WORTH + n_images))
 
     def forward(self, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel n_classes"]:
         """Probabilities: the regression's answers, those below 0 at 0, divided by their sum."""
         # A few thousand at once: in float32 all channels of an image fit no cache of a processor.
         parts = features.flatten(0, -2).split(PIXELS_AT_ONCE)
-        answers = torch.cat([F.linear(part.float(), self.weight, self.bias) for part in parts]).clamp(min=1e-3)
-        return (answers / answers.sum(-1, keepdim=True)).unflatten(0, features.shape[:-1])
+        answers = torch.cat([F.linear(part.float(), self.weight, self.bias) for part in parts])
+        return as_probabilities(answers).unflatten(0, features.shape[:-1])
 
     def mixed(
         self, logits: Float[Tensor, "1 n_classes y x"], features: Float[Tensor, "y x channel"]
