@@ -148,10 +148,10 @@ def rank_samples(
         for rows in unlabelled:
             entropies = [float(predictive_entropy(of_row).mean()) for of_row in _probabilities(head, data, rows)]
             weights.append(sum(entropies) / len(rows))
-            features.append(_pooled(data, rows))
+            features.append(pooled(data, rows))
             task.advance()
         for rows in labelled:
-            features.append(_pooled(data, rows))
+            features.append(pooled(data, rows))
             task.advance()
     candidates, covered = standardised(torch.stack(features)).split([len(unlabelled), len(labelled)])
     chosen, distances = choose_centres(candidates, torch.tensor(weights, dtype=torch.float64), covered, n)
@@ -185,7 +185,7 @@ def _samples(reader: FeatureReader, split: str) -> list[Rows]:
     return [tuple(rows) for rows in samples.values()]
 
 
-def _pooled(data: CachedFeatures, rows: Rows) -> Float[Tensor, " channel"]:
+def pooled(data: CachedFeatures, rows: Sequence[SampleRow]) -> Float[Tensor, " channel"]:
     """Mean of every channel of all blocks and timesteps over a sample; filters say little of an image."""
     data = replace(data, filters=False)
     means = [[dense(map_).float().mean((0, 1)) for of in data.maps(row).values() for map_ in of] for row in rows]

@@ -191,8 +191,8 @@ def _ask(
             "with texts"
         )
     segmenter.texts.check([text] if versus is None else [text, versus], progress=progress)
-    classes = Classes.from_dict(config.classes)
-    return ask(segmenter.texts.encoder, text, classes, segmenter.device, versus=versus, target=target)
+    names = Classes.from_dict(config.classes).names
+    return ask(segmenter.texts.encoder, text, names, segmenter.device, versus=versus, target=target)
 
 
 def _blended(

@@ -7,7 +7,7 @@ it. A word costs one text to encode and one pass of the head; the UNet's activat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...cache.format.samples import SampleRow
 from ...errors import ConfigError, DataError
-from ...stages.heads.base import Head
+from ...stages.heads.base import Head, Prepared
 from ...stages.heads.input import HeadInput
 from ...stages.metrics.overlap import likeliest
 from ...stages.metrics.uncertainty import log_odds
@@ -60,7 +60,7 @@ class Question:
 def ask(
     encoder: TextEncoder,
     text: str,
-    classes: Classes,
+    names: tuple[str, ...],
     device: str,
     *,
     versus: str | None = None,
@@ -71,7 +71,7 @@ def ask(
     Args:
         encoder: that of the head's training.
         text: to explain; cut at the encoder's limit.
-        classes: of the head.
+        names: of the head's classes.
         device: of the head.
         versus: another text for the same image.
         target: name of the class to explain; `None`: all but the background together.
@@ -80,7 +80,7 @@ def ask(
         ConfigError: if there is no such class.
         DataError: if the text has no words, or the tokenizer does not give the words of its tokens.
     """
-    of_target = _target(classes.names, target)
+    of_target = _target(names, target)
     words = split_words(text)
     if not words:
         raise DataError(f"the text {text!r} has no words to explain; give a text with letters or digits")
@@ -90,7 +90,7 @@ def ask(
     return Question(
         text=text,
         versus=versus,
-        classes=classes.names,
+        classes=names,
         target=of_target,
         words=words,
         tokens=tokens.to(device),
@@ -129,6 +129,24 @@ def _word_tokens(owners: Sequence[int | None], n_words: int, n_tokens: int) -> F
 
 
 @torch.no_grad()
+def logits_by_text(
+    head: Head, prepared: Prepared, x: HeadInput, question: Question
+) -> Iterator[Float[Tensor, "member n_classes y x"]]:
+    """Logits of a row under each of the texts in turn.
+
+    Args:
+        head: in evaluation mode.
+        prepared: what `head.prepare` gives of the row's features.
+        x: the row; its own text is not used.
+        question: the texts.
+    """
+    for i in range(len(question.tokens)):
+        with head.arithmetic(x.tokens.device):
+            logits = head.segment_prepared(prepared, question.with_text(x, i))
+        yield logits
+
+
+@torch.no_grad()
 def measure(
     head: Head, x: HeadInput, question: Question, *, advance: Callable[[], None] = lambda: None
 ) -> Float[Tensor, "map y x"]:
@@ -146,9 +164,7 @@ def measure(
     """
     prepared = head.prepare(x.features)
     probabilities, odds = [], []
-    for i in range(len(question.tokens)):
-        with head.arithmetic(x.tokens.device):
-            logits = head.segment_prepared(prepared, question.with_text(x, i))
+    for i, logits in enumerate(logits_by_text(head, prepared, x, question)):
         if i == 0 or i > len(question.words):
             probabilities.append(logits.softmax(1).mean(0))
         odds.append(log_odds(logits, question.target).mean(0))
@@ -218,8 +234,8 @@ def explain_sample(
         DataError: as `ask`.
     """
     refuse_own_condition(data.reader.manifest.features.condition)
-    classes = Classes.from_dict(data.reader.manifest.classes)
-    question = ask(encoder, text, classes, data.device, versus=versus, target=target)
+    names = Classes.from_dict(data.reader.manifest.classes).names
+    question = ask(encoder, text, names, data.device, versus=versus, target=target)
     (x,) = data.inputs([row])
     maps = measure(head, x, question)
     return assemble(question, head, maps, data.reader.image(row.row))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ...cache.format.spec import TextSpec
 from ...errors import ConfigError, DataError
 from ...stages.text.encoder import TextEncoder
 from ..extraction.text_features import as_stored, load_same_encoder
@@ -26,21 +28,28 @@ class LiveTexts:
     """The text encoder of a head's training; it is loaded when it is first needed.
 
     Args:
-        config: of the run.
-        source: where the encoder is; `None`: where the run says.
+        spec: of the texts that the head was trained with; `None`: without texts.
+        text_dim: channels of a token, for heads without texts too.
+        source: where the encoder is; `None`: where the training had it.
         device: of the head.
         offline: whether the network is forbidden.
     """
 
-    def __init__(self, config: RunConfig, source: str | None, device: str, *, offline: bool) -> None:
-        self._config, self._device, self._offline = config, device, offline
-        self._source = source or (config.texts.encoder if config.texts else None)
+    def __init__(self, spec: TextSpec | None, text_dim: int, source: str | None, device: str, *, offline: bool) -> None:
+        self._spec, self._text_dim, self._device, self._offline = spec, text_dim, device, offline
+        self._source = source or (spec.encoder if spec else None)
         self.tokens = lru_cache(TEXTS_KEPT)(self._tokens)
+
+    @classmethod
+    def of_run(cls, config: RunConfig, source: str | None, device: str, *, offline: bool) -> Self:
+        """The texts of a run's head."""
+        spec = None if config.text == "none" else config.texts
+        return cls(spec, config.head.text_dim, source, device, offline=offline)
 
     @property
     def are_read(self) -> bool:
         """Whether the head was trained with texts."""
-        return self._config.texts is not None and self._config.text != "none"
+        return self._spec is not None
 
     def check(self, texts: Iterable[str], *, n_views: int = 1, progress: Progress | None = None) -> None:
         """Load the encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.
@@ -60,12 +69,12 @@ class LiveTexts:
         distinct = list(dict.fromkeys(text for text in rewritten if text is not None))
         if not distinct:
             return
-        if self._config.texts is None or not self.are_read:
+        if self._spec is None:
             raise ConfigError("a text was given, but the head was trained without texts; leave it out")
         problems = [f"{text!r}: empty; leave the text out instead" for text in distinct if not text.strip()]
         limit = self.encoder.limit
         for text, n_tokens in zip(distinct, self.encoder.count_tokens(distinct), strict=True):
-            if n_tokens > limit and not self._config.texts.truncated:
+            if n_tokens > limit and not self._spec.truncated:
                 problems.append(f"{text[:60]!r}: {n_tokens} tokens; shorten it to {limit}")
         if problems:
             raise DataError(f"texts that {self._source} cannot read:", problems)
@@ -76,7 +85,7 @@ class LiveTexts:
     def _tokens(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         """Tokens and token mask of a text, checked; of no text one token that is masked."""
         if text is None:
-            nothing = torch.zeros(1, self._config.head.text_dim, device=self._device)
+            nothing = torch.zeros(1, self._text_dim, device=self._device)
             return nothing, torch.zeros(1, dtype=torch.bool, device=self._device)
         self.check([text])
         encoded = self.encoder.encode([text], truncate=True)
@@ -91,9 +100,9 @@ class LiveTexts:
         Raises:
             SourceError: if it cannot be loaded, or is not that of the training.
         """
-        if self._config.texts is None or self._source is None:
+        if self._spec is None or self._source is None:
             raise AssertionError("asked for the text encoder of a head that was trained without texts")
-        return load_same_encoder(self._source, self._config.texts, self._device, offline=self._offline)
+        return load_same_encoder(self._source, self._spec, self._device, offline=self._offline)
 
 
 def _kept_as_they_are(texts: Iterable[str]) -> Iterator[str]:

@@ -88,7 +88,7 @@ class Segmenter:
         offline: bool = False,
     ) -> None:
         self.config, self.head = config, head
-        self.texts = LiveTexts(config, text_encoder, device, offline=offline)
+        self.texts = LiveTexts.of_run(config, text_encoder, device, offline=offline)
         self.live = LiveFeatures(config, load_stage_one, self.texts, device)
         self.device = device
         classes = Classes.from_dict(config.classes)

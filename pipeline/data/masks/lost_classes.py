@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 
 from ....cache.format.samples import IGNORE
 from ...image_files.reading import Regions, open_mask
-from ...image_files.source import Offset
+from ...image_files.source import Box, Offset
 from ...images.resizing import resize_labels
 from ...images.tiling import pad_to_tile, tile_box, tile_offsets
 from ..classes import Classes
@@ -44,9 +44,17 @@ class LabelSize:
     def labels(self, mask: Regions, classes: Classes, offset: Offset | None) -> UInt8[np.ndarray, "side side"]:
         """Label map of a whole mask, or of the tile at the offset: IGNORE beyond the mask's border."""
         if self.tile is None or offset is None:
-            return resize_labels(classes.labels(mask.read_whole()), (self.side, self.side))
-        labels = classes.labels(mask.read(*tile_box(mask.size, offset, self.tile)))
-        return resize_labels(pad_to_tile(labels, self.tile, IGNORE), (self.side, self.side))
+            return self.of_part(classes.labels(mask.read_whole()))
+        return self.of_part(classes.labels(mask.read(*self.box(mask.size, offset))))
+
+    def box(self, size: tuple[int, int], offset: Offset) -> Box:
+        """The part of a mask of this height and width that becomes the label map of the tile at the offset."""
+        return (0, 0, *size) if self.tile is None else tile_box(size, offset, self.tile)
+
+    def of_part(self, labels: UInt8[np.ndarray, "y x"]) -> UInt8[np.ndarray, "side side"]:
+        """Label map of a part: of a whole mask, or of what a tile has of it."""
+        whole = labels if self.tile is None else pad_to_tile(labels, self.tile, IGNORE)
+        return resize_labels(whole, (self.side, self.side))
 
     def offsets(self, size: tuple[int, int]) -> Sequence[Offset | None]:
         """The tiles of a mask; a single `None` where masks are not cut."""

@@ -70,21 +70,20 @@ class LabelledPixels:
         """Images with a labelled pixel."""
         return len({held.row.parent for held in self._held.values()})
 
-    def update(self, data: CachedFeatures, row: SampleRow, labels: UInt8[Tensor, "y x"]) -> bool:
+    def update(self, data: CachedFeatures, row: SampleRow, labels: UInt8[Tensor, "y x"] | None) -> bool:
         """Hold a row's labelled pixels as they are now.
 
         Args:
             data: the cache as the head sees it.
             row: of the cache.
-            labels: its label map.
+            labels: its label map; `None`: nothing is labelled.
 
         Returns:
             Whether anything changed.
         """
-        flat, before = labels.flatten(), self._held.pop(row.id, None)
-        pixels = self._chosen(row, flat)
-        if len(pixels):
-            self._held[row.id] = self._gathered(data, row, pixels, flat[pixels], before)
+        before = self._held.pop(row.id, None)
+        if labels is not None and len(pixels := self._chosen(row, labels.flatten())):
+            self._held[row.id] = self._gathered(data, row, pixels, labels.flatten()[pixels], before)
         return self._count_change(before, self._held.get(row.id))
 
     def _chosen(self, row: SampleRow, flat: UInt8[Tensor, " pixel"]) -> Int[Tensor, " pixel"]:

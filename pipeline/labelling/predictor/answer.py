@@ -67,6 +67,8 @@ class RidgeAnswer:
 class Answer:
     """A ridge regression, a head, or both: then their probabilities are averaged."""
 
+    number: int
+    """Higher than that of earlier answers."""
     ridge: RidgeAnswer | None
     head: Head | None
     """In evaluation mode, and never changed."""
@@ -74,14 +76,25 @@ class Answer:
     """Of the regression in the mean."""
 
     @torch.no_grad()
+    def of_ridge(self, x: HeadInput) -> Float[Tensor, "n_classes y x"] | None:
+        """Probabilities by the regression; `None`: there is none."""
+        return None if self.ridge is None else self.ridge.probabilities(x.features, x.size)
+
+    def of_head(self, x: HeadInput) -> Float[Tensor, "n_classes y x"] | None:
+        """Probabilities by the head; `None`: there is none."""
+        return None if self.head is None else self.head.segment(x).softmax(1).mean(0)
+
+    def mean(
+        self, of_ridge: Float[Tensor, "n_classes y x"] | None, of_head: Float[Tensor, "n_classes y x"] | None
+    ) -> Float[Tensor, "n_classes y x"]:
+        """Their mean by the regression's share; of one alone, this one."""
+        if of_ridge is not None and of_head is not None:
+            return of_head.lerp(of_ridge, self.ridge_share)
+        both = of_ridge if of_head is None else of_head
+        if both is None:
+            raise AssertionError("an answer has a regression or a head")
+        return both
+
     def probabilities(self, x: HeadInput) -> Float[Tensor, "n_classes y x"]:
         """Of every pixel of the label map, background first; they add up to 1."""
-        if self.ridge is None:
-            return self._of_head(x)
-        of_ridge = self.ridge.probabilities(x.features, x.size)
-        return of_ridge if self.head is None else self._of_head(x).lerp(of_ridge, self.ridge_share)
-
-    def _of_head(self, x: HeadInput) -> Float[Tensor, "n_classes y x"]:
-        if self.head is None:
-            raise AssertionError("an answer has a regression or a head")
-        return self.head.segment(x).softmax(1).mean(0)
+        return self.mean(self.of_ridge(x), self.of_head(x))

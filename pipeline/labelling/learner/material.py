@@ -1,0 +1,130 @@
+"""What there is to learn from: rows of the cache as it grows, the texts that are shown, and the one who learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ....cache.format.samples import SampleRow
+from ....cache.format.spec import TextSpec
+from ....cache.reader import FeatureReader
+from ...head_inputs.inputs import CachedFeatures, open_head_data
+from ..predictor.predictor import Predictor
+from ..predictor.texts import ShownTexts, default_encoder, spec_of_encoder
+from ..session.session import Session
+from .beginning import Beginning
+from .teacher import Teacher
+from .wishes import Wishes
+
+TEST = "test"
+
+
+class Features(Protocol):
+    """The cache as it grows."""
+
+    reader: FeatureReader | None
+    """`None`: no image has features yet; another one whenever there are more."""
+
+    def rows(self, image: int) -> tuple[SampleRow, ...]:
+        """The rows of an image, views left out; none while it has no features."""
+
+    def listen(self, call: Callable[[], None]) -> None:
+        """Have `call` called whenever `reader` is another one."""
+
+
+class Material:
+    """Features, texts and labels as they are now; used by the learner's thread, but for `rows_of`.
+
+    Args:
+        session: gives classes, labels and texts.
+        features: of its images.
+        predictor: is told of new features.
+        wishes: is told of labelled images whose features have come.
+        beginning: a run to begin with; `None`: without.
+        device: where heads run.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        features: Features,
+        predictor: Predictor,
+        wishes: Wishes,
+        *,
+        beginning: Beginning | None,
+        device: str,
+    ) -> None:
+        self._session, self._features, self._predictor, self._wishes = session, features, predictor, wishes
+        self._beginning, self._device = beginning, device
+        self._reader: FeatureReader | None = None
+        self._spec: TextSpec | None = None
+        self._teacher: Teacher | None = None
+        self._images = {entry.id: image for image, entry in enumerate(session.images)}
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether texts are shown: a run's head that was trained without them would not know what to do with them."""
+        return self._beginning is None or self._beginning.reads_texts
+
+    def teacher(self) -> Teacher | None:
+        """The one who learns, with the features, texts and classes as they are now; `None`: no features yet.
+
+        Raises:
+            CacheError: if the cache cannot be read, or does not fit the run.
+            SourceError: if there are texts, the cache has none, and the installed encoder cannot be loaded.
+        """
+        if (reader := self._features.reader) is None:
+            return None
+        spec = self._spec_of_texts(reader)
+        if reader is not self._reader or spec != self._spec:
+            self._open(reader, spec)
+        n_classes = len(self._session.classes)
+        if self._teacher and self._teacher.spec.n_classes != n_classes:
+            self._teacher.count_classes(n_classes)
+            self._wishes.learn(self._labelled())
+        return self._teacher
+
+    def rows_of(self, image: int) -> tuple[SampleRow, ...]:
+        """Rows of an image."""
+        return self._features.rows(image)
+
+    def rows_to_learn(self, image: int) -> tuple[SampleRow, ...]:
+        """Rows of an image that heads may learn from: none of the test split, which is there to judge them."""
+        return () if self._session.images[image].split == TEST else self._features.rows(image)
+
+    def rows(self) -> list[SampleRow]:
+        """Rows of all images that heads may learn from."""
+        return [row for image in range(len(self._session.images)) for row in self.rows_to_learn(image)]
+
+    def text_of(self, row: SampleRow) -> str:
+        """The text that a row is shown with; "": none."""
+        return self._session.text(self._images[row.parent]) if self.reads_texts else ""
+
+    def _open(self, reader: FeatureReader, spec: TextSpec | None) -> None:
+        data = self._data(reader)
+        texts = ShownTexts(data, spec)
+        if self._teacher and self._teacher.fits(data, texts):
+            self._teacher.reopen(data, texts)
+        else:
+            self._teacher = Teacher(data, texts, self.text_of, len(self._session.classes), self._beginning)
+        self._reader, self._spec = reader, spec
+        self._predictor.open(data, texts)
+        self._wishes.learn(self._labelled())
+
+    def _data(self, reader: FeatureReader) -> CachedFeatures:
+        if self._beginning:
+            return self._beginning.open(reader, self._device)
+        return open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device=self._device)
+
+    def _spec_of_texts(self, reader: FeatureReader) -> TextSpec | None:
+        """Of the cache's texts; where it has none and somebody wrote one, of the installed encoder."""
+        if not self.reads_texts:
+            return None
+        if reader.manifest.texts or self._beginning:
+            return reader.manifest.texts
+        if self._spec is None and (encoder := default_encoder()) and self._predictor.any_text():
+            return spec_of_encoder(encoder, self._device)
+        return self._spec
+
+    def _labelled(self) -> Sequence[int]:
+        return [image for image in range(len(self._session.images)) if self._session.labels(image).box is not None]

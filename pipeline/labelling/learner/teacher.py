@@ -1,0 +1,140 @@
+"""From labels to answers: held pixels, the ridge regression on them, and the head that goes on learning from them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import cast
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ....cache.format.samples import SampleRow
+from ....stages.heads.base import HeadSpec
+from ....stages.heads.pixel import PixelHead
+from ....stages.precision import Precision
+from ....stages.seeds import named_generator
+from ...config.training import TrainConfig
+from ...head_inputs.inputs import CachedFeatures
+from ...head_inputs.pixels import sample_everywhere
+from ...runtime.device import resolve_precision
+from ..predictor.answer import Answer, RidgeAnswer
+from ..predictor.texts import ShownTexts
+from .beginning import Beginning, with_classes
+from .head_training import SETTINGS, Budget, HeadTraining, Surroundings, first_head
+from .labelled_pixels import LabelledPixels
+
+PENALTY = 1000.0
+"""Of the ridge regression."""
+RIDGE_SHARE = 0.5
+ROWS_FOR_STATISTICS, PIXELS_FOR_STATISTICS = 8, 1000
+"""Rows whose pixels, labelled or not, give the origin and unit of the activations; pixels of each."""
+SEED = 0
+
+
+class Teacher:
+    """Learns from labels; used by one thread.
+
+    Args:
+        data: the cache as the head sees it.
+        texts: of its images.
+        text_of: gives a row's text; "": none.
+        n_classes: background included.
+        beginning: a run to begin with; `None`: without.
+    """
+
+    def __init__(
+        self,
+        data: CachedFeatures,
+        texts: ShownTexts,
+        text_of: Callable[[SampleRow], str],
+        n_classes: int,
+        beginning: Beginning | None,
+    ) -> None:
+        self.data, self.texts, self._text_of = data, texts, text_of
+        self._beginning, self._number = beginning, 0
+        spec = data.head_spec(SETTINGS.width, TrainConfig.n_attention_heads, position=TrainConfig.position)
+        self.spec: HeadSpec = replace(spec, n_classes=n_classes, text_dim=texts.text_dim)
+        self.held = self._no_pixels()
+        self._ridge: RidgeAnswer | None = None
+        self._training: HeadTraining | None = None
+        if beginning and (warm := beginning.warm_head(n_classes)):
+            self.spec, self._training = warm.spec, HeadTraining(warm, SEED)
+        self._answered = beginning.head if beginning else None
+
+    @property
+    def can_learn(self) -> bool:
+        """Whether two classes are labelled."""
+        return self.held.moments.n_classes_seen > 1
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is anything to answer with."""
+        return self.can_learn or self._answered is not None
+
+    @property
+    def reads_any_text(self) -> bool:
+        """Whether any of the labelled rows has a text."""
+        return any(self._text_of(held.row) for held in self.held.rows.values())
+
+    def fits(self, data: CachedFeatures, texts: ShownTexts) -> bool:
+        """Whether what was learnt holds for other features and texts: those of a cache that has grown."""
+        spec = data.head_spec(SETTINGS.width, TrainConfig.n_attention_heads, position=TrainConfig.position)
+        return spec.channels == self.spec.channels and texts.text_dim == self.spec.text_dim
+
+    def reopen(self, data: CachedFeatures, texts: ShownTexts) -> None:
+        """Go on with a cache that has grown."""
+        self.data, self.texts = data, texts
+
+    def count_classes(self, n_classes: int) -> None:
+        """Go on with more classes; pixels have to be given again."""
+        self.spec = replace(self.spec, n_classes=n_classes)
+        self.held, self._ridge = self._no_pixels(), None
+        if self._training:
+            self._training = HeadTraining(with_classes(self._training.head, n_classes), SEED)
+            self._answered = copy.deepcopy(self._training.head)
+
+    def hold(self, row: SampleRow, labels: UInt8[Tensor, "y x"] | None) -> bool:
+        """Learn from these labels of a row from now on; says whether anything changed."""
+        return self.held.update(self.data, row, labels)
+
+    def solve(self) -> Answer:
+        """The answer of the ridge regression, beside the head as it was."""
+        if self.can_learn:
+            self._ridge = RidgeAnswer.of(self.held.moments.solve(PENALTY), self.spec.channels, self.data.device)
+        else:
+            self._ridge = None
+        return self._answer()
+
+    def train(self, rows: Sequence[SampleRow], budget: Budget, check: Callable[[], None]) -> Answer:
+        """The answer after the head has learnt for a time.
+
+        Args:
+            rows: that are there, of which some give the activations' origin and unit.
+            budget: when to end.
+            check: called before each step; what it raises ends the training, and the head keeps what it learnt.
+        """
+        if self._training is None:
+            self._training = HeadTraining(self._first_head(rows), SEED)
+        around = Surroundings(self.data.size, self.data.ignore, self.data.region, self._tokens)
+        self._training.train([*self.held.rows.values()], around, budget, check)
+        self._answered = copy.deepcopy(self._training.head)
+        return self._answer()
+
+    def _answer(self) -> Answer:
+        self._number += 1
+        share = RIDGE_SHARE if self._ridge else 0.0
+        return Answer(self._number, self._ridge, self._answered, share)
+
+    def _tokens(self, rows: Sequence[SampleRow]) -> tuple[Tensor, Tensor]:
+        return self.texts.batch([self._text_of(row) for row in rows])
+
+    def _no_pixels(self) -> LabelledPixels:
+        return LabelledPixels(sum(self.spec.channels.values()), self.spec.n_classes, self.data.ignore, SEED)
+
+    def _first_head(self, rows: Sequence[SampleRow]) -> PixelHead:
+        generator = named_generator(SEED, "statistics")
+        features = sample_everywhere(self.data, rows[:ROWS_FOR_STATISTICS], PIXELS_FOR_STATISTICS, generator)
+        precision = cast("Precision", resolve_precision("auto", self.data.device))
+        return first_head(self.spec, features, SEED, precision, self.data.device)
