@@ -16,6 +16,7 @@ from .data_set.export import Exporter
 from .data_set.features import Features
 from .data_set.images import ImageList
 from .data_set.writing import DataSetWriter
+from .learner.learner import Learner
 from .pictures.pictures import Pictures
 from .routes.app import create_app
 from .routes.hub import Hub
@@ -42,6 +43,7 @@ class Service:
     def __init__(self, config: LabelConfig, listing: ImageList, session: Session) -> None:
         self._config, self._session, self._hub = config, session, Hub()
         self._features = Features(listing, config, self._hub.publish)
+        self._learner = Learner(session, self._features, run=config.run, device=config.device, notify=self._hub.publish)
         self._writer = DataSetWriter(session, config.out)
         self._exporter = Exporter(self._writer, self._features, self._hub.publish)
 
@@ -70,7 +72,7 @@ class Service:
     @contextmanager
     def _running(self) -> Iterator[None]:
         with ExitStack() as running:
-            for part in (self._writer, self._features):
+            for part in (self._writer, self._features, self._learner):
                 part.start()
                 running.callback(part.stop)
             running.callback(self._exporter.stop)
@@ -82,6 +84,7 @@ class Service:
             access=access,
             hub=self._hub,
             pictures=Pictures(self._session.images, self._config.window),
+            learner=self._learner,
             features=self._features,
             export=self._exporter.start,
             title=self._config.data.name,

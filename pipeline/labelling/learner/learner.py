@@ -14,13 +14,14 @@ from ...evaluation.suggest import pooled
 from ...explanation.measure import ask, refuse_own_condition
 from ...image_files.source import Box
 from ...runtime.device import resolve_device
+from ..data_set.features import Features
 from ..predictor.layers import Layer
 from ..predictor.predictor import Predictor, Variant, View
 from ..predictor.texts import default_encoder
 from ..predictor.words import WordEffect, word_effects
 from ..session.session import Change, Session
 from .beginning import Beginning
-from .material import Features, Material
+from .material import Material
 from .showing import Showing
 from .suggestion import Suggestion, suggest
 from .wishes import Mode, Wishes

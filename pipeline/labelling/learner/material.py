@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from ....cache.format.samples import SampleRow
 from ....cache.format.spec import TextSpec
 from ....cache.reader import FeatureReader
 from ...head_inputs.inputs import CachedFeatures, open_head_data
+from ..data_set.features import Features
 from ..predictor.predictor import Predictor
 from ..predictor.texts import ShownTexts, default_encoder, spec_of_encoder
 from ..session.session import Session
@@ -17,19 +17,6 @@ from .teacher import Teacher
 from .wishes import Wishes
 
 TEST = "test"
-
-
-class Features(Protocol):
-    """The cache as it grows."""
-
-    reader: FeatureReader | None
-    """`None`: no image has features yet; another one whenever there are more."""
-
-    def rows(self, image: int) -> tuple[SampleRow, ...]:
-        """The rows of an image, views left out; none while it has no features."""
-
-    def listen(self, call: Callable[[], None]) -> None:
-        """Have `call` called whenever `reader` is another one."""
 
 
 class Material:
