@@ -23,7 +23,7 @@ from ..strokes.events import (
     Undo,
     Unlock,
 )
-from .parts import Learner, missing
+from .parts import Learner, Variant, missing
 from .requests import image_of, posted
 
 _DECIMALS = 2
@@ -38,7 +38,7 @@ class StrokeRequest(msgspec.Struct, frozen=True, kw_only=True):
     label: int | None = msgspec.field(name="class", default=None)
     size: float = 0.0
     points: list[tuple[float, float]]
-    variant: str = "own"
+    variant: Variant = "own"
     """Of the mask that a bucket takes an object of."""
 
 

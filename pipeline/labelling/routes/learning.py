@@ -11,10 +11,8 @@ from starlette.routing import Route
 from ....errors import LabelError
 from ...config.prediction import MaskFormat
 from ..session.session import Session
-from .parts import Export, ExportKind, Learner, missing
+from .parts import Export, ExportKind, Learner, Variant, missing
 from .requests import image_of, posted
-
-Variant = Literal["own", "none", "other"]
 
 
 class LookRequest(msgspec.Struct, frozen=True):

@@ -16,6 +16,10 @@ from ...image_files.source import Box
 ExportKind = Literal["run", "masks"]
 
 
+Variant = Literal["own", "none", "other"]
+"""The text that an image is shown with: its own, none, or that of the last preview."""
+
+
 class Object(Protocol):
     """A connected part of a predicted mask."""
 
@@ -77,10 +81,10 @@ class Suggestion(Protocol):
 class Learner(Protocol):
     """The head that learns while one draws."""
 
-    def look(self, image: int, box: Box, variant: str) -> None:
+    def look(self, image: int, box: Box, variant: Variant) -> None:
         """Compute this part of an image before the rest."""
 
-    def train(self, mode: str) -> None:
+    def train(self, mode: Literal["once", "continuous", "stop"]) -> None:
         """Learn `once`, `continuous` or `stop`."""
 
     def preview(self, image: int, text: str | None) -> int:
@@ -95,7 +99,7 @@ class Learner(Protocol):
     def status(self) -> Mapping[str, Any]:
         """The state, as the page shows it."""
 
-    def layer(self, image: int, kind: str, variant: str) -> Layer | None:
+    def layer(self, image: int, kind: str, variant: Variant) -> Layer | None:
         """The `mask` or the `uncertainty` of an image by a variant of its text; `None`: not predicted yet."""
 
     def uncertainty(self, image: int) -> float | None:
