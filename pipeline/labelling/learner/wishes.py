@@ -65,9 +65,10 @@ class Wishes:
             return not self.stopping
 
     def take_due(self) -> bool:
-        """Whether there is something to learn; asked once."""
+        """Whether there is something to learn; all wishes so far are met by the lesson that follows."""
         with self._wake:
             due, self._due = self._due, False
+            self._seen = self._n_lessons, self._seen[1]
             return due
 
     def take_changed(self) -> int | None:
