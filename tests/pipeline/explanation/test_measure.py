@@ -69,7 +69,7 @@ class AddingHead(Head):
 
 def explained(text, *, head=None, classes=None, **options):
     head = head or AddingHead()
-    question = ask(BagOfWords(), text, classes or binary(255), "cpu", **options)
+    question = ask(BagOfWords(), text, (classes or binary(255)).names, "cpu", **options)
     x = HeadInput({0: [TISSUE[..., None]]}, (2, 3), torch.zeros(1, 2), torch.zeros(1, dtype=torch.bool))
     maps = measure(head, x, question)
     return assemble(question, head, maps, IMAGE)
