@@ -9,7 +9,7 @@ import csv
 import io
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ...config.prediction import MaskFormat, PredictConfig
 from ...config.training import TrainConfig
 from ...image_files.paths import split_place, split_suffix
 from ...maintenance.recipe import extraction_of
-from ...runs.run_config import SUMMARY
+from ...runs.run_config import SUMMARY, RunConfig
 from ..routes.parts import ExportKind
 from .children import Child
 from .features import CACHE, Features, extraction, text_encoder_of
@@ -87,7 +87,7 @@ class Exporter:
         run = _next(self._config.out / RUNS, "run")
         self._do(command_line("train-head", TrainConfig(cache, run, device=self._config.device)))
         summary = parse_json((run / SUMMARY).read_bytes())
-        return f"{run}: Dice {summary['val_dice']:.3f} on {summary['n_val']} held-out images; report.html has more"
+        return f"{run}: Dice {summary['val_dice']:.3f} on the labelled pixels of {summary['n_val']} held-out images"
 
     def _up_to_date(self, data: Path) -> Path:
         """The cache with the labels and texts as they are now; a cache that was given is copied, not changed."""
@@ -109,7 +109,11 @@ class Exporter:
         made = extraction_of(reader, reader.blocks, reader.timesteps)
         encoder = made.text_encoder or text_encoder_of(self._config, has_texts=self._has_texts())
         made = replace(made, data=data, cache=cache, text_encoder=encoder, texts=encoder is not None, resume=True)
-        return replace(made, device=self._config.device, offline=self._config.offline)
+        return replace(made, **self._where())
+
+    def _where(self) -> dict[str, Any]:
+        """The fields of a config that say where models run and come from."""
+        return {"device": self._config.device, "offline": self._config.offline}
 
     def _has_texts(self) -> bool:
         return any(self._session.text(image) for image in range(len(self._listing.images)))
@@ -121,35 +125,41 @@ class Exporter:
         if run is None:
             raise RunError("there is no trained run to predict masks with; export a run first")
         out = _next(self._config.out / PREDICTIONS, "masks")
-        folder = out / IMAGES_FOLDER
-        self._gather(folder)
-        texts = out / TEXTS if (out / TEXTS).exists() else None
-        settings = PredictConfig(run, folder, out, formats, texts=texts, device=self._config.device)
-        try:
-            self._do(command_line("predict", replace(settings, offline=self._config.offline)))
-        finally:
-            shutil.rmtree(folder)
+        reads, every = RunConfig.read(run).text != "none", range(len(self._listing.images))
+        with_text = [image for image in every if reads and self._session.text(image)]
+        without = [image for image in every if image not in with_text]
+        for images in filter(None, (with_text, without)):  # `predict` wants a text of every image, or none
+            try:
+                self._gather(out / IMAGES_FOLDER, images)
+                texts = self._write_texts(out / TEXTS, images) if images is with_text else None
+                settings = PredictConfig(run, out / IMAGES_FOLDER, out, formats, texts=texts)
+                self._do(command_line("predict", replace(settings, **self._where())))
+            finally:
+                shutil.rmtree(out / IMAGES_FOLDER, ignore_errors=True)
         return f"{out}: masks of {len(self._listing.images)} images by {run}"
 
-    def _gather(self, folder: Path) -> None:
-        """Bring all images into one folder, under their ids, by links or copies, with a table of their texts."""
+    def _gather(self, folder: Path, images: Sequence[int]) -> None:
+        """Bring images into one folder, under their ids, by links or copies."""
         folder.mkdir(parents=True)
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["Image", "Description"])
-        for image, one in enumerate(self._listing.images):
+        for image in images:
+            one = self._listing.images[image]
             file, place = split_place(one.path)
             if place:
                 raise RunError(f"{one.id} is a slice of {file}; predict its volume: textdiff predict RUN {file} OUT")
-            name = f"{one.id}{split_suffix(file.name)[1]}"
+            link = folder / f"{one.id}{split_suffix(file.name)[1]}"
             try:
-                (folder / name).symlink_to(file, target_is_directory=file.is_dir())
+                link.symlink_to(file, target_is_directory=file.is_dir())
             except OSError:  # Windows, without the right to make links
-                shutil.copytree(file, folder / name) if file.is_dir() else shutil.copy(file, folder / name)
-            if text := self._session.text(image):
-                writer.writerow([one.id, text])
-        if self._has_texts():
-            write_durably(folder.parent / TEXTS, [table.getvalue().encode()])
+                shutil.copytree(file, link) if file.is_dir() else shutil.copy(file, link)
+
+    def _write_texts(self, path: Path, images: Sequence[int]) -> Path:
+        """Write the table of images' texts; gives its path."""
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["Image", "Description"])
+        writer.writerows((self._listing.images[image].id, self._session.text(image)) for image in images)
+        write_durably(path, [table.getvalue().encode()])
+        return path
 
     def _do(self, line: str) -> None:
         self._tell(line)
