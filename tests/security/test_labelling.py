@@ -99,6 +99,9 @@ ATTACKS = {
     "a brush as large as a slide": (
         {"content": json.dumps(brush(size=1e5)).encode()}, 400, "the brush has no such size",
     ),
+    "a path to and fro": (
+        {"content": json.dumps(brush(points=[(0, 0), (1e6, 1e6)] * 2000)).encode()}, 400, "the path is too long",
+    ),
     "an image below 0": ({"content": json.dumps(brush(-1)).encode()}, 404, "the image does not exist"),
     "an image by its path": ({"content": json.dumps(brush("../../etc/passwd")).encode()}, 400, UNREAD),
     "PUT": ({"method": "PUT"}, 400, METHOD),

@@ -24,6 +24,7 @@ FINEST, LONGEST = 3, 4096
 """The copy's level is the first from `FINEST` on at which the image has at most `LONGEST` pixels along a side."""
 _FIRST_PARTS = 400
 _AT_ONCE = 8
+_SQUARE = 4
 _EVERY = 8
 """A new version for each eighth of the parts."""
 Part = tuple[int, int, int]
@@ -116,16 +117,18 @@ def reduced(pixels: UInt8[np.ndarray, "y x 3"], factor: int) -> UInt8[np.ndarray
 
 
 def _spread(n_rows: int, n_columns: int) -> tuple[list[Part], int]:
-    """Every tile once, first some hundred that are spread evenly; and how many those are."""
+    """Every tile once, first some hundred that are spread evenly; and how many those are.
+
+    The rest comes in squares, so that parts of a file that are larger than a tile are decoded once.
+    """
     n_tiles = 1
     while -(-n_rows // n_tiles) * -(-n_columns // n_tiles) > _FIRST_PARTS:
         n_tiles *= 2
-    parts, seen, n_first = list[Part](), set[tuple[int, int]](), 0
-    while n_tiles:
-        for row, column in product(range(0, n_rows, n_tiles), range(0, n_columns, n_tiles)):
-            centre = min(row + n_tiles // 2, n_rows - 1), min(column + n_tiles // 2, n_columns - 1)
-            if centre not in seen:
-                seen.add(centre)
-                parts.append((*centre, n_tiles))
-        n_first, n_tiles = n_first or len(parts), n_tiles // 2
-    return parts, n_first
+    half = n_tiles // 2
+    centres = {
+        (min(row + half, n_rows - 1), min(column + half, n_columns - 1))
+        for row, column in product(range(0, n_rows, n_tiles), range(0, n_columns, n_tiles))
+    }
+    rest = {*product(range(n_rows), range(n_columns))} - centres
+    in_squares = sorted(rest, key=lambda at: (at[0] // _SQUARE, at[1] // _SQUARE, at))
+    return [*((*at, n_tiles) for at in sorted(centres)), *((*at, 1) for at in in_squares)], len(centres)

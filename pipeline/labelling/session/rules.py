@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
@@ -12,7 +13,8 @@ from ..strokes.events import ClassChange, Event, Redo, StateChange, Stroke, Text
 from .history import History
 
 MOST_POINTS, MOST_RUNS, MOST_CLASSES, MOST_OF_A_TEXT = 10_000, 500_000, 100, 20_000
-FARTHEST, LARGEST = 1e6, 4096.0
+FARTHEST, LARGEST, LONGEST = 1e6, 4096.0, 2.0**22
+"""Of a point from the corner, of a brush, and of a path, in pixels."""
 _KEY = re.compile(r"[0-9A-Za-z-]{8,64}")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _LEAST_POINTS = {"brush": 1, "eraser": 1, "polygon": 3, "bucket": 1}
@@ -79,6 +81,8 @@ def _check_stroke(history: History, stroke: Stroke) -> None:
         raise LabelError(f"the {tool} has another number of points", str(len(stroke.points)), expected, "draw again")
     if not all(math.isfinite(value) and abs(value) <= FARTHEST for point in stroke.points for value in point):
         raise LabelError("a point is nowhere near the image", "such numbers", f"up to {FARTHEST:g}", "draw again")
+    if (length := sum(itertools.starmap(math.dist, itertools.pairwise(stroke.points)))) > LONGEST:
+        raise LabelError("the path is too long", f"{length:.0f} pixels", f"up to {LONGEST:.0f}", "draw less at once")
 
 
 def _check_runs(stroke: Stroke, size: tuple[int, int]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from ....cache.format.samples import IGNORE
 from ...image_files.source import Box
 from .shapes import Mark
 
 TILE = 256
+_ROUNDED = 1e-6
+"""By which a place on a segment may be off."""
 Key = tuple[int, int, int]
 """Level, column and row of a tile."""
 
@@ -79,8 +81,18 @@ def _pieces(mark: Mark) -> np.ndarray:
         return np.stack([rows, lefts, rows + 1, lefts + n], axis=1)
     if mark.tool == "polygon":
         return np.array([mark.bounds])
-    a, b = mark.points[:, ::-1], mark.points[min(1, len(mark.points) - 1) :, ::-1]
-    a = a[: len(b)]
-    low = np.floor(np.minimum(a, b) - mark.radius)
-    high = np.floor(np.maximum(a, b) + mark.radius) + 1
+    points = mark.points if len(mark.points) > 1 else mark.points[[0, 0]]
+    a, b = _cut(points[:-1, ::-1], points[1:, ::-1])
+    reach = mark.radius + _ROUNDED
+    low, high = np.floor(np.minimum(a, b) - reach), np.floor(np.maximum(a, b) + reach) + 1
     return np.concatenate([low, high], axis=1).astype(np.int64)
+
+
+def _cut(a: Float[np.ndarray, "segment 2"], b: Float[np.ndarray, "segment 2"]) -> tuple[np.ndarray, np.ndarray]:
+    """Segments from `a` to `b` in parts no longer than a tile along either axis."""
+    n = np.maximum(np.ceil(np.abs(b - a).max(axis=1) / TILE), 1).astype(np.int64)
+    segment = np.repeat(np.arange(len(n)), n)
+    part = np.arange(len(segment)) - np.repeat(np.cumsum(n) - n, n)
+    step = ((b - a) / n[:, None])[segment]
+    start = a[segment] + step * part[:, None]
+    return start, start + step
