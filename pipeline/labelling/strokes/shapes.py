@@ -75,16 +75,15 @@ def paint(pixels: Int[np.ndarray, "y x"], mark: Mark, corner: tuple[int, int]) -
 
 def covered(mark: Mark, box: Box) -> Bool[np.ndarray, "y x"]:
     """Whether each pixel of a box of the image is covered."""
-    top, left, height, width = box
     if mark.tool == "bucket":
-        rows, starts, n = (mark.runs - (top, left, 0)).T
-        return _filled(rows, starts, starts + n, (height, width)) > 0
-    points = mark.points - (left, top)
+        rows, starts, n = mark.runs.T
+        return _filled(rows, starts, starts + n, box) > 0
+    # In the image's coordinates, so that the last digits do not depend on the box.
     if mark.tool == "polygon":
-        return _filled(*_crossings(points, (height, width)), (height, width)) % 2 == 1
-    counts = _filled(*_brush_runs(points, mark.radius, height), (height, width))
-    x, y = np.floor(points).astype(np.int64).T
-    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        return _filled(*_crossings(mark.points, box), box) % 2 == 1
+    counts = _filled(*_brush_runs(mark.points, mark.radius, box), box)
+    x, y = np.floor(mark.points).astype(np.int64).T - [[box[1]], [box[0]]]
+    inside = (x >= 0) & (y >= 0) & (x < box[3]) & (y < box[2])
     counts[y[inside], x[inside]] = 1
     return counts > 0
 
@@ -99,14 +98,14 @@ def _filled(
     rows: Int[np.ndarray, " run"],
     starts: Int[np.ndarray, " run"],
     stops: Int[np.ndarray, " run"],
-    shape: tuple[int, int],
+    box: Box,
 ) -> Int[np.ndarray, "y x"]:
-    """How many of the runs [start, stop) cover each pixel; those in other rows are left out, the rest is clipped."""
-    height, width = shape
-    keep = (rows >= 0) & (rows < height)
-    lines = rows[keep].astype(np.int64) * (width + 1)
+    """How many of the runs [start, stop) cover each pixel of a box; what lies outside is left out."""
+    top, left, height, width = box
+    keep = (rows >= top) & (rows < top + height)
+    lines = (rows[keep].astype(np.int64) - top) * (width + 1)
     n = height * (width + 1)
-    begins, ends = (np.bincount(lines + np.clip(x[keep], 0, width), minlength=n) for x in (starts, stops))
+    begins, ends = (np.bincount(lines + np.clip(x[keep] - left, 0, width), minlength=n) for x in (starts, stops))
     return np.cumsum((begins - ends).reshape(height, width + 1), axis=1)[:, :width]
 
 
@@ -118,32 +117,33 @@ def _rows_between(first: Int[np.ndarray, " edge"], stop: Int[np.ndarray, " edge"
     return edges, rows
 
 
-def _crossings(
-    corners: Float[np.ndarray, "point 2"], shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows and runs from where an edge crosses a row of centres to the window's right border."""
-    height, width = shape
+def _row(y: Float[np.ndarray, " n"], box: Box) -> Int[np.ndarray, " n"]:
+    """The first row of the box whose centre is not above y."""
+    return np.clip(np.ceil(y - 0.5), box[0], box[0] + box[2]).astype(np.int64)
+
+
+def _crossings(corners: Float[np.ndarray, "point 2"], box: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and runs from where an edge crosses a row of centres to the box's right border."""
     ends = np.roll(corners, -1, axis=0)
     # From above downwards, so that neighbours cut the edge that they share at the same place.
     swap = (ends[:, 1] < corners[:, 1])[:, None]
     low, high = np.where(swap, ends, corners), np.where(swap, corners, ends)
-    first = np.clip(np.ceil(low[:, 1] - 0.5), 0, height).astype(np.int64)
-    stop = np.clip(np.ceil(high[:, 1] - 0.5), 0, height).astype(np.int64)
-    edges, rows = _rows_between(first, stop)
+    edges, rows = _rows_between(_row(low[:, 1], box), _row(high[:, 1], box))
     (ax, ay), (bx, by) = low[edges].T, high[edges].T
     x = ax + (rows + 0.5 - ay) * (bx - ax) / (by - ay)
-    starts = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-    return rows, starts, np.full(len(rows), width)
+    return rows, np.ceil(x - 0.5).astype(np.int64), np.full(len(rows), box[1] + box[3])
 
 
 def _brush_runs(
-    points: Float[np.ndarray, "point 2"], radius: float, height: int
+    points: Float[np.ndarray, "point 2"], radius: float, box: Box
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs of the pixels about each segment of a path: a rectangle between two discs, which is convex."""
     a, b = (points, points) if len(points) == 1 else (points[:-1], points[1:])
-    first = np.clip(np.ceil(np.minimum(a, b)[:, 1] - radius - 0.5), 0, height).astype(np.int64)
-    stop = np.clip(np.floor(np.maximum(a, b)[:, 1] + radius - 0.5) + 1, 0, height).astype(np.int64)
-    segments, rows = _rows_between(first, stop)
+    lefts, rights = np.minimum(a, b)[:, 0] - radius, np.maximum(a, b)[:, 0] + radius
+    is_near = (lefts <= box[1] + box[3]) & (rights >= box[1])
+    a, b = a[is_near], b[is_near]
+    above, below = np.minimum(a, b)[:, 1] - radius, np.maximum(a, b)[:, 1] + radius
+    segments, rows = _rows_between(_row(above, box), _row(np.floor(below - 0.5) + 1.5, box))
     a, b, y = a[segments], b[segments], rows + 0.5
     parts = [_of_disc(a, y, radius), _of_disc(b, y, radius), _of_rectangle(a, b, y, radius)]
     low = np.minimum.reduce([part[0] for part in parts])
