@@ -40,7 +40,7 @@ class LabelSummary:
     def lines(self) -> list[str]:
         """For the terminal."""
         return [
-            f"{self.out}: {self.n_strokes} strokes stand, {self.n_labelled} of {self.n_images} images are labelled",
+            f"{self.out}: {self.n_labelled} of {self.n_images} images are labelled; strokes: {self.n_strokes}",
             f"next: textdiff extract-features {self.out} CACHE, or textdiff label with the same --out to go on",
         ]
 

@@ -29,6 +29,8 @@ USAGE = {
     "a preset that is none": ([*EXTRACT, "--preset", "best"], "'best' is not one of"),
     "a split that is none": (["evaluate", "run", "cache", "--split", "all"], "'all' is not one of"),
     "a flag without its value": ([*TRAIN, "--epochs"], "--epochs"),
+    "nothing to label": (["label"], "Missing argument"),
+    "no port": (["label", "data", "--port", "http"], "--port"),
 }
 
 CONTRADICTIONS = {
@@ -36,6 +38,12 @@ CONTRADICTIONS = {
         [*EXTRACT, "--timesteps", "50,50"],
         "--timesteps got 50,50; expected distinct numbers of at least 0",
     ),
+    "a port beyond any": (["label", "data", "--port", "70000"], "--port got 70000; expected a number from 0 to 65535"),
+    "an annotator with a path": (
+        ["label", "data", "--annotator", "a/b"],
+        "--annotator got 'a/b'; expected 1 to 40 letters, digits, hyphens and underscores",
+    ),
+    "labels to merge with nothing": (["merge-labels", "a"], "merge-labels got 1 data set; expected at least two"),
     "a timestep below 0": ([*EXTRACT, "--timesteps=-1"], "--timesteps got -1; expected distinct numbers of at least 0"),
     "no images in a batch": ([*EXTRACT, "--batch-size", "0"], "--batch-size got 0; expected at least 1"),
     "a size below any": ([*EXTRACT, "--image-size", "4"], "--image-size got 4; expected at least 8"),

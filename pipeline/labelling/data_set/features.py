@@ -27,7 +27,7 @@ from .manifest import write_manifest
 FIRST, GROWTH = 4, 8
 """Images of the first step, and how many times as many each further step has."""
 CACHE, STEP = "cache", "step.csv"
-BETTER = "a diffusion UNet that was pretrained on such images (--unet), or an encoder of the field (--encoder)"
+BETTER = "Better: a diffusion UNet that was pretrained on such images (--unet), or an encoder of your field (--encoder)"
 
 
 class Features:
