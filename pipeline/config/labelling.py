@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from .validation import CommandConfig, Rule, Window, at_least, between, repeated
 
+TextVariant = Literal["own", "none", "other"]
+"""Text by which an image is predicted: its report, none, or another text that is tried."""
+ExportKind = Literal["run", "masks"]
+"""A trained run, or masks of all images by the newest run."""
 _NAME = Annotated[
     str,
     Rule(

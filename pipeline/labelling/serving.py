@@ -86,7 +86,7 @@ class Service:
             pictures=Pictures(self._session.images, self._config.window),
             learner=self._learner,
             features=self._features,
-            export=self._exporter.start,
+            exporter=self._exporter,
             title=self._config.data.name,
             out=self._config.out,
         )

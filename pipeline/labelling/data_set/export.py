@@ -21,12 +21,12 @@ from ....errors import RunError, TextdiffError
 from ...config.cache import CacheExportConfig
 from ...config.command_line import command_line
 from ...config.extraction import ExtractConfig
+from ...config.labelling import ExportKind
 from ...config.prediction import MaskFormat, PredictConfig
 from ...config.training import TrainConfig
 from ...image_files.paths import split_place, split_suffix
 from ...maintenance.recipe import extraction_of
 from ...runs.run_config import SUMMARY, RunConfig
-from ..routes.parts import ExportKind
 from .children import Child
 from .features import CACHE, Features, extraction, text_encoder_of
 from .writing import DataSetWriter

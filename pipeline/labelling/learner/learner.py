@@ -10,20 +10,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ....errors import LabelError
+from ...config.labelling import TextVariant
 from ...evaluation.suggest import pooled
 from ...explanation.measure import ask, refuse_own_condition
 from ...image_files.source import Box
 from ...runtime.device import resolve_device
 from ..data_set.features import Features
-from ..predictor.layers import Layer
-from ..predictor.predictor import Predictor, Variant, View
+from ..predictor.layers import PredictionLayer
+from ..predictor.predictor import Predictor, ViewedPart
 from ..predictor.texts import default_encoder
-from ..predictor.words import WordEffect, word_effects
+from ..predictor.words import WordSpanEffect, word_effects
 from ..session.session import Change, Session
 from .beginning import Beginning
 from .material import Material
 from .showing import Showing
-from .suggestion import Suggestion, suggest
+from .suggestion import ImageSuggestion, suggest
 from .wishes import Mode, Wishes
 from .worker import Worker
 
@@ -81,9 +82,9 @@ class Learner:
         """End the thread."""
         self._worker.stop()
 
-    def look(self, image: int, box: Box, variant: Variant) -> None:
+    def look(self, image: int, box: Box, variant: TextVariant) -> None:
         """Predict this part of an image before the rest."""
-        self._wishes.look(View(image, box, variant))
+        self._wishes.look(ViewedPart(image, box, variant))
 
     def train(self, mode: Mode) -> None:
         """Learn once, with each change, or no more."""
@@ -102,10 +103,10 @@ class Learner:
         if reader := self._features.reader:
             refuse_own_condition(reader.manifest.features.condition)
         version = self._predictor.preview(image, text)
-        self._wishes.look(View(image, (0, 0, *self._session.images[image].size), "other"))
+        self._wishes.look(ViewedPart(image, (0, 0, *self._session.images[image].size), "other"))
         return version
 
-    def words(self, image: int) -> list[WordEffect]:
+    def words(self, image: int) -> list[WordSpanEffect]:
         """The effect of each word of an image's text on its mask; of an image in tiles, on the first.
 
         Raises:
@@ -124,7 +125,7 @@ class Learner:
         question = ask(teacher.texts.encoder, text, names, teacher.data.device)
         return word_effects(answer.head, self._predictor.input(rows[0], text), question)
 
-    def suggest(self) -> Suggestion:
+    def suggest(self) -> ImageSuggestion:
         """The image to label next, of those that are neither labelled nor locked.
 
         Raises:
@@ -155,7 +156,7 @@ class Learner:
             "has_text_encoder": has_encoder and self._material.reads_texts,
         }
 
-    def layer(self, image: int, kind: str, variant: Variant) -> Layer | None:
+    def layer(self, image: int, kind: str, variant: TextVariant) -> PredictionLayer | None:
         """The `mask` or the `uncertainty` of an image; `None`: not predicted yet."""
         return self._predictor.layer(image, kind, variant)
 

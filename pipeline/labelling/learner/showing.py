@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ....cache.format.samples import SampleRow
+from ...config.labelling import TextVariant
 from ..predictor.answer import Answer
-from ..predictor.predictor import Predictor, Stage, Variant, View
+from ..predictor.predictor import Predictor, Stage, ViewedPart
 from ..session.session import Session
 from .material import Material
 
@@ -35,14 +36,14 @@ class Showing:
         """Image → version of its labels that the answer knows."""
         self.seconds = 0.0
         """Of the last fine view."""
-        self._of_head: dict[tuple[str, Variant], tuple[str, Float[Tensor, "n_classes y x"]]] = {}
+        self._of_head: dict[tuple[str, TextVariant], tuple[str, Float[Tensor, "n_classes y x"]]] = {}
 
-    def coarse_view(self, answer: Answer, view: View | None, check: Callable[[], None]) -> None:
+    def coarse_view(self, answer: Answer, view: ViewedPart | None, check: Callable[[], None]) -> None:
         """Show a view by the regression and what the head said of it before."""
         if view is not None and not self._session.locked(view.image):
             self._show(answer, view, "coarse", check)
 
-    def fine_view(self, answer: Answer, view: View | None, check: Callable[[], None]) -> None:
+    def fine_view(self, answer: Answer, view: ViewedPart | None, check: Callable[[], None]) -> None:
         """Show a view, and then the same under other variants of the text that were asked for."""
         if view is None or self._session.locked(view.image):
             return
@@ -50,7 +51,7 @@ class Showing:
         if self._show(answer, view, "fine", check):
             self.seconds = time.monotonic() - started
         for variant in self._predictor.variants(view.image):
-            self._show(answer, View(view.image, view.box, variant), "fine", check)
+            self._show(answer, ViewedPart(view.image, view.box, variant), "fine", check)
 
     def rest(self, answer: Answer, check: Callable[[], None]) -> None:
         """Predict all images; coarsely first where nothing was predicted yet."""
@@ -62,14 +63,16 @@ class Showing:
                     continue
                 rows = self._material.rows_of(image)
                 some = rows[:: -(-len(rows) // MOST_ROWS)] if rows else ()
-                self._predict(answer, View(image, (0, 0, *self._session.images[image].size), "own"), some, stage, check)
+                self._predict(
+                    answer, ViewedPart(image, (0, 0, *self._session.images[image].size), "own"), some, stage, check
+                )
 
-    def _show(self, answer: Answer, view: View, stage: Stage, check: Callable[[], None]) -> bool:
+    def _show(self, answer: Answer, view: ViewedPart, stage: Stage, check: Callable[[], None]) -> bool:
         """Predict what is missing of a view; says whether anything was."""
         return self._predict(answer, view, self._material.rows_of(view.image), stage, check)
 
     def _predict(
-        self, answer: Answer, view: View, rows: tuple[SampleRow, ...], stage: Stage, check: Callable[[], None]
+        self, answer: Answer, view: ViewedPart, rows: tuple[SampleRow, ...], stage: Stage, check: Callable[[], None]
     ) -> bool:
         missing = self._predictor.missing(view, rows, answer, stage) if rows else []
         for row in missing:
@@ -86,7 +89,7 @@ class Showing:
         return bool(missing)
 
     def _probabilities(
-        self, answer: Answer, row: SampleRow, view: View, stage: Stage
+        self, answer: Answer, row: SampleRow, view: ViewedPart, stage: Stage
     ) -> Float[Tensor, "n_classes y x"]:
         text, key = self._predictor.text(view.image, view.variant), (row.id, view.variant)
         x = self._predictor.input(row, text)
@@ -99,7 +102,7 @@ class Showing:
         known_text, of_head = self._of_head.get(key, ("", None))
         return answer.mean(of_ridge, of_head if known_text == text else None)
 
-    def _remember(self, key: tuple[str, Variant], text: str, of_head: Float[Tensor, "n_classes y x"]) -> None:
+    def _remember(self, key: tuple[str, TextVariant], text: str, of_head: Float[Tensor, "n_classes y x"]) -> None:
         self._of_head.pop(key, None)
         self._of_head[key] = text, of_head
         if len(self._of_head) > MOST_REMEMBERED:

@@ -15,7 +15,7 @@ from ....stages.metrics.selection import choose_centres, standardised
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class ImageSuggestion:
     """An image to label."""
 
     image: int
@@ -28,7 +28,7 @@ def suggest(
     labelled: Sequence[int],
     features: Mapping[int, Float[Tensor, " channel"]],
     uncertainty: Mapping[int, float],
-) -> Suggestion:
+) -> ImageSuggestion:
     """Choose as `textdiff suggest` does: uncertainty times the distance to what is labelled.
 
     Args:
@@ -48,7 +48,7 @@ def suggest(
     weights = torch.tensor([uncertainty[image] if known else 1.0 for image in ready], dtype=torch.float64)
     scaled = standardised(torch.stack([features[image] for image in (*ready, *covered)]))
     (best,), (distance,) = choose_centres(scaled[: len(ready)], weights, scaled[len(ready) :], 1)
-    return Suggestion(ready[best], _why(uncertainty.get(ready[best]) if known else None, distance, len(ready)))
+    return ImageSuggestion(ready[best], _why(uncertainty.get(ready[best]) if known else None, distance, len(ready)))
 
 
 def _why(uncertainty: float | None, distance: float, n: int) -> str:

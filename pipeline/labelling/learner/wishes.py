@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from typing import Literal
 
-from ..predictor.predictor import View
+from ..predictor.predictor import ViewedPart
 
 Mode = Literal["once", "continuous", "stop"]
 
@@ -21,7 +21,7 @@ class Wishes:
     def __init__(self) -> None:
         self.continuous = True
         """Whether each change of labels is learnt at once."""
-        self.view: View | None = None
+        self.view: ViewedPart | None = None
         self.stopping = False
         self._changed: set[int | None] = set()
         self._due = False
@@ -44,7 +44,7 @@ class Wishes:
             self._due, self._n_lessons = mode != "stop", self._n_lessons + 1
             self._wake.notify()
 
-    def look(self, view: View | None = None) -> None:
+    def look(self, view: ViewedPart | None = None) -> None:
         """Show this part first; `None`: look again at what is in view."""
         with self._wake:
             self.view = view or self.view

@@ -17,7 +17,7 @@ from ..data_set.images import ImageEntry
 from ..strokes.tiles import Key, level_box
 from .levels import open_copies
 from .pyramid import Pyramid
-from .survey import Survey
+from .survey import SlideSurvey
 
 THUMBNAIL = 160
 QUALITY = 90
@@ -85,7 +85,7 @@ class Pictures:
                 self._opened.put(image, opened, opened.size_bytes)
         return opened
 
-    def _finish(self, image: int, survey: Survey) -> None:
+    def _finish(self, image: int, survey: SlideSurvey) -> None:
         """Complete a survey behind the back of those who look at its blurred tiles."""
         with self._opening:
             if image in self._surveyed:
@@ -93,7 +93,7 @@ class Pictures:
             self._surveyed.add(image)
         threading.Thread(target=self._survey, args=(image, survey), name=f"survey {image}", daemon=True).start()
 
-    def _survey(self, image: int, survey: Survey) -> None:
+    def _survey(self, image: int, survey: SlideSurvey) -> None:
         try:
             version = survey.version
             while survey.advance():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ..strokes.tiles import TILE, Key, level_box, level_size, n_levels_of
 from .levels import Copy
-from .survey import Sharpness, Survey, reduced
+from .survey import Sharpness, SlideSurvey, reduced
 
 _LAZY_BYTES = 2**26
 """Decoded parts of a file that a reader keeps."""
@@ -25,7 +25,7 @@ class Pyramid:
         self.size_bytes = whole if copies[0].is_whole else _LAZY_BYTES
         """In memory, at most."""
         coarsest = n_levels_of(self.size) - 1
-        self.survey = None if any(copy.suits(coarsest) for copy in copies) else Survey(copies[0].image)
+        self.survey = None if any(copy.suits(coarsest) for copy in copies) else SlideSurvey(copies[0].image)
         """Of an image without smaller copies that is too large to be read anew for each of its coarse tiles."""
 
     def sharpness(self, level: int) -> Sharpness:

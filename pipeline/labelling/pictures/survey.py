@@ -27,11 +27,11 @@ _AT_ONCE = 8
 _SQUARE = 4
 _EVERY = 8
 """A new version for each eighth of the parts."""
-Part = tuple[int, int, int]
+SurveyPart = tuple[int, int, int]
 """Row and column of a native tile, and how many tiles on a side it stands for."""
 
 
-class Survey:
+class SlideSurvey:
     """The copy, and what is left to read of it. Safe in threads."""
 
     def __init__(self, image: Regions) -> None:
@@ -89,7 +89,7 @@ class Survey:
         if self._error is not None:
             raise self._error
 
-    def _add(self, part: Part) -> None:
+    def _add(self, part: SurveyPart) -> None:
         row, column, n_tiles = part
         top, left = row * TILE, column * TILE
         height, width = min(TILE, self._image.size[0] - top), min(TILE, self._image.size[1] - left)
@@ -116,7 +116,7 @@ def reduced(pixels: UInt8[np.ndarray, "y x 3"], factor: int) -> UInt8[np.ndarray
     return np.asarray(Image.fromarray(pixels).reduce(factor))
 
 
-def _spread(n_rows: int, n_columns: int) -> tuple[list[Part], int]:
+def _spread(n_rows: int, n_columns: int) -> tuple[list[SurveyPart], int]:
     """Every tile once, first some hundred that are spread evenly; and how many those are.
 
     The rest comes in squares, so that parts of a file that are larger than a tile are decoded once.

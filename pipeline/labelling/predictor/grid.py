@@ -15,7 +15,7 @@ from ....cache.format.samples import SampleRow
 from ....cache.format.spec import FeatureSpec
 from ...image_files.source import Box
 
-Cell = tuple[int, int]
+GridCell = tuple[int, int]
 """Place of a row in the grid: down, then across."""
 
 
@@ -59,7 +59,7 @@ class RowGrid:
         axes = (Axis(start, extent, spec.image_size) for start, extent in zip(starts, extents, strict=True))
         return cls(size, *axes)
 
-    def cell(self, row: SampleRow) -> Cell:
+    def cell(self, row: SampleRow) -> GridCell:
         """The place of a row."""
         return self.down.starts.index(row.tile[0]), self.across.starts.index(row.tile[1])
 

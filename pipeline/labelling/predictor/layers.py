@@ -12,7 +12,7 @@ from scipy import ndimage
 from ....cache.format.samples import IGNORE
 from ....errors import LabelError
 from ..strokes.tiles import TILE, level_size
-from .grid import Cell, RowGrid
+from .grid import GridCell, RowGrid
 
 _AROUND = np.ones((3, 3), bool)
 _FIRST_WINDOW, _LARGEST_WINDOW = 512, 8192
@@ -30,11 +30,11 @@ class PredictedObject:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class PredictionLayer:
     """The predicted classes of an image, or their uncertainty."""
 
     grid: RowGrid
-    maps: Mapping[Cell, UInt8[np.ndarray, "side side"]]
+    maps: Mapping[GridCell, UInt8[np.ndarray, "side side"]]
     """Of the rows that are predicted."""
     nothing: int
     """Where nothing is predicted, and beyond the image."""

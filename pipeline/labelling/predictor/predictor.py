@@ -21,16 +21,16 @@ from ....errors import TextdiffError
 from ....stages.heads.input import HeadInput
 from ....stages.metrics.overlap import likeliest
 from ....stages.metrics.uncertainty import predictive_entropy
+from ...config.labelling import TextVariant
 from ...head_inputs.inputs import CachedFeatures
 from ...image_files.source import Box
 from ..byte_cache import ByteCache
 from ..session.session import Session
 from .answer import Answer
-from .grid import Cell, RowGrid, overlap
-from .layers import Layer
+from .grid import GridCell, RowGrid, overlap
+from .layers import PredictionLayer
 from .texts import ShownTexts
 
-Variant = Literal["own", "none", "other"]
 Stage = Literal["coarse", "fine"]
 Notify = Callable[[dict[str, Any]], None]
 MOST_BYTES = 2**29
@@ -38,13 +38,13 @@ MOST_BYTES = 2**29
 
 
 @dataclass(frozen=True)
-class View:
+class ViewedPart:
     """The part of an image that somebody looks at."""
 
     image: int
     box: Box
     """In native pixels."""
-    variant: Variant
+    variant: TextVariant
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,9 @@ class _Predicted:
     """State of an image under a variant of its text."""
 
     version: int = 0
-    done: dict[Cell, tuple[int, Stage]] = field(default_factory=dict)
+    done: dict[GridCell, tuple[int, Stage]] = field(default_factory=dict)
     """Number of the answer, and stage, of each row that is predicted."""
-    entropies: dict[Cell, float] = field(default_factory=dict)
+    entropies: dict[GridCell, float] = field(default_factory=dict)
 
 
 class Predictor:
@@ -79,7 +79,7 @@ class Predictor:
     def __init__(self, session: Session, notify: Notify) -> None:
         self._session, self._notify = session, notify
         self._versions = itertools.count(1)
-        self._images: dict[tuple[int, Variant], _Predicted] = {}
+        self._images: dict[tuple[int, TextVariant], _Predicted] = {}
         self._grids: dict[int, RowGrid] = {}
         self._maps: ByteCache[PredictedRow] = ByteCache(MOST_BYTES)
         self._other: dict[int, str] = {}
@@ -99,13 +99,13 @@ class Predictor:
             self._images.pop((image, "other"), None)
             return next(self._versions)
 
-    def forget(self, image: int, variant: Variant) -> None:
+    def forget(self, image: int, variant: TextVariant) -> None:
         """Have an image predicted again, since its text changed."""
         with self._lock:
             if predicted := self._images.get((image, variant)):
                 predicted.done.clear()
 
-    def text(self, image: int, variant: Variant) -> str:
+    def text(self, image: int, variant: TextVariant) -> str:
         """The text that an image is shown with; "": none."""
         with self._lock:
             other = self._other.get(image, "")
@@ -117,7 +117,7 @@ class Predictor:
             others = [*self._other.values()]
         return any(others) or any(self._session.text(image) for image in range(len(self._session.images)))
 
-    def variants(self, image: int) -> tuple[Variant, ...]:
+    def variants(self, image: int) -> tuple[TextVariant, ...]:
         """Those that an image was asked for, its own first."""
         with self._lock:
             return tuple(variant for variant in ("own", "none", "other") if (image, variant) in self._images)
@@ -129,7 +129,7 @@ class Predictor:
         tokens, token_mask = texts.tokens(text)
         return replace(x, tokens=tokens, token_mask=token_mask)
 
-    def missing(self, view: View, rows: Sequence[SampleRow], answer: Answer, stage: Stage) -> list[SampleRow]:
+    def missing(self, view: ViewedPart, rows: Sequence[SampleRow], answer: Answer, stage: Stage) -> list[SampleRow]:
         """Rows in view that the answer has not predicted at this stage or a finer one."""
         grid = self._grid(view.image, rows)
         with self._lock:
@@ -139,7 +139,7 @@ class Predictor:
 
     def publish(
         self,
-        view: View,
+        view: ViewedPart,
         row: SampleRow,
         probabilities: Float[Tensor, "n_classes y x"],
         *,
@@ -176,7 +176,7 @@ class Predictor:
             "uncertainty": self.uncertainty(image),
         })  # fmt: skip
 
-    def layer(self, image: int, kind: str, variant: Variant) -> Layer | None:
+    def layer(self, image: int, kind: str, variant: TextVariant) -> PredictionLayer | None:
         """The `mask` or the `uncertainty` of an image; `None`: nothing is predicted yet."""
         with self._lock:
             state, grid = self._images.get((image, variant)), self._grids.get(image)
@@ -186,8 +186,8 @@ class Predictor:
         found = {cell: self._maps.get((image, variant, cell)) for cell in cells}
         kept = {cell: row for cell, row in found.items() if row is not None}
         if kind == "mask":
-            return Layer(grid, {cell: row.classes for cell, row in kept.items()}, IGNORE, version)
-        return Layer(grid, {cell: row.uncertainty for cell, row in kept.items()}, 0, version)
+            return PredictionLayer(grid, {cell: row.classes for cell, row in kept.items()}, IGNORE, version)
+        return PredictionLayer(grid, {cell: row.uncertainty for cell, row in kept.items()}, 0, version)
 
     def uncertainty(self, image: int) -> float | None:
         """Mean entropy of an image with its own text, in nats; `None`: not predicted yet."""

@@ -1,4 +1,4 @@
-"""Tokens of the texts that images are shown with: those of the cache, else encoded when they are first needed."""
+"""TokenPair of the texts that images are shown with: those of the cache, else encoded when they are first needed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ...fitting.defaults import TEXT_ENCODER, installed
 from ...head_inputs.inputs import CachedFeatures
 from ...prediction.live_texts import LiveTexts
 
-Tokens = tuple[Float[Tensor, "token dim"], Bool[Tensor, " token"]]
-"""Tokens of a text, and which of them are real; none of them where there is no text."""
+TokenPair = tuple[Float[Tensor, "token dim"], Bool[Tensor, " token"]]
+"""TokenPair of a text, and which of them are real; none of them where there is no text."""
 
 
 class ShownTexts:
@@ -49,7 +49,7 @@ class ShownTexts:
             )
         return self._live.encoder
 
-    def tokens(self, text: str) -> Tokens:
+    def tokens(self, text: str) -> TokenPair:
         """Of a text; "" has none.
 
         Raises:

@@ -14,7 +14,7 @@ from ...explanation.measure import Question, logits_by_text
 
 
 @dataclass(frozen=True)
-class WordEffect:
+class WordSpanEffect:
     """A word of a text."""
 
     start: int
@@ -28,7 +28,7 @@ class WordEffect:
 
 
 @torch.no_grad()
-def word_effects(head: Head, x: HeadInput, question: Question) -> list[WordEffect]:
+def word_effects(head: Head, x: HeadInput, question: Question) -> list[WordSpanEffect]:
     """Effects of a text's words on a row.
 
     Args:
@@ -40,7 +40,7 @@ def word_effects(head: Head, x: HeadInput, question: Question) -> list[WordEffec
         1 - logits.softmax(1).mean(0)[0] for logits in logits_by_text(head, head.prepare(x.features), x, question)
     ]
     effects = [_effect(foregrounds[0], without) for without in foregrounds[1 : 1 + len(question.words)]]
-    return [WordEffect(*word.span, word.text, effect) for word, effect in zip(question.words, effects, strict=True)]
+    return [WordSpanEffect(*word.span, word.text, effect) for word, effect in zip(question.words, effects, strict=True)]
 
 
 def _effect(own: Float[Tensor, "y x"], without: Float[Tensor, "y x"]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,9 +23,13 @@ from .changes import Changes
 from .hub import Hub
 from .learning import Learning
 from .overview import Overview, tell_pages
-from .page import Page, built_files
-from .parts import Export, Features, Learner
+from .page import PageFiles, built_files
 from .tiles import Tiles
+
+if TYPE_CHECKING:
+    from ..data_set.export import Exporter
+    from ..data_set.features import Features
+    from ..learner.learner import Learner
 
 
 def create_app(
@@ -35,7 +40,7 @@ def create_app(
     pictures: Pictures | None = None,
     learner: Learner | None = None,
     features: Features | None = None,
-    export: Export | None = None,
+    exporter: Exporter | None = None,
     title: str = "",
     out: Path = Path("labels"),
 ) -> Starlette:
@@ -48,7 +53,7 @@ def create_app(
         pictures: `None`: made here, for images of 8 bits.
         learner: that predicts.
         features: that say which images are ready.
-        export: that writes.
+        exporter: that writes.
         title: of the page.
         out: the folder of the labels, to be shown.
     """
@@ -56,11 +61,11 @@ def create_app(
     overview = Overview(session, learner, features, title, out)
     tell_pages(overview, pictures, hub)
     parts = (
-        Page(access, built_files()),
+        PageFiles(access, built_files()),
         overview,
         Changes(session, learner),
         Tiles(session, pictures, learner),
-        Learning(session, learner, export),
+        Learning(session, learner, exporter),
     )
     return Starlette(
         routes=[*(route for part in parts for route in part.routes()), Route("/api/events", hub.endpoint)],

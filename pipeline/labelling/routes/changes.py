@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.routing import Route
 
 from ....errors import LabelError
+from ...config.labelling import TextVariant
 from ..session.session import Session
 from ..strokes.events import (
     ClassChange,
@@ -23,8 +24,10 @@ from ..strokes.events import (
     Undo,
     Unlock,
 )
-from .parts import Learner, Variant, missing
-from .requests import image_of, posted
+from .requests import image_of, missing, posted
+
+if TYPE_CHECKING:
+    from ..learner.learner import Learner
 
 _DECIMALS = 2
 
@@ -38,7 +41,7 @@ class StrokeRequest(msgspec.Struct, frozen=True, kw_only=True):
     label: int | None = msgspec.field(name="class", default=None)
     size: float = 0.0
     points: list[tuple[float, float]]
-    variant: Variant = "own"
+    variant: TextVariant = "own"
     """Of the mask that a bucket takes an object of."""
 
 

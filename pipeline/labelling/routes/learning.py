@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from starlette.routing import Route
 
 from ....errors import LabelError
+from ...config.labelling import ExportKind, TextVariant
 from ...config.prediction import MaskFormat
 from ..session.session import Session
-from .parts import Export, ExportKind, Learner, Variant, missing
-from .requests import image_of, posted
+from .requests import image_of, missing, posted
+
+if TYPE_CHECKING:
+    from ..data_set.export import Exporter
+    from ..learner.learner import Learner
 
 
 class LookRequest(msgspec.Struct, frozen=True):
@@ -20,7 +24,7 @@ class LookRequest(msgspec.Struct, frozen=True):
 
     image: int
     box: tuple[int, int, int, int]
-    variant: Variant = "own"
+    variant: TextVariant = "own"
 
 
 class TrainRequest(msgspec.Struct, frozen=True):
@@ -60,7 +64,7 @@ class Learning:
 
     session: Session
     learner: Learner | None
-    export: Export | None
+    exporter: Exporter | None
 
     def routes(self) -> list[Route]:
         """One for each question."""
@@ -104,9 +108,9 @@ class Learning:
         return {"image": suggestion.image, "why": suggestion.why}
 
     def _export(self, body: ExportRequest) -> dict[str, Any]:
-        if self.export is None:
+        if self.exporter is None:
             raise missing("export")
-        self.export(body.kind, body.formats)
+        self.exporter.start(body.kind, body.formats)
         return {"started": True}
 
     def _unlocked(self, image: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
@@ -13,8 +13,11 @@ from ..pictures.pictures import Pictures
 from ..session.session import Change, Session
 from ..strokes.tiles import n_levels_of
 from .hub import Hub
-from .parts import Features, Learner
 from .requests import got
+
+if TYPE_CHECKING:
+    from ..data_set.features import Features
+    from ..learner.learner import Learner
 
 _NO_CACHE = {"ready": 0, "total": 0, "line": "", "running": False, "problem": None, "sources": [], "better": ""}
 _NO_LEARNER = {"continuous": False, "busy": False, "line": "", "text_used": False, "has_text_encoder": False}

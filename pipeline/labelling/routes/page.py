@@ -30,7 +30,7 @@ def built_files() -> dict[str, bytes]:
 
 
 @dataclass(frozen=True)
-class Page:
+class PageFiles:
     """The routes."""
 
     access: Access

@@ -75,3 +75,10 @@ def no_such_tile(key: Key) -> LabelError:
     """The refusal of a tile beyond the image."""
     level, column, row = key
     return LabelError("the tile does not exist", f"{level}/{column}_{row}", "one in the image", "reload", "absent")
+
+
+def missing(what: str) -> LabelError:
+    """The refusal of a request for a part that is not there."""
+    return LabelError(
+        f"this session has no {what}", "a request for it", "a session with one", "start `textdiff label`", "conflict"
+    )

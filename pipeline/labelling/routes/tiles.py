@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from anyio import CapacityLimiter
@@ -18,8 +19,10 @@ from ....errors import LabelError
 from ..pictures.pictures import Pictures
 from ..session.session import Session
 from ..strokes.tiles import level_box
-from .parts import Learner, missing
-from .requests import Endpoint, image_of, in_thread, key_of, no_such_tile
+from .requests import Endpoint, image_of, in_thread, key_of, missing, no_such_tile
+
+if TYPE_CHECKING:
+    from ..learner.learner import Learner
 
 _TILE = "{level:int}/{column:int}_{row:int}"
 _PACKED = [Middleware(GZipMiddleware, compresslevel=1)]

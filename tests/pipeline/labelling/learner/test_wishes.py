@@ -3,7 +3,7 @@
 import pytest
 
 from textdiff.pipeline.labelling.learner.wishes import Superseded, Wishes
-from textdiff.pipeline.labelling.predictor.predictor import View
+from textdiff.pipeline.labelling.predictor.predictor import ViewedPart
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_newer_stroke_ends_a_lesson_and_what_nobody_looks_at(wishes):
 
 def test_another_view_ends_what_nobody_looks_at_but_no_lesson(wishes):
     assert wishes.take_due()
-    wishes.look(View(0, (0, 0, 1, 1), "own"))
+    wishes.look(ViewedPart(0, (0, 0, 1, 1), "own"))
     wishes.check_lesson()
     with pytest.raises(Superseded):
         wishes.check_rest()
@@ -41,7 +41,7 @@ def test_a_stroke_between_waking_and_learning_is_part_of_the_lesson(wishes):
 
 def test_the_image_in_view_is_learnt_first_and_one_that_is_put_back_again(wishes):
     wishes.learn([1, 7])
-    wishes.look(View(7, (0, 0, 1, 1), "own"))
+    wishes.look(ViewedPart(7, (0, 0, 1, 1), "own"))
     assert [wishes.take_changed(), wishes.take_changed()] == [7, 1]
     wishes.put_back(7)
     assert wishes.take_changed() == 7
