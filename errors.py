@@ -71,7 +71,7 @@ class RunError(TextdiffError, ValueError):
     """A run folder is absent, unfinished, or holds something else already."""
 
 
-Refusal = Literal["invalid", "unknown visitor", "forbidden", "absent", "conflict", "too large"]
+Refusal = Literal["invalid", "unknown visitor", "forbidden", "absent", "conflict", "too large", "failure"]
 """The kind of reason for which something is refused."""
 
 

@@ -16,6 +16,7 @@ from ....errors import LabelError, TextdiffError
 from ..pictures.pictures import Pictures
 from ..security.access import Access
 from ..security.answers import refusal
+from ..security.failures import Failures
 from ..security.guard import Guard
 from ..security.headers import SecureHeaders
 from ..session.session import Session
@@ -69,7 +70,7 @@ def create_app(
     )
     return Starlette(
         routes=[*(route for part in parts for route in part.routes()), Route("/api/events", hub.endpoint)],
-        middleware=[Middleware(SecureHeaders), Middleware(Guard, access=access)],
+        middleware=[Middleware(SecureHeaders), Middleware(Guard, access=access), Middleware(Failures)],
         exception_handlers={LabelError: _refused, TextdiffError: _failed, HTTPException: _unknown},
     )
 

@@ -23,11 +23,15 @@ class _Page:
         self.loop = asyncio.get_running_loop()
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
 
+        self.is_full = False
+
     def put(self, content: bytes | None) -> None:
         self.loop.call_soon_threadsafe(self._put, content)
 
     def _put(self, content: bytes | None) -> None:
-        self.queue.put_nowait(content if self.queue.qsize() < _MOST_WAITING else None)
+        if not self.is_full:
+            self.is_full = self.queue.qsize() >= _MOST_WAITING
+            self.queue.put_nowait(None if self.is_full else content)
 
 
 class Hub:
@@ -47,10 +51,7 @@ class Hub:
 
     async def endpoint(self, _: Request) -> Response:
         """A page's connection."""
-        page = _Page()
-        with self._lock:
-            self._pages.add(page)
-        return StreamingResponse(self._stream(page), media_type="text/event-stream")
+        return StreamingResponse(self._stream(), media_type="text/event-stream")
 
     def _put(self, content: bytes | None) -> None:
         with self._lock:
@@ -58,7 +59,10 @@ class Hub:
                 if not page.loop.is_closed():
                     page.put(content)
 
-    async def _stream(self, page: _Page) -> AsyncIterator[bytes]:
+    async def _stream(self) -> AsyncIterator[bytes]:
+        page = _Page()
+        with self._lock:
+            self._pages.add(page)
         try:
             yield b"retry: 1000\n\n"
             while (content := await _next(page.queue)) is not None:

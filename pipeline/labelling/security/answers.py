@@ -13,6 +13,7 @@ STATUS: dict[Refusal, int] = {
     "absent": 404,
     "conflict": 409,
     "too large": 413,
+    "failure": 500,
 }
 
 

@@ -74,6 +74,7 @@ class Session:
         self._listeners: list[Callable[[Change], None]] = []
         try:
             self._replay(self._log.records)
+            self._log.records = ()  # many megabytes of points
         except BaseException:
             self._log.close()
             raise

@@ -32,13 +32,14 @@ class Mark:
     points: Float[np.ndarray, "point 2"]
     """(x, y)."""
     runs: Int[np.ndarray, "run 3"]
-    """Row, first column, length."""
+    """Row, first column, length; by rows."""
 
     @classmethod
     def of(cls, stroke: Stroke) -> Mark:
         """Of an event."""
         points = np.array(stroke.points, np.float64).reshape(-1, 2)
         runs = np.array(stroke.runs, np.int32).reshape(-1, 3)
+        runs = runs[np.argsort(runs[:, 0], kind="stable")]
         value = IGNORE if stroke.label is None else stroke.label
         return cls(stroke.key, stroke.tool, value, stroke.size / 2, points, runs)
 
@@ -76,7 +77,8 @@ def paint(pixels: Int[np.ndarray, "y x"], mark: Mark, corner: tuple[int, int]) -
 def covered(mark: Mark, box: Box) -> Bool[np.ndarray, "y x"]:
     """Whether each pixel of a box of the image is covered."""
     if mark.tool == "bucket":
-        rows, starts, n = mark.runs.T
+        first, stop = np.searchsorted(mark.runs[:, 0], (box[0], box[0] + box[2]))
+        rows, starts, n = mark.runs[first:stop].T
         return _filled(rows, starts, starts + n, box) > 0
     # In the image's coordinates, so that the last digits do not depend on the box.
     if mark.tool == "polygon":

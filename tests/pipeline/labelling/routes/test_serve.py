@@ -4,8 +4,11 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from label_server import brush
+
+from textdiff.pipeline.labelling.strokes.log import read_log
 
 
 def events(client, n):
@@ -42,3 +45,16 @@ def test_the_server_ends_at_once_though_a_page_listens(served):
     served.wait()  # until the next one
     assert served.pid != before
     assert time.monotonic() - started < 3
+
+
+def test_twenty_strokes_at_once_are_all_saved_and_told(served, tmp_path):
+    client, strokes = served.client(), [brush(n % 2, label=n % 3) for n in range(20)]
+    listening = events(client, 60)
+    assert next(listening) == "connected"
+    with ThreadPoolExecutor(20) as pool:
+        answers = [*pool.map(lambda stroke: client.post("/api/strokes", json=stroke).json(), strokes)]
+    assert sorted(answer["sequence"] for answer in answers) == [*range(1, 21)]
+    told = {event["by"]: event["version"] for event in next(listening) if event["type"] == "labels"}
+    assert told == {stroke["key"]: answer["version"] for stroke, answer in zip(strokes, answers, strict=True)}
+    records = read_log(tmp_path / "strokes" / "me.log")
+    assert {record.event.key: record.sequence for record in records} == told

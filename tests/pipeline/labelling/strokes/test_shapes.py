@@ -109,7 +109,11 @@ def test_a_part_of_the_image_shows_the_same_as_the_whole(points, size, tool, dat
 
 
 def test_a_bucket_covers_its_runs():
-    found = covered(mark("bucket", runs=((2, 3, 4), (3, 0, 30))), (0, 0, *SIZE))
-    assert found.sum() == 34
+    one = mark("bucket", runs=((3, 0, 30), (2, 3, 4), (2, 9, 1), (20, 29, 1)))
+    found = covered(one, (0, 0, *SIZE))
+    assert found.sum() == 36
     assert found[2, 3:7].all()
     assert found[3].all()
+    assert found[(2, 20), (9, 29)].all()
+    assert (covered(one, (2, 5, 1, 6)) == found[2:3, 5:11]).all()
+    assert box_of(one, SIZE) == (2, 0, 19, 30)
