@@ -36,6 +36,19 @@ def label_data(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def label_cache(label_data, tiny_unet, tiny_encoder) -> Path:
+    """Its features: of filters and of tiny models."""
+    from textdiff.pipeline.config.extraction import ExtractConfig
+    from textdiff.pipeline.extraction.extract import extract_features
+
+    cache = label_data.parent / "cache"
+    models = {"unet": f"diffusers:{tiny_unet}", "text_encoder": f"hf:{tiny_encoder}"}
+    sizes = {"timesteps": (50,), "blocks": (1, 3), "image_size": 64}
+    extract_features(ExtractConfig(data=label_data, cache=cache, device="cpu", **models, **sizes))
+    return cache
+
+
 @dataclass
 class Labelling:
     """A running session."""
@@ -55,7 +68,7 @@ class Labelling:
 
 
 @pytest.fixture(scope="session")
-def labelling(label_data, browser):
+def labelling(label_data, label_cache, browser):
     """One session for all tests: each keeps to images of its own."""
     out = label_data.parent / "labels"
     command = [
@@ -63,7 +76,7 @@ def labelling(label_data, browser):
         "-m",
         "textdiff",
         "label",
-        str(label_data),
+        str(label_cache),
         "--out",
         str(out),
         "--no-browser",

@@ -136,6 +136,9 @@ class Page {
         return this.#strokes.changed(event.image, event.version, event.box);
       case "mask":
         this.#masks.take(event);
+        if (event.variant === "own" && event.uncertainty != null) {
+          desk.changeImage(event.image, { uncertainty: event.uncertainty });
+        }
         this.#overlay.tiles.changed(event.image, ["mask", "uncertainty"], event.variant, event.version, event.box);
         return this.#viewer.redraw();
       case "image":

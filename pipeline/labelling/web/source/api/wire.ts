@@ -115,6 +115,8 @@ export interface MaskNews {
   readonly labels_version: number;
   readonly stage: "coarse" | "fine";
   readonly box: Box;
+  /** Mean entropy of the image in nats, where it is known. */
+  readonly uncertainty?: number | null;
 }
 
 export type LiveEvent =

@@ -29,10 +29,11 @@ export function setUpStatus(desk: Desk, saving: Signal<Saving>): void {
     bar.hidden = !running;
     bar.max = Math.max(1, total);
     bar.value = ready;
-    byId("cache-line", HTMLElement).textContent = problem ?? (line || `Features of ${ready} of ${counted(total, "image")}`);
+    byId("cache-line", HTMLElement).textContent = problem ?? `Features of ${ready} of ${counted(total, "image")}`;
+    byId("cache-step", HTMLElement).textContent = running ? line : "";
     byId("sources", HTMLElement).textContent = sources.join(", ");
     byId("better", HTMLElement).textContent = better;
-    byId("features", HTMLElement).hidden = sources.length === 0 && better === "";
+    byId("features", HTMLElement).hidden = sources.length === 0 && better === "" && !running;
   });
 }
 
