@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -176,11 +177,15 @@ class Desk:
             self.page.wait_for_timeout(50)
         raise AssertionError(f"#{canvas} at {x}, {y}: {self.shown(canvas, x, y)}")
 
-    def wait_text(self, element: str, pattern: str, timeout: int = 10_000) -> str:
+    def wait_text(self, element: str, pattern: str, timeout_s: float = 10) -> str:
         """Wait until an element's text matches."""
-        script = "([id, pattern]) => new RegExp(pattern).test(document.getElementById(id).textContent)"
-        self.page.wait_for_function(script, arg=[element, pattern], timeout=timeout)
-        return self.page.locator(f"#{element}").text_content()
+        end, text = time.monotonic() + timeout_s, ""
+        while time.monotonic() < end:
+            text = self.page.locator(f"#{element}").text_content()
+            if re.search(pattern, text):
+                return text
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"#{element} says {text!r}, and {pattern} was expected")
 
     def wait_saved(self) -> None:
         self.wait_text("saving", "^Saved$")

@@ -39,7 +39,7 @@ export class Learning {
     const next = await this.notices.attempt(() => postJson<{ image: number; why: string }>("/api/suggest", {}));
     if (next === null) return;
     this.desk.image.set(next.image);
-    this.notices.say(`Next: ${this.desk.open.id}. ${next.why}`);
+    this.notices.say(`Next: ${this.desk.open.id}: ${next.why}`);
   }
 
   /** Give the image that state; where it has it, it is scribbled again. */

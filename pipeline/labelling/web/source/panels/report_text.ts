@@ -11,7 +11,7 @@ const VARIANTS: readonly Variant[] = ["own", "none", "other"];
 
 export class ReportText {
   readonly #text = byId("report-text", HTMLTextAreaElement);
-  readonly #other = byId("other-text", HTMLInputElement);
+  readonly #other = byId("other-text", HTMLTextAreaElement);
   /** The image whose text is in the field. */
   #image = -1;
   #known = "";
@@ -81,7 +81,7 @@ export class ReportText {
     });
     desk.learner.watch(({ has_text_encoder, text_used, line }) => {
       byId("no-text-encoder", HTMLElement).hidden = has_text_encoder;
-      byId("text-unused", HTMLElement).hidden = !has_text_encoder || text_used || line === "";
+      byId("text-unused", HTMLElement).hidden = !has_text_encoder || text_used || !/^learnt/i.test(line);
     });
   }
 

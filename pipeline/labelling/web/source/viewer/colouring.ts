@@ -85,11 +85,14 @@ export function colourClasses(
   });
 }
 
-/** Uncertainty (0 to 255) as the opacity of one colour. */
+/** Uncertainty (0 to 255), squared, as the opacity of one colour: what is rather sure stays clear. */
 export function colourUncertainty(octets: Uint8Array): OffscreenCanvas {
   const [red, green, blue] = UNCERTAIN_COLOUR;
   return picture(1, (pixels) => {
-    for (let i = 0; i < pixels.length; i++) pixels[i] = packed(red, green, blue, octets[i] as number);
+    for (let i = 0; i < pixels.length; i++) {
+      const value = octets[i] as number;
+      pixels[i] = packed(red, green, blue, (value * value) >> 8);
+    }
   });
 }
 
