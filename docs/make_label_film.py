@@ -114,7 +114,10 @@ class Film:
 
     def open(self, place: int) -> None:
         """Open an image by its row in the list."""
-        self.page.locator(f"#image-row-{place}").click()
+        self.page.locator("#images").focus()
+        self.page.keyboard.press("Home")
+        for _ in range(place):
+            self.page.keyboard.press("PageDown")
         self.page.wait_for_timeout(600)
 
     def draw(self, line: Line) -> None:
