@@ -71,7 +71,7 @@ def paint(pixels: Int[np.ndarray, "y x"], mark: Mark, corner: tuple[int, int]) -
     if window is not None:
         top, left = window[0] - corner[0], window[1] - corner[1]
         part = pixels[top : top + window[2], left : left + window[3]]
-        part[covered(mark, window)] = mark.value
+        np.copyto(part, np.uint8(mark.value), where=covered(mark, window))
 
 
 def covered(mark: Mark, box: Box) -> Bool[np.ndarray, "y x"]:
@@ -82,7 +82,7 @@ def covered(mark: Mark, box: Box) -> Bool[np.ndarray, "y x"]:
         return _filled(rows, starts, starts + n, box) > 0
     # In the image's coordinates, so that the last digits do not depend on the box.
     if mark.tool == "polygon":
-        return _filled(*_crossings(mark.points, box), box) % 2 == 1
+        return (_filled(*_crossings(mark.points, box), box) & 1).astype(bool)
     counts = _filled(*_brush_runs(mark.points, mark.radius, box), box)
     x, y = np.floor(mark.points).astype(np.int64).T - [[box[1]], [box[0]]]
     inside = (x >= 0) & (y >= 0) & (x < box[3]) & (y < box[2])
@@ -105,10 +105,16 @@ def _filled(
     """How many of the runs [start, stop) cover each pixel of a box; what lies outside is left out."""
     top, left, height, width = box
     keep = (rows >= top) & (rows < top + height)
-    lines = (rows[keep].astype(np.int64) - top) * (width + 1)
+    lines = rows[keep].astype(np.int64) - top
+    begins, ends = (np.clip(x[keep] - left, 0, width) for x in (starts, stops))
+    if np.isin(begins, (0, width)).all() and np.isin(ends, (0, width)).all():  # far inside a polygon, or outside
+        whole = np.bincount(lines, (ends > begins).astype(np.float64), minlength=height)
+        return np.repeat(whole.astype(np.int32)[:, None], width, axis=1)
     n = height * (width + 1)
-    begins, ends = (np.bincount(lines + np.clip(x[keep] - left, 0, width), minlength=n) for x in (starts, stops))
-    return np.cumsum((begins - ends).reshape(height, width + 1), axis=1)[:, :width]
+    steps = np.bincount(lines * (width + 1) + begins, minlength=n) - np.bincount(
+        lines * (width + 1) + ends, minlength=n
+    )
+    return np.cumsum(steps.astype(np.int32).reshape(height, width + 1), axis=1, dtype=np.int32)[:, :width]
 
 
 def _rows_between(first: Int[np.ndarray, " edge"], stop: Int[np.ndarray, " edge"]) -> tuple[np.ndarray, np.ndarray]:
