@@ -38,7 +38,7 @@ class Tiles:
     session: Session
     pictures: Pictures
     learner: Learner | None
-    predicted: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_READERS))
+    octets: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_READERS))
 
     def routes(self) -> list[Route]:
         """One for each kind of tile."""
@@ -49,9 +49,9 @@ class Tiles:
                 f"{image}/picture/{_TILE}",
                 self._drawn(lambda place, request: pictures.tile(place, key_of(request)), _READERS),
             ),
-            Route(f"{image}/labels/{_TILE}", self._labels, middleware=_PACKED),
-            Route(f"{image}/mask/{layer}", self._layer("mask"), middleware=_PACKED),
-            Route(f"{image}/uncertainty/{layer}", self._layer("uncertainty"), middleware=_PACKED),
+            self._of_octets(f"{image}/labels/{_TILE}", self._labels),
+            self._of_octets(f"{image}/mask/{layer}", lambda request: self._layer(request, "mask")),
+            self._of_octets(f"{image}/uncertainty/{layer}", lambda request: self._layer(request, "uncertainty")),
         ]
 
     def _drawn(self, draw: Callable[[int, Request], bytes], n_threads: int) -> Endpoint:
@@ -66,29 +66,33 @@ class Tiles:
 
         return endpoint
 
-    async def _labels(self, request: Request) -> Response:
+    def _of_octets(self, path: str, look: Callable[[Request], Response]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            return await in_thread(lambda: look(request), self.octets)
+
+        return Route(path, endpoint, middleware=_PACKED)
+
+    def _labels(self, request: Request) -> Response:
         place, key = self._unlocked(request), key_of(request)
         labels = self.session.labels(place)
-        tile = await in_thread(lambda: labels.tile(*key), self.predicted)
-        if tile is None:
+        version = labels.version  # before the look, which may see later strokes
+        if (tile := labels.tile(*key)) is None:
             raise no_such_tile(key)
-        return _octets(tile, labels.version)
+        return _octets(tile, version)
 
-    def _layer(self, kind: str) -> Endpoint:
-        async def endpoint(request: Request) -> Response:
-            place, key, variant = self._unlocked(request), key_of(request), request.path_params["variant"]
-            if self.learner is None:
-                raise missing("learner")
-            if variant not in ("own", "none", "other"):
-                raise LabelError("the variant does not exist", variant[:80], "own, none or other", "reload", "absent")
-            if level_box(self.session.images[place].size, key) is None:
-                raise no_such_tile(key)
-            layer = self.learner.layer(place, kind, variant)
-            if layer is None:
-                return _octets(np.full((256, 256), 255 if kind == "mask" else 0, np.uint8), 0)
-            return _octets(await in_thread(lambda: layer.tile(*key), self.predicted), layer.version)
-
-        return endpoint
+    def _layer(self, request: Request, kind: str) -> Response:
+        place, key, variant = self._unlocked(request), key_of(request), request.path_params["variant"]
+        if self.learner is None:
+            raise missing("learner")
+        if variant not in ("own", "none", "other"):
+            raise LabelError("the variant does not exist", variant[:80], "own, none or other", "reload", "absent")
+        if level_box(self.session.images[place].size, key) is None:
+            raise no_such_tile(key)
+        layer = self.learner.layer(place, kind, variant)
+        if layer is None:
+            return _octets(np.full((256, 256), 255 if kind == "mask" else 0, np.uint8), 0)
+        version = layer.version
+        return _octets(layer.tile(*key), version)
 
     def _unlocked(self, request: Request) -> int:
         place = image_of(self.session, request.path_params["image"])
