@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .pipeline.image_files.reading import read_image, read_mask
     from .pipeline.image_files.volumes import list_volumes
     from .pipeline.images.resizing import resize_labels
+    from .pipeline.labelling.learner.teacher import Teacher
     from .pipeline.maintenance.export import export_cache
     from .pipeline.maintenance.info import cache_info
     from .pipeline.maintenance.merge import merge_caches
@@ -84,6 +85,7 @@ __all__ = [
     "Segmenter",
     "Split",
     "SuggestConfig",
+    "Teacher",
     "TrainConfig",
     "Trainer",
     "UNetRecorder",
@@ -148,6 +150,7 @@ _HOMES = {
     "Segmenter": "pipeline.prediction.segmenter",
     "Split": "pipeline.head_inputs.splits",
     "SuggestConfig": "pipeline.config.evaluation",
+    "Teacher": "pipeline.labelling.learner.teacher",
     "TrainConfig": "pipeline.config.training",
     "Trainer": "pipeline.training.trainer",
     "UNetRecorder": "stages.unet",

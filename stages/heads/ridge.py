@@ -56,12 +56,14 @@ class ClassMoments:
             self._sums[label] += sign * of_class.sum(0)
             self._products[label].addmm_(of_class.T, of_class, alpha=sign)
 
-    def solve(self, penalty: float) -> Ridge:
+    def solve(self, penalty: float, *, unshrunk: bool = False) -> Ridge:
         """The weights for which each class counts as much as any other, however few its pixels.
 
         Args:
             penalty: of the squared weights of channels with deviation 1, beside the squared errors of all pixels, so
                 that it treats all channels alike.
+            unshrunk: scale the weights so that the answers fit best, in which a penalty shrinks them towards the mean:
+                no class wins elsewhere, but answers are as far apart as the classes are.
         """
         n, n_channels = self._counts.sum(), self._sums.shape[1]
         mean = self._sums.sum(0) / n
@@ -73,8 +75,10 @@ class ClassMoments:
         gram = torch.einsum("k,kcd->cd", weights, self._products).addr_(centre, centre, alpha=-float(n))
         # Σ w (x - centre) (truth - level): the first factors add up to 0, so that the level falls out.
         target = (weights[:, None] * (self._sums - self._counts[:, None] * centre)).T  # [channel, class]
-        gram = gram / torch.outer(spread, spread) + penalty * torch.eye(n_channels, dtype=gram.dtype)
-        solved = torch.linalg.solve(gram, target / spread[:, None]) / spread[:, None]
+        scaled = gram / torch.outer(spread, spread) + penalty * torch.eye(n_channels, dtype=gram.dtype)
+        solved = torch.linalg.solve(scaled, target / spread[:, None]) / spread[:, None]
+        if unshrunk:
+            solved = solved * ((solved * target).sum() / (solved * (gram @ solved)).sum().clamp(min=1e-9))
         return Ridge(solved.T.contiguous(), level - centre @ solved)
 
 

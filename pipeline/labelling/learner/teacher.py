@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Self, cast
 
 from jaxtyping import UInt8
 from torch import Tensor
 
 from ....cache.format.samples import SampleRow
+from ....cache.reader import FeatureReader
 from ....stages.heads.base import HeadSpec
 from ....stages.heads.pixel import PixelHead
 from ....stages.precision import Precision
 from ....stages.seeds import named_generator
-from ...config.training import TrainConfig
-from ...head_inputs.inputs import CachedFeatures
+from ...config.training import TextMode, TrainConfig
+from ...head_inputs.inputs import CachedFeatures, open_head_data
 from ...head_inputs.pixels import sample_everywhere
 from ...runtime.device import resolve_precision
 from ..predictor.answer import Answer, RidgeAnswer
@@ -25,8 +27,8 @@ from .beginning import Beginning, with_classes
 from .head_training import SETTINGS, Budget, HeadTraining, Surroundings, first_head
 from .labelled_pixels import LabelledPixels
 
-PENALTY = 1000.0
-"""Of the ridge regression."""
+PENALTY_PER_PIXEL = 30.0
+"""Of the ridge regression: pixels of a stroke are alike, so that they count for far fewer."""
 RIDGE_SHARE = 0.5
 ROWS_FOR_STATISTICS, PIXELS_FOR_STATISTICS = 8, 1000
 """Rows whose pixels, labelled or not, give the origin and unit of the activations; pixels of each."""
@@ -62,6 +64,23 @@ class Teacher:
         if beginning and (warm := beginning.warm_head(n_classes)):
             self.spec, self._training = warm.spec, HeadTraining(warm, SEED)
         self._answered = beginning.head if beginning else None
+
+    @classmethod
+    def of_cache(cls, reader: FeatureReader, *, text: TextMode = "true", device: str = "cpu") -> Self:
+        """One who learns from labels of a cache's rows under the texts that the cache has.
+
+        Args:
+            reader: the open cache.
+            text: each row's own, none, or another's.
+            device: where the head runs.
+        """
+        data = open_head_data(reader, blocks=None, timesteps=None, text=text, seed=SEED, device=device)
+
+        def text_of(row: SampleRow) -> str:
+            place = data.text_of[row.id]
+            return "" if place is None else reader.table.texts[place]
+
+        return cls(data, ShownTexts(data, reader.manifest.texts), text_of, data.n_classes, None)
 
     @property
     def can_learn(self) -> bool:
@@ -102,23 +121,33 @@ class Teacher:
     def solve(self) -> Answer:
         """The answer of the ridge regression, beside the head as it was."""
         if self.can_learn:
-            self._ridge = RidgeAnswer.of(self.held.moments.solve(PENALTY), self.spec.channels, self.data.device)
+            self._ridge = RidgeAnswer.of(
+                self.held.moments.solve(PENALTY_PER_PIXEL * self.held.n_pixels), self.spec.channels, self.data.device
+            )
         else:
             self._ridge = None
         return self._answer()
 
-    def train(self, rows: Sequence[SampleRow], budget: Budget, check: Callable[[], None]) -> Answer:
+    def train(
+        self,
+        rows: Sequence[SampleRow],
+        *,
+        seconds: float = math.inf,
+        steps: int = 10**9,
+        check: Callable[[], None] = lambda: None,
+    ) -> Answer:
         """The answer after the head has learnt for a time.
 
         Args:
             rows: that are there, of which some give the activations' origin and unit.
-            budget: when to end.
+            seconds: after which it ends.
+            steps: of the optimiser, after which it ends, whichever is first.
             check: called before each step; what it raises ends the training, and the head keeps what it learnt.
         """
         if self._training is None:
             self._training = HeadTraining(self._first_head(rows), SEED)
         around = Surroundings(self.data.size, self.data.ignore, self.data.region, self._tokens)
-        self._training.train([*self.held.rows.values()], around, budget, check)
+        self._training.train([*self.held.rows.values()], around, Budget(seconds, steps), check)
         self._answered = copy.deepcopy(self._training.head)
         return self._answer()
 

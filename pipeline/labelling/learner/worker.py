@@ -18,7 +18,7 @@ from ....errors import TextdiffError
 from ...runtime.process import give_way
 from ..predictor.answer import Answer
 from ..session.session import Session
-from .head_training import Budget, HeadTraining
+from .head_training import HeadTraining
 from .material import Material
 from .row_labels import row_labels
 from .showing import Showing
@@ -121,8 +121,8 @@ class Worker:
             return
         showing.coarse_view(self.answer, wishes.view, wishes.check_lesson)
         left = LESSON_S - showing.seconds - (time.monotonic() - started)
-        budget = Budget(max(LEAST_TRAINING_S, left))
-        self.answer = teacher.train(self._material.rows(), budget, wishes.check_lesson)
+        seconds = max(LEAST_TRAINING_S, left)
+        self.answer = teacher.train(self._material.rows(), seconds=seconds, check=wishes.check_lesson)
         showing.fine_view(self.answer, wishes.view, wishes.check_lesson)
         self._report(teacher, time.monotonic() - started)
 
