@@ -56,6 +56,13 @@ class ClassMoments:
             self._sums[label] += sign * of_class.sum(0)
             self._products[label].addmm_(of_class.T, of_class, alpha=sign)
 
+    def of(self, channels: slice) -> ClassMoments:
+        """The sums of some of the channels, as they are now."""
+        part = ClassMoments(0, len(self._counts))
+        part._counts = self._counts.clone()
+        part._sums, part._products = self._sums[:, channels].clone(), self._products[:, channels, channels].clone()
+        return part
+
     def solve(self, penalty: float, *, unshrunk: bool = False) -> Ridge:
         """The weights for which each class counts as much as any other, however few its pixels.
 

@@ -49,6 +49,8 @@ class Budget:
 class Surroundings:
     """What a head needs of rows beside their pixels."""
 
+    channels: Mapping[MapKey, int]
+    """Block → its channels, in the order in which held pixels have them."""
     size: tuple[int, int]
     """(y, x) of the label map."""
     ignore: int
@@ -100,32 +102,49 @@ class HeadTraining:
             self.head.eval()
         return n_steps
 
+    @torch.no_grad()
+    def text_gain(self, held: Sequence[HeldPixels], around: Surroundings) -> float:
+        """Share of held pixels that the head has right with their texts, less that without any; of some rows."""
+        rows = held[:: -(-len(held) // ROWS_PER_STEP)]
+        right = []
+        for shown in (1.0, 0.0):
+            logits, labels = self._predictions(rows, around, shown, whole=True)
+            right.append(float((logits.argmax(-1) == labels).float().mean()))
+        return right[0] - right[1]
+
     def _step(self, held: Sequence[HeldPixels], around: Surroundings, rate: float) -> None:
         order = torch.randperm(len(held), generator=self._generator)[:ROWS_PER_STEP]
-        rows = [held[i] for i in order.tolist()]
-        logits, labels = self._predictions(rows, around)
+        logits, labels = self._predictions([held[i] for i in order.tolist()], around, 1 - TRIAL_DROPOUT)
         self._optimizer.param_groups[0]["lr"] = rate * SETTINGS.learning_rate
         self._optimizer.zero_grad(set_to_none=True)
         segmentation_loss(logits.flatten(0, 1), labels.flatten(), around.ignore).backward()
         torch.nn.utils.clip_grad_norm_(self.head.parameters(), GuidedObjective.max_gradient_norm)
         self._optimizer.step()
 
-    def _predictions(self, rows: Sequence[HeldPixels], around: Surroundings) -> LabelledLogits:
-        generator, spec = self._generator, self.head.spec
+    def _predictions(
+        self, rows: Sequence[HeldPixels], around: Surroundings, texts_shown: float, *, whole: bool = False
+    ) -> LabelledLogits:
+        """Logits and labels of some pixels of each row.
+
+        Args:
+            rows: of one step.
+            around: what belongs to them.
+            texts_shown: share of rows whose text is shown.
+            whole: show all blocks of activations; else some are hidden.
+        """
+        generator, channels, device = self._generator, around.channels, rows[0].features.device
         drawn = [row.draw(PIXELS_PER_STEP // len(rows), generator) for row in rows]
         features = torch.stack([row.features[i] for row, i in zip(rows, drawn, strict=True)])
-        inputs = self.head.inputs(dict(zip(spec.channels, features.split([*spec.channels.values()], -1), strict=True)))
-        if (shown := draw_shown(len(rows), spec.channels, generator)) is not None:
-            inputs = inputs * shown.to(inputs.device)
+        inputs = self.head.inputs(dict(zip(channels, features.split([*channels.values()], -1), strict=True)))
+        if not whole and (shown := draw_shown(len(rows), self.head.spec.channels, generator)) is not None:
+            inputs = inputs * shown.to(device)
         tokens, mask = around.texts([row.row for row in rows])
-        kept = torch.rand(len(rows), 1, generator=generator) >= TRIAL_DROPOUT
-        pixels, labels = (
-            torch.stack([one[i] for one, i in zip(of, drawn, strict=True)]).to(inputs.device)
-            for of in ([row.pixels for row in rows], [row.labels for row in rows])
-        )
-        regions = torch.tensor([around.region(row.row) for row in rows], device=inputs.device)
-        with self.head.arithmetic(inputs.device):
-            logits = self.head(inputs, pixels, around.size, tokens, mask & kept.to(mask.device), regions=regions)
+        read = torch.rand(len(rows), 1, generator=generator) < texts_shown
+        pixels = torch.stack([row.pixels[i] for row, i in zip(rows, drawn, strict=True)]).to(device)
+        labels = torch.stack([row.labels[i] for row, i in zip(rows, drawn, strict=True)]).to(device)
+        regions = torch.tensor([around.region(row.row) for row in rows], device=device)
+        with self.head.arithmetic(device):
+            logits = self.head(inputs, pixels, around.size, tokens, mask & read.to(mask.device), regions=regions)
         return logits.float(), labels
 
 

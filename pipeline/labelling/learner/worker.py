@@ -30,6 +30,8 @@ LESSON_S, LEAST_TRAINING_S = 2.2, 0.4
 MOST_AT_ONCE = 16
 """Images whose new labels a lesson waits for; those of more come between lessons."""
 ONE_CLASS = "one class is labelled so far: draw on another one too, such as the background"
+LEAST_GAIN = 0.01
+"""Share of pixels that texts have to tell right to be spoken of."""
 MOST_THREADS = 8
 """Of torch; one processor is left to the server."""
 
@@ -76,7 +78,7 @@ class Worker:
 
     def _run(self) -> None:
         give_way()
-        torch.set_num_threads(max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1)))
+        torch.set_num_threads(max(1, min(MOST_THREADS, _n_processors() - 1)))
         HeadTraining.warm_up()
         while self._wishes.wait():
             self._set_busy(busy=True)
@@ -131,6 +133,8 @@ class Worker:
         self.text_used = teacher.reads_any_text
         images = "1 image" if n_images == 1 else f"{n_images} images"
         texts = " and their texts" if self.text_used else ""
+        if teacher.text_gain > LEAST_GAIN:
+            texts += f", without which {teacher.text_gain:.0%} more would be wrong,"
         line = f"learnt from {n_pixels:,} pixels of {images}{texts} in {seconds:.1f} s"
         self._notify({"type": "learnt", "line": line, "seconds": seconds, "n_pixels": n_pixels, "n_images": n_images})
         self._say(line)
@@ -160,3 +164,8 @@ class Worker:
             changed |= self._hold(teacher, image)
         if changed:
             self._wishes.learn([])
+
+
+def _n_processors() -> int:
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -39,3 +39,23 @@ def test_probabilities_add_up_to_1_and_none_is_below_0():
     given = as_probabilities(torch.tensor([[1.2, -0.2, 0.0]]))
     torch.testing.assert_close(given.sum(), torch.tensor(1.0))
     assert (given > 0).all()
+
+
+def test_some_channels_are_solved_for_as_if_there_were_no_others():
+    features, labels = pixels(0)
+    every, some = ClassMoments(5, 2), ClassMoments(2, 2)
+    every.add(features, labels)
+    some.add(features[:, 3:], labels)
+    for ours, theirs in zip(every.of(slice(3, None)).solve(5.0), some.solve(5.0), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_unshrunk_answers_fit_better_and_mean_the_same():
+    features, labels = pixels(0)
+    moments = ClassMoments(5, 2)
+    moments.add(features, labels)
+    truth = torch.nn.functional.one_hot(labels, 2)
+    shrunk, unshrunk = (moments.solve(2000.0, unshrunk=unshrunk) for unshrunk in (False, True))
+    answers = [features.double() @ one.weight.T + one.bias for one in (shrunk, unshrunk)]
+    assert torch.equal(answers[0].argmax(1), answers[1].argmax(1))
+    assert (answers[1] - truth).square().mean() < (answers[0] - truth).square().mean()
