@@ -44,7 +44,7 @@ class Service:
         self._config, self._session, self._hub = config, session, Hub()
         self._features = Features(listing, config, self._hub.publish)
         self._learner = Learner(session, self._features, run=config.run, device=config.device, notify=self._hub.publish)
-        self._writer = DataSetWriter(session, config.out)
+        self._writer = DataSetWriter(session, config.out, self._hub.publish)
         self._exporter = Exporter(self._writer, self._features, self._hub.publish)
 
     def serve(self, announce: Callable[[str], None]) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
@@ -18,6 +18,7 @@ from PIL import Image
 
 from ....cache.format.samples import IGNORE
 from ....cache.storage.atomic import TEMPORARY_SUFFIX, sync_folder, write_durably, write_json
+from ....errors import TextdiffError
 from ...config.data import MANIFESTS
 from ...data.classes import CLASSES_FILE, Classes
 from .manifest import write_manifest
@@ -40,12 +41,16 @@ class DataSetWriter:
     Args:
         session: what is labelled.
         out: the session's folder.
+        notify: is given an event of type `problem` where files cannot be written.
     """
 
-    def __init__(self, session: Session, out: Path) -> None:
-        self.session, self._out = session, out
+    def __init__(
+        self, session: Session, out: Path, notify: Callable[[Mapping[str, Any]], None] = lambda _: None
+    ) -> None:
+        self.session, self._out, self._notify = session, out, notify
         self._waiting: set[int] = set(range(len(session.images)))
-        self._due, self._stopped, self._writing = threading.Event(), threading.Event(), threading.Lock()
+        self._due, self._stopped = threading.Event(), threading.Event()
+        self._writing, self._waiting_lock = threading.Lock(), threading.Lock()
         self._masks: dict[str, Path] = {}
         self._thread = threading.Thread(target=self._run, name="data set", daemon=True)
         session.listen(self._changed)
@@ -63,11 +68,18 @@ class DataSetWriter:
         self.flush()
 
     def flush(self) -> Path:
-        """Write everything now; gives the manifest."""
+        """Write everything now; gives the manifest.
+
+        Raises:
+            OSError: The disk did not take it; what is missing is written by the next call.
+        """
         with self._writing:
-            waiting, self._waiting = self._waiting, set()
-            for image in sorted(waiting):
-                self._write_mask(image)
+            while (image := self._next()) is not None:
+                try:
+                    self._write_mask(image)
+                except BaseException:
+                    self._wait_for(image)
+                    raise
             session = self.session
             write_json(self._out / CLASSES_FILE, self.classes().to_dict())
             texts = {one.id: session.text(image) for image, one in enumerate(session.images)}
@@ -82,15 +94,30 @@ class DataSetWriter:
 
     def _changed(self, change: Change) -> None:
         if change.image is not None:
-            self._waiting = self._waiting | {change.image}
+            self._wait_for(change.image)
         self._due.set()
+
+    def _wait_for(self, image: int) -> None:
+        with self._waiting_lock:
+            self._waiting.add(image)
+
+    def _next(self) -> int | None:
+        """An image whose mask is older than its labels; `None`: no more of them."""
+        with self._waiting_lock:
+            return self._waiting.pop() if self._waiting else None
 
     def _run(self) -> None:
         while not self._stopped.is_set():
             self._due.wait()
             self._stopped.wait(DELAY_S)
             self._due.clear()
-            self.flush()
+            try:
+                self.flush()
+            except (OSError, TextdiffError) as error:
+                text = (
+                    f"masks and manifest are behind the strokes, which are kept: {error}; the next stroke tries again"
+                )
+                self._notify({"type": "problem", "text": text})
 
     def _write_mask(self, image: int) -> None:
         one, labels = self.session.images[image], self.session.labels(image)

@@ -115,3 +115,29 @@ def test_files_follow_strokes_by_themselves(session, tmp_path, monkeypatch):
     drawn(session, image=0)
     writer.stop()
     assert samples_of(tmp_path)[0]["im0"].mask is not None
+
+
+def test_a_full_disk_is_told_and_the_next_stroke_writes_everything(session, tmp_path, monkeypatch):
+    import time
+
+    monkeypatch.setattr(writing, "DELAY_S", 0.01)
+    told, whole = [], writing.write_png
+
+    def full(path, labels):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing, "write_png", full)
+    writer = DataSetWriter(session, tmp_path, told.append)
+    drawn(session, image=0)
+    writer.start()
+    deadline = time.monotonic() + 20
+    while not told and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert told[0]["type"] == "problem"
+    assert "No space left on device" in told[0]["text"]
+    monkeypatch.setattr(writing, "write_png", whole)
+    drawn(session, image=1)
+    writer.stop()
+    samples = samples_of(tmp_path)[0]
+    assert samples["im0"].mask is not None
+    assert samples["im1"].mask is not None
