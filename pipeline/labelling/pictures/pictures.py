@@ -34,11 +34,16 @@ class Pictures:
         self._encoded: ByteCache[bytes] = ByteCache(_ENCODED_BYTES)
         self._opening = threading.Lock()
         self._surveyed: set[int] = set()
+        self._stopped = threading.Event()
         self._listeners: list[Callable[[int], None]] = []
 
     def listen(self, call: Callable[[int], None]) -> None:
         """Have it told when an image's coarse tiles are sharper than those that were given out."""
         self._listeners.append(call)
+
+    def stop(self) -> None:
+        """Let nobody wait for what is not read yet: the server ends."""
+        self._stopped.set()
 
     def tile(self, image: int, key: Key) -> bytes:
         """A tile, cut at the image's border.
@@ -81,7 +86,7 @@ class Pictures:
     def _pyramid(self, image: int) -> Pyramid:
         with self._opening:  # a file of many pixels is not decoded twice
             if (opened := self._opened.get(image)) is None:
-                opened = Pyramid(open_copies(self._images[image].path, self._window))
+                opened = Pyramid(open_copies(self._images[image].path, self._window), self._stopped)
                 self._opened.put(image, opened, opened.size_bytes)
         return opened
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -17,15 +19,15 @@ _LAZY_BYTES = 2**26
 class Pyramid:
     """Tiles of an opened image. Safe in threads."""
 
-    def __init__(self, copies: tuple[Copy, ...]) -> None:
-        """Of the image and its smaller copies."""
+    def __init__(self, copies: tuple[Copy, ...], stopped: threading.Event) -> None:
+        """Of the image and its smaller copies; nothing waits any longer once `stopped` is set."""
         self._copies = copies
         self.size = copies[0].image.size
         whole = self.size[0] * self.size[1] * 3
         self.size_bytes = whole if copies[0].is_whole else _LAZY_BYTES
         """In memory, at most."""
         coarsest = n_levels_of(self.size) - 1
-        self.survey = None if any(copy.suits(coarsest) for copy in copies) else SlideSurvey(copies[0].image)
+        self.survey = None if any(copy.suits(coarsest) for copy in copies) else SlideSurvey(copies[0].image, stopped)
         """Of an image without smaller copies that is too large to be read anew for each of its coarse tiles."""
 
     def sharpness(self, level: int) -> Sharpness:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from ....errors import LabelError
 from ...image_files.reading import Regions
 from ..strokes.tiles import TILE, level_size
 
@@ -25,6 +26,7 @@ FINEST, LONGEST = 3, 4096
 _FIRST_PARTS = 400
 _AT_ONCE = 8
 _SQUARE = 4
+_LOOK_S = 0.1
 _EVERY = 8
 """A new version for each eighth of the parts."""
 SurveyPart = tuple[int, int, int]
@@ -34,9 +36,9 @@ SurveyPart = tuple[int, int, int]
 class SlideSurvey:
     """The copy, and what is left to read of it. Safe in threads."""
 
-    def __init__(self, image: Regions) -> None:
-        """Of an opened image."""
-        self._image = image
+    def __init__(self, image: Regions, stopped: threading.Event) -> None:
+        """Of an opened image; nothing more of it is read once `stopped` is set."""
+        self._image, self._stopped = image, stopped
         self.level = FINEST
         while max(level_size(image.size, self.level)) > LONGEST:
             self.level += 1
@@ -63,6 +65,8 @@ class SlideSurvey:
         Raises:
             DataError: The file is broken.
         """
+        if self._stopped.is_set():
+            return False
         with self._changed:
             parts = self._parts[self._n_taken : self._n_taken + _AT_ONCE]
             self._n_taken += len(parts)
@@ -81,13 +85,16 @@ class SlideSurvey:
 
         Raises:
             DataError: The file is broken.
+            LabelError: Reading was stopped.
         """
-        while self.sharpness < sharpness and self.advance():
-            pass
-        with self._changed:
-            self._changed.wait_for(lambda: self.sharpness >= sharpness or self._error is not None)
+        while self.sharpness < sharpness and self._error is None and not self._stopped.is_set():
+            if not self.advance():
+                with self._changed:
+                    self._changed.wait(_LOOK_S)
         if self._error is not None:
             raise self._error
+        if self.sharpness < sharpness:
+            raise LabelError("the picture is not there", "the end of the server", "a server", "start it", "conflict")
 
     def _add(self, part: SurveyPart) -> None:
         row, column, n_tiles = part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -40,14 +40,21 @@ class Hub:
     def __init__(self) -> None:
         self._pages: set[_Page] = set()
         self._lock = threading.Lock()
+        self._at_end: list[Callable[[], None]] = []
 
     def publish(self, event: Mapping[str, Any]) -> None:
         """Send an event to every page; from any thread, and without waiting."""
         self._put(b"data: %b\n\n" % msgspec.json.encode(event))
 
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Have something called when the server ends."""
+        self._at_end.append(call)
+
     def close(self) -> None:
-        """End every connection."""
+        """End every connection, and what others wait for."""
         self._put(None)
+        for call in self._at_end:
+            call()
 
     async def endpoint(self, _: Request) -> Response:
         """A page's connection."""

@@ -102,4 +102,5 @@ def tell_pages(overview: Overview, pictures: Pictures, hub: Hub) -> None:
             hub.publish(event)
 
     overview.session.listen(tell)
+    hub.at_end(pictures.stop)
     pictures.listen(lambda image: hub.publish({"type": "picture", "image": image}))

@@ -46,7 +46,8 @@ def got(answer: Callable[[], object]) -> Endpoint:
 
 async def in_thread(work: Callable[[], Result], limiter: CapacityLimiter | None = None) -> Result:
     """Do something that takes time or reads files, while others are served."""
-    return await to_thread.run_sync(work, limiter=limiter)
+    # Nothing but the server's end cancels it, which does not wait for what is slow.
+    return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
 
 
 def as_json(value: Any) -> Response:  # noqa: ANN401

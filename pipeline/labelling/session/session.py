@@ -173,8 +173,9 @@ class Session:
         self._listeners.append(call)
 
     def close(self) -> None:
-        """Let another session open the log."""
-        self._log.close()
+        """Let another session open the log; changes that come too late are refused."""
+        with self._lock:
+            self._log.close()
 
     def _replay(self, records: Sequence[Record]) -> None:
         self._end = 0

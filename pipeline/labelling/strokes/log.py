@@ -6,6 +6,7 @@ names format and version. What a crash left unfinished at the end is cut off; da
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -72,8 +73,8 @@ class StrokeLog:
         Raises:
             OSError: It could not be written, and the log is as it was.
         """
-        if self._failed:
-            raise OSError(f"{self.path} could not be written to before; start again, and it is read again")
+        if self._failed or self._lock.closed:
+            raise OSError(errno.EIO, "The log is closed, or could not be written to before; start again")
         line = memoryview(_line(msgspec.json.encode(record)))
         try:
             written = 0
@@ -96,6 +97,8 @@ class StrokeLog:
         with self._syncing:
             if self._synced >= end:
                 return
+            if self._lock.closed:
+                raise OSError(errno.EIO, "The log is closed")
             written = self._written
             try:
                 os.fsync(self._file)
@@ -105,10 +108,16 @@ class StrokeLog:
             self._synced = written
 
     def close(self) -> None:
-        """Close the file, and let others open it."""
-        if not self._lock.closed:
-            os.close(self._file)
-            self._lock.close()
+        """Close the file, all of it on the disk, and let others open it."""
+        with self._syncing:
+            if self._lock.closed:
+                return
+            try:
+                os.fsync(self._file)
+                self._synced = self._written
+            finally:
+                os.close(self._file)
+                self._lock.close()
 
 
 def read_log(path: Path) -> tuple[Record, ...]:

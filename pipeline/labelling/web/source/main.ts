@@ -141,6 +141,8 @@ class Page {
         }
         this.#overlay.tiles.changed(event.image, ["mask", "uncertainty"], event.variant, event.version, event.box);
         return this.#viewer.redraw();
+      case "picture":
+        return this.#viewer.reload(event.image);
       case "image":
         return desk.changeImage(event.image, event);
       case "classes":

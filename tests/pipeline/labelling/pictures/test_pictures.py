@@ -1,6 +1,7 @@
 """Tiles and thumbnails, against the mean of the pixels that each of theirs stands for."""
 
 import io
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +64,7 @@ FILES = {
 
 @pytest.mark.parametrize("kind", FILES)
 def test_every_level_shows_the_means_of_its_pixels(tmp_path, pixels, kind):
-    pyramid = Pyramid(open_copies(FILES[kind](tmp_path, pixels), None))
+    pyramid = Pyramid(open_copies(FILES[kind](tmp_path, pixels), None), threading.Event())
     assert (pyramid.survey is None) == (kind == "png")
     if pyramid.survey is not None:
         pyramid.survey.wait(2)
@@ -82,7 +83,7 @@ def test_smaller_copies_in_the_file_are_taken(tmp_path, pixels):
         file.write(pixels, subifds=2, **options)
         file.write(np.full((SIZE[0] // 4, SIZE[1] // 4, 3), 40, np.uint8), subfiletype=1, **options)
         file.write(np.full((SIZE[0] // 16, SIZE[1] // 16, 3), 80, np.uint8), subfiletype=1, **options)
-    pyramid = Pyramid(open_copies(tmp_path / "a.tif", None))
+    pyramid = Pyramid(open_copies(tmp_path / "a.tif", None), threading.Event())
     assert pyramid.survey is None
     assert [set(np.unique(level_of(pyramid, level))) for level in (2, 3, 4)] == [{40}, {40}, {80}]
     assert level_of(pyramid, 4).shape == (132, 188, 3)
@@ -141,3 +142,12 @@ def test_tiles_outside_and_missing_files_are_refused(tmp_path):
         Pictures([entry]).tile(0, (0, 2, 0))
     with pytest.raises(DataError, match=r"gone\.png"):
         Pictures([replace(entry, path=Path(tmp_path / "gone.png"))]).tile(0, (0, 0, 0))
+
+
+def test_nobody_waits_for_a_survey_that_is_stopped(tmp_path, pixels):
+    entry = ImageEntry("a", "a", "train", write_tiled(tmp_path / "a.tif", pixels), SIZE, "", None)
+    pictures = Pictures([entry])
+    pictures.stop()
+    with pytest.raises(LabelError, match="the picture is not there: got the end of the server"):
+        pictures.thumbnail(0)
+    assert pictures.tile(0, (0, 0, 0))

@@ -178,3 +178,12 @@ def test_masks_that_images_have_are_labels_before_the_first_stroke(tmp_path):
     expected = np.select([pixels == 0, pixels == 9], [0, 1], 255)
     assert (session.labels(0).read(0, 0, *entry.size) == expected).all()
     session.close()
+
+
+def test_changes_that_come_after_the_end_are_refused(session, tmp_path):
+    session.apply(stroke())
+    session.close()
+    with pytest.raises(OSError, match="The log is closed"):
+        session.apply(stroke())
+    assert session.labels(0).n_strokes == 1
+    assert len(read_log(tmp_path / "strokes" / "me.log")) == 1

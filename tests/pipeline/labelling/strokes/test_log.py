@@ -151,6 +151,6 @@ def test_nothing_is_written_after_the_disk_refused_to_keep_it(path, monkeypatch)
     with pytest.raises(OSError, match="Input/output error"):
         log.sync(end)
     monkeypatch.undo()
-    with pytest.raises(OSError, match="could not be written to before; start again"):
+    with pytest.raises(OSError, match="The log is closed, or could not be written to before; start again"):
         log.append(records(1, 2)[0])
     log.close()

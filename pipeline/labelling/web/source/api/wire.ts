@@ -122,6 +122,7 @@ export interface MaskNews {
 export type LiveEvent =
   | { readonly type: "labels"; readonly image: number; readonly version: number; readonly box: Box; readonly by: string }
   | ({ readonly type: "mask" } & MaskNews)
+  | { readonly type: "picture"; readonly image: number }
   | { readonly type: "learnt"; readonly line: string }
   | ({ readonly type: "image" } & ImageInfo)
   | { readonly type: "classes"; readonly classes: readonly LabelClass[] }

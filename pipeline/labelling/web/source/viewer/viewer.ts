@@ -5,12 +5,13 @@ import { Frame } from "./frame";
 
 const STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-function tileSource(image: ImageInfo): OpenSeadragon.TileSource {
+/** `turn` is another number for each time that the same tiles are fetched. */
+function tileSource(image: ImageInfo, turn: number): OpenSeadragon.TileSource {
   const [height, width] = image.size;
   const coarsest = image.n_levels - 1;
   const source = new OpenSeadragon.TileSource({ width, height, tileSize: TILE, tileOverlap: 0, minLevel: 0, maxLevel: coarsest });
   // Their levels count from the coarsest, ours from the finest.
-  source.getTileUrl = (level, x, y) => `/api/images/${image.image}/picture/${coarsest - level}/${x}_${y}`;
+  source.getTileUrl = (level, x, y) => `/api/images/${image.image}/picture/${coarsest - level}/${x}_${y}?turn=${turn}`;
   return source;
 }
 
@@ -52,6 +53,8 @@ export class Viewer {
   #image: ImageInfo | null = null;
   #drawn: (frame: Frame) => void = () => undefined;
   #due = false;
+  #turn = 0;
+  #reload: "idle" | "under way" | "once more" = "idle";
 
   constructor(readonly element: HTMLElement) {
     withholdStyleSheet();
@@ -74,7 +77,32 @@ export class Viewer {
       this.redraw();
       return;
     }
-    this.osd.open(tileSource(image) as unknown as OpenSeadragon.TileSourceSpecifier);
+    this.#reload = "idle";
+    this.osd.open(tileSource(image, ++this.#turn) as unknown as OpenSeadragon.TileSourceSpecifier);
+  }
+
+  /** Fetch the picture again, of which the server has a sharper one; the old one is seen until the new one is whole. */
+  reload(image: number): void {
+    const shown = this.#image;
+    if (shown?.image !== image || shown.locked || !this.osd.isOpen()) return;
+    if (this.#reload !== "idle") {
+      this.#reload = "once more";
+      return;
+    }
+    this.#reload = "under way";
+    const old = this.osd.world.getItemAt(0);
+    const turn = ++this.#turn;
+    const whole = (): void => {
+      if (turn !== this.#turn) return; // another image was opened
+      this.osd.world.removeItem(old);
+      const isDue = this.#reload === "once more";
+      this.#reload = "idle";
+      if (isDue) this.reload(image);
+    };
+    this.osd.addTiledImage({
+      tileSource: tileSource(shown, turn),
+      success: ({ item }: { item: OpenSeadragon.TiledImage }) => item.whenFullyLoaded(whole),
+    } as unknown as OpenSeadragon.TileSourceSpecifier);
   }
 
   /** Take over newer facts of the image that is open. */
