@@ -36,7 +36,7 @@ N_COLOURS = 96
 SIDE = 256
 N_TAUGHT = 12
 """Images that are drawn on before the text is changed: of both kinds of nuclei, which only the report tells apart."""
-N_LESSONS = 10
+N_LESSONS = 8
 """Of two seconds each, before the text is changed: what words mean takes longer to learn than what nuclei look like."""
 DARK = 0.2
 """Share of an image's pixels that are taken for nuclei of either kind."""
@@ -164,7 +164,7 @@ def act(film: Film) -> None:
     film.page.keyboard.press("[")
     film.open(0)
     film.draw(lines_along(film.meant(0), 1)[0])
-    film.page.wait_for_timeout(500)
+    film.wait("/one class/i.test(document.getElementById('learner-line').textContent)")
     film.shoot("1-stroke")
     film.teach(0, 3)
     film.settle()

@@ -13,23 +13,30 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 WEB = Path(__file__).resolve().parents[1] / "pipeline" / "labelling" / "web"
 SIDE = 128
 N_TRAIN, N_VAL, N_TEST = 8, 1, 1
+LARGE = (3000, 4000)
+"""Size of the last image."""
 WAIT_MS = 60_000
 
 
 @pytest.fixture(scope="session")
 def label_data(tmp_path_factory) -> Path:
-    """A small phantom with reports and without masks."""
+    """A small phantom with reports and without masks, and a large image of many of its tiles."""
     from textdiff.pipeline.demo.phantom import write_phantom
 
     folder = tmp_path_factory.mktemp("label") / "phantom"
     manifest = write_phantom(folder, n_train=N_TRAIN, n_val=N_VAL, n_test=N_TEST, image_size=SIDE)
     with manifest.open(newline="") as file:
         rows = [{**row, "mask": ""} for row in csv.DictReader(file)]
+    tile = Image.open(folder / rows[0]["image"]).convert("RGB")
+    Image.fromarray(np.tile(tile, (24, 32, 1))[: LARGE[0], : LARGE[1]]).save(folder / "large.png", compress_level=1)
+    rows.append({**rows[0], "id": "large", "image": "large.png", "group": "large"})
     with manifest.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*rows[0]])
         writer.writeheader()

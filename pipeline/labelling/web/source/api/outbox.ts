@@ -103,7 +103,11 @@ export class Outbox {
   }
 
   #keep(): void {
-    if (this.#queue.length > 0) sessionStorage.setItem(this.#storage, JSON.stringify(this.#queue));
-    else sessionStorage.removeItem(this.#storage);
+    try {
+      if (this.#queue.length > 0) sessionStorage.setItem(this.#storage, JSON.stringify(this.#queue));
+      else sessionStorage.removeItem(this.#storage);
+    } catch {
+      // The storage is full: the messages stay in memory, and leaving the page is warned of.
+    }
   }
 }

@@ -52,7 +52,8 @@ export class Learning {
 
   #showLearner(): void {
     const { line, busy, continuous } = this.desk.learner.value;
-    byId("learner-line", HTMLElement).textContent = line;
+    const shown = byId("learner-line", HTMLElement);
+    shown.textContent = shown.title = line;
     byId("learner-busy", HTMLElement).hidden = !busy;
     setPressed(byId("continuous", HTMLButtonElement), continuous);
   }
