@@ -1,6 +1,6 @@
 """Activations of labelled pixels, held in memory: of a stroke only the new pixels are read from the cache.
 
-Of each row and class at most `MOST_PIXELS` are held. Every pixel of a row has a rank, drawn with the seed, and those of
+Of each row and class at most `most_pixels` are held. Every pixel of a row has a rank, drawn with the seed, and those of
 the lowest ranks are held: the choice is random, depends on the labels alone and not on the strokes' order, and changes
 little when a stroke is added.
 """
@@ -14,13 +14,18 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from ....cache.format.layout import N_FILTERS
 from ....cache.format.samples import SampleRow
 from ....stages.heads.ridge import ClassMoments
 from ....stages.seeds import named_generator
 from ...head_inputs.inputs import CachedFeatures
+from ...head_inputs.pixels import sample_everywhere
+from .sketch import MOST_CHANNELS, Sketch
 
-MOST_PIXELS = 1000
-"""Of a row and class: neighbours say nearly the same, and time and memory should not grow with what a polygon fills."""
+MOST_PIXELS, FEWEST_PIXELS, MOST_NUMBERS = 1000, 128, 2**20
+"""Of a row and class: neighbours say nearly the same, and time and memory should not grow with what a polygon fills.
+Where pixels have many channels fewer of them are held, down to the second, for so many numbers of a row and class."""
+PIXELS_FOR_DEVIATIONS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +56,13 @@ class LabelledPixels:
     """
 
     def __init__(self, n_channels: int, n_classes: int, ignore: int, seed: int) -> None:
-        self.n_classes, self._ignore, self._seed = n_classes, ignore, seed
+        self._n_channels, self.n_classes, self._ignore, self._seed = n_channels, n_classes, ignore, seed
         self._held: dict[str, HeldPixels] = {}
-        self.moments = ClassMoments(n_channels, n_classes)
+        self.most_pixels = max(FEWEST_PIXELS, min(MOST_PIXELS, MOST_NUMBERS // n_channels))
+        """Of a row and class."""
+        self.moments = ClassMoments(min(n_channels, MOST_CHANNELS), n_classes)
+        """Of the channels, or of a sketch of too many."""
+        self.sketch: Sketch | None = None
 
     @property
     def rows(self) -> Mapping[str, HeldPixels]:
@@ -82,17 +91,25 @@ class LabelledPixels:
             Whether anything changed.
         """
         before = self._held.pop(row.id, None)
+        if self._n_channels > MOST_CHANNELS and not self._held and before is None:
+            self.sketch = self._first_sketch(data, row)
         if labels is not None and len(pixels := self._chosen(row, labels.flatten())):
             self._held[row.id] = self._gathered(data, row, pixels, labels.flatten()[pixels], before)
         return self._count_change(before, self._held.get(row.id))
 
+    def _first_sketch(self, data: CachedFeatures, row: SampleRow) -> Sketch | None:
+        generator = named_generator(self._seed, "deviations")
+        sample = sample_everywhere(data, [row], PIXELS_FOR_DEVIATIONS, generator)
+        n_kept = N_FILTERS if data.filters else 0
+        return Sketch.of(torch.cat([*sample.values()], -1), n_kept, self._seed)
+
     def _chosen(self, row: SampleRow, flat: UInt8[Tensor, " pixel"]) -> Int[Tensor, " pixel"]:
         labelled = (flat != self._ignore).nonzero().squeeze(1)
-        if len(labelled) <= MOST_PIXELS:
+        if len(labelled) <= self.most_pixels:
             return labelled
         generator = named_generator(self._seed, "ranks", row.id)
         by_rank = labelled[torch.randperm(len(flat), generator=generator)[labelled].argsort()]
-        of_classes = [by_rank[flat[by_rank] == label][:MOST_PIXELS] for label in range(self.n_classes)]
+        of_classes = [by_rank[flat[by_rank] == label][: self.most_pixels] for label in range(self.n_classes)]
         return torch.cat(of_classes).sort().values
 
     @staticmethod
@@ -116,7 +133,9 @@ class LabelledPixels:
         left, came = _without(before, after), _without(after, before)
         for held, which, sign in ((before, left, -1), (after, came, 1)):
             if held is not None and which.any():
-                self.moments.add(held.features[which.to(held.features.device)], held.labels[which], sign=sign)
+                features = held.features[which.to(held.features.device)]
+                features = self.sketch.apply(features) if self.sketch else features
+                self.moments.add(features, held.labels[which], sign=sign)
         return bool(left.any() or came.any())
 
 

@@ -27,7 +27,7 @@ from ..predictor.answer import Answer, RidgeAnswer
 from ..predictor.texts import ShownTexts
 from .beginning import Beginning, with_classes
 from .head_training import SETTINGS, Budget, HeadTraining, Surroundings, first_head
-from .labelled_pixels import MOST_PIXELS, LabelledPixels
+from .labelled_pixels import LabelledPixels
 
 PENALTY, PENALTY_OF_FILTERS = 30.0, 1.0
 """Of the ridge regressions on all channels and on the filters, for each pixel: pixels of a stroke are alike, so that
@@ -168,15 +168,15 @@ class Teacher:
 
     def _regression(self) -> Ridge:
         """The regression on all channels; where some are filters, its mean with one on these."""
-        n, moments = self.held.n_pixels, self.held.moments
+        n, moments, sketch = self.held.n_pixels, self.held.moments, self.held.sketch
         weight, bias = moments.solve(PENALTY * n, unshrunk=True)
         n_filters = self._channels.get(FILTERS, 0)
-        if n_filters in (0, weight.shape[1]):
-            return Ridge(weight, bias)
-        filters = slice(weight.shape[1] - n_filters, None)
-        of_filters = moments.of(filters).solve(PENALTY_OF_FILTERS * n, unshrunk=True)
-        weight[:, filters] += of_filters.weight
-        return Ridge(weight / 2, (bias + of_filters.bias) / 2)
+        if 0 < n_filters < weight.shape[1]:
+            filters = slice(weight.shape[1] - n_filters, None)
+            of_filters = moments.of(filters).solve(PENALTY_OF_FILTERS * n, unshrunk=True)
+            weight[:, filters] += of_filters.weight
+            weight, bias = weight / 2, (bias + of_filters.bias) / 2
+        return Ridge(sketch.weights(weight) if sketch else weight, bias)
 
     def _answer(self) -> Answer:
         self._number += 1
@@ -184,7 +184,7 @@ class Teacher:
 
     def _ridge_share(self) -> float:
         """Of the regression in the mean: less with more pixels, and little where texts decide."""
-        n_images = self.held.n_pixels / (self.spec.n_classes * MOST_PIXELS)
+        n_images = self.held.n_pixels / (self.spec.n_classes * self.held.most_pixels)
         share = WORTH / (WORTH + n_images)
         return min(share, SHARE_BESIDE_TEXTS) if self.text_gain > TEXT_GAIN else share
 

@@ -57,6 +57,7 @@ def test_sums_after_changes_are_those_of_the_last_labels(data):
 
 def test_of_many_pixels_the_same_are_held_whatever_the_order_of_strokes(data, monkeypatch):
     monkeypatch.setattr(labelled_pixels, "MOST_PIXELS", 20)
+    monkeypatch.setattr(labelled_pixels, "FEWEST_PIXELS", 20)
     row, one, other = data.reader.samples[0], empty(data), empty(data)
     one.update(data, row, labels_of(**FIRST))
     one.update(data, row, labels_of(**SECOND))

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from textdiff import FeatureReader, Teacher
-from textdiff.pipeline.labelling.learner import teacher as teaching
 
 
 @pytest.fixture
@@ -26,10 +25,10 @@ def hold_alike(teacher, *, told_by_texts: bool):
     return [first, second]
 
 
-def test_the_head_counts_more_with_more_pixels(teacher, monkeypatch):
+def test_the_head_counts_more_with_more_pixels(teacher):
     hold_alike(teacher, told_by_texts=False)
     few = teacher.solve().ridge_share
-    monkeypatch.setattr(teaching, "MOST_PIXELS", 8)
+    teacher.held.most_pixels = 8
     assert few > 0.9 > 0.6 > teacher.solve().ridge_share == pytest.approx(12 / (12 + 384 / 16))
 
 
