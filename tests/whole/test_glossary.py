@@ -26,8 +26,8 @@ pretraining verdict
 
 access agreement answer applied axis base beginning budget change child endpoint event exporter given guard header held
 history hub learner learning list look material moment notify overview predicted predictor preview pyramid redo refusal
-mark picture ridge secure service set sharpness showing shown sketch stage state superseded surrounding teacher tool undo
-unlock wish failure
+mark picture ridge secure service set sharpness showing shown sketch stage state superseded surrounding teacher tool
+undo unlock wish failure
 
 column sheet
 
