@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from ....errors import RunError
 
 STOP_S = 10.0
 """For a child to end after it was asked to; what it finished is kept."""
+_NICENESS = 10
 _SHOWN = 12
 """Last lines of a failed command."""
 
@@ -55,6 +57,7 @@ class Child:
             env=os.environ | {"PYTHONUTF8": "1"} | dict(environment or {}),
         ) as process:
             self._process = process
+            _give_way(process.pid)
             if self.stopped:  # before there was a process to stop
                 process.terminate()
             lines = _Lines(process, say)
@@ -76,6 +79,13 @@ class Child:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _give_way(pid: int) -> None:
+    """Let a process compute when nobody draws or looks at images; where the system has such priorities."""
+    if hasattr(os, "setpriority"):
+        with suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, pid, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 class _Lines(threading.Thread):

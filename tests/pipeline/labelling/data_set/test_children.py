@@ -1,6 +1,7 @@
 """Commands in processes of their own: their messages arrive, and they can be stopped."""
 
 import json
+import os
 import threading
 import time
 
@@ -27,11 +28,11 @@ def test_a_failed_command_gives_its_own_message(tmp_path):
 
 
 def test_a_stopped_command_ends_and_says_so(tmp_path, tiny_data):
-    child, said = Child(), []
+    child, priorities = Child(), []
     begun = threading.Event()
 
     def say(line):
-        said.append(line)
+        priorities.append(os.getpriority(os.PRIO_PROCESS, child._process.pid))
         begun.set()
 
     threading.Thread(target=lambda: (begun.wait(60), child.stop())).start()
@@ -41,3 +42,4 @@ def test_a_stopped_command_ends_and_says_so(tmp_path, tiny_data):
         child.run(line, say)
     assert time.monotonic() - started < 90
     assert child.stopped
+    assert {*priorities} == {max(10, os.getpriority(os.PRIO_PROCESS, 0))}  # who draws comes first
