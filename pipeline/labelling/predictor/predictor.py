@@ -90,7 +90,6 @@ class Predictor:
         """Predict from these features and texts from now on."""
         with self._lock:
             self._opened = data, texts
-            self._grids.clear()
 
     def preview(self, image: int, text: str | None) -> int:
         """Show an image with another text from now on; gives the version that its mask has at least."""
