@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .pipeline.config.evaluation import CompareConfig, EvaluateConfig, SuggestConfig
     from .pipeline.config.extraction import ExtractConfig
     from .pipeline.config.fitting import FitConfig
-    from .pipeline.config.prediction import ExplainConfig, PredictConfig
+    from .pipeline.config.prediction import ExplainConfig, ExportHeadConfig, PredictConfig
     from .pipeline.config.training import TrainConfig
     from .pipeline.config.unets import ConvertConfig, PretrainConfig
     from .pipeline.demo.demo import run_demo
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .pipeline.manifests.make import make_manifest
     from .pipeline.prediction.predict import predict
     from .pipeline.prediction.segmenter import Segmenter
+    from .pipeline.runs.export_head import export_head
     from .pipeline.runtime.device import resolve_precision
     from .pipeline.scoring.intervals import bootstrap_intervals, mean_intervals
     from .pipeline.training.train import train_head
@@ -74,6 +75,7 @@ __all__ = [
     "EvaluateConfig",
     "ExplainConfig",
     "Explanation",
+    "ExportHeadConfig",
     "ExtractConfig",
     "FeatureReader",
     "FitConfig",
@@ -101,6 +103,7 @@ __all__ = [
     "explain",
     "explain_image",
     "export_cache",
+    "export_head",
     "extract_features",
     "fit",
     "list_volumes",
@@ -139,6 +142,7 @@ _HOMES = {
     "EvaluateConfig": "pipeline.config.evaluation",
     "ExplainConfig": "pipeline.config.prediction",
     "Explanation": "pipeline.explanation.result",
+    "ExportHeadConfig": "pipeline.config.prediction",
     "ExtractConfig": "pipeline.config.extraction",
     "FeatureReader": "cache.reader",
     "FitConfig": "pipeline.config.fitting",
@@ -165,6 +169,7 @@ _HOMES = {
     "explain": "pipeline.explanation.explain",
     "explain_image": "pipeline.explanation.explain",
     "export_cache": "pipeline.maintenance.export",
+    "export_head": "pipeline.runs.export_head",
     "extract_features": "pipeline.extraction.extract",
     "fit": "pipeline.fitting.fit",
     "list_volumes": "pipeline.image_files.volumes",

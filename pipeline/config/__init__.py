@@ -7,7 +7,7 @@ from .evaluation import CompareConfig, EvaluateConfig, SuggestConfig
 from .extraction import ExtractConfig
 from .fitting import FitConfig
 from .labelling import LabelConfig, MergeLabelsConfig
-from .prediction import ExplainConfig, MaskFormat, PredictConfig
+from .prediction import ExplainConfig, ExportHeadConfig, MaskFormat, PredictConfig
 from .training import TrainConfig
 from .unets import ConvertConfig, PretrainConfig
 
@@ -22,6 +22,7 @@ __all__ = [
     "DemoConfig",
     "EvaluateConfig",
     "ExplainConfig",
+    "ExportHeadConfig",
     "ExtractConfig",
     "FitConfig",
     "LabelConfig",

@@ -1,11 +1,11 @@
-"""Settings of `predict` and `explain`, which load the frozen models of a run."""
+"""Settings of `predict` and `explain`, which load the frozen models of a run, and of `export-head`, which does not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from .validation import CommandConfig, Rule, SomeText, ViewCount, repeated
 
@@ -97,3 +97,18 @@ class ExplainConfig(ModelOverrides):
         """Arrays without a folder for them."""
         if self.arrays and self.out is None:
             yield "--arrays was given without --out; give a folder too"
+
+
+@dataclass(frozen=True)
+class ExportHeadConfig(CommandConfig):
+    """Settings of `export-head`."""
+
+    run: Path
+    """A finished run with a `pixel` or `context` head."""
+    out: Annotated[Path, Rule("a name that ends in .onnx", lambda path: path.suffix.lower() == ".onnx")]
+    """The file; nothing may be there."""
+    to: Literal["onnx"] = "onnx"
+    """The format: one ONNX file for onnxruntime and other programs; its inputs are named as the arrays of a cache
+    (docs/predictions.md)."""
+
+    unfinished: ClassVar[str] = "nothing was written: repeat the command"

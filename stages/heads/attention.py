@@ -61,12 +61,14 @@ class TextAttention(nn.Module):
             tokens: as `forward`.
             mask: as `forward`.
         """
+        if torch.compiler.is_compiling() and len(tokens) == 1:  # a graph holds for texts present and absent
+            return self._reading_of_many(*self._with_null(self.norm_text(tokens), mask))
         # With one thing to read, every pixel reads the same: no need to ask. In training a GPU is not asked for that.
         if (mask.device.type == "cpu" or not self.training) and not mask.any():
             nothing = self.to_out(self.to_value(self.null_token))[None, None]
             return lambda pixels: nothing.expand(*pixels.shape[:2], -1) if self.training else nothing
         if len(tokens) == 1 and not self.training:
-            return self._reading_of_many(tokens[:, mask[0]])
+            return self._reading_of_many(self.norm_text(tokens[:, mask[0]]))
         tokens, mask = self._with_null(self.norm_text(tokens), mask)
         key, value = self._heads(self.to_key(tokens)), self._heads(self.to_value(tokens))
 
@@ -77,12 +79,18 @@ class TextAttention(nn.Module):
 
         return read
 
-    def _reading_of_many(self, tokens: Float[Tensor, "1 token dim"]) -> TextReader:
+    def _reading_of_many(
+        self, tokens: Float[Tensor, "1 token dim"], mask: Bool[Tensor, "1 token"] | None = None
+    ) -> TextReader:
         """`reading` for the many pixels of one image: projections of its tokens take the place of those of pixels.
 
         q·Kᵀ = x·(K·W_q)ᵀ, and (A·V)·W_o = A·(V·W_o); the weights A of each attention head add up to 1.
+
+        Args:
+            tokens: normalised.
+            mask: true on tokens that may be read; `None`: on all.
         """
-        n, tokens = self.n_attention_heads, self.norm_text(tokens)
+        n = self.n_attention_heads
         (key,), (value,) = self._heads(self.to_key(tokens)), self._heads(self.to_value(tokens))
         keys = key @ self.to_query.weight.unflatten(0, (n, -1)) / key.shape[-1] ** 0.5  # [head, token, width]
         values = value @ self.to_out.weight.unflatten(1, (n, -1)).permute(1, 2, 0) + self.to_out.bias / n
@@ -90,7 +98,10 @@ class TextAttention(nn.Module):
         def read(pixels: Tensor) -> Tensor:
             # Pixels last: softmax over a short last axis takes many times longer.
             scores = keys.flatten(0, 1) @ self.norm_pixels(pixels[0]).T
-            weights = scores.unflatten(0, (n, -1)).softmax(1).flatten(0, 1)
+            scores = scores.unflatten(0, (n, -1))
+            if mask is not None:
+                scores = scores.masked_fill(~mask[0, :, None], -torch.inf)
+            weights = scores.softmax(1).flatten(0, 1)
             return (weights.T @ values.flatten(0, 1))[None]
 
         return read

@@ -93,7 +93,7 @@ class ContextHead(GuidedHead):
 
     def logits(self, prepared: Prepared, x: HeadInput) -> Float[Tensor, "1 n_classes y x"]:
         """As `GuidedHead.logits`, all pixels at once."""
-        logits: Tensor = self(_batch(prepared), x.size, x.tokens[None], x.token_mask[None], regions=[x.region])
+        logits: Tensor = self(_batch(prepared), x.size, x.tokens[None], x.token_mask[None], regions=x.regions)
         return logits.float()
 
     def attention_maps_prepared(
@@ -103,7 +103,7 @@ class ContextHead(GuidedHead):
         grid = (x.size[0] // CELL, x.size[1] // CELL)
         projected = self._projected(_batch(prepared), grid)
         cells = _cells(grid, (0,), projected.device)
-        known = reduce(torch.add, self._known(projected, cells, grid, [x.region]))
+        known = reduce(torch.add, self._known(projected, cells, grid, x.regions))
         weights = self.attention.weights(known, x.tokens[None], x.token_mask[None])[0] @ words  # [head, cell, word]
         return weights.mT.unflatten(-1, grid).repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
 
@@ -117,7 +117,7 @@ class ContextHead(GuidedHead):
             read: Tensor = layer(map_.movedim(-1, 1))
             return read.movedim(1, -1)
         projected: Tensor = layer(map_)
-        if projected.shape[1:3] == grid:
+        if not torch.compiler.is_compiling() and projected.shape[1:3] == grid:  # a graph holds for maps of any size
             return projected
         return F.interpolate(projected.movedim(-1, 1), grid, mode="bilinear").movedim(1, -1)
 
@@ -182,9 +182,10 @@ class Layer(nn.Sequential):
         coarse: Float[Tensor, "image more half_y half_x"] | None = None,
     ) -> Float[Tensor, "image n_out y2 x2"]:
         """The layer of the channels, and of those of a map of half the resolution after them."""
-        if coarse is not None and (self.training or any(side % 2 for side in x.shape[-2:])):
+        plain = self.training or torch.compiler.is_compiling()  # who runs a graph joins its layers
+        if coarse is not None and (plain or any(side % 2 for side in x.shape[-2:])):
             x, coarse = torch.cat([x, F.interpolate(coarse, x.shape[-2:], mode="nearest")], 1), None
-        if self.training:
+        if plain:
             return super().forward(x)
         both = fuse_conv_bn_eval(cast("nn.Conv2d", self[0]), cast("nn.BatchNorm2d", self[1]))
         out = F.conv2d(x, both.weight[:, : x.shape[1]], both.bias, both.stride, padding=1)

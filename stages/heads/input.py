@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..features.position import FULL_IMAGE, Region
+from ..features.position import FULL_IMAGE, MapRegions, Region
 from ..features.sampling import Maps
 
 
@@ -26,5 +26,10 @@ class HeadInput:
     """Of the text."""
     token_mask: Bool[Tensor, "token"]
     """True on real tokens; false throughout where there is no text."""
-    region: Region = FULL_IMAGE
+    region: Region | Float[Tensor, "4"] = FULL_IMAGE
     """Part of the image that the features show; the text describes the whole image."""
+
+    @property
+    def regions(self) -> MapRegions:
+        """`region`, as heads take it of a batch."""
+        return self.region[None] if isinstance(self.region, Tensor) else [self.region]

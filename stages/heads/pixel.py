@@ -86,7 +86,7 @@ class PixelHead(GuidedHead):
         """As `GuidedHead.logits`: each block at its own resolution first, then a few thousand pixels at once."""
         read = self.attention.reading(x.tokens[None], x.token_mask[None])
         logits = [
-            self.classify(projected, pixels, x.size, read, regions=[x.region])
+            self.classify(projected, pixels, x.size, read, regions=x.regions)
             for projected, pixels in self._projected(prepared, x.size)
         ]
         # In one order in memory: what follows (softmax, interpolation) may differ in last bits with other strides.
@@ -98,12 +98,15 @@ class PixelHead(GuidedHead):
         """As `Head.attention_maps`, a few thousand pixels at once."""
         weights = []
         for projected, pixels in self._projected(prepared, x.size):
-            known = reduce(torch.add, self._known(projected, pixels, x.size, [x.region]))
+            known = reduce(torch.add, self._known(projected, pixels, x.size, x.regions))
             weights.append(self.attention.weights(known, x.tokens[None], x.token_mask[None])[0] @ words)
         return torch.cat(weights, 1).mT.unflatten(-1, x.size)  # [head, pixel, word] → [head, word, y, x]
 
     def _projected(self, prepared: Prepared, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
         """The summed projections [1, pixel, width] of a few thousand pixels at a time, and which pixels they are."""
+        if torch.compiler.is_compiling():
+            yield self._projected_at_once(prepared, size)
+            return
         fine = {block: map_.flatten(0, 1) for block, map_ in prepared.items() if map_.shape[:2] == size}
         coarse = [self._project(block, map_) for block, map_ in prepared.items() if block not in fine]
         enlarged = Interpolation(coarse, size) if coarse else None
@@ -112,6 +115,16 @@ class PixelHead(GuidedHead):
             projected = [self._project(block, map_[part]) for block, map_ in fine.items()]
             projected += [enlarged.at(part)] if enlarged else []
             yield reduce(torch.add, projected)[None], pixels[None, part]
+
+    def _projected_at_once(self, prepared: Prepared, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """As `_projected`, of all pixels: in a graph, which is one step for any number of them."""
+        projected = (self._project(block, map_).movedim(-1, 0)[None] for block, map_ in prepared.items())
+        enlarged = (
+            map_ if block in self.spec.fine else F.interpolate(map_, size, mode="bilinear")
+            for block, map_ in zip(prepared, projected, strict=True)
+        )
+        summed = reduce(torch.add, enlarged).flatten(2).mT
+        return summed, torch.arange(size[0] * size[1], device=summed.device)[None]
 
     def _project(self, block: MapKey, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel width"]:
         projected: Tensor = self.projections[str(block)](self.standardised(block, features))

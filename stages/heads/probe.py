@@ -56,7 +56,8 @@ class LinearProbe(nn.Module):
     def forward(self, features: Float[Tensor, "*pixel channel"]) -> Float[Tensor, "*pixel n_classes"]:
         """Probabilities: the regression's answers, those below 0 at 0, divided by their sum."""
         # A few thousand at once: in float32 all channels of an image fit no cache of a processor.
-        parts = features.flatten(0, -2).split(PIXELS_AT_ONCE)
+        flat = features.flatten(0, -2)
+        parts = [flat] if torch.compiler.is_compiling() else flat.split(PIXELS_AT_ONCE)
         answers = torch.cat([F.linear(part.float(), self.weight, self.bias) for part in parts])
         return as_probabilities(answers).unflatten(0, features.shape[:-1])
 

@@ -69,7 +69,7 @@ def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypa
     shutil.copytree(tiny_unet, "unet")
     shutil.copytree(tiny_encoder, "encoder")
     program = "\n".join(snippets())
-    assert program.count("from textdiff import") == 5
+    assert program.count("from textdiff import") == 6
     for said, run in SMALLER.items():
         assert said in program
         program = program.replace(said, run)
@@ -80,3 +80,5 @@ def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypa
     assert names["labels"].shape == (16, 16)
     assert names["activations"][3].shape[:2] == (1, 1)
     assert len(names["explanation"].words) == 3
+    assert names["class_probabilities"].shape == (2, 16, 16)
+    assert names["class_names"] == ["background", "foreground"]
