@@ -1,5 +1,6 @@
 """`export-head`: the file under onnxruntime against the head, on what a cache holds; what is refused; what is left."""
 
+import functools
 import importlib.util
 import json
 import shutil
@@ -104,13 +105,23 @@ def models(tiny_unet, tiny_encoder, tiny_timm):
     return {"unet": f"diffusers:{tiny_unet}", "text": f"hf:{tiny_encoder}", "tiny_timm": tiny_timm}
 
 
+@pytest.fixture(scope="module")
+def export_once(tmp_path_factory, write_tiny_data, models):
+    """Gives `export_once(name)`: the exported head of a condition, which is trained when it is first asked for."""
+
+    @functools.cache
+    def export(name):
+        folder = tmp_path_factory.mktemp("exported")
+        run = write_run(folder, write_tiny_data(folder), models, *CONDITIONS[name])
+        result = export_head(ExportHeadConfig(run, folder / "head.onnx"))
+        return Exported(run, result.out, FeatureReader(folder / "cache"), RunConfig.read(run), result)
+
+    return export
+
+
 @pytest.fixture(scope="module", params=PARAMS)
-def exported(request, tmp_path_factory, write_tiny_data, models):
-    folder = tmp_path_factory.mktemp("exported")
-    run = write_run(folder, write_tiny_data(folder), models, *CONDITIONS[request.param])
-    file = folder / "head.onnx"
-    result = export_head(ExportHeadConfig(run, file))
-    return Exported(run, file, FeatureReader(folder / "cache"), RunConfig.read(run), result)
+def exported(request, export_once):
+    return export_once(request.param)
 
 
 def test_probabilities_are_those_of_the_head(exported):
@@ -188,21 +199,23 @@ def test_arrays_of_another_kind_are_refused(exported):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, write_tiny_data, models):
-    """A run whose head is not to be changed by a test."""
-    folder = tmp_path_factory.mktemp("run")
-    return write_run(folder, write_tiny_data(folder), models, {}, {"head": "pixel", "epochs": 1})
+def run(export_once):
+    """A run that no test changes."""
+    return export_once("pixel").folder
 
 
 @pytest.fixture(scope="module")
-def traced(run):
-    config = RunConfig.read(run)
-    return exporting.to_onnx(HeadGraph(load_head(run, config, "cpu"), config), config)
+def traced(export_once):
+    """Its head as `to_onnx` gives it."""
+    model = onnx.load(export_once("pixel").file)
+    model.ClearField("metadata_props")
+    model.ClearField("doc_string")
+    return model
 
 
 @pytest.fixture
 def traced_before(traced, monkeypatch):
-    """Have the head traced once for all tests that ask for this."""
+    """Take the graph that is there already."""
 
     def copy(graph, config):
         model = onnx.ModelProto()
