@@ -25,9 +25,8 @@ from .heads import load_head
 from .run_config import HEAD, RunConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from onnx import ModelProto
+    from torch import Tensor
 
 KINDS = ("pixel", "context")
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
