@@ -20,6 +20,10 @@ from .events import Stroke, Tool
 _EMPTY = (np.inf, -np.inf)
 
 
+_DECIMALS = 4
+"""Of a point: slopes of less would overflow."""
+
+
 @dataclass(frozen=True, eq=False)
 class Mark:
     """A stroke as it is kept in memory."""
@@ -37,7 +41,7 @@ class Mark:
     @classmethod
     def of(cls, stroke: Stroke) -> Mark:
         """Of an event."""
-        points = np.array(stroke.points, np.float64).reshape(-1, 2)
+        points = np.array(stroke.points, np.float64).reshape(-1, 2).round(_DECIMALS)
         runs = np.array(stroke.runs, np.int32).reshape(-1, 3)
         runs = runs[np.argsort(runs[:, 0], kind="stable")]
         value = IGNORE if stroke.label is None else stroke.label

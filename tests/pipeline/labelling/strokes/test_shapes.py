@@ -117,3 +117,9 @@ def test_a_bucket_covers_its_runs():
     assert found[(2, 20), (9, 29)].all()
     assert (covered(one, (2, 5, 1, 6)) == found[2:3, 5:11]).all()
     assert box_of(one, SIZE) == (2, 0, 19, 30)
+
+
+def test_the_smallest_numbers_are_no_slopes():
+    tiny = ((0.0, 0.0), (1.0, 5e-324), (5e-324, 8.0), (1e-300, 1e-300))
+    for tool in ("brush", "polygon"):
+        assert covered(mark(tool, tiny), (0, 0, *SIZE)).any()
