@@ -32,7 +32,7 @@ from .labelled_pixels import LabelledPixels
 PENALTY, PENALTY_OF_FILTERS = 30.0, 1.0
 """Of the ridge regressions on all channels and on the filters, for each pixel: pixels of a stroke are alike, so that
 they count for far fewer. On MoNuSeg, cross-validated, the mean of both has a Dice of 0.68, 0.70, 0.69 and 0.71 after
-4, 8, 16 and 32 strokes; that on all channels 0.55, 0.69, 0.64 and 0.73, that on filters 0.64, 0.69, 0.60 and 0.70."""
+4, 8, 16 and 32 strokes; that on all channels alone 0.55, 0.69, 0.64 and 0.73."""
 WORTH = 12.0
 """Labelled images' worth of pixels at which the head counts as much as the regression. On MoNuSeg's full masks the best
 of a quarter, a half and three quarters was three quarters with 1 and with 4 images, and a half with 16."""
