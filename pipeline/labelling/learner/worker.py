@@ -32,6 +32,8 @@ MOST_AT_ONCE = 16
 ONE_CLASS = "one class is labelled so far: draw on another one too, such as the background"
 LEAST_GAIN = 0.01
 """Share of pixels that texts have to tell right to be spoken of."""
+STOP_S = 5.0
+"""In its first seconds the thread imports parts of torch, which nothing can interrupt."""
 MOST_THREADS = 8
 """Of torch; one processor is left to the server."""
 
@@ -71,10 +73,10 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the work, after the step in progress."""
+        """End the work, after the step in progress; one that takes longer than `STOP_S` ends with the process."""
         self._wishes.stop()
         if self._thread.ident:
-            self._thread.join()
+            self._thread.join(STOP_S)
 
     def _run(self) -> None:
         give_way()

@@ -45,6 +45,21 @@ class Running:
         return self.process.returncode, out, err
 
 
+@pytest.fixture
+def started():
+    """Gives `started(*arguments)`, which starts the command; what still runs is killed when the test ends."""
+    running = []
+
+    def start(*arguments):
+        running.append(Running(*arguments))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.process.kill()
+        one.process.communicate()
+
+
 def read_line(stream):
     line = stream.readline().strip()
     assert line.startswith("http://127.0.0.1:"), line
@@ -53,8 +68,8 @@ def read_line(stream):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_strokes_are_a_data_set_when_the_command_ends(tiny_cache, tmp_path, number):
-    running = Running(tiny_cache, "--out", tmp_path / "out")
+def test_strokes_are_a_data_set_when_the_command_ends(started, tiny_cache, tmp_path, number):
+    running = started(tiny_cache, "--out", tmp_path / "out")
     link = read_line(running.process.stdout)
     with running.client(link) as client:
         assert client.post("/api/strokes", json=brush(points=[(3, 3), (9, 3)], size=3)).status_code == 200
@@ -70,8 +85,8 @@ def test_strokes_are_a_data_set_when_the_command_ends(tiny_cache, tmp_path, numb
 
 
 @pytest.mark.slow
-def test_with_json_the_address_is_on_stderr_and_stdout_holds_one_object(tiny_cache, tmp_path):
-    running = Running(tiny_cache, "--out", tmp_path / "out", "--json")
+def test_with_json_the_address_is_on_stderr_and_stdout_holds_one_object(started, tiny_cache, tmp_path):
+    running = started(tiny_cache, "--out", tmp_path / "out", "--json")
     read_line(running.process.stderr)
     code, out, _ = running.end()
     assert code == 0
@@ -81,15 +96,15 @@ def test_with_json_the_address_is_on_stderr_and_stdout_holds_one_object(tiny_cac
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_the_stroke_is_there(tiny_cache, tmp_path):
-    running = Running(tiny_cache, "--out", tmp_path / "out")
+def test_killed_and_started_again_the_stroke_is_there(started, tiny_cache, tmp_path):
+    running = started(tiny_cache, "--out", tmp_path / "out")
     with running.client(read_line(running.process.stdout)) as client:
         stroke = brush(points=[(3, 3), (9, 3)], size=3)
         client.post("/api/strokes", json=stroke)
         tile = client.get("/api/images/0/labels/0/0_0").content
     running.process.kill()
-    running.process.communicate()
-    running = Running(tiny_cache, "--out", tmp_path / "out")
+    running.process.wait()
+    running = started(tiny_cache, "--out", tmp_path / "out")
     with running.client(read_line(running.process.stdout)) as client:
         assert client.get("/api/images/0/labels/0/0_0").content == tile
         assert client.get("/api/session").json()["images"][0]["n_strokes"] == 1
