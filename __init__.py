@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .pipeline.image_files.reading import read_image, read_mask
     from .pipeline.image_files.volumes import list_volumes
     from .pipeline.images.resizing import resize_labels
-    from .pipeline.labelling.learner.teacher import Teacher
+    from .pipeline.labelling.learner.live_trainer import LiveTrainer
     from .pipeline.maintenance.export import export_cache
     from .pipeline.maintenance.info import cache_info
     from .pipeline.maintenance.merge import merge_caches
@@ -79,6 +79,7 @@ __all__ = [
     "ExtractConfig",
     "FeatureReader",
     "FitConfig",
+    "LiveTrainer",
     "ManifestConfig",
     "MergeConfig",
     "PredictConfig",
@@ -87,7 +88,6 @@ __all__ = [
     "Segmenter",
     "Split",
     "SuggestConfig",
-    "Teacher",
     "TrainConfig",
     "Trainer",
     "UNetRecorder",
@@ -154,7 +154,7 @@ _HOMES = {
     "Segmenter": "pipeline.prediction.segmenter",
     "Split": "pipeline.head_inputs.splits",
     "SuggestConfig": "pipeline.config.evaluation",
-    "Teacher": "pipeline.labelling.learner.teacher",
+    "LiveTrainer": "pipeline.labelling.learner.live_trainer",
     "TrainConfig": "pipeline.config.training",
     "Trainer": "pipeline.training.trainer",
     "UNetRecorder": "stages.unet",

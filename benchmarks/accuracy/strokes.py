@@ -38,7 +38,7 @@ from scoring import dice_of_images
 from seeding import named_generator
 from simulated_user import correction, marking
 
-from textdiff import CachedFeatures, FeatureReader, SampleRow, Split, Teacher, TrainConfig, open_head_data
+from textdiff import CachedFeatures, FeatureReader, LiveTrainer, SampleRow, Split, TrainConfig, open_head_data
 
 IGNORE = 255
 N_FILTERS = 60
@@ -70,18 +70,18 @@ class Ours(Method):
 
     def __init__(self, reader: FeatureReader, args: argparse.Namespace, part: str) -> None:
         super().__init__(reader, args)
-        self.part, self.teacher = part, Teacher.of_cache(reader, text=args.text)
+        self.part, self.trainer = part, LiveTrainer.of_cache(reader, text=args.text)
 
     def learn(self, rows: Sequence[SampleRow], labels: Labels, drawn_on: SampleRow) -> None:
         """A lesson."""
-        self.teacher.hold(drawn_on, torch.from_numpy(labels[drawn_on.id]))
-        self.answer = self.teacher.solve()
-        if self.part != "ridge" and self.teacher.can_learn:
-            self.answer = self.teacher.train(rows, steps=self.args.steps)
+        self.trainer.hold(drawn_on, torch.from_numpy(labels[drawn_on.id]))
+        self.answer = self.trainer.solve()
+        if self.part != "ridge" and self.trainer.can_learn:
+            self.answer = self.trainer.train(rows, steps=self.args.steps)
 
     def segment(self, row: SampleRow) -> UInt8[np.ndarray, "y x"]:
         """By the part."""
-        (x,) = self.teacher.data.inputs([row])
+        (x,) = self.trainer.data.inputs([row])
         parts = {"label": self.answer.probabilities, "ridge": self.answer.of_ridge, "head": self.answer.of_head}
         classes: np.ndarray = parts[self.part](x).max(0).indices.numpy().astype(np.uint8)
         return classes
@@ -161,7 +161,7 @@ def draw_and_learn(method: Method, split: Split, reader: FeatureReader, args: ar
             method.learn(train, labels, row)
             seconds += time.perf_counter() - started
         elif isinstance(method, Ours):
-            method.teacher.hold(row, torch.from_numpy(own))
+            method.trainer.hold(row, torch.from_numpy(own))
         if n > 1 and n & (n - 1) == 0:
             n_pixels = sum(int((drawn != IGNORE).sum()) for drawn in labels.values())
             dice = dice_of_images(reader, held_out, method.segment)

@@ -24,10 +24,10 @@ normalised nucleus panoptic paper pixel precision predict prediction pretrain ps
 raw recorder scoring segment segmented segmenter sign suggest suggestion test tissue train trainer training truncated
 pretraining verdict
 
-access agreement answer applied axis base beginning budget change child endpoint event exporter given guard header held
-history hub learner learning list look material moment notify overview predicted predictor preview pyramid redo refusal
-mark picture ridge secure service set sharpness showing shown sketch stage state superseded surrounding teacher tool
-undo unlock wish failure
+access agreement answer applied axis base budget change child endpoint event exporter given guard header held
+history hub learner learning list look moment notify overview predicted predictor preview pyramid redo refusal
+mark picture ridge secure service set sharpness shown sketch stage state superseded surrounding tool
+undo unlock failure initial queue
 
 column sheet
 

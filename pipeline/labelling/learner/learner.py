@@ -21,11 +21,11 @@ from ..predictor.predictor import Predictor, ViewedPart
 from ..predictor.texts import default_encoder
 from ..predictor.words import WordSpanEffect, word_effects
 from ..session.session import Change, Session
-from .beginning import Beginning
-from .material import Material
-from .showing import Showing
+from .initial_run import InitialRun
+from .learner_inputs import LearnerInputs
+from .prediction_schedule import PredictionSchedule
 from .suggestion import ImageSuggestion, suggest
-from .wishes import Mode, Wishes
+from .work_queue import Mode, WorkQueue
 from .worker import Worker
 
 LEARNT_FROM = frozenset({"labels", "state", "classes"})
@@ -58,21 +58,21 @@ class Learner:
         notify: Callable[[Mapping[str, Any]], None],
     ) -> None:
         device = resolve_device(device)
-        beginning = Beginning.load(run, device) if run else None
-        if beginning:
-            beginning.check_classes([one.name for one in session.classes])
+        initial = InitialRun.load(run, device) if run else None
+        if initial:
+            initial.check_classes([one.name for one in session.classes])
             if features.reader:
-                beginning.open(features.reader, device)
+                initial.open(features.reader, device)
         self._session, self._features, self._notify = session, features, notify
-        self._wishes, self._predictor = Wishes(), Predictor(session, notify)
-        self._material = Material(session, features, self._predictor, self._wishes, beginning=beginning, device=device)
-        showing = Showing(session, self._material, self._predictor)
-        self._worker = Worker(session, self._material, showing, self._wishes, notify=notify, tell=self._tell)
-        if beginning:
-            self._worker.line = beginning.line
+        self._queue, self._predictor = WorkQueue(), Predictor(session, notify)
+        self._inputs = LearnerInputs(session, features, self._predictor, self._queue, initial=initial, device=device)
+        schedule = PredictionSchedule(session, self._inputs, self._predictor)
+        self._worker = Worker(session, self._inputs, schedule, self._queue, notify=notify, tell=self._tell)
+        if initial:
+            self._worker.line = initial.line
         self._pooled: dict[str, Float[Tensor, " channel"]] = {}
         session.listen(self._on_change)
-        features.listen(self._wishes.look)
+        features.listen(self._queue.look)
 
     def start(self) -> None:
         """Begin to learn and to predict, in a thread."""
@@ -84,11 +84,11 @@ class Learner:
 
     def look(self, image: int, box: Box, variant: TextVariant) -> None:
         """Predict this part of an image before the rest."""
-        self._wishes.look(ViewedPart(image, box, variant))
+        self._queue.look(ViewedPart(image, box, variant))
 
     def train(self, mode: Mode) -> None:
         """Learn once, with each change, or no more."""
-        self._wishes.train(mode)
+        self._queue.train(mode)
         self._tell()
 
     def preview(self, image: int, text: str | None) -> int:
@@ -103,7 +103,7 @@ class Learner:
         if reader := self._features.reader:
             refuse_own_condition(reader.manifest.features.condition)
         version = self._predictor.preview(image, text)
-        self._wishes.look(ViewedPart(image, (0, 0, *self._session.images[image].size), "other"))
+        self._queue.look(ViewedPart(image, (0, 0, *self._session.images[image].size), "other"))
         return version
 
     def words(self, image: int) -> list[WordSpanEffect]:
@@ -115,14 +115,14 @@ class Learner:
             ConfigError: if no text can be read.
             SourceError: if the text encoder cannot be loaded.
         """
-        answer, teacher = self._worker.answer, self._worker.teacher
+        answer, trainer = self._worker.answer, self._worker.trainer
         text, rows = self._session.text(image), self._features.rows(image)
-        if answer is None or answer.head is None or teacher is None or not rows:
+        if answer is None or answer.head is None or trainer is None or not rows:
             raise _nothing_yet("no head has learnt yet", "a head", "draw on two classes first")
-        if not text.strip() or not self._material.reads_texts:
+        if not text.strip() or not self._inputs.reads_texts:
             raise _nothing_yet("the head reads no text of this image", "a text", "write one")
         names = tuple(one.name for one in self._session.classes[: answer.head.members[0].spec.n_classes])
-        question = ask(teacher.texts.encoder, text, names, teacher.data.device)
+        question = ask(trainer.texts.encoder, text, names, trainer.data.device)
         return word_effects(answer.head, self._predictor.input(rows[0], text), question)
 
     def suggest(self) -> ImageSuggestion:
@@ -149,11 +149,11 @@ class Learner:
         reader, worker = self._features.reader, self._worker
         has_encoder = bool(reader and reader.manifest.texts) or default_encoder() is not None
         return {
-            "continuous": self._wishes.continuous,
+            "continuous": self._queue.continuous,
             "busy": worker.busy,
             "line": worker.line,
             "text_used": worker.text_used,
-            "has_text_encoder": has_encoder and self._material.reads_texts,
+            "has_text_encoder": has_encoder and self._inputs.reads_texts,
         }
 
     def layer(self, image: int, kind: str, variant: TextVariant) -> PredictionLayer | None:
@@ -168,21 +168,21 @@ class Learner:
         if change.kind == "text" and change.image is not None:
             self._predictor.forget(change.image, "own")
             if self._session.labels(change.image).box is None:
-                self._wishes.look()
+                self._queue.look()
                 return
         if change.kind in LEARNT_FROM | {"text"}:
-            self._wishes.learn([] if change.image is None else [change.image])
+            self._queue.learn([] if change.image is None else [change.image])
         else:
-            self._wishes.look()
+            self._queue.look()
 
     def _tell(self) -> None:
         self._notify({"type": "learner"} | self.status())
 
     def _features_of(self, image: int) -> Float[Tensor, " channel"] | None:
         """Means of an image's activations, computed once."""
-        teacher, entry = self._worker.teacher, self._session.images[image]
-        if entry.id not in self._pooled and teacher is not None:
-            self._pooled[entry.id] = pooled(teacher.data, self._features.rows(image))
+        trainer, entry = self._worker.trainer, self._session.images[image]
+        if entry.id not in self._pooled and trainer is not None:
+            self._pooled[entry.id] = pooled(trainer.data, self._features.rows(image))
         return self._pooled.get(entry.id)
 
 

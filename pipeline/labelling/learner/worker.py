@@ -19,14 +19,14 @@ from ...runtime.process import give_way
 from ..predictor.answer import Answer
 from ..session.session import Session
 from .head_training import HeadTraining
-from .material import Material
+from .learner_inputs import LearnerInputs
+from .live_trainer import LiveTrainer
+from .prediction_schedule import PredictionSchedule
 from .row_labels import row_labels
-from .showing import Showing
-from .teacher import Teacher
-from .wishes import Superseded, Wishes
+from .work_queue import Superseded, WorkQueue
 
 LESSON_S, LEAST_TRAINING_S = 2.2, 0.4
-"""From the beginning of a lesson to the fine mask, and what of it the head has in any case."""
+"""From the start of a lesson to the fine mask, and what of it the head has in any case."""
 MOST_AT_ONCE = 16
 """Images whose new labels a lesson waits for; those of more come between lessons."""
 ONE_CLASS = "one class is labelled so far: draw on another one too, such as the background"
@@ -43,9 +43,9 @@ class Worker:
 
     Args:
         session: gives labels.
-        material: the features and texts that are there.
-        showing: shows answers.
-        wishes: of other threads.
+        inputs: the features and texts that are there.
+        schedule: shows answers.
+        queue: requests of other threads.
         notify: is given events for the page.
         tell: called when the state changed.
     """
@@ -53,18 +53,18 @@ class Worker:
     def __init__(
         self,
         session: Session,
-        material: Material,
-        showing: Showing,
-        wishes: Wishes,
+        inputs: LearnerInputs,
+        schedule: PredictionSchedule,
+        queue: WorkQueue,
         *,
         notify: Callable[[dict[str, Any]], None],
         tell: Callable[[], None],
     ) -> None:
-        self._session, self._material, self._showing = session, material, showing
-        self._wishes, self._notify, self._tell = wishes, notify, tell
+        self._session, self._inputs, self._schedule = session, inputs, schedule
+        self._queue, self._notify, self._tell = queue, notify, tell
         self.answer: Answer | None = None
         """The newest."""
-        self.teacher: Teacher | None = None
+        self.trainer: LiveTrainer | None = None
         self.line, self.busy, self.text_used = "nothing is labelled yet", False, False
         self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
 
@@ -74,7 +74,7 @@ class Worker:
 
     def stop(self) -> None:
         """End the work, after the step in progress; one that takes longer than `STOP_S` ends with the process."""
-        self._wishes.stop()
+        self._queue.stop()
         if self._thread.ident:
             self._thread.join(STOP_S)
 
@@ -82,7 +82,7 @@ class Worker:
         give_way()
         torch.set_num_threads(max(1, min(MOST_THREADS, _n_processors() - 1)))
         HeadTraining.warm_up()
-        while self._wishes.wait():
+        while self._queue.wait():
             self._set_busy(busy=True)
             try:
                 self._work()
@@ -99,44 +99,44 @@ class Worker:
 
     def _work(self) -> None:
         """Everything that is wanted, most urgent first."""
-        self.teacher = teacher = self._material.teacher()
-        if teacher is None:
+        self.trainer = trainer = self._inputs.trainer()
+        if trainer is None:
             return
-        if self._wishes.take_due():
-            self._learn(teacher)
-        elif self.answer is None and teacher.is_known:
-            self.answer = teacher.solve()
+        if self._queue.take_due():
+            self._learn(trainer)
+        elif self.answer is None and trainer.is_known:
+            self.answer = trainer.solve()
         if self.answer:
-            self._showing.fine_view(self.answer, self._wishes.view, self._wishes.check_lesson)
-        self._hold_rest(teacher)
+            self._schedule.fine_view(self.answer, self._queue.view, self._queue.check_lesson)
+        self._hold_rest(trainer)
         if self.answer:
-            self._showing.rest(self.answer, self._wishes.check_rest)
+            self._schedule.rest(self.answer, self._queue.check_rest)
 
-    def _learn(self, teacher: Teacher) -> None:
+    def _learn(self, trainer: LiveTrainer) -> None:
         """A lesson."""
-        started, wishes, showing = time.monotonic(), self._wishes, self._showing
+        started, queue, schedule = time.monotonic(), self._queue, self._schedule
         for _ in range(MOST_AT_ONCE):
-            if (image := wishes.take_changed()) is None:
+            if (image := queue.take_changed()) is None:
                 break
-            self._hold(teacher, image)
-        self.answer = teacher.solve() if teacher.is_known else None
-        if self.answer is None or not teacher.can_learn:
-            self._say(ONE_CLASS if teacher.held.n_pixels else self.line)
+            self._hold(trainer, image)
+        self.answer = trainer.solve() if trainer.is_known else None
+        if self.answer is None or not trainer.can_learn:
+            self._say(ONE_CLASS if trainer.held.n_pixels else self.line)
             return
-        showing.coarse_view(self.answer, wishes.view, wishes.check_lesson)
-        left = LESSON_S - showing.seconds - (time.monotonic() - started)
+        schedule.coarse_view(self.answer, queue.view, queue.check_lesson)
+        left = LESSON_S - schedule.seconds - (time.monotonic() - started)
         seconds = max(LEAST_TRAINING_S, left)
-        self.answer = teacher.train(self._material.rows(), seconds=seconds, check=wishes.check_lesson)
-        showing.fine_view(self.answer, wishes.view, wishes.check_lesson)
-        self._report(teacher, time.monotonic() - started)
+        self.answer = trainer.train(self._inputs.rows(), seconds=seconds, check=queue.check_lesson)
+        schedule.fine_view(self.answer, queue.view, queue.check_lesson)
+        self._report(trainer, time.monotonic() - started)
 
-    def _report(self, teacher: Teacher, seconds: float) -> None:
-        n_pixels, n_images = teacher.held.n_pixels, teacher.held.n_images
-        self.text_used = teacher.reads_any_text
+    def _report(self, trainer: LiveTrainer, seconds: float) -> None:
+        n_pixels, n_images = trainer.held.n_pixels, trainer.held.n_images
+        self.text_used = trainer.reads_any_text
         images = "1 image" if n_images == 1 else f"{n_images} images"
-        texts = " and their texts" if self.text_used else ""
-        if teacher.text_gain > LEAST_GAIN:
-            texts += f", without which {teacher.text_gain:.0%} more would be wrong,"
+        texts = (" and its text" if n_images == 1 else " and their texts") if self.text_used else ""
+        if trainer.text_gain > LEAST_GAIN:
+            texts += f", without which {trainer.text_gain:.0%} more would be wrong,"
         line = f"learnt from {n_pixels:,} pixels of {images}{texts} in {seconds:.1f} s"
         self._notify({"type": "learnt", "line": line, "seconds": seconds, "n_pixels": n_pixels, "n_images": n_images})
         self._say(line)
@@ -145,27 +145,27 @@ class Worker:
         self.line = line
         self._tell()
 
-    def _hold(self, teacher: Teacher, image: int) -> bool:
+    def _hold(self, trainer: LiveTrainer, image: int) -> bool:
         """Bring the held pixels of an image up to date; says whether they changed."""
         raster, changed = self._session.labels(image), False
         version = raster.version
-        for row in self._material.rows_to_learn(image):
+        for row in self._inputs.rows_to_learn(image):
             try:
-                self._wishes.check_lesson()
+                self._queue.check_lesson()
             except Superseded:
-                self._wishes.put_back(image)
+                self._queue.put_back(image)
                 raise
-            changed |= teacher.hold(row, row_labels(raster, row, teacher.data.reader.manifest.features))
-        self._showing.learnt_of[image] = version
+            changed |= trainer.hold(row, row_labels(raster, row, trainer.data.reader.manifest.features))
+        self._schedule.learnt_of[image] = version
         return changed
 
-    def _hold_rest(self, teacher: Teacher) -> None:
+    def _hold_rest(self, trainer: LiveTrainer) -> None:
         """Hold the labels that a lesson did not wait for, and have a lesson of them."""
         changed = False
-        while self._wishes.continuous and (image := self._wishes.take_changed()) is not None:
-            changed |= self._hold(teacher, image)
+        while self._queue.continuous and (image := self._queue.take_changed()) is not None:
+            changed |= self._hold(trainer, image)
         if changed:
-            self._wishes.learn([])
+            self._queue.learn([])
 
 
 def _n_processors() -> int:

@@ -136,7 +136,7 @@ def tiny_run(tiny_cache, tmp_path):
 
 
 def test_a_run_predicts_before_the_first_stroke_and_its_head_goes_on_learning(tiny_cache, tiny_run, tmp_path):
-    from textdiff.pipeline.labelling.learner.beginning import Beginning
+    from textdiff.pipeline.labelling.learner.initial_run import InitialRun
 
     with studio(tiny_cache, tmp_path / "labels", run=tiny_run) as made:
         assert made.learner.status()["line"] == "beginning with the head of run"
@@ -145,7 +145,7 @@ def test_a_run_predicts_before_the_first_stroke_and_its_head_goes_on_learning(ti
         made.draw(1, *BRIGHT)
         made.draw(0, *DARK)
         made.wait("learnt")
-        began, went_on = Beginning.load(tiny_run, "cpu").head, made.learner._worker.answer.head
+        began, went_on = InitialRun.load(tiny_run, "cpu").head, made.learner._worker.answer.head
     before, after = (torch.cat([one.flatten() for one in head.parameters()]) for head in (began, went_on))
     assert 0 < (before - after).norm() < before.norm()
 

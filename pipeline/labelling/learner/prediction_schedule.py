@@ -13,7 +13,7 @@ from ...config.labelling import TextVariant
 from ..predictor.answer import Answer
 from ..predictor.predictor import Predictor, Stage, ViewedPart
 from ..session.session import Session
-from .material import Material
+from .learner_inputs import LearnerInputs
 
 MOST_ROWS = 64
 """Of an image, that are predicted while nobody looks: enough for its uncertainty."""
@@ -21,17 +21,17 @@ MOST_REMEMBERED = 8
 """Rows of which the head's probabilities are kept: those of a view."""
 
 
-class Showing:
+class PredictionSchedule:
     """Predictions in the order in which they are wanted; used by the learner's thread.
 
     Args:
         session: says which images are locked.
-        material: the rows that are there.
+        inputs: the rows that are there.
         predictor: shows them.
     """
 
-    def __init__(self, session: Session, material: Material, predictor: Predictor) -> None:
-        self._session, self._material, self._predictor = session, material, predictor
+    def __init__(self, session: Session, inputs: LearnerInputs, predictor: Predictor) -> None:
+        self._session, self._inputs, self._predictor = session, inputs, predictor
         self.learnt_of: dict[int, int] = {}
         """Image → version of its labels that the answer knows."""
         self.seconds = 0.0
@@ -61,7 +61,7 @@ class Showing:
                     stage == "coarse" and self._predictor.uncertainty(image) is not None
                 ):
                     continue
-                rows = self._material.rows_of(image)
+                rows = self._inputs.rows_of(image)
                 some = rows[:: -(-len(rows) // MOST_ROWS)] if rows else ()
                 self._predict(
                     answer, ViewedPart(image, (0, 0, *self._session.images[image].size), "own"), some, stage, check
@@ -69,7 +69,7 @@ class Showing:
 
     def _show(self, answer: Answer, view: ViewedPart, stage: Stage, check: Callable[[], None]) -> bool:
         """Predict what is missing of a view; says whether anything was."""
-        return self._predict(answer, view, self._material.rows_of(view.image), stage, check)
+        return self._predict(answer, view, self._inputs.rows_of(view.image), stage, check)
 
     def _predict(
         self, answer: Answer, view: ViewedPart, rows: tuple[SampleRow, ...], stage: Stage, check: Callable[[], None]

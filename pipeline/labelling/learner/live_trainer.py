@@ -25,8 +25,8 @@ from ...head_inputs.pixels import sample_everywhere
 from ...runtime.device import resolve_precision
 from ..predictor.answer import Answer, RidgeAnswer
 from ..predictor.texts import ShownTexts
-from .beginning import Beginning, with_classes
 from .head_training import SETTINGS, Budget, HeadTraining, Surroundings, first_head
+from .initial_run import InitialRun, with_classes
 from .labelled_pixels import LabelledPixels
 
 PENALTY, PENALTY_OF_FILTERS = 30.0, 1.0
@@ -43,7 +43,7 @@ ROWS_FOR_STATISTICS, PIXELS_FOR_STATISTICS = 8, 1000
 SEED = 0
 
 
-class Teacher:
+class LiveTrainer:
     """Learns from labels; used by one thread.
 
     Args:
@@ -51,7 +51,7 @@ class Teacher:
         texts: of its images.
         text_of: gives a row's text; "": none.
         n_classes: background included.
-        beginning: a run to begin with; `None`: without.
+        initial: a run to begin with; `None`: without.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class Teacher:
         texts: ShownTexts,
         text_of: Callable[[SampleRow], str],
         n_classes: int,
-        beginning: Beginning | None,
+        initial: InitialRun | None,
     ) -> None:
         self.data, self.texts, self._text_of = data, texts, text_of
-        self._beginning, self._number = beginning, 0
+        self._initial, self._number = initial, 0
         spec = data.head_spec(SETTINGS.width, TrainConfig.n_attention_heads, position=TrainConfig.position)
         self.spec: HeadSpec = replace(spec, n_classes=n_classes, text_dim=texts.text_dim)
         self.held = self._no_pixels()
@@ -71,13 +71,13 @@ class Teacher:
         """Share of the labelled pixels that the head has right with texts and not without."""
         self._ridge: RidgeAnswer | None = None
         self._training: HeadTraining | None = None
-        if beginning and (warm := beginning.warm_head(n_classes)):
+        if initial and (warm := initial.warm_head(n_classes)):
             self.spec, self._training = warm.spec, HeadTraining(warm, SEED)
-        self._answered = beginning.head if beginning else None
+        self._answered = initial.head if initial else None
 
     @classmethod
     def of_cache(cls, reader: FeatureReader, *, text: TextMode = "true", device: str = "cpu") -> Self:
-        """One who learns from labels of a cache's rows under the texts that the cache has.
+        """A trainer on labels of a cache's rows under the texts that the cache has.
 
         Args:
             reader: the open cache.

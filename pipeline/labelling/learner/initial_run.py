@@ -20,7 +20,7 @@ from ...runs.run_config import RunConfig
 
 
 @dataclass(frozen=True, eq=False)
-class Beginning:
+class InitialRun:
     """A run to begin with."""
 
     run: Path
@@ -28,7 +28,7 @@ class Beginning:
     head: Head
 
     @classmethod
-    def load(cls, run: Path, device: str) -> Beginning:
+    def load(cls, run: Path, device: str) -> InitialRun:
         """A finished run.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Wishes of other threads for the learner's one: the newest counts, and work for an older one is given up."""
+"""Requests of other threads to the learner's one: the newest counts, and work for an older one is given up."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Mode = Literal["once", "continuous", "stop"]
 
 
 class Superseded(Exception):  # noqa: N818
-    """Work was given up for a newer wish."""
+    """Work was given up for a newer request."""
 
 
-class Wishes:
-    """What is wanted, in three ranks: to learn, then to see a view, then the rest."""
+class WorkQueue:
+    """Requests in three ranks: to learn, then to see a view, then the rest."""
 
     def __init__(self) -> None:
         self.continuous = True
@@ -58,14 +58,14 @@ class Wishes:
             self._wake.notify()
 
     def wait(self) -> bool:
-        """Wait for a wish that was not seen yet; false when the work is to end."""
+        """Wait for a request that was not seen yet; false when the work is to end."""
         with self._wake:
             self._wake.wait_for(lambda: self.stopping or self._seen != (self._n_lessons, self._n_looks))
             self._seen = self._n_lessons, self._n_looks
             return not self.stopping
 
     def take_due(self) -> bool:
-        """Whether there is something to learn; all wishes so far are met by the lesson that follows."""
+        """Whether there is something to learn; the lesson that follows meets all requests so far."""
         with self._wake:
             due, self._due = self._due, False
             self._seen = self._n_lessons, self._seen[1]

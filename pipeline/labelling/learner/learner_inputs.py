@@ -1,4 +1,4 @@
-"""What there is to learn from: rows of the cache as it grows, the texts that are shown, and the one who learns."""
+"""Inputs of the learner: rows of the cache as it grows, the texts that are shown, and the trainer of both."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..data_set.features import Features
 from ..predictor.predictor import Predictor
 from ..predictor.texts import ShownTexts, default_encoder, spec_of_encoder
 from ..session.session import Session
-from .beginning import Beginning
-from .teacher import Teacher
-from .wishes import Wishes
+from .initial_run import InitialRun
+from .live_trainer import LiveTrainer
+from .work_queue import WorkQueue
 
 TEST = "test"
 
 
-class Material:
+class LearnerInputs:
     """Features, texts and labels as they are now; used by the learner's thread, but for `rows_of`.
 
     Args:
         session: gives classes, labels and texts.
         features: of its images.
         predictor: is told of new features.
-        wishes: is told of labelled images whose features have come.
-        beginning: a run to begin with; `None`: without.
+        queue: is told of labelled images whose features have come.
+        initial: a run to begin with; `None`: without.
         device: where heads run.
     """
 
@@ -36,25 +36,25 @@ class Material:
         session: Session,
         features: Features,
         predictor: Predictor,
-        wishes: Wishes,
+        queue: WorkQueue,
         *,
-        beginning: Beginning | None,
+        initial: InitialRun | None,
         device: str,
     ) -> None:
-        self._session, self._features, self._predictor, self._wishes = session, features, predictor, wishes
-        self._beginning, self._device = beginning, device
+        self._session, self._features, self._predictor, self._queue = session, features, predictor, queue
+        self._initial, self._device = initial, device
         self._reader: FeatureReader | None = None
         self._spec: TextSpec | None = None
-        self._teacher: Teacher | None = None
+        self._trainer: LiveTrainer | None = None
         self._images = {entry.id: image for image, entry in enumerate(session.images)}
 
     @property
     def reads_texts(self) -> bool:
         """Whether texts are shown: a run's head that was trained without them would not know what to do with them."""
-        return self._beginning is None or self._beginning.reads_texts
+        return self._initial is None or self._initial.reads_texts
 
-    def teacher(self) -> Teacher | None:
-        """The one who learns, with the features, texts and classes as they are now; `None`: no features yet.
+    def trainer(self) -> LiveTrainer | None:
+        """The trainer, with the features, texts and classes as they are now; `None`: no features yet.
 
         Raises:
             CacheError: if the cache cannot be read, or does not fit the run.
@@ -66,10 +66,10 @@ class Material:
         if reader is not self._reader or spec != self._spec:
             self._open(reader, spec)
         n_classes = len(self._session.classes)
-        if self._teacher and self._teacher.spec.n_classes != n_classes:
-            self._teacher.count_classes(n_classes)
-            self._wishes.learn(self._labelled())
-        return self._teacher
+        if self._trainer and self._trainer.spec.n_classes != n_classes:
+            self._trainer.count_classes(n_classes)
+            self._queue.learn(self._labelled())
+        return self._trainer
 
     def rows_of(self, image: int) -> tuple[SampleRow, ...]:
         """Rows of an image."""
@@ -90,24 +90,24 @@ class Material:
     def _open(self, reader: FeatureReader, spec: TextSpec | None) -> None:
         data = self._data(reader)
         texts = ShownTexts(data, spec)
-        if self._teacher and self._teacher.fits(data, texts):
-            self._teacher.reopen(data, texts)
+        if self._trainer and self._trainer.fits(data, texts):
+            self._trainer.reopen(data, texts)
         else:
-            self._teacher = Teacher(data, texts, self.text_of, len(self._session.classes), self._beginning)
+            self._trainer = LiveTrainer(data, texts, self.text_of, len(self._session.classes), self._initial)
         self._reader, self._spec = reader, spec
         self._predictor.open(data, texts)
-        self._wishes.learn(self._labelled())
+        self._queue.learn(self._labelled())
 
     def _data(self, reader: FeatureReader) -> CachedFeatures:
-        if self._beginning:
-            return self._beginning.open(reader, self._device)
+        if self._initial:
+            return self._initial.open(reader, self._device)
         return open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device=self._device)
 
     def _spec_of_texts(self, reader: FeatureReader) -> TextSpec | None:
         """Of the cache's texts; where it has none and somebody wrote one, of the installed encoder."""
         if not self.reads_texts:
             return None
-        if reader.manifest.texts or self._beginning:
+        if reader.manifest.texts or self._initial:
             return reader.manifest.texts
         if self._spec is None and (encoder := default_encoder()) and self._predictor.any_text():
             return spec_of_encoder(encoder, self._device)
