@@ -14,6 +14,8 @@ MODULES = [
 NEVER_IMPORTED = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "jsonpickle"}
 NEVER_CALLED = {"eval", "exec", "compile", "__import__", "input"}
 SHELLS = {"subprocess", "os.system", "os.popen"}
+CHILDREN = ROOT / "pipeline" / "labelling" / "data_set" / "children.py"
+"""The one module that starts processes: commands of textdiff."""
 
 
 def calls(path):
@@ -40,7 +42,17 @@ def test_no_module_imports_what_runs_data_or_calls_what_runs_text():
     for path in MODULES:
         assert set(imported(path)) & NEVER_IMPORTED == set(), path
         assert {name for name, _ in calls(path)} & NEVER_CALLED == set(), path
-        assert not ({name for name, _ in calls(path)} | set(imported(path))) & SHELLS, path
+        started = ({name for name, _ in calls(path)} | set(imported(path))) & SHELLS
+        assert started == ({"subprocess"} if path == CHILDREN else set()), path
+
+
+def test_the_module_that_starts_processes_starts_textdiff_alone_and_no_shell():
+    started = [call for name, call in calls(CHILDREN) if name.startswith("subprocess.")]
+    assert [ast.unparse(call.func) for call in started] == ["subprocess.Popen"]
+    assert "shell" not in keywords(started[0])
+    assert "arguments = [sys.executable, '-m', __package__.partition('.')[0], *shlex.split(command)[1:]]" in {
+        ast.unparse(node) for node in ast.walk(ast.parse(CHILDREN.read_text(encoding="utf-8")))
+    }
 
 
 @pytest.mark.parametrize(

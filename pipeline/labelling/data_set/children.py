@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
 from ....errors import RunError
@@ -31,13 +31,12 @@ class Child:
         """Whether `stop` was called."""
         return self._stopped.is_set()
 
-    def run(self, command: str, say: Callable[[str], None], environment: Mapping[str, str] | None = None) -> str:
+    def run(self, command: str, say: Callable[[str], None]) -> str:
         """Run a command line to its end.
 
         Args:
             command: as a shell takes it, `textdiff` first.
             say: gets each line of its progress.
-            environment: of the command, beside that of this process.
 
         Returns:
             What it wrote to stdout.
@@ -54,7 +53,7 @@ class Child:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=os.environ | {"PYTHONUTF8": "1"} | dict(environment or {}),
+            env=os.environ | {"PYTHONUTF8": "1"},
         ) as process:
             self._process = process
             _give_way(process.pid)
