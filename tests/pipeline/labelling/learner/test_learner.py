@@ -26,7 +26,7 @@ def test_two_strokes_give_a_coarse_mask_and_then_a_fine_one_of_what_is_in_view(d
     assert coarse["version"] < fine["version"]
     assert fine["box"] == (0, 0, 20, 24)
     assert learnt["n_images"] == 1
-    assert learnt["line"].startswith(f"learnt from {learnt['n_pixels']} pixels of 1 image and their texts")
+    assert learnt["line"].startswith(f"learnt from {learnt['n_pixels']} pixels of 1 image and its text")
     layer = drawn.learner.layer(0, "mask", "own")
     tile = layer.tile(0, 0, 0)
     assert layer.version >= fine["version"]
