@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ....errors import RunError
+from ...runtime.process import NICENESS
 
 STOP_S = 10.0
 """For a child to end after it was asked to; what it finished is kept."""
-_NICENESS = 10
 _SHOWN = 12
 """Last lines of a failed command."""
 
@@ -84,7 +84,7 @@ def _give_way(pid: int) -> None:
     """Let a process compute when nobody draws or looks at images; where the system has such priorities."""
     if hasattr(os, "setpriority"):
         with suppress(ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, pid, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+            os.setpriority(os.PRIO_PROCESS, pid, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 class _Lines(threading.Thread):

@@ -103,7 +103,7 @@ class Features:
             for n in self._steps():
                 self._extract(n)
                 self.reload()
-        except TextdiffError as error:
+        except (TextdiffError, OSError) as error:
             self._problem = "" if self._child.stopped else str(error)
         finally:
             self._running = False

@@ -1,7 +1,7 @@
 """The images of a labelling session, from a data set, a cache or a plain folder, in an order that stays.
 
-The list is kept in the session's folder (`images.json`): strokes name images by their place in it, and the masks that
-the images had before are known from it once the manifest names those that were drawn.
+The list is kept in the session's folder (`images.json`): the page names images by their place in it, and the masks
+that the images had before are known from it once the manifest names those that were drawn.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ....cache.format.manifest import MANIFEST
 from ....cache.reader import FeatureReader
@@ -22,13 +24,15 @@ from ...data.classes import Classes, binary, guess_binary, read_classes
 from ...data.entries import Entry
 from ...data.layouts import list_entries
 from ...head_inputs.splits import originals
-from ...image_files.reading import open_image, open_mask
+from ...image_files.reading import open_image, read_mask
 from ...manifests.make import make_manifest
 from ...runtime.progress import Progress
 
 IMAGES = "images.json"
 FOUND = "found.csv"
 """The manifest that is made of a plain folder of images."""
+_LOOKED_AT = 8
+"""Masks whose values decide between {0, 255} and {0, 1}."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def _of_data(config: LabelConfig, progress: Progress) -> tuple[list[Entry], Clas
 
 def _guess(entries: Sequence[Entry]) -> Classes:
     """Foreground and background, by the values that masks have."""
-    masks = [set(open_mask(entry.mask).read_whole().flat) for entry in entries[:8] if entry.mask]
+    files = [entry.mask for entry in entries if entry.mask][:_LOOKED_AT]
+    masks = [np.unique(read_mask(file)).tolist() for file in files]
     return guess_binary(masks) if masks else binary(1)
 
 

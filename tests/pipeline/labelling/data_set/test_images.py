@@ -55,6 +55,7 @@ def test_a_manifest_keeps_its_splits_texts_and_masks(tiny_data, tmp_path):
     assert masked
     assert all(one.mask.is_absolute() for one in masked)
     assert any(one.text for one in found.images)
+    assert found.classes.ids == (0, 255)
 
 
 def test_a_cache_lists_the_images_that_it_was_made_of(tiny_cache, tmp_path):
