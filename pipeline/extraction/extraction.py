@@ -26,7 +26,7 @@ from ..data.pseudonyms import hashed_names, refuse_hashed
 from ..data.warnings import SETTINGS_FILE, read_silenced
 from ..runtime.conditions import differences
 from ..runtime.progress import Progress
-from ..unets.pretrain import colours_learnt
+from ..unets.record import colours_learnt
 from ..views.languages import ENGLISH, language_of
 from .dataset_rows import (
     Augmentation,

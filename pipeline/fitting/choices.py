@@ -13,7 +13,6 @@ from ..config.presets import preset_settings
 from ..config.unets import PretrainConfig
 from ..config.validation import CommandConfig
 from ..head_inputs.splits import has_labels, originals
-from ..unets.pretrain import seconds_per_step
 from .defaults import IMAGE_ENCODER, TEXT_ENCODER, installed, typical_size
 
 GIVEN, PRETRAIN, LEFT_OUT = "given", "pretrain", "left out"
@@ -66,6 +65,8 @@ def choose_steps(config: FitConfig, pretraining: PretrainConfig) -> tuple[Any, s
     """Steps of a pretraining: its default, or as many as its share of the minutes allows."""
     if config.minutes is None:
         return pretraining.steps, "the default"
+    from ..unets.pretrain import seconds_per_step
+
     share_s, each_s = 60 * config.minutes * PRETRAINING_SHARE, seconds_per_step(pretraining)
     steps = min(MOST_STEPS, max(LEAST_STEPS, int(share_s / each_s)))
     return steps, f"of {each_s:.2f} s each, in a third of the minutes; from {LEAST_STEPS} to {MOST_STEPS}"

@@ -28,7 +28,7 @@ from ..runs.run_config import SUMMARY, RunConfig
 from ..runtime.folders import locked_folder, no_empty_folder
 from ..runtime.progress import Progress
 from ..training.train import train_head
-from ..unets.pretrain import INDEX, pretrain_unet
+from ..unets.record import INDEX
 from . import choices
 from .choices import GIVEN, LEFT_OUT, PRETRAIN, of_preset
 from .defaults import TEXT_ENCODER, choose_arrays, installed
@@ -138,6 +138,8 @@ class _Fit:
 
     def pretrain(self) -> None:
         """Pretrain a UNet on the training images."""
+        from ..unets.pretrain import pretrain_unet
+
         config, size = self.config, self.record.decided(IMAGE_SIZE)
         settings = PretrainConfig(
             config.data,

@@ -39,9 +39,8 @@ from ..runtime.device import resolve_device, resolve_precision
 from ..runtime.folders import locked_folder
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
+from .record import INDEX, RECORD
 
-INDEX = "model_index.json"
-RECORD = "pretraining.json"
 CHECKPOINT = "checkpoint"
 BEGUN = f"{CHECKPOINT}/begun.json"
 STATE = f"{CHECKPOINT}/state.safetensors"
@@ -131,15 +130,6 @@ def seconds_per_step(config: PretrainConfig, n_timed: int = 5) -> float:
     for _ in range(n_timed):
         training.advance(blank)
     return (time.monotonic() - started) / n_timed
-
-
-def colours_learnt(unet: str) -> str | None:
-    """The colours of the images that a UNet (`kind:where`) learnt from, if `pretrain_unet` made it."""
-    record = Path(unet.partition(":")[2]) / RECORD
-    try:
-        return str(parse_json(record.read_bytes())["settings"].get("colours", "own"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # any other UNet
-        return None
 
 
 def _refuse_what_stands(out: Path, resume: bool) -> None:

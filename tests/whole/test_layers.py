@@ -171,12 +171,17 @@ def prediction(sources: Sources) -> set[str]:
     return {name for name in closure(sources, of_rooms("prediction")) if room(name) == ("pipeline", "training")}
 
 
+def encoders_alone(sources: Sources) -> set[str]:
+    """What commands on an image encoder, without a UNet, must not import, and do: seconds of a start each."""
+    return closure(sources, of_rooms("extraction", "prediction", "fitting")) & STAGE_ONE
+
+
 def command_line(sources: Sources) -> set[str]:
     """What the command line must not import, and does, before it knows its command."""
     return closure(sources, ["textdiff.cli", "textdiff.__main__", "textdiff.__init__"]) & HEAVY
 
 
-CHECKS = (offences, circle, stage_two, prediction, command_line)
+CHECKS = (offences, circle, stage_two, prediction, encoders_alone, command_line)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -217,6 +222,7 @@ PLANTED = (
     (stage_two, "pipeline.config.training", "from ..data.inspection import x"),
     (stage_two, "stages.heads.base", "import diffusers.models"),
     (prediction, "pipeline.runs.heads", "from ..training.trainer import Trainer"),
+    (encoders_alone, "pipeline.unets.record", "import diffusers"),
     (command_line, "pipeline.runtime.progress", "import numpy as np"),
 )
 

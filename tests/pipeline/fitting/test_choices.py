@@ -8,6 +8,7 @@ import pytest
 from textdiff.pipeline.config.fitting import FitConfig
 from textdiff.pipeline.config.unets import PretrainConfig
 from textdiff.pipeline.fitting import choices
+from textdiff.pipeline.unets import pretrain
 
 
 def config(**settings):
@@ -59,7 +60,7 @@ def test_texts_need_an_encoder_that_is_there(bare, monkeypatch):
 
 @pytest.mark.parametrize(("minutes", "steps"), [(None, PretrainConfig.steps), (0.1, 100), (10, 400), (1000, 3000)])
 def test_pretraining_takes_a_third_of_the_minutes_within_limits(monkeypatch, minutes, steps):
-    monkeypatch.setattr(choices, "seconds_per_step", lambda pretraining: 0.5)
+    monkeypatch.setattr(pretrain, "seconds_per_step", lambda pretraining: 0.5)
     pretraining = PretrainConfig(Path("data"), Path("unet"))
     assert choices.choose_steps(config(minutes=minutes), pretraining)[0] == steps
 

@@ -151,7 +151,7 @@ def test_without_a_model_a_unet_is_pretrained_and_without_an_encoder_texts_are_l
         def lines(self):
             return ["made"]
 
-    monkeypatch.setattr(fitting, "pretrain_unet", pretrain)
+    monkeypatch.setattr("textdiff.pipeline.unets.pretrain.pretrain_unet", pretrain)
     monkeypatch.setattr(fitting, "train_head", interrupted)
     told = Told()
     with pytest.raises(KeyboardInterrupt):
