@@ -15,7 +15,7 @@ TextMode = Literal["true", "none", "shuffled"]
 TextSetting = Literal["auto", "true", "none", "shuffled"]
 """The same, or `auto`: the training chooses between `true` and `none`."""
 HeadKind = Literal["auto", "pixel", "context", "paper"]
-LogKind = Literal["tensorboard"]
+LogKind = Literal["tensorboard", "mlflow"]
 UNET, FILTERS_SOURCE = "unet", "filters"
 """Names in `--sources` of what is no encoder."""
 
@@ -127,7 +127,8 @@ class TrainConfig(CommandConfig):
     resume: bool = False
     """Continue a training that did not finish."""
     log: LogKind | None = None
-    """Log of epochs beside `metrics.jsonl`: `tensorboard` (an extra of that name), in RUN/tensorboard."""
+    """Log of epochs beside `metrics.jsonl`, each an extra of that name: `tensorboard`, in RUN/tensorboard; `mlflow`, a
+    run of MLflow with the settings, the result and the report, where MLFLOW_TRACKING_URI says, else in files here."""
 
     @property
     def uses_filters(self) -> bool | None:

@@ -18,6 +18,7 @@ from ..config.training import TextSetting, TrainConfig
 from ..data.classes import Classes
 from ..head_inputs.lost import older_labels
 from ..head_inputs.scoring import score_samples
+from ..reports.page import REPORT
 from ..runs.folder import RunSummary, finish_run, prepare_folder, read_summary
 from ..runs.projections import projection_digests, save_projections
 from ..runs.run_config import CONFIG, NOT_SETTINGS, SUMMARY, RunConfig
@@ -26,10 +27,10 @@ from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
 from ..scoring.summary import scores
 from .auto import train_auto
+from .log import TrainingLog, open_log, require_log
 from .report import write_train_report
 from .result import TrainSummary
 from .state import load_state, save_state
-from .tensorboard import Log, open_log, require_log
 from .trainer import Trainer
 
 SAVE_EVERY_S = 5.0
@@ -55,8 +56,7 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
 def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
     started = time.monotonic()
     resumes = prepare_folder(config.run, resume=config.resume)
-    if config.log:
-        require_log(config.log)
+    require_log(config.log)
     if resumes and config.precision == "auto":
         config = replace(config, precision=RunConfig.read(config.run).train["precision"])
     trainer, asked = Trainer.from_config(config, FeatureReader(config.cache)), config.text
@@ -75,11 +75,12 @@ def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
             progress.say(
                 f"warning: {config.run} was begun under other conditions, so that last bits may differ: {other}"
             )
-        with open_log(config.log, config.run, trainer.epoch) as log:
+        with open_log(config.log, config.run, resolved, trainer.epoch) as log:
             _run_epochs(trainer, config.run, progress, log)
-        summary = _summarise(trainer)
-        # Before the summary, which marks the run as finished: a finished run has its report.
-        write_train_report(config, trainer, summary)
+            summary = _summarise(trainer)
+            # Before the summary, which marks the run as finished: a finished run has its report.
+            write_train_report(config, trainer, summary)
+            log.finish(summary, config.run / REPORT)
         if summary.text:
             replace(resolved, uses_texts=summary.text.used).write(config.run)
         finish_run(config.run, trainer.head, trainer.history, summary)
@@ -100,7 +101,7 @@ def _announce(config: TrainConfig, asked: TextSetting, trainer: Trainer, progres
     progress.say(f"{n_train} samples to train on; the epoch is chosen on {n_val} of {trainer.split.val_is}")
 
 
-def _run_epochs(trainer: Trainer, run: Path, progress: Progress, log: Log) -> None:
+def _run_epochs(trainer: Trainer, run: Path, progress: Progress, log: TrainingLog) -> None:
     """Train to the last epoch, with the state on disk so that an interrupted training can be resumed."""
     saved = time.monotonic()
     if trainer.epoch:
@@ -108,7 +109,7 @@ def _run_epochs(trainer: Trainer, run: Path, progress: Progress, log: Log) -> No
     with interrupts_held() as interrupted, progress.task("train", trainer.n_epochs - trainer.epoch, "epochs") as task:
         while trainer.epoch < trainer.n_epochs:
             row = trainer.run_epoch()
-            log(row)
+            log.add_epoch(row)
             task.advance(1, loss=row["loss"], val_dice=row[trainer.objective.check_name])
             if interrupted.is_set() or time.monotonic() - saved > SAVE_EVERY_S:
                 save_state(run, trainer)
