@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-slow check format docs web bench audit clean
+.PHONY: demo test test-slow check format docs site web bench audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
@@ -27,6 +27,10 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_cli.py
+
+# The documentation as a site, its notebooks executed: open site/index.html. Minutes; `NOTEBOOKS=0` leaves them as they are.
+site: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The page of `textdiff label`; what is built is committed, since who installs the package has no Node.
 web:
