@@ -27,6 +27,7 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_stub.py
 
 # The documentation as a site, its notebooks executed: open site/index.html. Minutes; `NOTEBOOKS=0` leaves them as they are.
 site: $(INSTALLED)

@@ -1,23 +1,17 @@
-"""The command line: a config from flags, one function of the pipeline, one summary.
+"""The command line, made from the functions of the interface: a config from flags, a call, the result's lines.
 
 A command's flags are the fields of its config: their names, types, defaults and docstrings are those of the dataclass.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
-import importlib
 import inspect
-import itertools
 import json
-import operator
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, NoReturn, Protocol, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import typer
 
@@ -25,91 +19,14 @@ from .cache.storage.location import Location, location
 from .errors import TextdiffError
 from .pipeline import config as configs
 from .pipeline.config import presets
+from .pipeline.config.reading import kinds_of
 from .pipeline.config.validation import REPEATED, flag
+from .pipeline.interface.functions import COMMANDS, command_name
+from .pipeline.interface.settings import PRESET_HELP, CommandFunction, field_docstrings
 from .pipeline.runtime import error_messages, interrupts, terminal
 from .pipeline.runtime.process import prepare_process
 from .pipeline.runtime.progress import Progress
-
-
-class Summary(Protocol):
-    """Result of a command."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The values that `--json` prints."""
-
-    def lines(self) -> list[str]:
-        """The lines for the terminal."""
-
-
-Call = Callable[[Callable[..., Summary], Any, Progress], Summary]
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command."""
-
-    name: str
-    """Its words after `textdiff`."""
-    config: type[Any]
-    """The dataclass of its settings."""
-    target: str
-    """MODULE:FUNCTION below `pipeline`, imported when the command runs: `--help` answers quickly."""
-    help: str
-    call: Call = lambda function, config, progress: function(config, progress)
-    """How the function takes the config."""
-    announces: bool = False
-    """Whether the function takes `announce` too, which shows a line on stdout while it runs."""
-
-
-COMMANDS = (
-    Command("demo", configs.DemoConfig, "demo.demo:run_demo",
-        "Run every step in a few minutes, on images that the program draws itself."),
-    Command("fit", configs.FitConfig, "fitting.fit:fit",
-        "Go the whole way from data to a scored head: check, features, training, evaluation and a report."),
-    Command("make-manifest", configs.ManifestConfig, "manifests.make:make_manifest",
-        "Write a manifest from folders as they are: which mask, text, patient and split belong to which image."),
-    Command("check-data", configs.CheckConfig, "checking.check:check",
-        "List what a data set holds and everything that is wrong with it; exit code 1 if anything is.",
-        lambda function, config, _: function(config)),
-    Command("extract-features", configs.ExtractConfig, "extraction.extract:extract_features",
-        "Stage one: run the frozen models once and write their features to a cache, or bring a cache up to date."),
-    Command("train-head", configs.TrainConfig, "training.train:train_head",
-        "Stage two: train a light head from a cache; the frozen models are not loaded."),
-    Command("ablate-timesteps", configs.AblateConfig, "ablation.ablate:ablate_timesteps",
-        "Compare heads on subsets of the cached timesteps or blocks, texts or models: a table (CSV, JSON) and a plot."),
-    Command("evaluate", configs.EvaluateConfig, "evaluation.evaluate:evaluate",
-        "Score a trained head on labelled samples of a cache: overlap, calibration; boundaries and instances."),
-    Command("compare", configs.CompareConfig, "evaluation.compare:compare",
-        "Test whether one run is better than another on the same samples: paired Dice with interval and p value."),
-    Command("suggest", configs.SuggestConfig, "evaluation.suggest:suggest",
-        "Choose unlabelled samples to label next (active learning): uncertain, unlike the labelled and one another."),
-    Command("label", configs.LabelConfig, "labelling.label:label",
-        "Draw labels in the browser while a head learns from them, and hand on a data set and a trained head.",
-        announces=True),
-    Command("merge-labels", configs.MergeLabelsConfig, "labelling.merge:merge_labels",
-        "Put several annotators' labels of the same images together, and show how far they agree."),
-    Command("predict", configs.PredictConfig, "prediction.predict:predict",
-        "Segment new images with a trained head; runs stage one itself."),
-    Command("explain", configs.ExplainConfig, "explanation.explain:explain",
-        "Show what each word of a text did to an image's mask, and what another text would do."),
-    Command("export-head", configs.ExportHeadConfig, "runs.export_head:export_head",
-        "Write a trained head as one ONNX file for other programs, compared with the head under onnxruntime.",
-        lambda function, config, _: function(config)),
-    Command("pretrain-unet", configs.PretrainConfig, "unets.pretrain:pretrain_unet",
-        "Train a small diffusion UNet (DDPM) on unlabelled images, for those who have no checkpoint."),
-    Command("convert-unet", configs.ConvertConfig, "unets.convert:convert_unet",
-        "Turn a checkpoint of OpenAI's guided-diffusion into a diffusers folder, exactly."),
-    Command("cache info", configs.CacheInfoConfig, "maintenance.info:cache_info",
-        "List what a cache holds.",
-        lambda function, config, _: function(config.cache)),
-    Command("cache verify", configs.CacheVerifyConfig, "maintenance.verify:verify_cache",
-        "Compare every byte of a cache with what was written, name the samples concerned; exit code 1 if one differs.",
-        lambda function, config, progress: function(config.cache, progress)),
-    Command("cache export", configs.CacheExportConfig, "maintenance.export:export_cache",
-        "Copy a cache to an HDF5 file (OUT.h5) and back, or to a folder or a URL, checking every byte."),
-    Command("cache merge", configs.MergeConfig, "maintenance.merge:merge_caches",
-        "Join the parts that `extract-features --num-parts` made in folders of their own to one cache."),
-)  # fmt: skip
+from .pipeline.runtime.results import Result
 
 PANELS = {
     "Models": "encoder_layers unet_config class_label condition offline precision compile noise noise_draws",
@@ -120,7 +37,6 @@ PANELS = {
     "Optimisation": "batch_size images_per_step pixels_per_image learning_rate weight_decay text_dropout ema_decay",
 }
 """Panel of `--help` → fields of any command; fields in none are the everyday ones, which are shown first."""
-PRESET_HELP = "Named settings for the flags that are not given; one name for all steps (docs/tutorial.md#presets)."
 _PANEL_OF = {field: panel for panel, names in PANELS.items() for field in names.split()}
 
 _PATHS = tuple[Path, ...]
@@ -162,33 +78,28 @@ def build_app() -> typer.Typer:
     )
     about = "Describe, check, export or merge feature caches."
     group = typer.Typer(help=about, no_args_is_help=True)
-    for command in COMMANDS:
-        name = command.name.removeprefix("cache ")
-        (whole if name == command.name else group).command(name, help=command.help)(_callback(command))
+    for function in COMMANDS:
+        name = command_name(function).removeprefix("cache ")
+        (whole if name == command_name(function) else group).command(name, help=function.summary)(_callback(function))
     whole.add_typer(group, name="cache")
     return whole
 
 
-def _callback(command: Command) -> Callable[..., None]:
+def _callback(function: CommandFunction[Result]) -> Callable[..., None]:
     def run(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
         try:
             with interrupts.terminations_raised():
-                config = _build(command.config, given)
-                module, _, function = command.target.partition(":")
-                target = getattr(importlib.import_module(f".pipeline.{module}", __package__), function)
-                if command.announces:
-                    # With --json stdout holds the result alone.
-                    target = functools.partial(target, announce=functools.partial(typer.echo, err=as_json))
-                summary = command.call(target, config, Progress(shown=True))
+                config = _build(function.config, given)
+                result = function(config, progress=Progress(shown=True, stdout_is_taken=as_json))
         except (Exception, KeyboardInterrupt) as error:
-            message = error_messages.describe(error, command.config)
+            message = error_messages.describe(error, function.config)
             if message is None:
                 raise
             _stop(*message)
-        _show(summary, as_json=as_json)
+        _show(result, as_json=as_json)
 
-    parameters = _parameters(command.config)
-    run.__doc__ = command.help
+    parameters = _parameters(function.config)
+    run.__doc__ = function.summary
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
@@ -196,7 +107,7 @@ def _callback(command: Command) -> Callable[..., None]:
 
 def _parameters(config_class: type[Any]) -> list[inspect.Parameter]:
     """The command's arguments and options, as typer reads them from a signature."""
-    kinds, texts = _kinds(config_class), field_docstrings(config_class)
+    kinds, texts = kinds_of(config_class), field_docstrings(config_class)
     own_first = sorted(fields(config_class), key=lambda field: field.kw_only is True)  # a base's are keyword-only
     parameters = [_parameter(field, kinds[field.name], texts[field.name]) for field in own_first]
     if presets.takes_presets(config_class):
@@ -231,17 +142,8 @@ def _keyword(name: str, kind: Any, about: Any, default: Any) -> inspect.Paramete
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _kinds(config_class: type[Any]) -> dict[str, Any]:
-    """Field → its type, without the rules and without `None`."""
-    kinds = get_type_hints(config_class)
-    for name, hint in kinds.items():
-        if NoneType in get_args(hint):
-            kinds[name] = functools.reduce(operator.or_, (part for part in get_args(hint) if part is not NoneType))
-    return kinds
-
-
 def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN401
-    kinds = _kinds(config_class)
+    kinds = kinds_of(config_class)
     preset = given.pop("preset", None) if presets.takes_presets(config_class) else None
     values, problems = presets.preset_settings(preset, config_class) if preset else {}, []
     for name, value in given.items():
@@ -287,21 +189,9 @@ def _as_flag(value: Any) -> str:  # noqa: ANN401
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def field_docstrings(config_class: type[Any]) -> dict[str, str]:
-    """Field → the docstring under it, from the source, since Python does not keep them."""
-    texts: dict[str, str] = {}
-    for one in filter(is_dataclass, reversed(config_class.__mro__)):
-        body = ast.parse(inspect.getsource(one)).body[0].body  # type: ignore[attr-defined]
-        for field, text in itertools.pairwise(body):
-            match field, text:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as written)):
-                    texts[name] = inspect.cleandoc(written)
-    return texts
-
-
-def _show(summary: Summary, *, as_json: bool) -> None:
-    values = summary.to_dict()
-    typer.echo(json.dumps(values) if as_json else "\n".join(summary.lines()))
+def _show(result: Result, *, as_json: bool) -> None:
+    values = result.to_dict()
+    typer.echo(json.dumps(values) if as_json else "\n".join(result.lines()))
     if values.get("problems"):
         raise typer.Exit(1)
 

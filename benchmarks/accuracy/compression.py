@@ -23,7 +23,9 @@ from typing import Any
 from folds import cross_validate, labelled, mean_with_interval
 from scoring import trivial_dice
 
-from textdiff import ExtractConfig, FeatureReader, TrainConfig, extract_features
+from textdiff import extract_features
+from textdiff.components import FeatureReader
+from textdiff.config import ExtractConfig, TrainConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import outside, refuse

@@ -33,7 +33,8 @@ from folds import organ, originals
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from textdiff import FeatureReader, SampleRow, Split, TrainConfig, Trainer, split_objects
+from textdiff.components import FeatureReader, SampleRow, Split, Trainer, split_objects
+from textdiff.config import TrainConfig
 from textdiff.errors import TextdiffError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -21,10 +21,10 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from textdiff import (
+from textdiff import Segmenter
+from textdiff.components import (
     Explanation,
     FeatureReader,
-    Segmenter,
     bootstrap_intervals,
     explain_image,
     mean_intervals,

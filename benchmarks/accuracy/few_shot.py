@@ -53,7 +53,7 @@ from few_shot_report import Cells, lines, matches, plot, summarise, to_csv
 from folds import originals
 from scoring import trivial_dice
 
-from textdiff import FeatureReader, resolve_precision
+from textdiff.components import FeatureReader, resolve_precision
 from textdiff.errors import ConfigError, TextdiffError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

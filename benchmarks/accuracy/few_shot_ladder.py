@@ -16,7 +16,7 @@ import torch
 from folds import folds, has_labels, originals
 from seeding import named_generator
 
-from textdiff import FeatureReader, SampleRow
+from textdiff.components import FeatureReader, SampleRow
 from textdiff.errors import DataError
 
 Protocol = Literal["cv", "val"]

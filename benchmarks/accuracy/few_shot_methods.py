@@ -17,7 +17,8 @@ from folds import dice_of_head, folds, originals
 from pixel_baselines import FILTERS, PROBE, PixelBaseline, learn_pixels
 from scoring import dice_of_images, n_classes_of
 
-from textdiff import FeatureReader, SampleRow, Split, TrainConfig, Trainer, open_head_data
+from textdiff.components import FeatureReader, SampleRow, Split, Trainer, open_head_data
+from textdiff.config import TrainConfig
 
 CONDITIONS = ("cache", "run", "seed", "device", "resume")
 """Fields of a head's settings that stand elsewhere in a cell's identity, or do not matter."""

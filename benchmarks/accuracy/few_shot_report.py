@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from textdiff import mean_intervals
+from textdiff.components import mean_intervals
 
 Interval = tuple[float, float]
 OURS = ("head", "head-no-text", "context", "context-no-text")

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from textdiff import FeatureReader, SampleRow, Split, TrainConfig, Trainer, divide_into_folds
+from textdiff.components import FeatureReader, SampleRow, Split, Trainer, divide_into_folds
+from textdiff.config import TrainConfig
 
 MONUSEG_ORGANS = {
     "breast": ("A7-A13E", "A7-A13F", "AR-A1AK", "AR-A1AS", "E2-A1B5", "E2-A14V"),

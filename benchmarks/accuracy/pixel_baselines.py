@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from textdiff import CachedFeatures, SampleRow
+from textdiff.components import CachedFeatures, SampleRow
 
 PIXELS_AT_ONCE = 8192
 

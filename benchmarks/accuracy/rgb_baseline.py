@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from textdiff import FeatureReader, SampleRow
+from textdiff.components import FeatureReader, SampleRow
 from textdiff.errors import DataError, TextdiffError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
-from textdiff import FeatureReader, SampleRow
+from textdiff.components import FeatureReader, SampleRow
 
 ClassMap = Int[np.ndarray, "y x"]
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textdiff import read_mask, resize_labels
+from textdiff.components import read_mask, resize_labels
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import outside, refuse, unequal

@@ -38,7 +38,8 @@ from scoring import dice_of_images
 from seeding import named_generator
 from simulated_user import correction, marking
 
-from textdiff import CachedFeatures, FeatureReader, LiveTrainer, SampleRow, Split, TrainConfig, open_head_data
+from textdiff.components import CachedFeatures, FeatureReader, LiveTrainer, SampleRow, Split, open_head_data
+from textdiff.config import TrainConfig
 
 IGNORE = 255
 N_FILTERS = 60

@@ -32,7 +32,8 @@ from folds import originals
 from scoring import trivial_dice
 from seeding import named_generator
 
-from textdiff import FeatureReader, SampleRow, Split, TrainConfig, Trainer, mean_intervals, rank_samples
+from textdiff.components import FeatureReader, SampleRow, Split, Trainer, mean_intervals, rank_samples
+from textdiff.config import TrainConfig
 from textdiff.errors import TextdiffError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

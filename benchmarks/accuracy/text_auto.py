@@ -19,15 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from textdiff import (
-    ExtractConfig,
-    FeatureReader,
-    TrainConfig,
-    Trainer,
-    extract_features,
-    open_head_data,
-    write_phantom,
-)
+from textdiff import extract_features
+from textdiff.components import FeatureReader, Trainer, open_head_data, write_phantom
+from textdiff.config import ExtractConfig, TrainConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import outside, refuse, unequal

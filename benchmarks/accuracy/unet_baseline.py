@@ -21,7 +21,7 @@ from jaxtyping import Float, Int, UInt8
 from seeding import named_generator, named_seed
 from torch import Tensor, nn
 
-from textdiff import load_encoder, segmentation_loss
+from textdiff.components import load_encoder, segmentation_loss
 
 GAIN_SPREAD, MIXTURE_SPREAD, OFFSET_SPREAD = 0.2, 0.1, 0.2
 """Deviations of the colours' jitter: of gains around 1, of the share of other colours, of offsets."""

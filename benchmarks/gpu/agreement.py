@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from ground import PRECISIONS, ROOT, Ground, remove
 
-from textdiff import FeatureReader, UNetRecorder, extract_features
+from textdiff import extract_features
+from textdiff.components import FeatureReader, UNetRecorder
 
 N_IMAGES = 10
 """Of which the CPU and the device make a cache each."""

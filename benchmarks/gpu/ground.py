@@ -17,7 +17,9 @@ from random_encoders import save_text_encoder
 from random_unets import adm_unet, small_unet
 from record import NotHere
 
-from textdiff import ExtractConfig, UNetRecorder, extract_features
+from textdiff import extract_features
+from textdiff.components import UNetRecorder
+from textdiff.config import ExtractConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = "bfloat16-weights"

@@ -13,7 +13,7 @@ import torch
 from extract import bare_forwards, run_command
 from ground import PRECISIONS, WEIGHTS, Ground, forward_replaced, size_of
 
-from textdiff import UNetRecorder
+from textdiff.components import UNetRecorder
 
 GIBIBYTE = 2**30
 

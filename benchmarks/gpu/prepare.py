@@ -74,7 +74,7 @@ def copy_sources(out: Path) -> None:
 def write_images(data: Path | None, folder: Path) -> None:
     """Images of 512 pixels with their masks, and a manifest, which is written last."""
     if data is None:
-        from textdiff import write_phantom
+        from textdiff.components import write_phantom
 
         write_phantom(folder, n_train=COUNTS["train"], n_val=COUNTS["val"], n_test=1, image_size=SIDE)
         return
@@ -87,7 +87,9 @@ def as_read(data: Path, scratch: Path) -> Any:  # noqa: ANN401
     from diffusers import DDPMScheduler
     from random_unets import small_unet
 
-    from textdiff import ExtractConfig, FeatureReader, extract_features
+    from textdiff import extract_features
+    from textdiff.components import FeatureReader
+    from textdiff.config import ExtractConfig
 
     small_unet(SIDE, (32,) * 5).save_pretrained(scratch / "unet")
     DDPMScheduler().save_pretrained(scratch / "unet")

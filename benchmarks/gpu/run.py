@@ -115,7 +115,7 @@ def make_ground(args: argparse.Namespace, work: Path) -> Ground:
         torch.compiler.set_stance("force_eager")  # compiling takes minutes on a CPU
     images = ROOT / "data" / "manifest.csv"
     if args.miniature or not images.exists():
-        from textdiff import write_phantom
+        from textdiff.components import write_phantom
 
         small = {"n_train": 4, "n_val": 2, "n_test": 1, "image_size": 64}
         images = write_phantom(work / "images", **small if args.miniature else {**small, "image_size": 512})

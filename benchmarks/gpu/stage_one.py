@@ -20,7 +20,8 @@ from extract import bare_forwards, run_command
 from ground import Ground, remove, size_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from textdiff import ExtractConfig, UNetRecorder
+from textdiff.components import UNetRecorder
+from textdiff.config import ExtractConfig
 
 
 def machine(ground: Ground) -> dict[str, Any]:

@@ -16,16 +16,9 @@ from record import NotHere
 from stage_one import digests_of
 from train import compare
 
-from textdiff import (
-    ExtractConfig,
-    FeatureReader,
-    PretrainConfig,
-    TrainConfig,
-    Trainer,
-    extract_features,
-    pretrain_unet,
-    train_head,
-)
+from textdiff import extract_features, pretrain_unet, train_head
+from textdiff.components import FeatureReader, Trainer
+from textdiff.config import ExtractConfig, PretrainConfig, TrainConfig
 
 HEADS = ("pixel", "context", "paper")
 ENSEMBLE = 8

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import Crc32cCodec
 
-from textdiff import FeatureReader, write_features
+from textdiff.components import FeatureReader, write_features
 
 BLOCKS, TIMESTEPS, ROWS_PER_SHARD = (6, 8, 12, 16), (50, 150, 250), 8
 PAIRS = [(block, timestep) for block in BLOCKS for timestep in TIMESTEPS]

@@ -50,7 +50,9 @@ from peak_memory import Phase
 from PIL import Image
 from random_unets import adm_unet, small_unet
 
-from textdiff import ExtractConfig, UNetRecorder, extract_features, load_unet
+from textdiff import extract_features
+from textdiff.components import UNetRecorder, load_unet
+from textdiff.config import ExtractConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from devices import add_device, timed

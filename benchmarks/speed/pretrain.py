@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from textdiff import PretrainConfig, pretrain_unet
+from textdiff import pretrain_unet
+from textdiff.config import PretrainConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from devices import add_device

@@ -35,7 +35,9 @@ import numpy as np
 from diffusers import DDPMScheduler, UNet2DModel
 from PIL import Image
 
-from textdiff import ExtractConfig, FeatureReader, check_data, extract_features, verify_cache
+from textdiff import cache_verify, check_data, extract_features
+from textdiff.components import FeatureReader
+from textdiff.config import ExtractConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import not_positive, refuse, unequal
@@ -112,7 +114,7 @@ def implausible(result: dict[str, Any]) -> Iterator[str]:
 def bytes_verified(config: ExtractConfig) -> tuple[int, int]:
     """Bytes that `verify_cache` read of a cache, and of its files but the tables in JSON."""
     files = [path for path in Path(str(config.cache)).rglob("*") if path.is_file() and path.suffix != ".json"]
-    return verify_cache(config.cache).size_bytes, sum(path.stat().st_size for path in files)
+    return cache_verify(config.cache).size_bytes, sum(path.stat().st_size for path in files)
 
 
 def costs_of(config: ExtractConfig) -> dict[str, float]:
@@ -122,7 +124,7 @@ def costs_of(config: ExtractConfig) -> dict[str, float]:
         "plan": lambda: extract_features(replace(config, dry_run=True)),
         "again": lambda: extract_features(config),
         "open": lambda: FeatureReader(config.cache),
-        "verify": lambda: verify_cache(config.cache),
+        "verify": lambda: cache_verify(config.cache),
     }
     return {name: min(cpu_seconds(work) for _ in range(3)) for name, work in operations.items()}
 

@@ -31,7 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import not_positive, refuse, unequal
 from small_models import extraction_of, write_small
 
-from textdiff import PredictConfig, TrainConfig, extract_features, predict, read_mask, train_head
+from textdiff import extract_features, predict, train_head
+from textdiff.components import read_mask
+from textdiff.config import PredictConfig, TrainConfig
 
 FORMATS = ("png", "geojson", "ome-zarr")
 _JPEG_TILE = 512

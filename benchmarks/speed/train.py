@@ -29,7 +29,8 @@ from typing import Any
 import torch
 from peak_memory import Phase, status_bytes
 
-from textdiff import FeatureReader, TrainConfig, Trainer
+from textdiff.components import FeatureReader, Trainer
+from textdiff.config import TrainConfig
 from textdiff.errors import TextdiffError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

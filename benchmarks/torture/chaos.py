@@ -38,7 +38,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import torch
 from small_models import extraction_of, write_small
 
-from textdiff import ExtractConfig, FeatureReader, TrainConfig, extract_features, train_head, verify_cache
+from textdiff import cache_verify, extract_features, train_head
+from textdiff.components import FeatureReader
+from textdiff.config import ExtractConfig, TrainConfig
 from textdiff.errors import CacheIncompleteError, CacheNotFoundError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -104,7 +106,7 @@ def _in_cache(config: ExtractConfig) -> Callable[[Files], list[str]]:
             FeatureReader(config.cache)
         except (CacheNotFoundError, CacheIncompleteError):
             return []
-        return [damage.line() for damage in verify_cache(config.cache).damaged if damage.path != COPY]
+        return [damage.line() for damage in cache_verify(config.cache).damaged if damage.path != COPY]
 
     return look
 

@@ -24,8 +24,10 @@ from typing import Any
 
 from small_models import extraction_of, write_small
 
-from textdiff import ExtractConfig, FeatureReader, extract_features, verify_cache
+from textdiff import cache_verify, extract_features
 from textdiff.cache.verify import shard_places
+from textdiff.components import FeatureReader
+from textdiff.config import ExtractConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import not_positive, refuse, unequal
@@ -82,7 +84,7 @@ def measure(config: ExtractConfig, n_flips: int, seed: int) -> dict[str, Any]:
         name, i = choose(rng, kind, before, tails)
         flip(cache / name, i, rng.randrange(8))
         started = time.perf_counter()
-        found = [damage.path for damage in verify_cache(cache).damaged] == [name]
+        found = [damage.path for damage in cache_verify(cache).damaged] == [name]
         verify_s += time.perf_counter() - started
         n_forwards = extract_features(replace(config, resume=True)).n_forwards
         expected = config.batch_size if name in tails and name.startswith("features/") else 0

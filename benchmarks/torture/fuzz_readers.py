@@ -16,22 +16,17 @@ from export_seeds import SIZE
 from fuzz_seeds import training_of
 from small_models import extraction_of
 
-from textdiff import (
+from textdiff import Segmenter, cache_verify, check_data, extract_features, make_manifest, train_head
+from textdiff.components import (
     FeatureReader,
-    ManifestConfig,
-    Segmenter,
-    check_data,
-    extract_features,
     list_volumes,
     load_encoder,
     load_unet,
-    make_manifest,
     read_annotations,
     read_image,
     read_mask,
-    train_head,
-    verify_cache,
 )
+from textdiff.config import ManifestConfig
 from textdiff.errors import TextdiffError
 
 CONTENTS: tuple[Any, ...] = ("values", "indices", "colours", "grey", "alpha", "instances")
@@ -108,10 +103,10 @@ def _slide(path: Path) -> None:
 
 def _cache(path: Path) -> None:
     root = next(folder for folder in path.parents if (folder / ".lock").exists())
-    _each(lambda: _read_cache(root), lambda: verify_cache(root))
+    _each(lambda: _read_cache(root), lambda: cache_verify(root))
     if path.suffix == ".json":
         path.write_bytes(_sealed(path.read_bytes()))  # so that the fields behind the checksum are read
-        _each(lambda: _read_cache(root), lambda: verify_cache(root))
+        _each(lambda: _read_cache(root), lambda: cache_verify(root))
 
 
 def _sealed(content: bytes) -> bytes:

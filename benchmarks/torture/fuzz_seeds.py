@@ -29,7 +29,8 @@ from slide_seeds import write_slides
 from small_models import extraction_of, write_small
 from transformers import Dinov2Config, Dinov2Model
 
-from textdiff import TrainConfig, extract_features, train_head
+from textdiff import extract_features, train_head
+from textdiff.config import TrainConfig
 
 KINDS = {
     ".png": "png", ".jpg": "jpeg", ".tif": "tiff", ".dcm": "dicom", ".nii": "nifti", ".gz": "nifti",

@@ -7,7 +7,9 @@ from typing import Any
 
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from textdiff import ExtractConfig, PretrainConfig, pretrain_unet, write_phantom
+from textdiff import pretrain_unet
+from textdiff.components import write_phantom
+from textdiff.config import ExtractConfig, PretrainConfig
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "nuclei", "are", "spindle", "round", "the", "malignant", "not")
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..config.ablation import Over
 from ..evaluation.result import few_groups
+from ..runtime.results import Result
 from ..scoring.intervals import Interval, mean_intervals
 from ..scoring.paired import PairedDifference, holm, paired_difference
 from .variants import Variant
@@ -44,6 +45,20 @@ class AblationRow:
         """Sample standard deviation over the seeds; 0 for a single one."""
         return statistics.stdev(self.dice) if len(self.dice) > 1 else 0.0
 
+    def figures(self, over: Over) -> dict[str, Any]:
+        """One row of a table: Dice with its interval, and the best variant minus this one."""
+        low, high = self.interval or (None, None)
+        behind = self.behind
+        return {
+            over: self.name,
+            "dice": self.mean,
+            "low": low,
+            "high": high,
+            "std": self.std,
+            "behind": behind and behind.difference,
+            "p": behind and behind.p_value,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -60,7 +75,7 @@ class AblationRow:
 
 
 @dataclass(frozen=True)
-class AblationSummary:
+class AblationSummary(Result):
     """Result of `ablate-timesteps`."""
 
     out: str
@@ -110,6 +125,10 @@ class AblationSummary:
             "verdict": self.verdict,
             "command": self.command,
         }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each variant, best first."""
+        return [row.figures(self.over) for row in self.ranked]
 
     def lines(self) -> list[str]:
         """The table for a terminal."""

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.classes import Classes
+from ..runtime.results import Result
 
 if TYPE_CHECKING:
     from .encoder import EncoderReport
 
 
 @dataclass(frozen=True)
-class DataReport:
+class DataReport(Result):
     """What `check-data` shows."""
 
     root: Path

@@ -85,6 +85,7 @@ def refuse(*problems: str | None) -> None:
         raise ConfigError("\n".join(lines))
 
 
+@dataclass(frozen=True)
 class CommandConfig:
     """Base of every command's frozen dataclass: refuses, when it is made, what its annotations do not allow."""
 

@@ -35,6 +35,7 @@ from ..reports.figures import plot_overlays
 from ..reports.gallery import Thumbnail
 from ..reports.page import Case
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 from ..training.train import train_head
 from ..unets.pretrain import pretrain_unet
 from .phantom import write_phantom
@@ -50,7 +51,7 @@ EPOCHS = 64
 
 
 @dataclass(frozen=True)
-class DemoSummary:
+class DemoSummary(Result):
     """Result of the demo."""
 
     out: str

@@ -16,6 +16,7 @@ from ...errors import CacheNotFoundError, RunError
 from ..config.evaluation import CompareConfig, EvaluateConfig
 from ..runs.run_config import RunConfig
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 from ..scoring.paired import PairedDifference, paired_difference
 from .evaluate import evaluate
 from .result import Evaluation, counted, digest_of_cache, few_groups, kept_path, read_evaluation
@@ -26,7 +27,7 @@ Verdict = Literal["a", "b", "cannot tell"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Result):
     """Result of `compare`: run A minus run B."""
 
     a: Evaluation
@@ -60,6 +61,10 @@ class Comparison:
             "verdict": self.verdict,
             "per_sample": [*self.per_sample],
         }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each sample, where A gains most first."""
+        return [dict(one) for one in self.per_sample]
 
     def lines(self) -> list[str]:
         """For the terminal."""

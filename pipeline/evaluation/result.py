@@ -11,6 +11,7 @@ from ...cache.format.spec import digest
 from ...cache.storage.atomic import parse_json, write_json
 from ...errors import RunError
 from ..config.training import TextMode
+from ..runtime.results import Result
 from ..scoring.intervals import FEW_GROUPS
 from .measures import LITERATURE, MEAN, POOLED, WARNING, empty_lines, labels
 
@@ -22,7 +23,7 @@ _WIDTH = 17
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Result):
     """Scores of one run on one split."""
 
     run: str
@@ -48,6 +49,10 @@ class Evaluation:
         """For `--json` and the run's folder."""
         about = asdict(self)
         return about | about.pop("scores")
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each sample, with its figures."""
+        return [dict(one) for one in self.scores["per_sample"]]
 
     def lines(self) -> list[str]:
         """For the terminal."""

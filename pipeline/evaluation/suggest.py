@@ -32,6 +32,7 @@ from ..runs.heads import load_head
 from ..runs.run_config import RunConfig
 from ..runtime.device import resolve_device
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 
 TABLE, PLOT = "suggestions.csv", "suggestions.png"
 
@@ -57,7 +58,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
-class SuggestSummary:
+class SuggestSummary(Result):
     """Result of `suggest`."""
 
     cache: str
@@ -72,6 +73,10 @@ class SuggestSummary:
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return asdict(self)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each suggestion, the first one to label first."""
+        return [asdict(one) for one in self.suggestions]
 
     def lines(self) -> list[str]:
         """For the terminal."""

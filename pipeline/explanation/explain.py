@@ -30,6 +30,7 @@ from ..prediction.request import PredictionRequest
 from ..prediction.segmenter import Segmenter
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 from .measure import Question, ask, assemble, measure, refuse_own_condition
 from .plots import plot_explanation
 from .result import Explanation
@@ -40,7 +41,7 @@ MAX_BYTES = 4 * 10**9
 
 
 @dataclass(frozen=True)
-class ExplainSummary:
+class ExplainSummary(Result):
     """Result of `explain`."""
 
     run: str
@@ -68,6 +69,10 @@ class ExplainSummary:
             "attention_names": list(explanation.attention_names),
             "out": self.out,
         }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each word, the largest change inside the mask first."""
+        return [asdict(one) for one in self.explanation.ranked()]
 
     def lines(self) -> list[str]:
         """For the terminal."""

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..runtime.results import Result
+
 
 @dataclass(frozen=True)
-class ExtractSummary:
+class ExtractSummary(Result):
     """Result of an extraction."""
 
     cache: str

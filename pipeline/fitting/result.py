@@ -9,11 +9,12 @@ from typing import Any
 from ..evaluation.result import Evaluation
 from ..reports.page import REPORT
 from ..runs.folder import RunSummary
+from ..runtime.results import Result
 from .record import FitRecord
 
 
 @dataclass(frozen=True)
-class FitSummary:
+class FitSummary(Result):
     """Result of `fit`."""
 
     out: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from ..config.labelling import LabelConfig
 from ..data.classes import Classes
 from ..runtime.folders import locked_folder, no_empty_folder
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 from .data_set.images import ImageList, list_images
 from .session.history import LabelClass
 from .session.session import Session
@@ -24,7 +24,7 @@ COLOURS = ("#8a8f98", "#e6550d", "#3182bd", "#31a354", "#c51b8a", "#e6ab02", "#1
 
 
 @dataclass(frozen=True)
-class LabelSummary:
+class LabelSummary(Result):
     """Result of a session."""
 
     out: str
@@ -45,15 +45,13 @@ class LabelSummary:
         ]
 
 
-def label(
-    config: LabelConfig, progress: Progress | None = None, announce: Callable[[str], None] = print
-) -> LabelSummary:
+def label(config: LabelConfig, progress: Progress | None = None) -> LabelSummary:
     """Serve the labelling page until the process is interrupted.
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
-        announce: is given the page's address, with a token that lets one browser in, once.
+        progress: where to report, `None`: nowhere; announces the page's address, with a token that lets one browser in,
+            once.
 
     Raises:
         ConfigError: if the port is taken, or the folder holds strokes of another annotator.
@@ -77,7 +75,7 @@ def label(
         with closing(_open_session(config, listing)) as session:
             if session.cut:
                 progress.say(f"warning: {session.cut}")
-            Service(config, listing, session).serve(announce)
+            Service(config, listing, session).serve(progress.announce)
             return _summary(config, session)
 
 

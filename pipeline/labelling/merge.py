@@ -21,6 +21,7 @@ from ..data.classes import CLASSES_FILE, Classes
 from ..data.dataset import Dataset, Sample, read_dataset
 from ..image_files.reading import read_mask
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 from .data_set.images import ImageEntry
 from .data_set.manifest import write_manifest
 from .data_set.writing import MASKS, write_png
@@ -44,7 +45,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class MergeLabelsSummary:
+class MergeLabelsSummary(Result):
     """Result of `merge-labels`."""
 
     out: str | None
@@ -59,6 +60,10 @@ class MergeLabelsSummary:
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return asdict(self)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each two data sets."""
+        return [asdict(one) for one in self.agreements]
 
     def lines(self) -> list[str]:
         """For the terminal."""

@@ -20,6 +20,7 @@ from ...cache.verify import Damage, ShardPlace, check_tables, shard_places
 from ...errors import CacheBusyError, CacheCorruptError, CacheError
 from ..config.cache import CacheExportConfig
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 from .verify import damages_among
 
 MARGIN = 1.01
@@ -27,7 +28,7 @@ MARGIN = 1.01
 
 
 @dataclass(frozen=True)
-class ExportSummary:
+class ExportSummary(Result):
     """Result of an export."""
 
     cache: str

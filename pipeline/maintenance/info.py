@@ -11,10 +11,11 @@ from ...cache.format.layout import N_FILTERS
 from ...cache.format.spec import EncoderSpec, FeatureSpec, TextSpec
 from ...cache.reader import FeatureReader
 from ...cache.storage.location import Location
+from ..runtime.results import Result
 
 
 @dataclass(frozen=True)
-class CacheInfo:
+class CacheInfo(Result):
     """A whole cache, described."""
 
     cache: str

@@ -12,10 +12,11 @@ from ...cache.storage.locks import hold_lock
 from ...errors import CacheError
 from ..config.cache import MergeConfig
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 
 
 @dataclass(frozen=True)
-class MergeSummary:
+class MergeSummary(Result):
     """Result of a merge."""
 
     cache: str

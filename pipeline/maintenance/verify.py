@@ -16,6 +16,7 @@ from ...cache.verify import Damage, ShardPlace, check_shards, check_tables, fore
 from ...errors import CacheCorruptError, CacheError
 from ..config.command_line import command_line
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 from .recipe import extraction_of
 
 NAMED = 8
@@ -41,7 +42,7 @@ class DamagedFile:
 
 
 @dataclass(frozen=True)
-class VerifySummary:
+class VerifySummary(Result):
     """Result of a check of every byte."""
 
     cache: str
@@ -66,6 +67,10 @@ class VerifySummary:
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {**asdict(self), "problems": self.problems}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each damaged file."""
+        return [asdict(one) for one in self.damaged]
 
     def lines(self) -> list[str]:
         """For the terminal."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..runtime.results import Result
 from .samples import ManifestSample
 
 NAMED = 3
@@ -28,7 +29,7 @@ class Unmatched:
 
 
 @dataclass(frozen=True)
-class ManifestSummary:
+class ManifestSummary(Result):
     """What `make-manifest` wrote, and from what."""
 
     out: Path
@@ -74,6 +75,10 @@ class ManifestSummary:
             "masks": sum(row.mask is not None for row in self.rows),
             "texts": sum(bool(row.text) for row in self.rows),
         }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each sample."""
+        return [asdict(one) for one in self.rows]
 
     def lines(self) -> list[str]:
         """The summary for people."""

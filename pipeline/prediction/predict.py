@@ -18,6 +18,7 @@ from ..image_files.listing import left_out
 from ..image_files.paths import stem_of
 from ..image_files.volumes import Volume, list_volumes
 from ..runtime.progress import Progress, Task
+from ..runtime.results import Result
 from ..views.text_rewriting import safe_views
 from .formats import files_for, formats_for, masks_for, opened, refuse_unfit
 from .record import PredictionRecord, refuse_file_names, refuse_same_names
@@ -26,7 +27,7 @@ from .segmenter import Segment, Segmenter
 
 
 @dataclass(frozen=True)
-class PredictSummary:
+class PredictSummary(Result):
     """What was written."""
 
     out: str

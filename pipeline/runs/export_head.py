@@ -20,6 +20,7 @@ from ...errors import ConfigError, RunError
 from ..config.command_line import command_line
 from ..config.prediction import ExportHeadConfig
 from ..data.classes import Classes
+from ..runtime.results import Result
 from .head_graph import TOKEN_AXIS, TOKEN_MASK, GraphInput, HeadGraph, draw_arrays, graph_inputs
 from .heads import load_head
 from .run_config import HEAD, RunConfig
@@ -37,7 +38,7 @@ TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class HeadExport:
+class HeadExport(Result):
     """Result of `export-head`."""
 
     out: Path

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
-
-import msgspec
+from typing import Any
 
 from ...cache.format.blocks import Block, Pair, arrays_of, is_block
 from ...cache.format.decoding import decode_json
 from ...cache.format.spec import EncoderSpec, FeatureSpec, TextSpec
 from ...cache.storage.atomic import canonical_json, parse_json, write_json
-from ...cache.storage.location import location
 from ...errors import RunError
 from ...stages.features.sampling import FILTERS
 from ...stages.heads.base import HeadSpec
+from ..config.reading import read_config
 from ..config.training import FILTERS_SOURCE, UNET, TextMode, TextSetting, TrainConfig
 from ..data.classes import Classes
 
@@ -117,12 +115,10 @@ class RunConfig:
         Raises:
             ValueError: if `train` has other fields, or values that `train-head` refuses.
         """
-        types = get_type_hints(TrainConfig)
         expected = {field.name for field in fields(TrainConfig)} - {*NOT_SETTINGS}
         if differing := sorted(expected ^ self.train.keys()):
             raise ValueError(f"settings of train that are missing or unknown: {', '.join(differing)}")
-        values = {name: msgspec.convert(self.train[name], types[name]) for name in expected - {"cache"}}
-        return TrainConfig(location(self.train["cache"]), run, **values)
+        return read_config(TrainConfig, {**self.train, "run": run})
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `config.json`."""

@@ -1,4 +1,4 @@
-"""Progress of long jobs on stderr: a bar on a terminal, plain lines in a pipe, nothing in a library call."""
+"""Progress of long jobs: a bar in a notebook, on stderr a bar on a terminal or plain lines in a pipe, or nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich import progress as bars
 
-LINE_EVERY_S = 5.0
+LINE_EVERY_S, BAR_EVERY_S = 5.0, 0.2
 
 
 class Task:
@@ -45,22 +46,31 @@ class Progress:
     """Progress of a command.
 
     Args:
-        shown: whether on stderr (stdout holds results alone); by default, as in a library call, nowhere.
+        shown: whether it is shown, in a notebook or else on stderr (stdout holds results alone); by default nowhere.
+        stdout_is_taken: whether stdout is to hold one JSON object and nothing else.
     """
 
-    def __init__(self, *, shown: bool = False) -> None:
-        self._shown = shown
+    def __init__(self, *, shown: bool = False, stdout_is_taken: bool = False) -> None:
+        self._shown, self._stdout_is_taken = shown, stdout_is_taken
+
+    def announce(self, line: str) -> None:
+        """Show a line without which the work cannot be used while it runs (an address), in a library call too."""
+        print(line, file=sys.stderr if self._stdout_is_taken else sys.stdout, flush=True)
 
     def say(self, line: str) -> None:
         """Show one line of text."""
         if self._shown:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 - rich puts it above a bar
+            # Not on a notebook's stderr, which it shows as an error; rich puts the line above a bar.
+            print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
     @contextmanager
     def task(self, label: str, total: int, noun: str) -> Iterator[Task]:
         """Follow the work on `total` things named `noun`; yields the object to advance."""
         if not self._shown:
             yield Task(label, total, noun)
+        elif in_notebook():
+            with _notebook_bar() as show:
+                yield Task(label, total, noun, show)
         elif sys.stderr.isatty():
             with _bar(noun) as bar:
                 row = bar.add_task(label, total=total, rate="", figures="")
@@ -78,6 +88,32 @@ class Progress:
         if time.monotonic() - task.shown >= LINE_EVERY_S and task.done < task.total:
             task.shown = time.monotonic()
             self.say(task.line())
+
+
+def in_notebook() -> bool:
+    """Whether the process is the kernel of a notebook; IPython is not imported for this."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+@contextmanager
+def _notebook_bar() -> Iterator[Callable[[Task], None]]:
+    """A bar below the cell, which stays as a line when the work ends."""
+    from IPython.display import HTML, display
+
+    shown: list[Task] = []
+    handle = display(HTML(""), display_id=True)
+
+    def show(task: Task) -> None:
+        shown[:] = [task]
+        if time.monotonic() - task.shown >= BAR_EVERY_S:
+            task.shown = time.monotonic()
+            handle.update(HTML(f'<progress max="{task.total}" value="{task.done}"></progress> {escape(task.line())}'))
+
+    yield show
+    for task in shown:
+        handle.update(HTML(escape(task.line())))
 
 
 def _bar(noun: str) -> bars.Progress:

@@ -9,28 +9,34 @@ from typing import Any
 from ..reports.page import REPORT
 from ..runs.folder import RunSummary
 from ..runs.run_config import CANDIDATES
+from ..runtime.results import Result
 
 
 @dataclass(frozen=True)
-class TrainSummary:
+class TrainSummary(Result):
     """Result of `train-head`."""
 
     run: str
     summary: RunSummary
-    seconds: float
-    """Wall time of this call."""
+    seconds: float | None = None
+    """Wall time of the call that trained it; `None`: it was trained before."""
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {"run": self.run, **self.summary.to_dict(), "seconds": self.seconds}
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each sample that chose the epoch, with its Dice."""
+        return [dict(one) for one in self.summary.val_per_sample]
+
     def lines(self) -> list[str]:
         """For the terminal."""
         result = self.summary
         heads = f"{result.ensemble} heads, together " if result.ensemble > 1 else ""
+        took = "" if self.seconds is None else f" in {self.seconds:.1f} s"
         lines = [
-            f"{self.run}: {heads}{result.n_parameters:,} parameters trained on {result.n_train} samples "
-            f"in {self.seconds:.1f} s; epoch {result.best_epoch} of {result.epochs} is the best",
+            f"{self.run}: {heads}{result.n_parameters:,} parameters trained on {result.n_train} samples"
+            f"{took}; epoch {result.best_epoch} of {result.epochs} is the best",
             f"Dice {result.val_dice:.4f} on {result.n_val} samples of {result.val_is}, which chose the epoch",
         ]
         if result.text is not None:

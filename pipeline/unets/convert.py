@@ -17,6 +17,7 @@ from ...stages.unet.guided.convert import Converted, convert_checkpoint
 from ...stages.unet.guided.published import published_name
 from ..config.unets import ConvertConfig
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 
 RECORD = "conversion.json"
 
@@ -32,7 +33,7 @@ class BlockShape:
 
 
 @dataclass(frozen=True)
-class ConvertSummary:
+class ConvertSummary(Result):
     """Result of `convert_unet`."""
 
     out: str

@@ -39,6 +39,7 @@ from ..runtime.device import resolve_device, resolve_precision
 from ..runtime.folders import locked_folder
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
+from ..runtime.results import Result
 from .record import INDEX, RECORD
 
 CHECKPOINT = "checkpoint"
@@ -54,7 +55,7 @@ N_SMOOTHED = 50
 
 
 @dataclass(frozen=True)
-class PretrainSummary:
+class PretrainSummary(Result):
     """What `pretrain_unet` made."""
 
     out: str

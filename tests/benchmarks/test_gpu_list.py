@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from pretend_device import pretend_device
 
-from textdiff import write_phantom
 from textdiff.cache.reader import FeatureReader
+from textdiff.components import write_phantom
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

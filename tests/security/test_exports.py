@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from textdiff import read_annotations
+from textdiff.components import read_annotations
 from textdiff.errors import DataError
 
 SIZE = (20, 30)

@@ -29,6 +29,7 @@ LEVELS = {
         "evaluation": 8,
         "ablation": 9, "fitting": 9,
         "demo": 10, "labelling": 10,
+        "interface": 11,
     },
 }  # fmt: skip
 """A room imports rooms of lower levels alone."""

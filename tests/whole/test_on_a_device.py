@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from pretend_device import pretend_device
 
-from textdiff import ExplainConfig, explain
+from textdiff import explain
+from textdiff.config import ExplainConfig
 from textdiff.pipeline.ablation import workers
 from textdiff.pipeline.ablation.ablate import ablate_timesteps
 from textdiff.pipeline.config.ablation import AblateConfig

@@ -61,7 +61,8 @@ def test_a_script_without_a_guard_ablates(tiny_cache, tmp_path):
     script.write_text(
         textwrap.dedent(f"""
             from pathlib import Path
-            from textdiff import AblateConfig, ablate_timesteps
+            from textdiff import ablate_timesteps
+            from textdiff.config import AblateConfig
             summary = ablate_timesteps(AblateConfig(Path({str(tiny_cache)!r}), Path({str(tmp_path / "out")!r}),
                 subsets=((50,), (150,)), seeds=(0,), epochs=1, device="cpu"))
             print([row.name for row in summary.rows])

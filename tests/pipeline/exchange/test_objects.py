@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from textdiff import split_objects
+from textdiff.components import split_objects
 from textdiff.pipeline.exchange.objects import (
     Objects,
     find_objects,

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from textdiff import ExplainConfig, Segmenter, explain
+from textdiff import Segmenter, explain
 from textdiff.cache.reader import FeatureReader
+from textdiff.config import ExplainConfig
 from textdiff.errors import ConfigError, DataError
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.explanation import explain as explaining

@@ -65,7 +65,7 @@ def config(tiny_data, tiny_unet, tiny_encoder, tmp_path):
 def read_back(line):
     """The config that the command line makes of a command."""
     name, *words = shlex.split(line)[1:]
-    command = next(one for one in cli.COMMANDS if one.name == name)
+    command = next(one for one in cli.COMMANDS if cli.command_name(one) == name)
     given = typer.main.get_command(cli.app).commands[name].make_context(name, words).params
     return name, cli._build(command.config, {key: value for key, value in given.items() if key != "as_json"})
 

@@ -270,7 +270,8 @@ def test_neither_training_nor_ablation_imports_a_frozen_models_library(tiny_cach
     script = textwrap.dedent(f"""
         import sys
         from pathlib import Path
-        from textdiff import AblateConfig, TrainConfig, ablate_timesteps, train_head
+        from textdiff import ablate_timesteps, train_head
+        from textdiff.config import AblateConfig, TrainConfig
         cache, out = Path({str(tiny_cache)!r}), Path({str(tmp_path)!r})
         train_head(TrainConfig(cache, out / "run", head="pixel", text="true", epochs=1, device="cpu"))
         ablate_timesteps(AblateConfig(cache, out / "ablation", seeds=(0,), epochs=1, device="cpu"))

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from textdiff.cache.reader import FeatureReader
-from textdiff.cli import field_docstrings
 from textdiff.errors import ConfigError
 from textdiff.pipeline.config.training import HEAD_DEFAULTS, HeadSettings, TrainConfig
 from textdiff.pipeline.head_inputs.pixels import sample_batch
 from textdiff.pipeline.head_inputs.scoring import score_samples
 from textdiff.pipeline.head_inputs.splits import Split, choose_split
+from textdiff.pipeline.interface.settings import field_docstrings
 from textdiff.pipeline.training.schedule import schedule
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.features.sampling import FILTERS, gather

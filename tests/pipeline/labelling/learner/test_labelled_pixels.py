@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textdiff import FeatureReader, open_head_data
+from textdiff.components import FeatureReader, open_head_data
 from textdiff.pipeline.labelling.learner import labelled_pixels
 from textdiff.pipeline.labelling.learner.labelled_pixels import LabelledPixels
 

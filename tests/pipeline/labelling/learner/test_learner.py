@@ -129,7 +129,8 @@ def test_words_need_a_head_first(drawn):
 
 @pytest.fixture
 def tiny_run(tiny_cache, tmp_path):
-    from textdiff import TrainConfig, train_head
+    from textdiff import train_head
+    from textdiff.config import TrainConfig
 
     train_head(TrainConfig(tiny_cache, tmp_path / "run", head="pixel", epochs=2, text="true", device="cpu"))
     return tmp_path / "run"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textdiff import FeatureReader, LiveTrainer
+from textdiff.components import FeatureReader, LiveTrainer
 
 
 @pytest.fixture

@@ -1,0 +1,190 @@
+"""A cache and its samples as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...cache.format.blocks import NO_NOISE, Block
+from ...cache.format.samples import SampleRow
+from ...cache.reader import FeatureReader
+from ...cache.storage.location import Location, location
+from ...errors import CacheMismatchError
+from ..extraction.summary import ExtractSummary
+from ..head_inputs.splits import originals
+from ..maintenance.info import describe
+from ..runtime.results import Result
+
+
+@dataclass(frozen=True)
+class CachedSample:
+    """An image as the model saw it, or a tile of one, with its text, labels and features."""
+
+    reader: FeatureReader
+    row: SampleRow
+
+    @property
+    def id(self) -> str:
+        """Unique in the cache; of a tile with its offset (`ID@Y,X`)."""
+        return self.row.id
+
+    @property
+    def group(self) -> str:
+        """The patient or whole image that it belongs to."""
+        return self.row.group
+
+    @property
+    def split(self) -> str:
+        """`train`, `val` or `test`."""
+        return self.row.split
+
+    @property
+    def text(self) -> str | None:
+        """Its text; `None`: it has none."""
+        return None if self.row.text is None else self.reader.table.texts[self.row.text]
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """RGB, uint8 [y, x, 3], at the model's size."""
+        return self.reader.image(self.row.row)
+
+    @property
+    def labels(self) -> npt.NDArray[np.uint8] | None:
+        """Class indices, uint8 [y, x], 255 where not labelled; `None`: it has no mask."""
+        return None if self.row.mask is None else self.reader.labels(self.row.row)
+
+    def features(self, block: Block, timestep: int = NO_NOISE) -> npt.NDArray[Any]:
+        """Activations, [y, x, channel], at the block's own size.
+
+        Args:
+            block: a block of the UNet by its number, or a layer of an encoder by its name.
+            timestep: of the UNet; an encoder's layer has none.
+
+        Raises:
+            CacheMismatchError: if the cache lacks them.
+            CacheCorruptError: if they are not what was written.
+        """
+        return self.reader.features(block, timestep, self.row.row)
+
+    def __repr__(self) -> str:
+        return f"CachedSample({self.id!r}, split={self.split!r}, text={self.text!r})"
+
+
+class Cache(Result):
+    """A cache: `len(cache)`, `cache["sample"]`, `cache.split("train")`; functions take it wherever they take its path.
+
+    Its samples are the images, or the tiles of images, as they are: flips and rotations are left out.
+
+    Args:
+        path: the folder or URL.
+        extraction: what an extraction that has just ended did; `None`: the cache is described as it is.
+
+    Raises:
+        CacheError: when something is read of it that is not there.
+    """
+
+    def __init__(self, path: Location | str, extraction: ExtractSummary | None = None) -> None:
+        self.path = location(path)
+        self.extraction = extraction
+
+    @cached_property
+    def reader(self) -> FeatureReader:
+        """The cache, open for reading by rows."""
+        return FeatureReader(self.path)
+
+    @cached_property
+    def samples(self) -> tuple[CachedSample, ...]:
+        """All samples, in the order of the data."""
+        return tuple(CachedSample(self.reader, row) for row in originals(self.reader.samples))
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Cached blocks of the UNet, ascending."""
+        return self.reader.blocks
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """Cached timesteps of the UNet, ascending."""
+        return self.reader.timesteps
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Cached layers of encoders."""
+        return self.reader.layers
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, the background first; labels are indices of them."""
+        return tuple(self.reader.manifest.classes["classes"].values())
+
+    def split(self, name: str) -> list[CachedSample]:
+        """The samples of one split."""
+        return [sample for sample in self.samples if sample.split == name]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[CachedSample]:
+        return iter(self.samples)
+
+    def __getitem__(self, sample: str | int) -> CachedSample:
+        if isinstance(sample, int):
+            return self.samples[sample]
+        found = next((one for one in self.samples if one.id == sample), None)
+        if found is None:
+            some = ", ".join(one.id for one in self.samples[:3])
+            raise CacheMismatchError(f"{self.path}: has no sample {sample!r}; it has {len(self)}: {some}, ...")
+        return found
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Cache({str(self.path)!r})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the extraction did, or what the cache holds."""
+        return self._described().to_dict()
+
+    def lines(self) -> list[str]:
+        """What the extraction did, or what the cache holds."""
+        return self._described().lines()
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each sample: what it is and whether it is labelled; none before the cache is whole."""
+        if self.extraction and (self.extraction.dry_run or not self.extraction.whole):
+            return []
+        return [
+            {
+                "id": one.id,
+                "group": one.group,
+                "split": one.split,
+                "stratum": one.row.stratum,
+                "labelled": one.row.mask is not None,
+                "text": one.text,
+                "height": one.row.size[0],
+                "width": one.row.size[1],
+            }
+            for one in self.samples
+        ]
+
+    def _described(self) -> Result:
+        return self.extraction or describe(self.reader)
+
+
+def open_cache(path: Location | str) -> Cache:
+    """Open a cache that is there.
+
+    Raises:
+        CacheNotFoundError: if there is none.
+        CacheIncompleteError: if its extraction did not finish.
+        CacheCorruptError: if its tables cannot be read.
+    """
+    cache = Cache(path)
+    _ = cache.reader  # opened now, so that what is wrong with it shows here
+    return cache

@@ -1,0 +1,109 @@
+"""A trained head, its run folder, as an object."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...cache.storage.atomic import parse_json
+from ...errors import RunError
+from ..evaluation.result import Evaluation
+from ..reports.page import REPORT
+from ..runs.folder import RunSummary, read_summary
+from ..runs.run_config import METRICS, SUMMARY, RunConfig
+from ..runtime.results import Result
+from ..training.result import TrainSummary
+
+if TYPE_CHECKING:
+    from ..prediction.segmenter import Segmenter
+
+
+class Run(Result):
+    """A finished run; functions take it wherever they take its folder.
+
+    Args:
+        path: the folder that `train_head` wrote.
+        training: what a training that has just ended did; `None`: it is read from the folder.
+
+    Raises:
+        RunError: if there is no run, or its training did not finish.
+    """
+
+    def __init__(self, path: Path | str, training: TrainSummary | None = None) -> None:
+        self.path = Path(path)
+        self.config = RunConfig.read(self.path)
+        if not (self.path / SUMMARY).exists():
+            raise RunError(f"{path}: its training did not finish; repeat the call with resume=True")
+        self.training = training or TrainSummary(str(path), read_summary(self.path))
+
+    @property
+    def summary(self) -> RunSummary:
+        """Figures of the training."""
+        return self.training.summary
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """Loss and validation figures of each epoch."""
+        return [parse_json(line) for line in (self.path / METRICS).read_bytes().splitlines()]
+
+    @property
+    def report(self) -> Path:
+        """The page on the training."""
+        return self.path / REPORT
+
+    def evaluate(
+        self,
+        cache: os.PathLike[str] | str | None = None,
+        *,
+        progress: bool | None = None,
+        **settings: Any,  # noqa: ANN401
+    ) -> Evaluation:
+        """Score the head on labelled samples of a cache.
+
+        Args:
+            cache: `None`: that of the training.
+            progress: as of `textdiff.evaluate`.
+            settings: as of `textdiff.evaluate`: split, at, text, surface, instances, ...
+
+        Raises:
+            TextdiffError: as of `textdiff.evaluate`.
+        """
+        from . import functions
+
+        where = self.config.train["cache"] if cache is None else cache
+        return functions.evaluate(self, where, progress=progress, **settings)
+
+    def segmenter(self, **overrides: Any) -> Segmenter:  # noqa: ANN401
+        """The head with its frozen models, ready for new images; `overrides` as of `Segmenter.load`."""
+        from ..prediction.segmenter import Segmenter
+
+        return Segmenter.load(self.path, **overrides)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, val_dice={self.summary.val_dice:.4f})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures of the training."""
+        return self.training.to_dict()
+
+    def lines(self) -> list[str]:
+        """The figures of the training in words."""
+        return self.training.lines()
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each sample that chose the epoch, with its Dice."""
+        return self.training.to_rows()
+
+
+def open_run(path: Path | str) -> Run:
+    """Open a run that is there.
+
+    Raises:
+        RunError: if there is none, or its training did not finish.
+    """
+    return Run(path)

@@ -1,0 +1,124 @@
+"""Functions that take the fields of a command's config as arguments, or a ready config."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from difflib import get_close_matches
+from inspect import Parameter, Signature
+from typing import Any, Protocol, TypeVar
+
+from ..config.presets import takes_presets
+from ..config.reading import PRESET, read_config
+from ..config.validation import CommandConfig
+from ..runtime.progress import Progress, in_notebook
+from ..runtime.results import Result
+
+Config = TypeVar("Config", bound=CommandConfig)
+Made = TypeVar("Made", bound=Result)
+Given_co = TypeVar("Given_co", bound=Result, covariant=True)
+PRESET_HELP = "Named settings for those that are not given; one name for all steps (docs/tutorial.md#presets)."
+PROGRESS_HELP = "Whether to show the progress; by default in notebooks alone."
+
+
+class CommandFunction(Protocol[Given_co]):
+    """A function that is also a command."""
+
+    __name__: str
+    __doc__: str | None
+    config: type[CommandConfig]
+    """The dataclass of its settings."""
+    summary: str
+    """What it does, in a sentence."""
+
+    def __call__(self, *arguments: Any, progress: Progress | bool | None = None, **settings: Any) -> Given_co:  # noqa: ANN401
+        """Carry it out."""
+
+
+def takes_settings(config: type[Config]) -> Callable[[Callable[[Config, Progress], Made]], CommandFunction[Made]]:
+    """Give a function of a config and a progress the config's fields as parameters.
+
+    What has no default, and what comes before it, may be given by position; paths as text, as paths, or as the cache
+    or run that lies there; tuples as lists. The docstring's arguments are made from the docstrings of the fields.
+
+    Args:
+        config: the dataclass of the command's settings.
+    """
+
+    def decorate(carry_out: Callable[[Config, Progress], Made]) -> CommandFunction[Made]:
+        signature = _signature(config)
+
+        @functools.wraps(carry_out)
+        def function(*arguments: Any, progress: Progress | bool | None = None, **settings: Any) -> Made:  # noqa: ANN401
+            ready = arguments[0] if len(arguments) == 1 and not settings else None
+            if not isinstance(ready, config):
+                ready = read_config(config, _bound(carry_out.__name__, signature, arguments, settings))
+            return carry_out(ready, _shown(progress))
+
+        function.config, function.summary = config, inspect.getdoc(carry_out)  # type: ignore[attr-defined]
+        function.__signature__ = signature  # type: ignore[attr-defined]
+        function.__doc__ = _docstring(inspect.getdoc(carry_out) or "", config)
+        return function  # type: ignore[return-value]
+
+    return decorate
+
+
+def field_docstrings(config: type[Any]) -> dict[str, str]:
+    """Field → the docstring under it, from the source, since Python does not keep them."""
+    texts: dict[str, str] = {}
+    for one in filter(is_dataclass, reversed(config.__mro__)):
+        body = ast.parse(inspect.getsource(one)).body[0].body  # type: ignore[attr-defined]
+        for field, text in itertools.pairwise(body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as written)):
+                    texts[name] = inspect.cleandoc(written)
+    return texts
+
+
+def _signature(config: type[Any]) -> Signature:
+    """Fields in their order, the last one without a default and what comes before it also by position."""
+    own_first = sorted(fields(config), key=lambda field: field.kw_only is True)  # a base's are keyword-only
+    parameters, by_position = [], any(field.default is MISSING for field in own_first)
+    n_required = sum(field.default is MISSING for field in own_first)
+    for i, field in enumerate(own_first):
+        by_position = i < max(n_required, 1) and field.kw_only is not True
+        kind = Parameter.POSITIONAL_OR_KEYWORD if by_position else Parameter.KEYWORD_ONLY
+        default = Parameter.empty if field.default is MISSING else field.default
+        parameters.append(Parameter(field.name, kind, default=default, annotation=field.type))
+    if takes_presets(config):
+        parameters.append(Parameter(PRESET, Parameter.KEYWORD_ONLY, default=None, annotation="str | None"))
+    parameters.append(Parameter("progress", Parameter.KEYWORD_ONLY, default=None, annotation="bool | None"))
+    return Signature(parameters)
+
+
+def _bound(
+    name: str, signature: Signature, arguments: tuple[Any, ...], settings: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Parameter → its argument; raises TypeError as Python does for a call that does not fit."""
+    for unknown in settings.keys() - signature.parameters.keys():
+        meant = get_close_matches(unknown, signature.parameters, 1)
+        hint = f"; did you mean {meant[0]!r}?" if meant else f"; see help(textdiff.{name})"
+        raise TypeError(f"{name}() got an unexpected keyword argument {unknown!r}{hint}")
+    try:
+        return signature.bind(*arguments, **settings).arguments
+    except TypeError as error:
+        raise TypeError(f"{name}() {error}; see help(textdiff.{name})") from None
+
+
+def _shown(progress: Progress | bool | None) -> Progress:
+    if isinstance(progress, Progress):
+        return progress
+    return Progress(shown=in_notebook() if progress is None else progress)
+
+
+def _docstring(summary: str, config: type[Any]) -> str:
+    texts = field_docstrings(config)
+    texts |= {PRESET: PRESET_HELP} if takes_presets(config) else {}
+    texts["progress"] = PROGRESS_HELP
+    lines = [f"    {name}: {' '.join(text.split())}" for name, text in texts.items()]
+    raises = "Raises:\n    TextdiffError: the kind that says what was wrong with the input (`textdiff.errors`)."
+    return "\n".join([summary, "", f"Or one argument: a ready `{config.__name__}`.", "", "Args:", *lines, "", raises])

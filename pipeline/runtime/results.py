@@ -1,0 +1,79 @@
+"""The base of every result: lines for a terminal, values for programs, a table for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from ...errors import TextdiffError
+
+if TYPE_CHECKING:
+    import pandas
+
+N_SHOWN = 10
+"""Rows of its table that a result shows in a notebook."""
+
+
+class Result:
+    """What a command found or made."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values for programs, ready for JSON."""
+        raise NotImplementedError
+
+    def lines(self) -> list[str]:
+        """The result for people, a line each."""
+        raise NotImplementedError
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Its table (samples, variants, files, words, ...): a mapping for each row; empty where it has none."""
+        return []
+
+    def to_frame(self) -> pandas.DataFrame:
+        """`to_rows` as a pandas frame.
+
+        Raises:
+            TextdiffError: if pandas is not installed.
+        """
+        return frame(self.to_rows())
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        text, rows = escape("\n".join(self.lines())), self.to_rows()
+        details = f"<details><summary>{len(rows)} rows</summary>{table(rows)}</details>" if rows else ""
+        return f"<pre>{text}</pre>{details}"
+
+
+def frame(rows: Sequence[dict[str, Any]]) -> pandas.DataFrame:
+    """Rows as a pandas frame.
+
+    Raises:
+        TextdiffError: if pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise TextdiffError(
+            "a frame needs pandas, which is not installed: pip install pandas; to_rows() gives the same as dictionaries"
+        ) from error
+    return pandas.DataFrame(list(rows))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The first rows as an HTML table."""
+    shown, names = rows[:N_SHOWN], list(rows[0])
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(row.get(name))}</td>' for name in names)}</tr>" for row in shown)
+    more = f"<p>and {len(rows) - N_SHOWN} more rows</p>" if len(rows) > N_SHOWN else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
+    return escape(str(value))
