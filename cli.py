@@ -19,8 +19,8 @@ from .cache.storage.location import Location, location
 from .errors import TextdiffError
 from .pipeline import config as configs
 from .pipeline.config import presets
-from .pipeline.config.reading import kinds_of
 from .pipeline.config.validation import REPEATED, flag
+from .pipeline.config.values import kinds_of
 from .pipeline.interface.functions import COMMANDS, command_name
 from .pipeline.interface.settings import PRESET_HELP, CommandFunction, field_docstrings
 from .pipeline.runtime import error_messages, interrupts, terminal

@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from textdiff import _HOMES, _MODULES
 from textdiff.cache.storage.location import Location
 from textdiff.pipeline.config.presets import PRESETS
-from textdiff.pipeline.config.reading import PRESET, hints_of
+from textdiff.pipeline.config.values import PRESET, hints_of
 from textdiff.pipeline.interface import functions
 from textdiff.pipeline.interface.settings import CommandFunction
 from textdiff.pipeline.runtime.results import Result

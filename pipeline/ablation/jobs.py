@@ -14,8 +14,8 @@ from ...cache.format.samples import parents
 from ...cache.format.spec import digest
 from ...cache.reader import FeatureReader
 from ..config.ablation import AblateConfig
-from ..config.serialising import to_dict
 from ..config.training import TrainConfig
+from ..config.values import to_dict
 from ..head_inputs.splits import Split, choose_split, divide_into_folds, has_labels
 from ..head_inputs.texts import assign_texts
 from ..runtime.device import resolve_precision

@@ -10,8 +10,8 @@ from ...cache.format.decoding import decode_json
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, write_json
 from ...errors import RunError
 from ..config.fitting import FitConfig
-from ..config.serialising import to_dict
 from ..config.validation import flag
+from ..config.values import to_dict
 
 RECORD, CHECK = "fit.json", "check.html"
 NOT_SETTINGS = ("out", "device", "offline")

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...cache.storage.atomic import parse_json
 from ...errors import RunError
+from ..config.evaluation import EvaluateConfig
+from ..config.values import read_config
+from ..evaluation.evaluate import evaluate
 from ..evaluation.result import Evaluation
 from ..reports.page import REPORT
 from ..runs.folder import RunSummary, read_summary
 from ..runs.run_config import METRICS, SUMMARY, RunConfig
+from ..runtime.progress import progress_of
 from ..runtime.results import Result
 from ..training.result import TrainSummary
 
@@ -70,10 +74,9 @@ class Run(Result):
         Raises:
             TextdiffError: as of `textdiff.evaluate`.
         """
-        from . import functions
-
         where = self.config.train["cache"] if cache is None else cache
-        return functions.evaluate(self, where, progress=progress, **settings)
+        config = read_config(EvaluateConfig, {"run": self.path, "cache": where, **settings})
+        return evaluate(config, progress_of(progress))
 
     def segmenter(self, **overrides: Any) -> Segmenter:  # noqa: ANN401
         """The head with its frozen models, ready for new images; `overrides` as of `Segmenter.load`."""

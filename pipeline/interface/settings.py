@@ -13,9 +13,9 @@ from inspect import Parameter, Signature
 from typing import Any, Protocol, TypeVar
 
 from ..config.presets import takes_presets
-from ..config.reading import PRESET, read_config
 from ..config.validation import CommandConfig
-from ..runtime.progress import Progress, in_notebook
+from ..config.values import PRESET, read_config
+from ..runtime.progress import Progress, progress_of
 from ..runtime.results import Result
 
 Config = TypeVar("Config", bound=CommandConfig)
@@ -57,7 +57,7 @@ def takes_settings(config: type[Config]) -> Callable[[Callable[[Config, Progress
             ready = arguments[0] if len(arguments) == 1 and not settings else None
             if not isinstance(ready, config):
                 ready = read_config(config, _bound(carry_out.__name__, signature, arguments, settings))
-            return carry_out(ready, _shown(progress))
+            return carry_out(ready, progress_of(progress))
 
         function.config, function.summary = config, inspect.getdoc(carry_out)  # type: ignore[attr-defined]
         function.__signature__ = signature  # type: ignore[attr-defined]
@@ -107,12 +107,6 @@ def _bound(
         return signature.bind(*arguments, **settings).arguments
     except TypeError as error:
         raise TypeError(f"{name}() {error}; see help(textdiff.{name})") from None
-
-
-def _shown(progress: Progress | bool | None) -> Progress:
-    if isinstance(progress, Progress):
-        return progress
-    return Progress(shown=in_notebook() if progress is None else progress)
 
 
 def _docstring(summary: str, config: type[Any]) -> str:

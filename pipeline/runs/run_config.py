@@ -14,8 +14,8 @@ from ...cache.storage.atomic import canonical_json, parse_json, write_json
 from ...errors import RunError
 from ...stages.features.sampling import FILTERS
 from ...stages.heads.base import HeadSpec
-from ..config.reading import read_config
 from ..config.training import FILTERS_SOURCE, UNET, TextMode, TextSetting, TrainConfig
+from ..config.values import read_config
 from ..data.classes import Classes
 
 HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (

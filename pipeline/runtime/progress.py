@@ -90,6 +90,13 @@ class Progress:
             self.say(task.line())
 
 
+def progress_of(wanted: Progress | bool | None) -> Progress:
+    """The progress that a call of the Python interface asks for; `None`: shown in a notebook alone."""
+    if isinstance(wanted, Progress):
+        return wanted
+    return Progress(shown=in_notebook() if wanted is None else wanted)
+
+
 def in_notebook() -> bool:
     """Whether the process is the kernel of a notebook; IPython is not imported for this."""
     ipython = sys.modules.get("IPython")

@@ -13,8 +13,8 @@ from ...cache.format.samples import parents
 from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import canonical_json
 from ...errors import RunError
-from ..config.serialising import to_dict
 from ..config.training import TextSetting, TrainConfig
+from ..config.values import to_dict
 from ..data.classes import Classes
 from ..head_inputs.lost import older_labels
 from ..head_inputs.scoring import score_samples

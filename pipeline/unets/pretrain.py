@@ -27,9 +27,9 @@ from ...errors import ConfigError, DataError, RunError
 from ...stages.precision import Precision
 from ...stages.unet.ddpm import Pretraining, build_unet
 from ..config.data import MANIFESTS
-from ..config.serialising import to_dict
 from ..config.unets import PretrainConfig
 from ..config.validation import TrainingPrecision
+from ..config.values import to_dict
 from ..data.dataset import read_dataset
 from ..image_files.listing import left_out, list_images
 from ..image_files.paths import file_digest

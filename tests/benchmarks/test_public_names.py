@@ -9,7 +9,14 @@ import textdiff
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 FILES = sorted(BENCHMARKS.rglob("*.py"))
-PUBLIC_MODULES = {"textdiff.errors", "textdiff.cache.reader", "textdiff.cache.verify", "textdiff.stages.unet"}
+PUBLIC_MODULES = {
+    "textdiff.components",
+    "textdiff.config",
+    "textdiff.errors",
+    "textdiff.cache.reader",
+    "textdiff.cache.verify",
+    "textdiff.stages.unet",
+}
 
 
 def name_of(path):

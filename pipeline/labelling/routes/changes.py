@@ -15,8 +15,8 @@ from ..strokes.events import (
     ClassChange,
     Event,
     GivenState,
+    PixelRun,
     Redo,
-    Run,
     StateChange,
     Stroke,
     TextChange,
@@ -105,7 +105,7 @@ class Changes:
 
     def draw(self, body: StrokeRequest) -> dict[str, Any]:
         """Add a stroke."""
-        label, runs = body.label, tuple[Run, ...]()
+        label, runs = body.label, tuple[PixelRun, ...]()
         if body.tool == "bucket" and not self.session.knows(body.key):
             label, runs = self._object(body)
         points = tuple((round(x, _DECIMALS), round(y, _DECIMALS)) for x, y in body.points)
@@ -115,7 +115,7 @@ class Changes:
             Stroke(key=body.key, image=image, tool=body.tool, label=label, size=size, points=points, runs=runs)
         )
 
-    def _object(self, body: StrokeRequest) -> tuple[int, tuple[Run, ...]]:
+    def _object(self, body: StrokeRequest) -> tuple[int, tuple[PixelRun, ...]]:
         """Class and pixels of the predicted object at a place."""
         if self.learner is None:
             raise missing("learner")

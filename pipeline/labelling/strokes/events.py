@@ -12,7 +12,7 @@ import msgspec
 
 Tool = Literal["brush", "eraser", "polygon", "bucket"]
 GivenState = Literal["reviewed", "full", "scribbled"]
-Run = tuple[int, int, int]
+PixelRun = tuple[int, int, int]
 """Row, first column and length of pixels that stand side by side."""
 
 
@@ -29,7 +29,7 @@ class Stroke(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     """Diameter of a brush or an eraser in pixels."""
     points: tuple[tuple[float, float], ...] = ()
     """(x, y) of a brush's path, of a polygon's corners, of the place where a bucket was emptied."""
-    runs: tuple[Run, ...] = ()
+    runs: tuple[PixelRun, ...] = ()
     """The object of the predicted mask that a bucket took."""
 
 

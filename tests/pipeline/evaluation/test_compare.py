@@ -10,8 +10,8 @@ from textdiff.cache.format.samples import SampleRow
 from textdiff.cache.format.spec import FeatureSpec
 from textdiff.errors import CacheNotFoundError, RunError
 from textdiff.pipeline.config.evaluation import CompareConfig
-from textdiff.pipeline.config.serialising import to_dict
 from textdiff.pipeline.config.training import TrainConfig
+from textdiff.pipeline.config.values import to_dict
 from textdiff.pipeline.evaluation import compare as module
 from textdiff.pipeline.evaluation.compare import compare
 from textdiff.pipeline.evaluation.result import Evaluation, kept_path, read_evaluation

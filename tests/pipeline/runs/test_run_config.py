@@ -141,7 +141,7 @@ def test_a_config_gives_back_the_settings_of_the_training(training):
     [
         (lambda values: values["train"].pop("ensemble"), "settings of train that are missing or unknown: ensemble"),
         (lambda values: values["train"].update(momentum=0.9), "missing or unknown: momentum"),
-        (lambda values: values["train"].update(seed="nine"), "Expected `int`, got `str`"),
+        (lambda values: values["train"].update(seed="nine"), "--seed got 'nine'; expected a whole number"),
         (lambda values: values.pop("projections"), "missing required field `projections`"),
         (lambda values: values["head"].update(depth=3), "it has fields that no run has"),
         (lambda values: values["head"].pop("fine"), "it has fields that no run has"),

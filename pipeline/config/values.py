@@ -1,4 +1,4 @@
-"""Configs from plain values: keywords in Python, or the names and values of a JSON file."""
+"""Configs from plain values, of Python or of JSON, and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import operator
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, fields
+from dataclasses import Field, asdict, fields
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType
@@ -55,6 +55,11 @@ def read_config(config: type[Config], values: Mapping[str, Any]) -> Config:
             problems.append(f"{flag(name)} got {value!r}; expected {in_words(kinds[name])}")
     refuse(*problems)
     return config(**converted)
+
+
+def to_dict(config: CommandConfig) -> dict[str, Any]:
+    """A config as plain JSON values, paths and URLs as text."""
+    return {name: str(value) if isinstance(value, Location) else value for name, value in asdict(config).items()}
 
 
 def kinds_of(config: type[Any]) -> dict[str, Any]:
