@@ -164,7 +164,7 @@ def train_head(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     resume: bool = False,
-    log: Literal["tensorboard"] | None = None,
+    log: Literal["tensorboard", "mlflow"] | None = None,
     preset: Literal["histology", "fluorescence", "xray", "skin", "demo", "monuseg", "qata"] | None = None,
     progress: bool | None = None,
 ) -> Run: ...
