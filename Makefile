@@ -2,24 +2,33 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
 
-.PHONY: demo test test-slow check format docs site web bench audit clean
+# Each of hundreds of processes would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-slow test-all lint check format docs site web bench package audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # Killed processes, whole command lines, clusters: what takes many seconds a test.
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 -m slow
+	$(PYTEST) -m slow
 
-check: $(INSTALLED) .build/textdiff
+# Both at once, as CI does: libraries are imported and models made once.
+test-all: $(INSTALLED)
+	$(PYTEST)
+
+lint: $(INSTALLED) .build/textdiff
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	MYPYPATH=.build $(BIN)/mypy -p textdiff
-	$(MAKE) --no-print-directory test
+
+check: lint test
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
@@ -47,6 +56,15 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/accuracy/few_shot.py demo/cache --methods head,linear-probe,rgb-filters --n 4 \
 		--seeds 0 --folds 3 --out demo/few-shot
 
+# Wheel and sdist in dist/, checked, and the wheel tried in an empty environment with the libraries of .venv.
+package: $(INSTALLED) .venv/release/.installed
+	rm -rf dist build
+	.venv/release/bin/pyproject-build
+	.venv/release/bin/twine check --strict dist/*
+	.venv/release/bin/check-wheel-contents dist
+	$(BIN)/python release/check_files.py dist
+	$(BIN)/python release/try_wheel.py dist/*.whl
+
 # By a tool in an environment of its own, which looks at ours from outside.
 audit: $(INSTALLED)
 	test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && \
@@ -60,6 +78,12 @@ clean:
 $(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev,demo,baselines]'
+	touch $@
+
+# Tools in an environment of their own, so that ours holds what setup.cfg names alone.
+.venv/release/.installed: $(INSTALLED)
+	$(PYTHON) -m venv .venv/release
+	.venv/release/bin/python -m pip install --quiet --disable-pip-version-check build twine check-wheel-contents uv
 	touch $@
 
 # mypy wants a folder that carries the import name; the package's root is this one.

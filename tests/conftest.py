@@ -30,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
         hide()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: what is left when one of two workers ends is quick, and is divided anew."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def _write_image(path: Path, seed: int = 0, size: tuple[int, int] = (6, 8)) -> None:
     import numpy as np
     from PIL import Image

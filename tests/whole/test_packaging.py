@@ -1,12 +1,6 @@
-"""The wheel is whole: every folder of the package is in it, with the files that are not Python."""
+"""setup.cfg names every folder and file of the package; what is built of it is checked by `make package`."""
 
 import configparser
-import os
-import shutil
-import subprocess
-import sys
-import sysconfig
-import venv
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -52,66 +46,3 @@ def test_setup_cfg_lists_every_file_that_is_not_python(setup_cfg):
     assert others
     for path in (*others, Path("py.typed")):
         assert any(fnmatch(str(path), "/".join(pattern)) for pattern in listed), path
-
-
-IN_THE_WHEEL = """
-import importlib, pkgutil, sys
-from importlib import metadata, resources
-import textdiff
-assert textdiff.__file__.startswith(sys.prefix), textdiff.__file__
-names = [module.name for module in pkgutil.walk_packages(textdiff.__path__, "textdiff.")]
-for name in names:
-    importlib.import_module(name)
-from textdiff.pipeline.reports.page import KeyFigure, Page, Prose, Section, render
-page = Page("evaluate", "Title", ("lead",), (KeyFigure("Dice", "0.5"),), (Section("a", "A", (Prose("words"),)),))
-assert "<h2" in render(page)
-assert "Zarr" in resources.files("textdiff.cache").joinpath("FORMAT.md").read_text(encoding="utf-8")
-assert resources.files("textdiff").joinpath("py.typed").is_file()
-assert not [name for name in names if name.split(".")[1] in ("tests", "benchmarks", "docs")]
-print(len(names), metadata.version("textdiff"))
-"""
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """The scripts of an environment with the wheel, and with our environment's libraries behind it."""
-    folder = tmp_path_factory.mktemp("packaging")
-    for layer in LAYERS:
-        shutil.copytree(ROOT / layer, folder / "source" / layer, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in ROOT.iterdir():
-        if path.is_file() and path.suffix in (".py", ".typed", ".cfg", ".toml", ".md", ""):
-            shutil.copy(path, folder / "source")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, folder / "source"]
-    subprocess.run([*pip, *build], check=True)
-    shutil.rmtree(folder / "source")
-    venv.create(folder / "venv", with_pip=False)
-    scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    (wheel,) = folder.glob("textdiff-*.whl")
-    target = ["--python", scripts / "python"]
-    subprocess.run([*pip, *target, "install", "--no-deps", "--no-index", wheel], check=True)
-    (libraries,) = (folder / "venv").rglob("site-packages")
-    # Read after the wheel; the editable installation of ours, a .pth there, is not.
-    (libraries / "libraries.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
-    return scripts
-
-
-def run(*command) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    folder = Path(command[0]).parent
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.slow
-def test_the_wheel_has_every_module_and_file(installed, setup_cfg):
-    n_modules, version = run(installed / "python", "-c", IN_THE_WHEEL).split()
-    ours = [path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")]
-    assert int(n_modules) == len(ours) + len({"cli", "errors", "__main__"})
-    assert version == setup_cfg["metadata"]["version"]
-
-
-@pytest.mark.slow
-def test_the_wheel_brings_the_command(installed):
-    assert "extract-features" in run(installed / "textdiff", "--help")
