@@ -31,7 +31,7 @@ _HOMES = {
     **dict.fromkeys(_FUNCTIONS.split(), "pipeline.interface.functions"),
     "Cache": "pipeline.interface.caches",
     "Run": "pipeline.interface.runs",
-    "Segmenter": "pipeline.prediction.segmenter",
+    "Segmenter": "pipeline.interface.segmenter",
     "open_cache": "pipeline.interface.caches",
     "open_run": "pipeline.interface.runs",
 }

@@ -18,6 +18,7 @@ from .pipeline.interface.caches import Cache as Cache
 from .pipeline.interface.caches import open_cache as open_cache
 from .pipeline.interface.runs import Run as Run
 from .pipeline.interface.runs import open_run as open_run
+from .pipeline.interface.segmenter import Segmenter as Segmenter
 from .pipeline.labelling.label import LabelSummary
 from .pipeline.labelling.merge import MergeLabelsSummary
 from .pipeline.maintenance.export import ExportSummary
@@ -26,7 +27,6 @@ from .pipeline.maintenance.merge import MergeSummary
 from .pipeline.maintenance.verify import VerifySummary
 from .pipeline.manifests.result import ManifestSummary
 from .pipeline.prediction.predict import PredictSummary
-from .pipeline.prediction.segmenter import Segmenter as Segmenter
 from .pipeline.runs.export_head import HeadExport
 from .pipeline.unets.convert import ConvertSummary
 from .pipeline.unets.pretrain import PretrainSummary

@@ -29,7 +29,7 @@ from ..extraction.extract import extract_features
 from ..image_files.reading import read_image, read_mask
 from ..maintenance.info import cache_info
 from ..prediction.arrays import write_mask
-from ..prediction.segmenter import Segmenter
+from ..prediction.segmenter import BandSegmenter
 from ..reports.cases import case
 from ..reports.figures import plot_overlays
 from ..reports.gallery import Thumbnail
@@ -172,7 +172,7 @@ def _show_masks(out: Path, manifest: Path, progress: Progress) -> list[Case]:
         [sample for sample in read_dataset(path).samples if sample.split == "test"]
         for path in (manifest, manifest.with_name("counterfactual.csv"))
     )
-    segmenter = Segmenter.load(out / "run")
+    segmenter = BandSegmenter.load(out / "run")
     rows: list[dict[str, Any]] = []
     cases: list[Case] = []
     with progress.task("predict", 2 * len(own), "masks") as task:

@@ -58,7 +58,7 @@ def _write(
     objects = find_objects(mask, target.classes, background=_background(target))
     table = object_table(objects, target.classes, confidence=probability, pixel_mm=target.volume.pixel_mm)
     if LABELS in suffixes:
-        write_label_image(target.file(LABELS), objects)
+        write_label_image(target.file(LABELS), objects.labels)
         write_object_table(target.file(TABLE), table)
     if GEOJSON in suffixes:
         features = object_features(objects, target.volume.name, _measurements(table, _placement(target)))

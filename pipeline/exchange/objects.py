@@ -67,10 +67,10 @@ def _number(mask: Bool[np.ndarray, "y x"], labels: UInt32[np.ndarray, "y x"], n_
     return n_found
 
 
-def write_label_image(path: Path, objects: Objects) -> None:
-    """Write the numbers as a compressed TIFF, durably: 16 bits, or 32 where there are more than 65,535 objects."""
+def write_label_image(path: Path, labels: UInt[np.ndarray, "y x"]) -> None:
+    """Write numbers of objects, or values of classes, as a compressed TIFF, durably, with as many bits as they have."""
     buffer = BytesIO()
-    tifffile.imwrite(buffer, objects.labels, compression="zlib", photometric="minisblack")
+    tifffile.imwrite(buffer, labels, compression="zlib", photometric="minisblack")
     write_durably(path, [buffer.getbuffer()])
 
 

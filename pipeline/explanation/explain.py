@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,11 @@ from ..image_files.source import ImageReader, Offset
 from ..images.blending import blend
 from ..images.resizing import resize_image, resize_labels
 from ..prediction.request import PredictionRequest
-from ..prediction.segmenter import Segmenter
+from ..prediction.segmenter import BandSegmenter
 from ..runtime.interrupts import interrupts_held
 from ..runtime.progress import Progress
 from ..runtime.results import Result
 from .measure import Question, ask, assemble, measure, refuse_own_condition
-from .plots import plot_explanation
 from .result import Explanation
 
 PLOT, FIGURES, ARRAYS = "explanation.png", "explanation.json", "effects.npz"
@@ -53,61 +52,31 @@ class ExplainSummary(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json` and `explanation.json`."""
-        explanation, versus = self.explanation, self.explanation.versus
-        words = [asdict(one) | {"span": explanation.words[one.index].span} for one in explanation.ranked()]
         return {
             "run": self.run,
             "image": self.image,
-            "text": explanation.text,
-            "target": explanation.target,
-            "mask_share": float(explanation.mask.mean()),
-            "versus": None if versus is None else {"text": versus.text, "mask_share": float(versus.mask.mean())},
+            **self.explanation.to_dict(),
             "dice": dict(self.dice),
-            "inside_is": "mask" if explanation.has_both_sides else "everything",
-            "words": words,
-            "attention_elsewhere": float(explanation.attention_elsewhere.mean()),
-            "attention_names": list(explanation.attention_names),
             "out": self.out,
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
         """A row for each word, the largest change inside the mask first."""
-        return [asdict(one) for one in self.explanation.ranked()]
+        return self.explanation.to_rows()
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        explanation, whole = self.explanation, ["the mask is empty or full: all figures are of the whole image"]
-        return [
-            f"{self.image}: {explanation.mask.mean():.1%} of it is {explanation.target}",
-            "",
-            *_table(explanation),
-            "",
-            f"effect: log odds of {explanation.target} with the word less those without it, in nats: mean inside and",
-            "outside the mask; size: mean of |effect| inside, which ranks words; ratio: that over the same outside",
-            *([] if explanation.has_both_sides else whole),
-            *self._versus(),
-            *([f"{self.out}: {PLOT}, {FIGURES}"] if self.out else []),
-        ]
+        first, *rest = self.explanation.lines()
+        files = [f"{self.out}: {PLOT}, {FIGURES}"] if self.out else []
+        return [f"{self.image}: {first}", *rest, *self._dices(), *files]
 
-    def _versus(self) -> Iterator[str]:
+    def _dices(self) -> Iterator[str]:
         names = {
             "text_versus": "between the two masks",
             "text_truth": "with the true mask",
             "versus_truth": "of the other text with it",
         }
-        if versus := self.explanation.versus:
-            yield f"with {versus.text!r}: {versus.mask.mean():.1%} of it is {self.explanation.target}"
         yield from (f"Dice {names[pair]}: {value:.4f}" for pair, value in self.dice.items())
-
-
-def _table(explanation: Explanation) -> list[str]:
-    rows = [("word", "inside", "outside", "size", "ratio", "attention")]
-    for one in explanation.ranked():
-        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
-        effects = f"{one.effect_inside:+.3f}", f"{one.effect_outside:+.3f}", f"{one.change_inside:.3f}"
-        rows.append((one.label, *effects, ratio, f"{one.attention:.1%}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
 def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainSummary:
@@ -123,7 +92,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
         DataError: if the image, its mask, a text or the folder cannot be used.
         ConfigError: if the head was trained without texts, or there is no such class.
     """
-    segmenter = Segmenter.from_overrides(config.run, config)
+    segmenter = BandSegmenter.from_overrides(config.run, config)
     if config.out is not None:
         _refuse_others(config.out)
     path = _only_image(config.image)
@@ -149,7 +118,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
 
 
 def explain_image(
-    segmenter: Segmenter,
+    segmenter: BandSegmenter,
     image: ImageReader,
     text: str,
     *,
@@ -162,7 +131,7 @@ def explain_image(
 
     Args:
         segmenter: the head with its frozen models.
-        image: as `Segmenter.source` gives it.
+        image: as `BandSegmenter.source` gives it.
         text: to explain.
         versus: another text for the same image.
         target: name of the class to explain; `None`: all but the background together.
@@ -186,7 +155,7 @@ def explain_image(
 
 
 def _ask(
-    segmenter: Segmenter, text: str, versus: str | None, target: str | None, progress: Progress | None
+    segmenter: BandSegmenter, text: str, versus: str | None, target: str | None, progress: Progress | None
 ) -> Question:
     config = segmenter.config
     refuse_own_condition(config.features.condition)
@@ -260,7 +229,7 @@ def _dice(predicted: Bool[np.ndarray, "y x"], truth: np.ndarray) -> float:
 
 
 def _files(summary: ExplainSummary, truth: UInt8[np.ndarray, "y x"] | None, *, arrays: bool) -> dict[str, bytes]:
-    files = {PLOT: plot_explanation(summary.explanation, None if truth is None else truth == 1)}
+    files = {PLOT: summary.explanation.plot(None if truth is None else truth == 1).to_png()}
     if arrays:
         files[ARRAYS] = _arrays(summary.explanation)
     return files | {FIGURES: canonical_json(summary.to_dict(), indent=1)}

@@ -26,7 +26,8 @@ from ...stages.text.words import Word, split_words, without, words_of_tokens
 from ..data.classes import Classes
 from ..extraction.text_features import as_stored
 from ..head_inputs.inputs import CachedFeatures
-from .result import Explanation, WhatIf
+from .maps import WhatIf
+from .result import Explanation
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from ..reports.figures import INK, MUTED, PREDICTED_COLOUR, TRUE_COLOUR, outline, to_png
-
-if TYPE_CHECKING:
-    from .result import Explanation, WordEffect
+from ..reports.figures import INK, MUTED, PREDICTED_COLOUR, TRUE_COLOUR, outline
+from ..reports.plots import Plot
+from .maps import ExplanationMaps, WordEffect
 
 WIDTH, MARGIN, GAP = 10.6, 0.25, 0.1
-"""Of the sheet, in inches, as everything here."""
+"""Of the plot, in inches, as everything here."""
 TITLE, LEGEND = 0.24, 0.85
 EFFECT_COLOURS, ATTENTION_COLOURS = "RdBu_r", "YlGn"
 ROBUST = 99.5
 """Percentile of the maps at the ends of the colour bars, so that a few pixels do not pale the rest."""
 
 
-def plot_explanation(explanation: Explanation, truth: Bool[np.ndarray, "y x"] | None = None) -> bytes:
-    """The figure as PNG: the image with its masks above, below each word's two maps, largest effect first.
+def draw_explanation(explanation: ExplanationMaps, truth: Bool[np.ndarray, "y x"] | None = None) -> Plot:
+    """The figure: the image with its masks above, below each word's two maps, largest effect first.
 
     Args:
         explanation: to show.
@@ -37,7 +36,7 @@ def plot_explanation(explanation: Explanation, truth: Bool[np.ndarray, "y x"] | 
     side = min((pair - GAP / 2) / 2, 3.0 / tall)
     top = MARGIN + 0.2 * len(heading) + 0.1
     words_top = top + TITLE + panel * tall + LEGEND
-    sheet = _Sheet(words_top + -(-len(words) // n_pairs) * (TITLE + side * tall + GAP) + MARGIN / 2)
+    sheet = Plot(WIDTH, words_top + -(-len(words) // n_pairs) * (TITLE + side * tall + GAP) + MARGIN / 2)
     for line, text in enumerate(heading):
         sheet.write(MARGIN, MARGIN + 0.2 * line, text)
     for i, (name, pixels, options) in enumerate(panels):
@@ -54,45 +53,15 @@ def plot_explanation(explanation: Explanation, truth: Bool[np.ndarray, "y x"] | 
             _word_map(axes, explanation, word.index, shown, scales)
         sheet.write(x, y - 0.18, f"{i + 1}  {_short(word)}", weight="bold")
         sheet.write(x + 2 * side + GAP / 2, y - 0.18, _figures(word), colour=MUTED, align="right")
-    return to_png(sheet.figure)
+    return sheet
 
 
-class _Sheet:
-    """A figure with positions in inches from its upper left corner."""
-
-    def __init__(self, height: float) -> None:
-        from matplotlib.figure import Figure
-
-        self.figure, self._height = Figure(figsize=(WIDTH, height), dpi=110), height
-
-    def axes(self, x: float, y: float, width: float, height: float) -> Any:  # noqa: ANN401
-        """Axes without ticks whose upper left corner is at (x, y)."""
-        box = (x / WIDTH, 1 - (y + height) / self._height, width / WIDTH, height / self._height)
-        axes = self.figure.add_axes(box)
-        axes.set_axis_off()
-        return axes
-
-    def write(
-        self, x: float, y: float, text: str, *, colour: str = INK, weight: str = "normal", align: str = "left"
-    ) -> None:
-        """A line of text below (x, y)."""
-        look: dict[str, Any] = {
-            "fontsize": 8.5,
-            "color": colour,
-            "weight": weight,
-            "ha": align,
-            "va": "top",
-            "parse_math": False,
-        }
-        self.figure.text(x / WIDTH, 1 - y / self._height, text, fontdict=None, **look)
-
-
-def _headings(explanation: Explanation) -> list[str]:
+def _headings(explanation: ExplanationMaps) -> list[str]:
     return [f"“{explanation.text}”"] + ([f"versus “{explanation.versus.text}”"] if explanation.versus else [])
 
 
 def _panels(
-    explanation: Explanation, truth: Bool[np.ndarray, "y x"] | None
+    explanation: ExplanationMaps, truth: Bool[np.ndarray, "y x"] | None
 ) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
     """Name, pixels and `imshow` options of the panels above the words."""
     grey: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": "gray"}
@@ -112,12 +81,12 @@ def _panels(
     return panels
 
 
-def scale_of_effects(explanation: Explanation) -> float:
+def scale_of_effects(explanation: ExplanationMaps) -> float:
     """Effect in nats at the ends of the colour bar, the same for all words."""
     return float(np.percentile(np.abs(explanation.effects), ROBUST)) or 1.0
 
 
-def _scales(explanation: Explanation) -> dict[str, tuple[float, float]]:
+def _scales(explanation: ExplanationMaps) -> dict[str, tuple[float, float]]:
     """Values at the ends of the colour bars, the same for all words."""
     effect = scale_of_effects(explanation)
     attention = float(np.percentile(explanation.attention.mean(0), ROBUST)) or 1.0
@@ -126,7 +95,7 @@ def _scales(explanation: Explanation) -> dict[str, tuple[float, float]]:
 
 def _word_map(
     axes: Any,  # noqa: ANN401
-    explanation: Explanation,
+    explanation: ExplanationMaps,
     i: int,
     shown: str,
     scales: dict[str, tuple[float, float]],
@@ -140,7 +109,7 @@ def _word_map(
         axes.contour(explanation.mask, levels=[0.5], colors=[INK], linewidths=0.4)
 
 
-def _legend(sheet: _Sheet, explanation: Explanation, y: float, scales: dict[str, tuple[float, float]]) -> None:
+def _legend(sheet: Plot, explanation: ExplanationMaps, y: float, scales: dict[str, tuple[float, float]]) -> None:
     """Two colour bars with their units, and the meaning of the line around the mask."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize

@@ -15,9 +15,10 @@ from ..head_inputs.inputs import CachedFeatures
 from ..reports.page import WordMap, inline_image
 from ..runs.run_config import RunConfig
 from ..runtime.progress import Progress
+from .maps import WordEffect
 from .measure import explain_sample, refuse_own_condition
 from .plots import EFFECT_COLOURS, scale_of_effects
-from .result import Explanation, WordEffect
+from .result import Explanation
 
 
 class WordExplainer:

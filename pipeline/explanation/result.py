@@ -1,106 +1,75 @@
-"""Result of an explanation."""
+"""Result of an explanation: its maps, their table of words and their figure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool
 
-from ...stages.text.words import Word
-
-
-@dataclass(frozen=True, eq=False)
-class WhatIf:
-    """The segmentation of the same image under another text."""
-
-    text: str
-    probability: Float32[np.ndarray, "y x"]
-    """Of the target, in [0, 1]."""
-    mask: Bool[np.ndarray, "y x"]
-    """Where a class of the target is the likeliest."""
-
-
-@dataclass(frozen=True)
-class WordEffect:
-    """Figures of one word, inside and outside the predicted mask."""
-
-    index: int
-    """In `words` and in the maps."""
-    label: str
-    """The word, with its number where it occurs again: `nuclei (2)`."""
-    effect_inside: float
-    """Mean effect inside in nats of log odds: positive where the word speaks for the target."""
-    effect_outside: float
-    """The same outside."""
-    change_inside: float
-    """Mean magnitude of the effect inside, by which words are ranked."""
-    change_outside: float
-    """The same outside."""
-    ratio: float | None
-    """`change_inside` / `change_outside`; `None` where nothing changed outside."""
-    attention: float
-    """The word's share of the attention, mean over the pixels inside."""
+from ..reports.plots import Plot
+from ..runtime.results import Result
+from .maps import ExplanationMaps
+from .plots import draw_explanation
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(ExplanationMaps, Result):
     """Effects of the words of a text on an image's segmentation.
 
-    Maps are at the size that the head works at; those of an image that was cut into tiles at the image's own.
+    A notebook shows the figure of `plot()`, and the table of words below it.
     """
 
-    text: str
-    target_names: tuple[str, ...]
-    """A class, or all but the background together."""
-    words: tuple[Word, ...]
-    """In the text's order, as are the maps."""
-    image: UInt8[np.ndarray, "y x 3"]
-    probability: Float32[np.ndarray, "y x"]
-    """Of the target, in [0, 1]."""
-    mask: Bool[np.ndarray, "y x"]
-    """Where a class of the target is the likeliest."""
-    effects: Float32[np.ndarray, "word y x"]
-    """Log odds of the target with the text less those without the word, in nats; mean over an ensemble's members."""
-    attention: Float32[np.ndarray, "name word y x"]
-    """Share of the attention that the word's tokens get, in [0, 1]."""
-    attention_elsewhere: Float32[np.ndarray, "name y x"]
-    """The rest: punctuation and the encoder's special tokens."""
-    attention_names: tuple[str, ...]
-    """Of the attentions: heads of the attention, attentions of each block, or members of an ensemble."""
-    versus: WhatIf | None
+    def to_dict(self) -> dict[str, Any]:
+        """The figures, ready for JSON; the maps are arrays of the object alone."""
+        versus = self.versus
+        return {
+            "text": self.text,
+            "target": self.target,
+            "mask_share": float(self.mask.mean()),
+            "versus": None if versus is None else {"text": versus.text, "mask_share": float(versus.mask.mean())},
+            "inside_is": "mask" if self.has_both_sides else "everything",
+            "words": self.to_rows(),
+            "attention_elsewhere": float(self.attention_elsewhere.mean()),
+            "attention_names": list(self.attention_names),
+        }
 
-    @property
-    def target(self) -> str:
-        """The target in words."""
-        return " or ".join(self.target_names)
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row for each word, the largest change inside first: the fields of `WordEffect`, and `span` in the text."""
+        return [asdict(one) | {"span": self.words[one.index].span} for one in self.ranked()]
 
-    @property
-    def has_both_sides(self) -> bool:
-        """Whether the mask has an inside and an outside; if not, figures of both are of the whole image."""
-        return bool(self.mask.any() and not self.mask.all())
+    def lines(self) -> list[str]:
+        """The share of the image that is marked, and the table of words with what its columns mean."""
+        whole, versus = ["the mask is empty or full: all figures are of the whole image"], self.versus
+        other = [f"with {versus.text!r}: {versus.mask.mean():.1%} of it is {self.target}"] if versus else []
+        return [
+            f"{self.mask.mean():.1%} of it is {self.target}",
+            "",
+            *self._table(),
+            "",
+            f"effect: log odds of {self.target} with the word less those without it, in nats: mean inside and",
+            "outside the mask; size: mean of |effect| inside, which ranks words; ratio: that over the same outside",
+            *([] if self.has_both_sides else whole),
+            *other,
+        ]
 
-    def ranked(self) -> list[WordEffect]:
-        """Each word's figures, the largest change inside first."""
-        inside, outside = (self.mask, ~self.mask) if self.has_both_sides else [np.ones_like(self.mask)] * 2
-        effects = [self._figures(i, inside, outside) for i in range(len(self.words))]
-        return sorted(effects, key=lambda one: -one.change_inside)
+    def plot(self, truth: Bool[np.ndarray, "y x"] | None = None) -> Plot:
+        """The image with its mask, and for each word its effect and its share of the attention.
 
-    def _figures(self, i: int, inside: np.ndarray, outside: np.ndarray) -> WordEffect:
-        within, beyond = self.effects[i][inside], self.effects[i][outside]
-        change_inside, change_outside = float(np.abs(within).mean()), float(np.abs(beyond).mean())
-        return WordEffect(
-            index=i,
-            label=self._label(i),
-            effect_inside=float(within.mean()),
-            effect_outside=float(beyond.mean()),
-            change_inside=change_inside,
-            change_outside=change_outside,
-            ratio=change_inside / change_outside if change_outside > 0 else None,
-            attention=float(self.attention[:, i].mean(0)[inside].mean()),
-        )
+        Args:
+            truth: where the target is, at the size of the maps; `None`: not known.
+        """
+        return draw_explanation(self, truth)
 
-    def _label(self, i: int) -> str:
-        word = self.words[i].text
-        number = [one.text.lower() for one in self.words[: i + 1]].count(word.lower())
-        return f"{word} ({number})" if number > 1 else word
+    def _table(self) -> list[str]:
+        rows = [("word", "inside", "outside", "size", "ratio", "attention")]
+        for one in self.ranked():
+            ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+            effects = f"{one.effect_inside:+.3f}", f"{one.effect_outside:+.3f}", f"{one.change_inside:.3f}"
+            rows.append((one.label, *effects, ratio, f"{one.attention:.1%}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+
+    def _repr_html_(self) -> str:
+        return self.plot().to_html(f"Effects of the words of: {self.text}") + super()._repr_html_()

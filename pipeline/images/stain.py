@@ -32,25 +32,25 @@ class NormalisedImage:
     """
 
     def __init__(self, image: ImageReader) -> None:
-        self._image = image
+        self.original = image
 
     @cached_property
     def _table(self) -> UInt8[np.ndarray, "3 256"]:
-        return lookup_table(_histogram(self._image))
+        return lookup_table(_histogram(self.original))
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self._image.size
+        return self.original.size
 
     def read(self, top: int, left: int, height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
         """The pixels of a rectangle that lies in the image."""
-        pixels = self._image.read(top, left, height, width)
+        pixels = self.original.read(top, left, height, width)
         return np.stack([self._table[channel][pixels[..., channel]] for channel in range(3)], -1)
 
     def boxes(self) -> Iterator[Box]:
         """Rectangles that cover the image."""
-        return self._image.boxes()
+        return self.original.boxes()
 
 
 def open_source(path: Path, window: IntensityWindow | None, colours: str) -> ImageReader:
@@ -65,6 +65,11 @@ def open_source(path: Path, window: IntensityWindow | None, colours: str) -> Ima
 def in_colours(image: ImageReader, colours: str) -> ImageReader:
     """The image as it is (`own`), or with `standardised` colours."""
     return NormalisedImage(image) if colours == "standardised" else image
+
+
+def in_own_colours(image: ImageReader) -> ImageReader:
+    """The image that `in_colours` was given."""
+    return image.original if isinstance(image, NormalisedImage) else image
 
 
 def lookup_table(histogram: Int[np.ndarray, "3 256"]) -> UInt8[np.ndarray, "3 256"]:

@@ -21,7 +21,7 @@ from ..runtime.results import Result
 from ..training.result import TrainSummary
 
 if TYPE_CHECKING:
-    from ..prediction.segmenter import Segmenter
+    from .segmenter import Segmenter
 
 
 class Run(Result):
@@ -80,7 +80,7 @@ class Run(Result):
 
     def segmenter(self, **overrides: Any) -> Segmenter:  # noqa: ANN401
         """The head with its frozen models, ready for new images; `overrides` as of `Segmenter.load`."""
-        from ..prediction.segmenter import Segmenter
+        from .segmenter import Segmenter
 
         return Segmenter.load(self.path, **overrides)
 

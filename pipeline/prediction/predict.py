@@ -23,7 +23,7 @@ from ..views.text_rewriting import safe_views
 from .formats import files_for, formats_for, masks_for, opened, refuse_unfit
 from .record import PredictionRecord, refuse_file_names, refuse_same_names
 from .request import PredictionRequest
-from .segmenter import Segment, Segmenter
+from .segmenter import BandSegmenter, Segment
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         DataError: if images or the table of texts cannot be used, or a format cannot hold their masks.
     """
     progress = progress or Progress()
-    segmenter = Segmenter.from_overrides(config.run, config)
+    segmenter = BandSegmenter.from_overrides(config.run, config)
     volumes = list_volumes(config.images)
     refuse_same_names(volumes)
     files = {volume.name: files_for(config, volume) for volume in volumes}
@@ -98,7 +98,7 @@ def _texts(config: PredictConfig, volumes: Sequence[Volume]) -> list[str | None]
 
 def _say_remarks(
     config: PredictConfig,
-    segmenter: Segmenter,
+    segmenter: BandSegmenter,
     volumes: Sequence[Volume],
     texts: Sequence[str | None],
     progress: Progress,
@@ -122,7 +122,7 @@ def _say_remarks(
             )
 
 
-def _sizes(segmenter: Segmenter, volumes: Sequence[Volume]) -> list[tuple[int, int]]:
+def _sizes(segmenter: BandSegmenter, volumes: Sequence[Volume]) -> list[tuple[int, int]]:
     """Height and width of every volume's slices: a first look at all, so that none is met as unreadable hours later."""
     sizes, problems = [], []
     for volume in volumes:
@@ -143,7 +143,7 @@ def _sizes(segmenter: Segmenter, volumes: Sequence[Volume]) -> list[tuple[int, i
 
 
 def _requests(
-    segmenter: Segmenter, volumes: Sequence[Volume], texts: Sequence[str | None]
+    segmenter: BandSegmenter, volumes: Sequence[Volume], texts: Sequence[str | None]
 ) -> Iterator[PredictionRequest]:
     """All slices of all volumes, opened as they are asked for."""
     for volume, text in zip(volumes, texts, strict=True):

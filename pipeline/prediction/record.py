@@ -18,7 +18,7 @@ from ...errors import DataError
 from ..config.prediction import PredictConfig
 from ..image_files.volumes import Volume
 from ..runtime.folders import locked_folder, no_empty_folder
-from .segmenter import Segmenter
+from .segmenter import BandSegmenter
 
 RECORD = "predictions.json"
 _ENDINGS_BEFORE = (".png", ".npy", "_uncertainty.png")
@@ -45,7 +45,7 @@ class PredictionRecord:
     @classmethod
     @contextmanager
     def claimed(
-        cls, config: PredictConfig, segmenter: Segmenter, files: Mapping[str, Sequence[Path]]
+        cls, config: PredictConfig, segmenter: BandSegmenter, files: Mapping[str, Sequence[Path]]
     ) -> Iterator[PredictionRecord]:
         """Claim the folder, and the names of new masks in it, for as long as the block lasts.
 

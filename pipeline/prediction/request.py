@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL.Image import Image as PillowImage
 
 from ...errors import DataError
 from ..image_files.source import Box, ImageReader
+
+GivenImage = UInt8[np.ndarray, "y x 3"] | PillowImage | Path | str
+"""RGB pixels as an array or as a Pillow image, or the path of an image file."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,11 @@ class PredictionRequest:
 
 @dataclass(frozen=True)
 class Pixels:
-    """An image in memory."""
+    """An image in memory.
+
+    Raises:
+        DataError: if the pixels are not uint8 [y, x, 3].
+    """
 
     pixels: UInt8[np.ndarray, "y x 3"]
 
@@ -33,6 +43,11 @@ class Pixels:
         shape = self.pixels.shape
         if self.pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
             raise DataError(f"image is {self.pixels.dtype} {shape}; expected uint8 (y, x, 3), RGB")
+
+    @classmethod
+    def of(cls, image: UInt8[np.ndarray, "y x 3"] | PillowImage) -> Self:
+        """An array, or a Pillow image of any mode, which is brought to RGB."""
+        return cls(image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB")))
 
     @property
     def size(self) -> tuple[int, int]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import tee
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt, UInt8
+from jaxtyping import Float, UInt
 from torch import Tensor
 
 from ...errors import DataError
@@ -26,6 +25,7 @@ from ..data.classes import Classes
 from ..extraction.feature_extractor import FeatureExtractor
 from ..extraction.loading import restore_stage_one
 from ..head_inputs.source import segment_tiles
+from ..image_files.paths import stem_of
 from ..image_files.raster import WindowNeededError
 from ..image_files.reading import open_image
 from ..image_files.source import ImageReader
@@ -38,23 +38,11 @@ from ..runtime.device import resolve_device
 from ..views.text_rewriting import safe_views
 from .live_features import LiveFeatures
 from .live_texts import LiveTexts
-from .request import Pixels, PredictionRequest
+from .request import GivenImage, Pixels, PredictionRequest
+from .result import Prediction
 
 _ROWS_AT_ONCE = 128
 """Of a band that is as high as a tile: what follows takes some 30 bytes a pixel."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The segmentation of one image, at its own size."""
-
-    mask: UInt[np.ndarray, "y x"]
-    """The value of the likeliest class, as the training masks have it; uint8, or uint16 where values need it."""
-    probabilities: Float32[np.ndarray, "n_classes y x"]
-    """Of the classes, background first; they add up to 1. Of an ensemble the mean over its members."""
-    uncertainty: Float32[np.ndarray, "y x"]
-    """In nats, in [0, ln n_classes]: of an ensemble the mutual information of prediction and member, of a single head
-    the predictive entropy."""
 
 
 class Segment(NamedTuple):
@@ -68,8 +56,8 @@ class Segment(NamedTuple):
     """As of `Prediction`."""
 
 
-class Segmenter:
-    """A trained head, ready for new images: `Segmenter.load(run).predict(image, text)`.
+class BandSegmenter:
+    """A trained head, ready for new images, which it segments by bands; `Segmenter` is the one for users.
 
     The frozen models are loaded when they are first needed. `mask_values` are the values that the training masks have
     for the classes, background first: {0, 255} or {0, 1} as they were, or class ids (labels, where they are colours);
@@ -107,7 +95,7 @@ class Segmenter:
         text_encoder: str | None = None,
         device: str = "auto",
         offline: bool = False,
-    ) -> Segmenter:
+    ) -> Self:
         """Load a finished run.
 
         Args:
@@ -133,7 +121,7 @@ class Segmenter:
         return cls.from_overrides(Path(run), overrides)
 
     @classmethod
-    def from_overrides(cls, run: Path, overrides: ModelOverrides) -> Segmenter:
+    def from_overrides(cls, run: Path, overrides: ModelOverrides) -> Self:
         """As `load`, from settings."""
         config, device = RunConfig.read(run), resolve_device(overrides.device)
         head, projections = load_head(run, config, device), load_projections(run, config, device)
@@ -153,18 +141,19 @@ class Segmenter:
 
     def predict(
         self,
-        image: UInt8[np.ndarray, "y x 3"] | Path | str,
+        image: GivenImage,
         text: str | None = None,
         *,
-        sample_id: str = "",
+        sample_id: str | None = None,
         tta: int = 1,
     ) -> Prediction:
         """Segment one image.
 
         Args:
-            image: RGB pixels, or the path of an image file.
+            image: RGB pixels (uint8 [y, x, 3], or a Pillow image), or the path of an image file.
             text: what the head is to go by; `None`: nothing.
-            sample_id: names the noise, where the head was trained with one noise for each sample.
+            sample_id: names the noise, where the head was trained with one noise for each sample; `None`: the file's
+                name without its suffix, and "" for pixels.
             tta: as `segment`.
 
         Raises:
@@ -172,11 +161,25 @@ class Segmenter:
             DataError: if the image cannot be read, or the text is empty or too long.
             ConfigError: if a text is given to a head that was trained without any.
         """
-        _, bands = next(self.segment([PredictionRequest(self.source(image), text, sample_id)], tta=tta))
+        return self.whole(*next(self.segment([self.request(image, text, sample_id)], tta=tta)))
+
+    def request(self, image: GivenImage, text: str | None, sample_id: str | None) -> PredictionRequest:
+        """What `segment` takes, of the arguments of `predict`.
+
+        Raises:
+            DataError: if the image cannot be read.
+        """
+        if sample_id is None:
+            sample_id = stem_of(Path(image)) if isinstance(image, Path | str) else ""
+        return PredictionRequest(self.source(image), text, sample_id)
+
+    def whole(self, request: PredictionRequest, bands: Iterable[Segment]) -> Prediction:
+        """The prediction that all bands of a request are."""
         _, of_probabilities, of_uncertainty = zip(*bands, strict=True)
         probabilities = torch.cat(of_probabilities, 1).cpu().numpy()
         uncertainty = torch.cat(of_uncertainty).cpu().numpy()
-        return Prediction(self.mask_values[probabilities.argmax(0)], probabilities, uncertainty)
+        mask = self.mask_values[probabilities.argmax(0)]
+        return Prediction(mask, probabilities, uncertainty, self.classes, request)
 
     @property
     def uncertainty_is(self) -> UncertaintyKind:
@@ -215,15 +218,15 @@ class Segmenter:
                 part = members[:, :, start : start + _ROWS_AT_ONCE]
                 yield Segment(top + start, *mean_and_uncertainty(part))
 
-    def source(self, image: UInt8[np.ndarray, "y x 3"] | Path | str) -> ImageReader:
+    def source(self, image: GivenImage) -> ImageReader:
         """RGB pixels or an image file, as the head's training images were read.
 
         Raises:
             DataError: if it is no image.
         """
-        if isinstance(image, np.ndarray):
-            return in_colours(Pixels(image), self.config.features.colours)
-        return self.open(Path(image))
+        if isinstance(image, Path | str):
+            return self.open(Path(image))
+        return in_colours(Pixels.of(image), self.config.features.colours)
 
     def open(self, path: Path) -> ImageReader:
         """An image file as the head's training images were read.

@@ -67,7 +67,7 @@ def use(data, unet, encoder, out):
     from PIL import Image
     from textdiff.pipeline.evaluation.evaluate import evaluate
     from textdiff.pipeline.extraction.extract import extract_features
-    from textdiff.pipeline.prediction.segmenter import Segmenter
+    from textdiff.pipeline.interface.segmenter import Segmenter
     from textdiff.pipeline.runtime.prefetch import prefetch
     from textdiff.pipeline.training.train import train_head
     cache, run = Path(out) / "cache", Path(out) / "run"

@@ -82,7 +82,7 @@ def test_the_table_of_no_objects_has_its_columns():
 
 def test_files_hold_what_was_found(mask, tmp_path):
     objects = find_objects(mask, CLASSES)
-    write_label_image(tmp_path / "a.tif", objects)
+    write_label_image(tmp_path / "a.tif", objects.labels)
     read = tifffile.imread(tmp_path / "a.tif")
     assert read.dtype == np.uint16
     np.testing.assert_array_equal(read, objects.labels)
@@ -104,5 +104,5 @@ def test_more_than_65535_objects_have_32_bits(tmp_path):
     objects = find_objects(mask, {0: "background", 1: "dot"})
     assert objects.labels.dtype == np.uint32
     assert objects.labels.max() == len(objects.classes) == 257**2
-    write_label_image(tmp_path / "a.tif", objects)
+    write_label_image(tmp_path / "a.tif", objects.labels)
     assert tifffile.imread(tmp_path / "a.tif").dtype == np.uint32

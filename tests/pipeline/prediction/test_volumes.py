@@ -15,8 +15,8 @@ from textdiff.pipeline.config.prediction import ExplainConfig, PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.explanation.explain import explain
 from textdiff.pipeline.image_files.reading import read_mask
+from textdiff.pipeline.interface.segmenter import Segmenter
 from textdiff.pipeline.prediction.predict import predict
-from textdiff.pipeline.prediction.segmenter import Segmenter
 from textdiff.pipeline.training.train import train_head
 
 nibabel = pytest.importorskip("nibabel")

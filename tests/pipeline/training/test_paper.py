@@ -16,7 +16,7 @@ from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import open_head_data
-from textdiff.pipeline.prediction.segmenter import Segmenter
+from textdiff.pipeline.interface.segmenter import Segmenter
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.objectives import PaperObjective

@@ -15,7 +15,7 @@ from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import settle_text
 from textdiff.pipeline.head_inputs.scoring import dice_of_samples
-from textdiff.pipeline.prediction.segmenter import Segmenter
+from textdiff.pipeline.interface.segmenter import Segmenter
 from textdiff.pipeline.runs import text_decision
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import Progress

@@ -1,0 +1,185 @@
+"""Masks on their image, side by side with a legend, as plots: in the colours and patterns of reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+
+from ...cache.format.samples import IGNORE
+from ...stages.metrics.overlap import confusion, dice
+from .cases import class_colours, painted, veiled
+from .figures import MUTED, PREDICTED_COLOUR, error_map
+from .plots import DPI, Plot
+
+LARGEST, SMALLEST = 640, 240
+"""ShownPixels of a single panel's longer side: larger images are shrunk, smaller ones enlarged by a whole number."""
+LARGEST_OF_SEVERAL, WIDEST = 440, 1500
+"""Of one of several panels, and of all in a row together."""
+MARGIN, GAP, TITLE, LINE = 0.1, 0.12, 0.22, 0.22
+SWATCH, LETTER = 0.15, 0.068
+"""Inches, as above; a letter's width is that of a broad one."""
+MOST_LETTERS = 40
+
+ShownPixels = UInt8[np.ndarray, "y x 3"]
+ShownPictures = Mapping[str, ShownPixels]
+"""Title → pixels."""
+Marks = Mapping[str, ShownPixels]
+"""Meaning → a square of the colour or pattern."""
+
+
+def draw_overlay(
+    image: ShownPixels,
+    labels: UInt8[np.ndarray, "y x"],
+    classes: Sequence[str],
+    *,
+    title: str = "",
+    is_truth: bool = False,
+) -> Plot:
+    """The image with each class tinted and outlined; pale where it is not labelled.
+
+    Args:
+        image: of the labels' size.
+        labels: class indices, 0 the background; IGNORE where not labelled.
+        classes: names of the foreground classes.
+        title: above it; "": none.
+        is_truth: whether a single class has the colour of truths, not that of predictions.
+    """
+    image, labels = shown(image, LARGEST), shown(labels, LARGEST)
+    colours = _colours(classes, is_truth=is_truth)
+    known = labels != IGNORE
+    pixels = veiled(painted(image, np.where(known, labels, 0), colours), known)
+    return draw_panels({title: pixels}, _class_marks(classes, colours, labels))
+
+
+def draw_errors(
+    image: ShownPixels, truth: UInt8[np.ndarray, "y x"], predicted: UInt8[np.ndarray, "y x"], classes: Sequence[str]
+) -> Plot:
+    """Truth, prediction and errors side by side, with the Dice of each class.
+
+    Args:
+        image: of the masks' size.
+        truth: class indices; IGNORE where not labelled.
+        predicted: class indices.
+        classes: names of the foreground classes.
+    """
+    scores = _dice(truth, predicted, classes)
+    image, truth, predicted = (shown(one, LARGEST_OF_SEVERAL) for one in (image, truth, predicted))
+    known = truth != IGNORE
+    true, found = np.where(known, truth, 0), np.where(known, predicted, 0)
+    confused = (true > 0) & (found > 0) & (true != found)
+    of_truth, of_prediction = _colours(classes, is_truth=True), _colours(classes, is_truth=False)
+    errors = error_map(image, true > 0, found > 0, confused)
+    panels = {
+        "truth": veiled(painted(image, true, of_truth), known),
+        "prediction": painted(image, predicted, of_prediction),
+        f"errors; {scores}": veiled(errors, known),
+    }
+    marks = _class_marks(classes, of_prediction, truth, predicted) if len(classes) > 1 else {}
+    return draw_panels(panels, {**marks, **_error_marks(several=len(classes) > 1)})
+
+
+def draw_panels(panels: ShownPictures, marks: Marks = {}, n_columns: int | None = None) -> Plot:  # noqa: B006 - not changed
+    """Pictures under their titles, of one size each, and a legend below.
+
+    Args:
+        panels: in reading order; drawn pixel for pixel.
+        marks: the legend; empty: none.
+        n_columns: pictures in a row; `None`: as many as there is room for.
+    """
+    height, width = (max(pixels.shape[axis] for pixels in panels.values()) / DPI for axis in (0, 1))
+    n_columns = min(n_columns or max(1, int(WIDEST / DPI / (width + GAP))), len(panels))
+    title = TITLE if any(panels) else 0.0
+    whole = 2 * MARGIN + n_columns * (width + GAP) - GAP
+    lines = _legend_lines(marks, whole - 2 * MARGIN)
+    n_rows = -(-len(panels) // n_columns)
+    legend = MARGIN + n_rows * (title + height + GAP)
+    plot = Plot(whole, legend + LINE * len(lines) + (MARGIN if lines else MARGIN - GAP))
+    for i, (name, pixels) in enumerate(panels.items()):
+        x, y = MARGIN + i % n_columns * (width + GAP), MARGIN + i // n_columns * (title + height + GAP)
+        plot.write(x, y, _cut(name, int(width / LETTER)), colour=MUTED)
+        axes = plot.axes(x, y + title, pixels.shape[1] / DPI, pixels.shape[0] / DPI)
+        axes.imshow(pixels, interpolation="nearest", aspect="auto")
+    for i, line in enumerate(lines):
+        for x, name in line:
+            axes = plot.axes(MARGIN + x, legend + LINE * i + 0.02, SWATCH, SWATCH)
+            axes.imshow(marks[name], interpolation="nearest", aspect="auto")
+            plot.write(MARGIN + x + SWATCH + 0.07, legend + LINE * i + 0.025, _cut(name, MOST_LETTERS))
+    return plot
+
+
+def shown(pixels: UInt8[np.ndarray, "y x *channel"], at_most: int) -> UInt8[np.ndarray, "shown_y shown_x *channel"]:
+    """An image or a label map in the size of a panel.
+
+    Args:
+        pixels: RGB, which is averaged where it is shrunk, or class indices, of which the central pixels are kept.
+        at_most: pixels of the longer side.
+    """
+    from PIL import Image
+
+    longest = max(pixels.shape[:2])
+    if longest <= at_most:
+        times = max(1, -(-SMALLEST // longest))
+        return pixels.repeat(times, 0).repeat(times, 1)
+    height, width = (max(1, round(n * at_most / longest)) for n in pixels.shape[:2])
+    if pixels.ndim == 3:
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+    ys, xs = (
+        ((np.arange(n) + 0.5) * of / n).astype(int) for n, of in zip((height, width), pixels.shape[:2], strict=True)
+    )
+    return pixels[ys[:, None], xs]
+
+
+def _colours(classes: Sequence[str], *, is_truth: bool) -> list[tuple[int, int, int]]:
+    return class_colours(classes) if is_truth or len(classes) > 1 else [PREDICTED_COLOUR]
+
+
+def _dice(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> str:
+    """Dice in words; of several classes their mean."""
+    counts = confusion(torch.from_numpy(predicted).long(), torch.from_numpy(truth).long(), len(classes) + 1, IGNORE)
+    return f"{'mean ' if len(classes) > 1 else ''}Dice {float(dice(counts).mean()):.3f}"
+
+
+def _class_marks(classes: Sequence[str], colours: Sequence[tuple[int, int, int]], *maps: np.ndarray) -> Marks:
+    """Squares of the classes, and of what is not labelled, that occur in the maps."""
+    occurring = {*np.concatenate([np.unique(labels) for labels in maps]).tolist()}
+    white = np.full((15, 15, 3), 255, np.uint8)
+    marks = {
+        name: painted(white, np.ones((15, 15), np.uint8), [colour])
+        for index, (name, colour) in enumerate(zip(classes, colours, strict=True), start=1)
+        if index in occurring or len(classes) == 1
+    }
+    return marks | ({"not labelled": veiled(white // 2, _nowhere())} if IGNORE in occurring else {})
+
+
+def _error_marks(*, several: bool) -> Marks:
+    white, everywhere, nowhere = np.full((15, 15, 3), 255, np.uint8), ~_nowhere(), _nowhere()
+    marks = {
+        "false negative (plain)": error_map(white, everywhere, nowhere),
+        "false positive (striped)": error_map(white, nowhere, everywhere),
+    }
+    return marks | ({"of another class (dotted)": error_map(white, nowhere, nowhere, everywhere)} if several else {})
+
+
+def _nowhere() -> Bool[np.ndarray, "15 15"]:
+    return np.zeros((15, 15), bool)
+
+
+def _legend_lines(marks: Marks, width: float) -> list[list[tuple[float, str]]]:
+    """Lines of the legend: the place of each mark along its line, and its meaning."""
+    lines: list[list[tuple[float, str]]] = []
+    x = width
+    for name in marks:
+        needed = SWATCH + 0.2 + LETTER * min(len(name), MOST_LETTERS)
+        if x + needed > width:
+            lines.append([])
+            x = 0.0
+        lines[-1].append((x, name))
+        x += needed
+    return lines
+
+
+def _cut(text: str, n_letters: int) -> str:
+    return text if len(text) <= n_letters else f"{text[: n_letters - 1]}…"
