@@ -26,7 +26,7 @@ test-all: $(INSTALLED)
 lint: $(INSTALLED) .build/textdiff
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	MYPYPATH=.build $(BIN)/mypy -p textdiff
+	MYPYPATH=.build:tests $(BIN)/mypy -p textdiff -m typed_use
 
 check: lint test
 

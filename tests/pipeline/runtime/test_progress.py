@@ -2,11 +2,13 @@
 
 import io
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from textdiff.pipeline.runtime import progress as progresses
-from textdiff.pipeline.runtime.progress import Progress
+from textdiff.pipeline.runtime.progress import Progress, progress_of
 
 
 @pytest.fixture
@@ -57,3 +59,40 @@ def test_a_library_call_says_nothing(capsys):
     Progress().say("hello")
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "")
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """What a kernel's cell shows: IPython as far as a bar uses it."""
+    shown = []
+    handle = SimpleNamespace(update=shown.append)
+    display = SimpleNamespace(HTML=str, display=lambda _, display_id: handle)
+    shell = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell, display=display))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    return shown
+
+
+def test_a_notebook_gets_a_bar_below_the_cell_and_lines_that_are_no_errors(notebook, clock, capsys):
+    progress = progress_of(None)
+    progress.say("reading")
+    with progress.task("<extract>", 3, "images") as task:
+        for _ in range(3):
+            clock[0] += 1.0
+            task.advance(loss=0.5)
+    assert capsys.readouterr() == ("reading\n", "")
+    assert notebook[0].startswith('<progress max="3" value="1"></progress> &lt;extract&gt;: 1/3 images, 1 s')
+    assert notebook[-1] == "&lt;extract&gt;: 3/3 images, 3 s, 1 images/s, loss 0.5"
+
+
+def test_a_bar_in_a_notebook_is_not_drawn_more_often_than_one_sees(notebook, clock):
+    with progress_of(None).task("extract", 1000, "images") as task:
+        for _ in range(1000):
+            clock[0] += 0.001
+            task.advance()
+    assert len(notebook) == 5
+
+
+def test_a_notebook_can_be_asked_for_silence(notebook, capsys):
+    progress_of(False).say("reading")
+    assert (notebook, capsys.readouterr().out) == ([], "")

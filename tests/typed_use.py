@@ -1,0 +1,20 @@
+"""A user's script for mypy, not for pytest: `make check` reads it as strictly as the package.
+
+A line with `type: ignore` is one that mypy must refuse: it reports an ignore that is not needed.
+"""
+
+from pathlib import Path
+
+import textdiff as td
+from textdiff.config import TrainConfig
+
+cache: td.Cache = td.extract_features("data", "cache", unet="diffusers:unet", blocks=[2, 4], timesteps=(5, 50))
+run = td.train_head(cache, "run", head="context", ensemble=8, progress=True)
+same: td.Run = td.train_head(TrainConfig(Path("cache"), Path("run")))
+dice: object = run.evaluate(split="test", at="native").scores["dice"]
+texts: list[str | None] = [sample.text for sample in cache.split("train")]
+verdict: str = td.compare(run, same).verdict
+td.train_head(cache, "run", head="cnn")  # type: ignore[call-overload]
+td.train_head(cache, "run", epoch=3)  # type: ignore[call-overload]
+td.train_head(cache)  # type: ignore[call-overload]
+td.trainhead()  # type: ignore[attr-defined]
