@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import typer
 
+from . import __version__
 from .cache.storage.location import Location, location
 from .errors import TextdiffError
 from .pipeline import config as configs
@@ -76,6 +77,7 @@ def build_app() -> typer.Typer:
     whole = typer.Typer(
         name="textdiff", help=about, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
     )
+    whole.callback()(_options)
     about = "Describe, check, export or merge feature caches."
     group = typer.Typer(help=about, no_args_is_help=True)
     for function in COMMANDS:
@@ -83,6 +85,21 @@ def build_app() -> typer.Typer:
         (whole if name == command_name(function) else group).command(name, help=function.summary)(_callback(function))
     whole.add_typer(group, name="cache")
     return whole
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"textdiff {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    del version  # acted upon before anything else is read
 
 
 def _callback(function: CommandFunction[Result]) -> Callable[..., None]:

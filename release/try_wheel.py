@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -149,6 +150,7 @@ def try_commands(scripts: Path, folder: Path, *, whole_way: bool) -> dict[str, f
     """Its commands on good and on bad input; the seconds of each that is timed."""
     textdiff, started, seconds = scripts / "textdiff", time.monotonic(), {}
     assert "extract-features" in run([textdiff, "--help"], folder)
+    assert re.fullmatch(r"textdiff \d+\.\d+\.\d+\S*\n", run([textdiff, "--version"], folder))
     message = run([textdiff, "check-data", "absent"], folder, code=1)
     assert len(message.splitlines()) == 1, message
     run([textdiff, "train-head"], folder, code=2)

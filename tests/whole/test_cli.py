@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from textdiff import cli
+from textdiff import __version__, cli
 from textdiff.pipeline import config as configs
 
 
@@ -30,6 +30,10 @@ def test_every_command_has_help_with_json(textdiff, command):
     code, out, _ = textdiff(*command.split(), "--help")
     assert code == 0
     assert "--json" in out
+
+
+def test_the_version_is_printed(textdiff):
+    assert textdiff("--version") == (0, f"textdiff {__version__}\n", "")
 
 
 def test_help_shows_the_configs_own_words_and_defaults(textdiff):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from textdiff import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("cache", "pipeline", "stages")
 
@@ -46,3 +48,7 @@ def test_setup_cfg_lists_every_file_that_is_not_python(setup_cfg):
     assert others
     for path in (*others, Path("py.typed")):
         assert any(fnmatch(str(path), "/".join(pattern)) for pattern in listed), path
+
+
+def test_the_version_is_the_same_in_every_file(setup_cfg):
+    assert setup_cfg["metadata"]["version"] == __version__
