@@ -4,10 +4,13 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
 
+# Extras that requirements.lock has versions for: what the figures in docs/results.md need, and what users work with.
+LOCKED := baselines demo encoders label medical mlflow ngff onnx slides tensorboard
+
 # Each of hundreds of processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-all lint check format docs site web bench package audit clean
+.PHONY: demo test test-slow test-all lint check format docs site web bench package lock audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
@@ -64,6 +67,13 @@ package: $(INSTALLED) .venv/release/.installed
 	.venv/release/bin/check-wheel-contents dist
 	$(BIN)/python release/check_files.py dist
 	$(BIN)/python release/try_wheel.py dist/*.whl
+
+# requirements.lock: the versions of .venv, with which the tests passed, and their digests; for Python 3.11 to 3.13.
+lock: $(INSTALLED) .venv/release/.installed .build/textdiff
+	$(BIN)/python -m pip list --format=freeze --exclude-editable > .build/installed.txt
+	.venv/release/bin/uv pip compile setup.cfg $(addprefix --extra ,$(LOCKED)) --universal --python-version 3.11.1 \
+		--constraint .build/installed.txt --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet \
+		--output-file requirements.lock
 
 # By a tool in an environment of its own, which looks at ours from outside.
 audit: $(INSTALLED)
