@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test cuts the power, and killed processes lose nothing that they wrote.
 os.fsync = lambda descriptor: None
 
-pytest_plugins = ["tiny_models", "pages", "browsers", "label_server", "label_page"]
+pytest_plugins = ["tiny_models", "pages", "browsers", "label_server", "label_page", "fake_hub"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -40,7 +40,8 @@ class Evaluation(Result):
     truth: str
     """Digest of the mask files, and of the size at which they were compared with."""
     n_seen: Mapping[str, int]
-    """Number of samples that the run was trained on (`train`) or that chose its epoch (`val`)."""
+    """Number of samples that the run was trained on (`train`) or that chose its epoch (`val`); empty if the run
+    does not name its samples."""
     scores: Mapping[str, Any]
     """Result of `score_counts`; `lost`: id, class and pixels of the mask of each class that the labels lack; where
     distances were asked for, `surface`: their `unit`, the `tolerance` of NSD and a `remark` on the unit."""
@@ -77,7 +78,9 @@ class Evaluation(Result):
         ]
 
     def seen(self) -> list[str]:
-        """A warning for samples that are not new to the run."""
+        """A warning for samples that are not new to the run, or may not be."""
+        if not self.n_seen:
+            return [f"of these samples some may be among those of the training, which {self.run} does not name"]
         uses = [
             f"{n} were {how}" for name, how in (("train", "trained on"), ("val", "used to choose the epoch"))
             if (n := self.n_seen[name])

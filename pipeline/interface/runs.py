@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from ..runtime.results import Result
 from ..training.result import TrainSummary
 
 if TYPE_CHECKING:
+    from .hand_on import Extra
     from .segmenter import Segmenter
 
 
@@ -83,6 +85,86 @@ class Run(Result):
         from .segmenter import Segmenter
 
         return Segmenter.load(self.path, **overrides)
+
+    def save_pretrained(
+        self, folder: Path | str, *, include: Collection[Extra] = (), licence: str | None = None
+    ) -> Path:
+        """Write the run for others, with a model card, into a new folder: `Run.from_pretrained` takes it.
+
+        The head, its settings and its figures are written, but nothing that names samples or places on this machine,
+        and no images. A README.md that lies in the run's folder is taken in place of the card.
+
+        Args:
+            folder: must not be there, or be empty.
+            include: more: `samples` (their ids, groups and scores), `places` (of the cache and of the frozen models),
+                `report` (with images of samples).
+            licence: of the weights, as hubs name it (`mit`, `cc-by-nc-4.0`); `None`: the card states none.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: if `include` has an unknown name.
+            RunError: if the folder holds something, or the run is damaged.
+        """
+        from .hub import save_run
+
+        save_run(self.path, Path(folder), include, licence)
+        return Path(folder)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        include: Collection[Extra] = (),
+        licence: str | None = None,
+        private: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        message: str = "Hand on a head of textdiff",
+    ) -> str:
+        """Push what `save_pretrained` writes to a repository of the Hugging Face hub, in one commit.
+
+        Args:
+            repo_id: OWNER/NAME; made if it is not there.
+            include: as of `save_pretrained`.
+            licence: as of `save_pretrained`.
+            private: whether a new repository is for its owner alone.
+            token: of the hub; `None`: that of `hf auth login`.
+            revision: the branch; `None`: main.
+            message: of the commit.
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            ConfigError: if `include` has an unknown name.
+            RunError: if the hub refuses or is out of reach, or the run is damaged.
+        """
+        from .hub import push_run
+
+        settings: dict[str, Any] = {"private": private, "token": token, "revision": revision, "message": message}
+        return push_run(self.path, repo_id, include, licence, **settings)
+
+    @classmethod
+    def from_pretrained(
+        cls, run: Path | str, *, token: str | None = None, revision: str | None = None, offline: bool = False
+    ) -> Run:
+        """Open a run that was saved or pushed.
+
+        Args:
+            run: a folder, or OWNER/NAME of a repository of the hub, which is fetched once into the hub's cache on this
+                machine.
+            token: of the hub; `None`: that of `hf auth login`.
+            revision: branch, tag or commit; `None`: the last commit of main.
+            offline: whether only what was fetched before may be used.
+
+        Raises:
+            RunError: if there is none, or the hub refuses or is out of reach.
+        """
+        from .hub import fetch_run
+
+        return cls(fetch_run(run, token=token, revision=revision, offline=offline))
 
     def __fspath__(self) -> str:
         return str(self.path)

@@ -49,7 +49,8 @@ class RunConfig:
     digests: Mapping[str, str]
     """Of the cache."""
     samples: Mapping[str, tuple[str, ...]]
-    """Ids of the samples that were trained on (`train`) and that chose the epoch (`val`)."""
+    """Ids of the samples that were trained on (`train`) and that chose the epoch (`val`); empty in a run that was
+    handed on without them."""
     projections: Mapping[str, str]
     """`block/timestep` → digest of the principal components; empty where all channels are the models' own."""
     layers: tuple[str, ...] = ()

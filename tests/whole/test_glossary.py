@@ -41,7 +41,7 @@ raster reader record remote report request role rule scan section setting shape 
 stored subset summary swatch table task terminal terminated textdiff thumbnail tiff unet unmatched unusable verify
 viewed warning what wording worker writer zip
 
-graph mlflow no
+graph mlflow no extra
 
 collected format function output plot result target
 annotated coco colour coloured content count drawn feature outlined painted placement polygon reach reading ring run

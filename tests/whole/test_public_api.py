@@ -13,7 +13,7 @@ import textdiff
 from textdiff import components
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/explanations.md", "docs/predictions.md")
+PAGES = ("README.md", "docs/explanations.md", "docs/predictions.md", "docs/handing-on.md")
 """The others go on with the run of the first."""
 HEAVY = ("torch", "numpy", "zarr", "diffusers", "transformers", "sklearn", "matplotlib")
 
@@ -81,7 +81,7 @@ def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypa
     shutil.copytree(tiny_unet, "unet")
     shutil.copytree(tiny_encoder, "encoder")
     program = "\n".join(snippets())
-    assert program.count("import textdiff as td\n") == 4
+    assert program.count("import textdiff as td\n") == 5
     for said, run in SMALLER.items():
         assert said in program
         program = program.replace(said, run)
@@ -94,3 +94,4 @@ def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypa
     assert len(names["explanation"].words) == 3
     assert names["class_probabilities"].shape == (2, 16, 16)
     assert names["class_names"] == ["background", "foreground"]
+    assert names["head"].config.samples == {}
