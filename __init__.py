@@ -26,7 +26,7 @@ _FUNCTIONS = """
     ablate_timesteps cache_export cache_info cache_merge cache_verify check_data compare convert_unet demo evaluate
     explain export_head extract_features fit label make_manifest merge_labels predict pretrain_unet suggest train_head
 """
-_MODULES = {"components": "components", "config": "config"}
+_MODULES = {"components": "components", "config": "config", "plot": "pipeline.interface.plot"}
 _HOMES = {
     **dict.fromkeys(_FUNCTIONS.split(), "pipeline.interface.functions"),
     "Cache": "pipeline.interface.caches",

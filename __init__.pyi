@@ -14,6 +14,7 @@ from .pipeline.evaluation.result import Evaluation
 from .pipeline.evaluation.suggest import SuggestSummary
 from .pipeline.explanation.explain import ExplainSummary
 from .pipeline.fitting.result import FitSummary
+from .pipeline.interface import plot as plot
 from .pipeline.interface.caches import Cache as Cache
 from .pipeline.interface.caches import open_cache as open_cache
 from .pipeline.interface.runs import Run as Run

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from ..reports.figures import INK, MUTED, PREDICTED_COLOUR, TRUE_COLOUR, outline
+from ..reports.overlays import LARGEST_OF_SEVERAL, draw_panels, fitted, to_panel
 from ..reports.plots import Plot
 from .maps import ExplanationMaps, WordEffect
 
@@ -54,6 +55,26 @@ def draw_explanation(explanation: ExplanationMaps, truth: Bool[np.ndarray, "y x"
         sheet.write(x, y - 0.18, f"{i + 1}  {_short(word)}", weight="bold")
         sheet.write(x + 2 * side + GAP / 2, y - 0.18, _figures(word), colour=MUTED, align="right")
     return sheet
+
+
+def draw_attention(explanation: ExplanationMaps, i: int) -> Plot:
+    """The image with the mask's outline, and the share that each of the head's attentions gives to one word.
+
+    Args:
+        explanation: to show.
+        i: index of the word.
+    """
+    from matplotlib import colormaps
+
+    maps, colours = explanation.attention[:, i], colormaps[ATTENTION_COLOURS]
+    high = float(np.percentile(maps, ROBUST)) or 1.0
+    image, mask = (to_panel(one, LARGEST_OF_SEVERAL) for one in (explanation.image, explanation.mask.astype(np.uint8)))
+    panels = {f"“{explanation.words[i].text}”": outline(image, mask > 0, PREDICTED_COLOUR)}
+    for name, map_ in zip(explanation.attention_names, maps, strict=True):
+        panels[name] = fitted(colours(map_ / high, bytes=True)[..., :3], mask.shape)
+    shares = {f"{100 * share * high:.3g} % of a pixel's attention": share for share in (0.0, 0.5, 1.0)}
+    marks = {name: colours(np.full((15, 15), share), bytes=True)[..., :3] for name, share in shares.items()}
+    return draw_panels(panels, marks)
 
 
 def _headings(explanation: ExplanationMaps) -> list[str]:

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from . import figures
+from .plots import Plot
+
 INK, SOFT, LINE, ACCENT, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
 _COLOURS = {
     INK: "currentColor",
@@ -22,6 +25,9 @@ _COLOURS = {
     ACCENT: "var(--accent)",
     SECOND: "var(--second)",
 }
+_STAND_INS = {colour: colour for colour in _COLOURS}
+_OWN_COLOURS = {INK: figures.INK, SOFT: "#5a6372", LINE: "#d5dae1", ACCENT: figures.ACCENT, SECOND: "#b4531b"}
+"""Of plots that stand by themselves, on white."""
 WIDTH, HEIGHT = 4.4, 2.7
 MAX_DOTS = 120
 """More samples are a line of their quantiles."""
@@ -61,14 +67,46 @@ def curve(name: str, epochs: Sequence[float], values: Sequence[float], best: flo
         label: what the values are.
     """
     with _drawing() as (figure, axes):
-        axes.plot(epochs, values, color=ACCENT, marker="o" if len(epochs) < 12 else "", markersize=4)
-        axes.axvline(best, color=SECOND, linestyle=(0, (3, 3)), linewidth=1.4)
-        axes.annotate(f"epoch {best:g}", (best, 1), (0, 3), ("data", "axes fraction"), "offset points", color=SECOND,
-                      ha="center")  # fmt: skip
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        _draw_curve(axes, epochs, values, best, label=label)
         return _svg(figure, name)
+
+
+def plot_curves(epochs: Sequence[float], curves: Mapping[str, Sequence[float]], best: float) -> Plot:
+    """As `curve`, of several figures side by side, in colours of their own.
+
+    Args:
+        epochs: as of `curve`.
+        curves: what the values are → the values.
+        best: as of `curve`.
+    """
+    import matplotlib as mpl
+
+    gap = 0.95
+    with mpl.rc_context({key: _OWN_COLOURS.get(str(value), value) for key, value in _STYLE.items()}):
+        plot = Plot(len(curves) * (WIDTH + gap) + 0.1, HEIGHT + 0.95)
+        for i, (label, values) in enumerate(curves.items()):
+            axes = plot.axes(gap + i * (WIDTH + gap), 0.35, WIDTH - 0.1, HEIGHT, bare=False)
+            _draw_curve(axes, epochs, values, best, label=label, colours=_OWN_COLOURS)
+    return plot
+
+
+def _draw_curve(
+    axes: Any,  # noqa: ANN401
+    epochs: Sequence[float],
+    values: Sequence[float],
+    best: float,
+    *,
+    label: str,
+    colours: Mapping[str, str] = _STAND_INS,
+) -> None:
+    accent, second = colours[ACCENT], colours[SECOND]
+    axes.plot(epochs, values, color=accent, marker="o" if len(epochs) < 12 else "", markersize=4)
+    axes.axvline(best, color=second, linestyle=(0, (3, 3)), linewidth=1.4)
+    axes.annotate(f"epoch {best:g}", (best, 1), (0, 3), ("data", "axes fraction"), "offset points", color=second,
+                  ha="center")  # fmt: skip
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def spread(name: str, dice: Sequence[float], mean: float) -> str:

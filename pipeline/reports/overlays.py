@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from ...cache.format.samples import IGNORE
+from ...stages.features.compression import fit_projection
 from ...stages.metrics.overlap import confusion, dice
 from .cases import class_colours, painted, veiled
 from .figures import MUTED, PREDICTED_COLOUR, error_map
@@ -47,7 +48,7 @@ def draw_overlay(
         title: above it; "": none.
         is_truth: whether a single class has the colour of truths, not that of predictions.
     """
-    image, labels = shown(image, LARGEST), shown(labels, LARGEST)
+    image, labels = to_panel(image, LARGEST), to_panel(labels, LARGEST)
     colours = _colours(classes, is_truth=is_truth)
     known = labels != IGNORE
     pixels = veiled(painted(image, np.where(known, labels, 0), colours), known)
@@ -66,7 +67,7 @@ def draw_errors(
         classes: names of the foreground classes.
     """
     scores = _dice(truth, predicted, classes)
-    image, truth, predicted = (shown(one, LARGEST_OF_SEVERAL) for one in (image, truth, predicted))
+    image, truth, predicted = (to_panel(one, LARGEST_OF_SEVERAL) for one in (image, truth, predicted))
     known = truth != IGNORE
     true, found = np.where(known, truth, 0), np.where(known, predicted, 0)
     confused = (true > 0) & (found > 0) & (true != found)
@@ -81,16 +82,16 @@ def draw_errors(
     return draw_panels(panels, {**marks, **_error_marks(several=len(classes) > 1)})
 
 
-def draw_panels(panels: ShownPictures, marks: Marks = {}, n_columns: int | None = None) -> Plot:  # noqa: B006 - not changed
+def draw_panels(panels: ShownPictures, marks: Marks | None = None) -> Plot:
     """Pictures under their titles, of one size each, and a legend below.
 
     Args:
         panels: in reading order; drawn pixel for pixel.
-        marks: the legend; empty: none.
-        n_columns: pictures in a row; `None`: as many as there is room for.
+        marks: the legend; `None`: none.
     """
+    marks = marks or {}
     height, width = (max(pixels.shape[axis] for pixels in panels.values()) / DPI for axis in (0, 1))
-    n_columns = min(n_columns or max(1, int(WIDEST / DPI / (width + GAP))), len(panels))
+    n_columns = min(max(1, int(WIDEST / DPI / (width + GAP))), len(panels))
     title = TITLE if any(panels) else 0.0
     whole = 2 * MARGIN + n_columns * (width + GAP) - GAP
     lines = _legend_lines(marks, whole - 2 * MARGIN)
@@ -106,11 +107,12 @@ def draw_panels(panels: ShownPictures, marks: Marks = {}, n_columns: int | None 
         for x, name in line:
             axes = plot.axes(MARGIN + x, legend + LINE * i + 0.02, SWATCH, SWATCH)
             axes.imshow(marks[name], interpolation="nearest", aspect="auto")
-            plot.write(MARGIN + x + SWATCH + 0.07, legend + LINE * i + 0.025, _cut(name, MOST_LETTERS))
+            room = int((whole - 2 * MARGIN - SWATCH - 0.07) / LETTER)
+            plot.write(MARGIN + x + SWATCH + 0.07, legend + LINE * i + 0.025, _cut(name, min(room, MOST_LETTERS)))
     return plot
 
 
-def shown(pixels: UInt8[np.ndarray, "y x *channel"], at_most: int) -> UInt8[np.ndarray, "shown_y shown_x *channel"]:
+def to_panel(pixels: UInt8[np.ndarray, "y x *channel"], at_most: int) -> UInt8[np.ndarray, "shown_y shown_x *channel"]:
     """An image or a label map in the size of a panel.
 
     Args:
@@ -121,15 +123,35 @@ def shown(pixels: UInt8[np.ndarray, "y x *channel"], at_most: int) -> UInt8[np.n
 
     longest = max(pixels.shape[:2])
     if longest <= at_most:
-        times = max(1, -(-SMALLEST // longest))
+        times = at_most // longest
         return pixels.repeat(times, 0).repeat(times, 1)
     height, width = (max(1, round(n * at_most / longest)) for n in pixels.shape[:2])
     if pixels.ndim == 3:
         return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
-    ys, xs = (
-        ((np.arange(n) + 0.5) * of / n).astype(int) for n, of in zip((height, width), pixels.shape[:2], strict=True)
-    )
+    return fitted(pixels, (height, width))
+
+
+def fitted(
+    pixels: UInt8[np.ndarray, "y x *channel"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "shown_y shown_x *channel"]:
+    """Pixels brought to a size, each by the nearest."""
+    ys, xs = (((np.arange(n) + 0.5) * of / n).astype(int) for n, of in zip(size, pixels.shape[:2], strict=True))
     return pixels[ys[:, None], xs]
+
+
+def principal_colours(activations: Float[np.ndarray, "y x channel"]) -> ShownPixels:
+    """The first three principal components of a map as red, green and blue, each from its 1st to its 99th percentile.
+
+    A component that a map is too small for, or has no spread in, is at half.
+    """
+    height, width, n_channels = activations.shape
+    components = np.zeros((height * width, 3), np.float32)
+    if n_components := min(3, height * width - 1, n_channels):
+        pixels = torch.from_numpy(np.asarray(activations, np.float32)).flatten(0, 1)
+        components[:, :n_components] = fit_projection(pixels, n_components).apply(pixels).numpy()
+    low, high = np.percentile(components, (1, 99), axis=0)
+    shares = np.where(high > low, (components - low) / np.where(high > low, high - low, 1), 0.5)
+    return (255 * shares.clip(0, 1)).round().astype(np.uint8).reshape(height, width, 3)
 
 
 def _colours(classes: Sequence[str], *, is_truth: bool) -> list[tuple[int, int, int]]:
