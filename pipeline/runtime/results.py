@@ -38,6 +38,9 @@ class Result:
         """
         return frame(self.to_rows())
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
     def _repr_html_(self) -> str:
         """For notebooks."""
         text, rows = escape("\n".join(self.lines())), self.to_rows()

