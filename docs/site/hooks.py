@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from notebooks import Executed, execute_all
+from signatures import copy_package
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "cache/FORMAT.md": "format.md"}
 """File outside docs/ → page of the site."""
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+)(?=[)#])")
+FILE_NAME = re.compile(r"\[(?P<shown>[\w/-]+\.md)\]\((?P<to>[\w/-]+\.md)(?=[)#])")
+"""A link that is called as its file."""
 CODE = re.compile(r"^(?:```[\s\S]*?^```$|(?: {4}.*\n)+)", re.MULTILINE)
 
 
@@ -28,6 +33,11 @@ class NotebookPage(File):
     def is_documentation_page(self) -> bool:
         """Notebooks are pages, whatever their suffix."""
         return True
+
+
+def on_startup(**_: object) -> None:
+    """Lay out the package for the reference of its names."""
+    copy_package()
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -44,12 +54,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Turn links to what lies outside docs/ into links of the site."""
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: object) -> str:
+    """Turn links to what lies outside docs/ into links of the site, and name pages as the site does."""
     uri = page.file.src_uri
-    if uri in PAGES.values():
-        return markdown
-    return _outside_code(markdown, lambda text: LINK.sub(lambda link: _on_the_site(link["path"], uri), text))
+    if uri == PAGES["README.md"]:
+        page.meta["hide"] = ["navigation"]
+    if uri not in PAGES.values():
+        markdown = _outside_code(markdown, lambda text: LINK.sub(lambda link: _on_the_site(link["path"], uri), text))
+    titles = dict(_titles(config.nav))
+    return FILE_NAME.sub(lambda link: f"[{titles.get(link['to'], link['shown'])}]({link['to']}", markdown)
+
+
+def _titles(nav: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401
+    """(Page, its title) of a navigation."""
+    for entry in nav:
+        for title, below in entry.items():
+            yield from [(below, title)] if isinstance(below, str) else _titles(below)
 
 
 def on_post_page(output: str, **_: object) -> str:

@@ -82,7 +82,7 @@ def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypa
     shutil.copytree(tiny_unet, "unet")
     shutil.copytree(tiny_encoder, "encoder")
     program = "\n".join(snippets())
-    assert program.count("import textdiff as td\n") == 5
+    assert program.count("import textdiff as td\n") == 6
     for said, run in SMALLER.items():
         assert said in program
         program = program.replace(said, run)
