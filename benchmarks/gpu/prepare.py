@@ -89,15 +89,12 @@ def as_read(data: Path, scratch: Path) -> Any:  # noqa: ANN401
 
     from textdiff import extract_features
     from textdiff.components import FeatureReader
-    from textdiff.config import ExtractConfig
 
     small_unet(SIDE, (32,) * 5).save_pretrained(scratch / "unet")
     DDPMScheduler().save_pretrained(scratch / "unet")
     extract_features(
-        ExtractConfig(
             data, scratch / "cache", unet=f"diffusers:{scratch / 'unet'}", timesteps=(0,), blocks=(0,),
-            image_size=SIDE, filters=False, texts=False, batch_size=1, precision="float32", device="cpu",
-        )
+            image_size=SIDE, filters=False, texts=False, batch_size=1, precision="float32", device="cpu"
     )  # fmt: skip
     return FeatureReader(scratch / "cache")
 

@@ -135,7 +135,7 @@ def kill(config: ExtractConfig) -> None:
         RuntimeError: if it ended before.
     """
     remove(config.cache)
-    program = "from pathlib import Path, PosixPath\nfrom textdiff import ExtractConfig, extract_features\n"
+    program = "from pathlib import Path, PosixPath\nfrom textdiff import extract_features\nfrom textdiff.config import ExtractConfig\n"
     process = subprocess.Popen([sys.executable, "-c", f"{program}extract_features({config!r})"])
     while process.poll() is None:
         if any((config.cache / "features").glob("*/*/c/1/*")):

@@ -18,7 +18,7 @@ from train import compare
 
 from textdiff import extract_features, pretrain_unet, train_head
 from textdiff.components import FeatureReader, Trainer
-from textdiff.config import ExtractConfig, PretrainConfig, TrainConfig
+from textdiff.config import PretrainConfig, TrainConfig
 
 HEADS = ("pixel", "context", "paper")
 ENSEMBLE = 8
@@ -101,7 +101,7 @@ def pretraining(ground: Ground) -> dict[str, Any]:
     settings: dict[str, Any] = {"data": ground.images, "unet": f"diffusers:{found.out}"}
     settings |= {"blocks": (last - 3, last - 1), "image_size": config.image_size}
     extraction = ground.extraction("of-pretrained", 1, ground.scale.batches[0], filters=True, texts=False)
-    extract_features(ExtractConfig(**{**vars(extraction), **settings}))
+    extract_features(**{**vars(extraction), **settings})
     return {
         "channels": config.channels,
         "n_parameters": found.n_parameters,
@@ -122,9 +122,7 @@ def ladder(ground: Ground, cache: Path) -> dict[str, float]:
             break
         run = ground.work / f"labels-{n or 'all'}"
         trained, seconds = timed(
-            lambda n=n, run=run: train_head(
-                TrainConfig(cache, run, n_labelled=n, epochs=ground.scale.ladder_epochs, **own)
-            ),
+            lambda n=n, run=run: train_head(cache, run, n_labelled=n, epochs=ground.scale.ladder_epochs, **own),
             ground.device,
         )
         dice[str(n or "all")], longest_s = trained.summary.val_dice, max(longest_s, 1.2 * seconds)

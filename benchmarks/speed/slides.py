@@ -33,7 +33,6 @@ from small_models import extraction_of, write_small
 
 from textdiff import extract_features, predict, train_head
 from textdiff.components import read_mask
-from textdiff.config import PredictConfig, TrainConfig
 
 FORMATS = ("png", "geojson", "ome-zarr")
 _JPEG_TILE = 512
@@ -64,14 +63,14 @@ def make_run(out: Path, tile: int) -> Path:
     write_small(out, n_train=4, n_val=2, n_test=1, image_size=32)
     cache, run = out / "cache.zarr", out / "run"
     extract_features(replace(extraction_of(out, cache), tile=tile, tile_overlap=tile // 4))
-    train_head(TrainConfig(cache, run, head="pixel", epochs=5, text="none", device="cpu"))
+    train_head(cache, run, head="pixel", epochs=5, text="none", device="cpu")
     return run
 
 
 def measure(run: Path, slide: Path, out: Path) -> dict[str, float]:
     """Peak of anonymous memory and seconds of one `predict`, in this process."""
     with Phase() as phase:
-        predict(PredictConfig(run=run, images=slide, out=out, formats=FORMATS, device="cpu", offline=True))
+        predict(run=run, images=slide, out=out, formats=FORMATS, device="cpu", offline=True)
     mask = read_mask(out / "slide.png")
     return {
         "peak_mib": phase.peak_bytes / 2**20,

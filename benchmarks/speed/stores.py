@@ -36,7 +36,6 @@ from cache_io import clock, drop_from_cache
 
 from textdiff import cache_export
 from textdiff.components import FeatureReader, location
-from textdiff.config import CacheExportConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import MEMORY_MB_PER_S, outside, refuse, unequal
@@ -104,7 +103,7 @@ def measure(args: argparse.Namespace, folder: Path, bucket: str) -> dict[str, An
         order = list(FORMS)[repetition % len(FORMS) :] + list(FORMS)[: repetition % len(FORMS)]
         for name in order:
             out = f"{bucket}/{repetition}" if name == "s3" else str(folder / FORMS[name])
-            written = cache_export(CacheExportConfig(args.cache, location(out)))
+            written = cache_export(args.cache, location(out))
             n_written.add(written.size_bytes)
             rates[name].setdefault("write", []).append(written.size_bytes / 1e6 / written.seconds)
             forget()

@@ -26,7 +26,6 @@ from textdiff.components import (
     read_image,
     read_mask,
 )
-from textdiff.config import ManifestConfig
 from textdiff.errors import TextdiffError
 
 CONTENTS: tuple[Any, ...] = ("values", "indices", "colours", "grey", "alpha", "instances")
@@ -77,7 +76,7 @@ def _export(path: Path) -> None:
 def _folder(path: Path) -> None:
     out = path.parents[1] / "out"
     shutil.rmtree(out, ignore_errors=True)
-    make_manifest(ManifestConfig(path.parent, out / "data.csv", split=(1.0, 0.0, 0.0)))
+    make_manifest(path.parent, out=out / "data.csv", split=(1.0, 0.0, 0.0))
 
 
 def _workbook(path: Path) -> None:

@@ -9,7 +9,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from textdiff import pretrain_unet
 from textdiff.components import write_phantom
-from textdiff.config import ExtractConfig, PretrainConfig
+from textdiff.config import ExtractConfig
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "nuclei", "are", "spindle", "round", "the", "malignant", "not")
 
@@ -26,7 +26,7 @@ def write_small(out: Path, *, n_train: int, n_val: int, n_test: int, image_size:
     """
     write_phantom(out / "data", n_train=n_train, n_val=n_val, n_test=n_test, image_size=64)
     small: dict[str, Any] = {"channels": (8, 16), "steps": 2, "batch_size": 2, "device": "cpu"}
-    pretrain_unet(PretrainConfig(out / "data", out / "unet", image_size=image_size, crop=image_size, **small))
+    pretrain_unet(out / "data", out / "unet", image_size=image_size, crop=image_size, **small)
     encoder = out / "encoder"
     encoder.mkdir()
     (encoder / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
