@@ -135,8 +135,13 @@ def kill(config: ExtractConfig) -> None:
         RuntimeError: if it ended before.
     """
     remove(config.cache)
-    program = "from pathlib import Path, PosixPath\nfrom textdiff import extract_features\nfrom textdiff.config import ExtractConfig\n"
-    process = subprocess.Popen([sys.executable, "-c", f"{program}extract_features({config!r})"])
+    imports = (
+        "pathlib import Path, PosixPath",
+        "textdiff import extract_features",
+        "textdiff.config import ExtractConfig",
+    )
+    program = "\n".join([*(f"from {one}" for one in imports), f"extract_features({config!r})"])
+    process = subprocess.Popen([sys.executable, "-c", program])
     while process.poll() is None:
         if any((config.cache / "features").glob("*/*/c/1/*")):
             process.send_signal(signal.SIGKILL)
