@@ -69,14 +69,18 @@ def takes_settings(config: type[Config]) -> Callable[[Callable[[Config, Progress
 
 def field_docstrings(config: type[Any]) -> dict[str, str]:
     """Field → the docstring under it, from the source, since Python does not keep them."""
-    texts: dict[str, str] = {}
-    for one in filter(is_dataclass, reversed(config.__mro__)):
-        body = ast.parse(inspect.getsource(one)).body[0].body  # type: ignore[attr-defined]
-        for field, text in itertools.pairwise(body):
-            match field, text:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as written)):
-                    texts[name] = inspect.cleandoc(written)
-    return texts
+    return {name: text for one in filter(is_dataclass, reversed(config.__mro__)) for name, text in _docstrings_in(one)}
+
+
+@functools.cache
+def _docstrings_in(config: type[Any]) -> tuple[tuple[str, str], ...]:
+    found = []
+    body = ast.parse(inspect.getsource(config)).body[0].body  # type: ignore[attr-defined]
+    for field, text in itertools.pairwise(body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as written)):
+                found.append((name, inspect.cleandoc(written)))
+    return tuple(found)
 
 
 def _signature(config: type[Any]) -> Signature:

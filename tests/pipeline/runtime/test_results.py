@@ -18,7 +18,8 @@ class Findings(Result):
         return [{"name": f"<{i}>", "dice": i / 3, "box": (1, 2.5), "text": None} for i in range(12)]
 
 
-def test_a_notebook_shows_lines_and_the_first_rows_escaped():
+def test_print_shows_the_lines_and_a_notebook_lines_and_the_first_rows_escaped():
+    assert str(Findings()) == "a < b"
     html = Findings()._repr_html_()
     assert html.startswith("<pre>a &lt; b</pre><details><summary>12 rows</summary><table>")
     assert "<tr><td>&lt;1&gt;</td><td>0.3333</td><td>1, 2.5000</td><td></td></tr>" in html
