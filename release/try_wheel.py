@@ -122,7 +122,7 @@ def install(wheel: str, python: str, folder: Path, *, full: bool, lowest: bool) 
     if full:
         run(["uv", "venv", "--quiet", "--python", python, folder / "venv"], folder)
         target = ["--python", folder / "venv", *(["--resolution", "lowest-direct"] if lowest else [])]
-        run(["uv", "pip", "install", "--quiet", *target, wheel], folder)
+        run(["uv", "pip", "install", "--quiet", "--compile-bytecode", *target, wheel], folder)
     else:
         run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], folder)
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", folder / "venv"]

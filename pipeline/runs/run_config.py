@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ HEAD, CONFIG, METRICS, SUMMARY, RESUME, PROJECTIONS = (
 )
 CANDIDATES = "candidates"
 """The folder of the runs of which `--head auto` keeps the best."""
+FORMAT = 1
+"""Version of a run's files. A higher one is refused; tests/data/ has a run of each released one."""
+SETTINGS_SINCE: Mapping[str, Any] = {}
+"""Setting of `train-head` that a later release added to this format → its value in runs from before, which lack it."""
 NOT_SETTINGS = ("run", "resume", "log", "minutes")
 """Fields of `TrainConfig` that change nothing in the head."""
 
@@ -59,6 +64,7 @@ class RunConfig:
     """Those encoders by name, with their sources."""
     uses_texts: bool | None = None
     """Decision of `--text auto`, after the training; `None`: there was none."""
+    format: int = FORMAT
 
     def __post_init__(self) -> None:
         """Refuse values that no run has.
@@ -66,6 +72,7 @@ class RunConfig:
         Raises:
             ValueError: with the first of them.
         """
+        object.__setattr__(self, "train", {**SETTINGS_SINCE, **self.train})
         self.train_config(Path())
         Classes.from_dict(self.classes)
         sizes = {
@@ -138,16 +145,33 @@ class RunConfig:
         """Read `config.json`.
 
         Raises:
-            RunError: if there is none, or it has other fields or values than a run's.
+            RunError: if there is none, it is of a later format, or it has other fields or values than a run's.
         """
         path = run / CONFIG
         if not path.exists():
             raise RunError(f"{run}: no run here ({CONFIG} is missing); make one with `textdiff train-head CACHE {run}`")
         content, repair = path.read_bytes(), "restore the file, or train again"
-        config = decode_json(content, cls, path, what="the configuration of a run", repair=repair, error=RunError)
-        if parse_json(content) != parse_json(canonical_json(config.to_dict())):
+        config = _decode(content, cls, path, repair)
+        known = parse_json(content)
+        known = {"format": FORMAT, **known, "train": {**SETTINGS_SINCE, **known["train"]}}
+        if known != parse_json(canonical_json(config.to_dict())):
             raise RunError(f"{path}: not the configuration of a run (it has fields that no run has); {repair}")
         return config
+
+
+@dataclass(frozen=True)
+class _Header:
+    format: int = FORMAT
+
+
+def _decode(content: bytes, kind: type[RunConfig], path: Path, repair: str) -> RunConfig:
+    decode = partial(decode_json, content, file=path, what="the configuration of a run", repair=repair, error=RunError)
+    if (version := decode(kind=_Header).format) > FORMAT:
+        raise RunError(
+            f"{path}: format {version}, this textdiff reads formats up to {FORMAT}: use the textdiff that trained it, "
+            "or a later one"
+        )
+    return decode(kind=kind)
 
 
 def first_line(error: Exception) -> str:

@@ -16,9 +16,10 @@ from textdiff.cache.reader import FeatureReader
 from textdiff.errors import RunError
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.head_inputs.inputs import open_head_data
+from textdiff.pipeline.runs import run_config
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.projections import load_projections, projection_differences
-from textdiff.pipeline.runs.run_config import RunConfig
+from textdiff.pipeline.runs.run_config import FORMAT, RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.features.compression import fit_projection, quantise
 from textdiff.stages.features.sampling import gather
@@ -157,3 +158,26 @@ def test_a_config_is_read_strictly(training, change, message):
         RunConfig.read(training.run)
     assert str(caught.value).startswith(f"{path}: not the configuration of a run (")
     assert str(caught.value).endswith("; restore the file, or train again")
+
+
+def test_a_run_of_a_later_format_is_refused_before_its_fields_are_looked_at(training):
+    train_head(replace(training, epochs=1))
+    path = training.run / "config.json"
+    values = json.loads(path.read_bytes())
+    assert values["format"] == FORMAT == 1
+    path.write_text(json.dumps({**values, "format": 2, "train": "in other words"}))
+    with pytest.raises(RunError, match="format 2, this textdiff reads formats up to 1: use the textdiff that trained"):
+        RunConfig.read(training.run)
+
+
+def test_a_setting_that_was_added_has_its_former_value_in_a_run_that_lacks_it(training, monkeypatch):
+    train_head(replace(training, epochs=1))
+    path = training.run / "config.json"
+    values = json.loads(path.read_bytes())
+    text_dropout = values["train"].pop("text_dropout")
+    del values["format"]  # as runs had it before the first release
+    path.write_text(json.dumps(values))
+    monkeypatch.setattr(run_config, "SETTINGS_SINCE", {"text_dropout": 0.5, "seed": 7})
+    config = RunConfig.read(training.run).train_config(training.run)
+    assert (config.text_dropout, config.seed) == (0.5, training.seed)
+    assert text_dropout != 0.5
