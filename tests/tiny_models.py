@@ -27,36 +27,31 @@ MORE_WORDS = ["left", "right", "lower", *"abc"]
 """Added to a model of `WORDS`."""
 
 
-@pytest.fixture(scope="session")
-def tiny_unet(tmp_path_factory) -> Path:
-    """A diffusers DDPM pipeline's folder: 3 levels of 2 decoder blocks (0 to 5), attention at the deepest two."""
+def write_unet(folder: Path, channels: tuple[int, int, int] = (8, 8, 16)) -> None:
+    """Write what `tiny_unet` gives, or the same of other widths."""
     import torch
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     torch.manual_seed(0)
     unet = UNet2DModel(
         sample_size=16,
-        block_out_channels=(8, 8, 16),
+        block_out_channels=channels,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
         norm_num_groups=4,
         attention_head_dim=4,
     )
-    folder = tmp_path_factory.mktemp("models") / "tiny_unet"
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder)
-    return folder
 
 
-@pytest.fixture(scope="session")
-def tiny_encoder(tmp_path_factory) -> Path:
-    """A Hugging Face folder of a BERT of width 16 and 32 positions, with a WordPiece vocabulary of both lists."""
+def write_encoder(folder: Path) -> None:
+    """Write what `tiny_encoder` gives."""
     import torch
     from transformers import BertConfig, BertModel, BertTokenizer
 
     torch.manual_seed(0)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *MORE_WORDS]
-    folder = tmp_path_factory.mktemp("models") / "tiny_encoder"
     folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
     BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
@@ -71,6 +66,21 @@ def tiny_encoder(tmp_path_factory) -> Path:
     model = BertModel(config)
     model.resize_token_embeddings(len(vocabulary))
     model.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_unet(tmp_path_factory) -> Path:
+    """A diffusers DDPM pipeline's folder: 3 levels of 2 decoder blocks (0 to 5), attention at the deepest two."""
+    folder = tmp_path_factory.mktemp("models") / "tiny_unet"
+    write_unet(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """A Hugging Face folder of a BERT of width 16 and 32 positions, with a WordPiece vocabulary of both lists."""
+    folder = tmp_path_factory.mktemp("models") / "tiny_encoder"
+    write_encoder(folder)
     return folder
 
 
