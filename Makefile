@@ -7,10 +7,13 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
 # Extras that requirements.lock has versions for: what the figures in docs/results.md need, and what users work with.
 LOCKED := baselines demo encoders label medical mlflow ngff onnx slides tensorboard
 
+EXTRAS := $(LOCKED) bench browser docs gs ray s3
+TRY := PATH="$(CURDIR)/.venv/release/bin:$$PATH" $(BIN)/python release/try_wheel.py dist/*.whl --full
+
 # Each of hundreds of processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-all lint check format docs site web bench package lock audit clean
+.PHONY: demo test test-slow test-all lint check format docs site web bench package try-package lock audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
@@ -67,6 +70,12 @@ package: $(INSTALLED) .venv/release/.installed
 	.venv/release/bin/check-wheel-contents dist
 	$(BIN)/python release/check_files.py dist
 	$(BIN)/python release/try_wheel.py dist/*.whl
+
+# Everything installed anew: half an hour and several GB, so once before a release.
+try-package: package
+	for python in 3.11 3.12 3.13; do $(TRY) --python $$python || exit 1; done
+	$(TRY) --python 3.11 --lowest
+	for extra in $(EXTRAS); do $(TRY) --extra $$extra || exit 1; done
 
 # requirements.lock: the versions of .venv, with which the tests passed, and their digests; for Python 3.11 to 3.13.
 lock: $(INSTALLED) .venv/release/.installed .build/textdiff

@@ -52,3 +52,4 @@ def test_setup_cfg_lists_every_file_that_is_not_python(setup_cfg):
 
 def test_the_version_is_the_same_in_every_file(setup_cfg):
     assert setup_cfg["metadata"]["version"] == __version__
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
