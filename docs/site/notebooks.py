@@ -77,16 +77,23 @@ def _description(cell: Any) -> str:  # noqa: ANN401
 
 
 def _shown(output: Any, name: str, pictures: dict[str, bytes], description: str) -> str:  # noqa: ANN401
-    """One output: a picture, a table or text; progress bars on stderr are left out."""
+    """One output: a picture, a table or text; progress is left out."""
     if output.output_type == "stream":
         return "" if output.name == "stderr" else _as_text(output.text)
+    if output.output_type == "display_data" and "image/png" not in output.data:
+        return ""
     data = output.get("data", {})
     if "image/png" in data:
         pictures[name] = base64.b64decode(data["image/png"])
         return f"![{description}]({name})"
     if "text/html" in data:
-        return f'<div class="output" markdown="0">\n{data["text/html"]}\n</div>'
+        return f'<div class="output" markdown="0">\n{_without_style(data["text/html"])}\n</div>'
     return _as_text(data.get("text/plain", ""))
+
+
+def _without_style(html: str) -> str:
+    """A table without the looks that pandas gives it: it has those of the site."""
+    return re.sub(r"<style.*?</style>| border=\"1\" class=\"dataframe\"| style=\"[^\"]*\"", "", html, flags=re.DOTALL)
 
 
 def _as_text(text: str) -> str:

@@ -77,8 +77,8 @@ class ManifestSummary(Result):
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """A row for each sample."""
-        return [asdict(one) for one in self.rows]
+        """A row for each sample: the manifest's columns."""
+        return [{name: value for name, value in asdict(one).items() if name != "file"} for one in self.rows]
 
     def lines(self) -> list[str]:
         """The summary for people."""
