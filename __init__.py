@@ -30,6 +30,7 @@ _MODULES = {"components": "components", "config": "config", "plot": "pipeline.in
 _HOMES = {
     **dict.fromkeys(_FUNCTIONS.split(), "pipeline.interface.functions"),
     "Cache": "pipeline.interface.caches",
+    "HeadClassifier": "pipeline.interface.classifier",
     "Run": "pipeline.interface.runs",
     "Segmenter": "pipeline.interface.segmenter",
     "open_cache": "pipeline.interface.caches",

@@ -17,6 +17,7 @@ from .pipeline.fitting.result import FitSummary
 from .pipeline.interface import plot as plot
 from .pipeline.interface.caches import Cache as Cache
 from .pipeline.interface.caches import open_cache as open_cache
+from .pipeline.interface.classifier import HeadClassifier as HeadClassifier
 from .pipeline.interface.runs import Run as Run
 from .pipeline.interface.runs import open_run as open_run
 from .pipeline.interface.segmenter import Segmenter as Segmenter

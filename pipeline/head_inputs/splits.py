@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from ...cache.format.samples import SampleRow, parents
 from ...cache.reader import FeatureReader
 from ...errors import DataError
 from ..config.training import TrainConfig
-from .stratification import order_groups, strata_of
+from .stratification import Stratum, order_groups, strata_of
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,10 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
     strata = strata_of(reader, originals(train)) if config.n_labelled or config.hold_out or not val else {}
     val_is = Split.val_is
     if config.hold_out or not val:
-        n_held = max(1, round(config.val_fraction * len(strata)))
-        held = set(order_groups(strata, config.seed, cover=False)[:n_held])
-        val = tuple(sample for sample in originals(train) if sample.group in held)
-        train = tuple(sample for sample in train if sample.group not in held)
-        strata = {group: stratum for group, stratum in strata.items() if group not in held}
-        val_is = f"{n_held} training groups held out with seed {config.seed}"
+        of_train = hold_out(train, strata, config)
+        train, val, val_is = of_train.train, of_train.val, of_train.val_is
+        kept = {sample.group for sample in train}
+        strata = {group: stratum for group, stratum in strata.items() if group in kept}
     if config.n_labelled is not None:
         if config.n_labelled > len(strata):
             raise DataError(
@@ -65,6 +63,23 @@ def choose_split(reader: FeatureReader, config: TrainConfig) -> Split:
             "train split)"
         )
     return Split(train, val, test, val_is)
+
+
+def hold_out(train: Sequence[SampleRow], strata: Mapping[str, Stratum], config: TrainConfig) -> Split:
+    """Divide labelled training samples: a share of the groups, spread over strata, chooses the epoch.
+
+    Args:
+        train: rows with all their views.
+        strata: of their groups (`strata_of`).
+        config: settings; `val_fraction` is the share, `seed` that of the draw.
+    """
+    n_held = max(1, round(config.val_fraction * len(strata)))
+    held = set(order_groups(strata, config.seed, cover=False)[:n_held])
+    return Split(
+        tuple(sample for sample in train if sample.group not in held),
+        tuple(sample for sample in originals(train) if sample.group in held),
+        val_is=f"{n_held} training groups held out with seed {config.seed}",
+    )
 
 
 def divide_into_folds(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from ..extraction.summary import ExtractSummary
 from ..head_inputs.splits import originals
 from ..maintenance.info import describe
 from ..runtime.results import Result
+
+if TYPE_CHECKING:
+    from .pixel_matrix import PixelMatrix
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,40 @@ class Cache(Result):
     def split(self, name: str) -> list[CachedSample]:
         """The samples of one split."""
         return [sample for sample in self.samples if sample.split == name]
+
+    def pixels(
+        self,
+        split: str = "train",
+        *,
+        n_per_image: int = 500,
+        seed: int = 0,
+        blocks: Sequence[int] | None = None,
+        timesteps: Sequence[int] | None = None,
+        sources: Sequence[str] | None = None,
+        filters: bool | None = None,
+    ) -> PixelMatrix:
+        """Labelled pixels of a split as `X, y, groups`, for any classifier of scikit-learn.
+
+        Args:
+            split: whose samples are read.
+            n_per_image: pixels of each, drawn evenly and with replacement from the labelled ones.
+            seed: of the draw; a sample's pixels do not depend on the other samples.
+            blocks: cached blocks of the UNet; `None`: all.
+            timesteps: cached timesteps; `None`: all.
+            sources: frozen models, as of `train_head`; `None`: all.
+            filters: whether the filters are among the columns; `None`: where they are cached.
+
+        Raises:
+            CacheMismatchError: if the cache lacks what is asked for.
+            DataError: if no sample of the split is labelled.
+        """
+        # They import torch, which a look at a cache need not wait for.
+        from ..head_inputs.inputs import open_head_data
+        from .pixel_matrix import read_pixels
+
+        seen: dict[str, Any] = {"blocks": blocks, "timesteps": timesteps, "sources": sources, "filters": filters}
+        data = open_head_data(self.reader, text="true", seed=seed, device="cpu", **seen)
+        return read_pixels(data, [sample.row for sample in self.split(split)], n_per_image, seed)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -43,7 +43,7 @@ viewed warning what wording worker writer zip
 
 graph mlflow no extra
 
-collected format function output plot result target
+classifier collected format function matrix output plot result target
 annotated coco colour coloured content count drawn feature outlined painted placement polygon reach reading ring run
 shape side size
 area survey timm tracer type dicom language nifti png probability slice segmentation weight
