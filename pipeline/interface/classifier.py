@@ -31,7 +31,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
 
         scores = cross_val_score(td.HeadClassifier(epochs=20), cache.split("train"), cv=GroupKFold(5), groups=...)
 
-    X is of one of two kinds; what is given for each element of X, is given in the same order.
+    X is of one of two kinds, and each element of X gets an answer, in the same order.
 
     **Samples of a cache** (`cache.split("train")`): the labels are those of the cache, so that there is no y. A share
     of their groups, `val_fraction`, chooses the epoch, as `train-head --hold-out` does; unlabelled samples are left
@@ -39,9 +39,9 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
     Dice over labelled samples, as `evaluate` gives it at the model's size.
 
     **Rows of numbers** (`X, y, groups = cache.pixels()`, or any other matrix) with a label for each, of any type that
-    NumPy sorts: the pixel head without text and position on the columns, which it standardises itself. There is
-    nothing held out: the head is that of the last epoch. Classes are in the order of `classes_`, and the first is the
-    background of the loss, cross-entropy and the Dice of the others. `predict` gives labels, `score` the accuracy.
+    NumPy sorts: the pixel head on the columns, which it standardises itself, without text, position and linear probe.
+    Nothing is held out: the head is that of the last epoch. Classes are in the order of `classes_`; the loss is the
+    cross-entropy and the Dice of all but the first. `predict` gives labels, `score` the accuracy.
 
     Fitting twice with one `random_state` gives equal weights. Parameters are the settings of `train-head` that concern
     the head; there is neither `head="auto"` nor a run folder.
@@ -57,7 +57,8 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         text: `auto`, `true`, `none` or `shuffled`.
         val_fraction: share of the groups that chooses the epoch.
         random_state: seed of initial weights, sampled pixels and draws; `None`: another each time.
-        epochs: passes over the images; `None`: the head's own number, as of the five below.
+        epochs: passes over the images; `None`: the head's own number, as of all settings that are `None`, and 5 for
+            rows of numbers, which a longer training learns by heart.
         images_per_step: images in one step of the optimiser.
         pixels_per_image: pixels that `pixel` samples from each; of rows of numbers a step has as many for each of
             `images_per_step`.

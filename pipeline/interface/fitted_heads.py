@@ -29,6 +29,9 @@ from ..training.trainer import Trainer
 from .pixel_matrix import ONLY, PixelReader
 
 PIXELS_AT_ONCE = 65_536
+EPOCHS_OF_PIXELS = 5
+"""Default for rows of numbers, which are the same in every epoch: on 12,000 pixels of MoNuSeg (5 folds by slide) F1 is
+0.754 after 2 epochs, 0.760 after 5 and 0.689 after 40, that of logistic regression 0.749."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +126,8 @@ class HeadOfPixels:
             )
         reader = PixelReader(pixels, labels, max(2, n_classes))
         split = Split(reader.samples, reader.samples, val_is="the pixels that are trained on")
-        trainer = Trainer.from_config(replace(config, position=False), reader, split)
+        config = replace(config, position=False, epochs=config.epochs or EPOCHS_OF_PIXELS)
+        trainer = Trainer.from_config(config, reader, split)
         trainer.run()
         return cls(trainer.head, trainer.history)
 

@@ -71,6 +71,10 @@ SMALLER = {
     'cache, "run", text="true")': "cache, 'run', text='true', epochs=2, device='cpu', resume=True)",
     "The nuclei are evenly distributed.": "the nuclei are round",
     "(1000, 1000)": "(20, 24)",
+    '"pixel", epochs=20)': "'pixel', epochs=1, device='cpu')",
+    "td.HeadClassifier())": "td.HeadClassifier(epochs=1, device='cpu'))",
+    "GroupKFold(5)": "GroupKFold(2)",
+    "n_per_image=500": "n_per_image=20",
 }
 """What the README says → what the tiny models know."""
 
@@ -79,6 +83,8 @@ def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_data.parent, "DATA")
     shutil.copy(tiny_data.parent / "test0.png", "image.png")
+    Path("new").mkdir()
+    shutil.copy(tiny_data.parent / "val0.png", "new")
     shutil.copytree(tiny_unet, "unet")
     shutil.copytree(tiny_encoder, "encoder")
     program = "\n".join(snippets())
@@ -93,6 +99,9 @@ def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypa
     assert names["labels"].shape == (16, 16)
     assert names["activations"][3].shape[:2] == (1, 1)
     assert len(names["explanation"].words) == 3
+    assert {path.name for path in Path("masks").iterdir()} == {"image.png", "val0.tif"}
+    assert len(names["scores"]) == len(names["f1"]) == 2
+    assert Path("curve.svg").exists()
     assert names["class_probabilities"].shape == (2, 16, 16)
     assert names["class_names"] == ["background", "foreground"]
     assert names["head"].config.samples == {}
