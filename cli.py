@@ -20,6 +20,7 @@ from .cache.storage.location import Location, location
 from .errors import TextdiffError
 from .pipeline import config as configs
 from .pipeline.config import presets
+from .pipeline.config.command_line import COMMAND, is_command, read_command
 from .pipeline.config.validation import REPEATED, flag
 from .pipeline.config.values import kinds_of
 from .pipeline.interface.functions import COMMANDS, command_name
@@ -39,6 +40,11 @@ PANELS = {
 }
 """Panel of `--help` → fields of any command; fields in none are the everyday ones, which are shown first."""
 _PANEL_OF = {field: panel for panel, names in PANELS.items() for field in names.split()}
+
+CONFIG, FROM_FILE = "config", "textdiff.from_file"
+"""Name of the option of every command that reads a file; the place of the file's settings among those of a call."""
+CONFIG_HELP = f"""Settings of this command from a JSON file, as runs, caches and reports keep it ({COMMAND}); what is
+given beside it comes first, and it comes before a preset."""
 
 _PATHS = tuple[Path, ...]
 _NUMBERS, _PAIR, _SUBSETS = tuple[int, ...], tuple[int, int], tuple[tuple[int, ...], ...]
@@ -103,10 +109,10 @@ def _options(
 
 
 def _callback(function: CommandFunction[Result]) -> Callable[..., None]:
-    def run(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401
+    def run(*, context: typer.Context, as_json: bool, **given: Any) -> None:  # noqa: ANN401
         try:
             with interrupts.terminations_raised():
-                config = _build(function.config, given)
+                config = _build(function.config, _written(context, given), context.meta.get(FROM_FILE, {}))
                 result = function(config, progress=Progress(shown=True, stdout_is_taken=as_json))
         except (Exception, KeyboardInterrupt) as error:
             message = error_messages.describe(error, function.config)
@@ -115,23 +121,66 @@ def _callback(function: CommandFunction[Result]) -> Callable[..., None]:
             _stop(*message)
         _show(result, as_json=as_json)
 
-    parameters = _parameters(function.config)
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [context, *_parameters(function)]
     run.__doc__ = function.summary
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
 
 
-def _parameters(config_class: type[Any]) -> list[inspect.Parameter]:
+def _parameters(function: CommandFunction[Result]) -> list[inspect.Parameter]:
     """The command's arguments and options, as typer reads them from a signature."""
+    config_class = function.config
     kinds, texts = kinds_of(config_class), field_docstrings(config_class)
     own_first = sorted(fields(config_class), key=lambda field: field.kw_only is True)  # a base's are keyword-only
     parameters = [_parameter(field, kinds[field.name], texts[field.name]) for field in own_first]
     if presets.takes_presets(config_class):
         about = typer.Option(help=PRESET_HELP, show_default=False)
         parameters.append(_keyword("preset", Literal[tuple(presets.PRESETS)] | None, about, None))
+    own = [parameter for parameter in parameters if parameter.name == CONFIG]
+    about = typer.Option(help=_config_help(texts), metavar="FILE", is_eager=True, callback=_reader(function))
+    parameters = [parameter for parameter in parameters if parameter not in own]
+    parameters.append(_keyword(CONFIG, Path | None, about, None))
     about = typer.Option("--json", help="Print one JSON object on stdout and nothing else.")
     return [*parameters, _keyword("as_json", bool, about, False)]
+
+
+def _config_help(texts: dict[str, str]) -> str:
+    return f"{texts[CONFIG]} A file that names a command: {CONFIG_HELP}" if CONFIG in texts else CONFIG_HELP
+
+
+def _reader(function: CommandFunction[Result]) -> Callable[[typer.Context, Path | None], Path | None]:
+    """The callback of `--config`: it keeps the file's settings for the body, and lets them stand for arguments."""
+    kinds = kinds_of(function.config)
+
+    def read(context: typer.Context, path: Path | None) -> Path | None:
+        if path is None or (CONFIG in kinds and not is_command(path)):
+            return path
+        try:
+            settings = read_command(path, command_name(function), function.config)
+        except TextdiffError as error:
+            raise typer.BadParameter(str(error)) from error
+        required = {field.name for field in fields(function.config) if field.default is MISSING}
+        context.meta[FROM_FILE] = settings
+        context.default_map = {name: _as_argument(settings[name]) for name in settings.keys() & required}
+        return None
+
+    return read
+
+
+def _as_argument(value: Any) -> Any:  # noqa: ANN401
+    return [*map(str, value)] if isinstance(value, tuple) else str(value)
+
+
+def _written(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """Of what the body was given the flags and arguments that were written, without those from a file."""
+    of_file = {CONFIG, *(context.default_map or {})} if FROM_FILE in context.meta else set()
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in of_file or getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
 
 
 def _parameter(field: Field[Any], kind: Any, text: str) -> inspect.Parameter:  # noqa: ANN401
@@ -159,10 +208,11 @@ def _keyword(name: str, kind: Any, about: Any, default: Any) -> inspect.Paramete
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _build(config_class: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN401
+def _build(config_class: type[Any], given: dict[str, Any], from_file: dict[str, Any] | None = None) -> Any:  # noqa: ANN401
     kinds = kinds_of(config_class)
     preset = given.pop("preset", None) if presets.takes_presets(config_class) else None
     values, problems = presets.preset_settings(preset, config_class) if preset else {}, []
+    values |= from_file or {}
     for name, value in given.items():
         try:
             if value is not None:

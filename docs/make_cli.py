@@ -45,7 +45,8 @@ def _commands(path: str, app: Typer) -> Iterator[tuple[str, Function]]:
 
 
 def _section(name: str, function: Function) -> Iterator[str]:
-    parameters = [(one, *get_args(one.annotation)) for one in signature(function).parameters.values()]
+    annotated = [one for one in signature(function).parameters.values() if get_args(one.annotation)]
+    parameters = [(one, *get_args(one.annotation)) for one in annotated]
     arguments = [(one, about) for one, _, about in parameters if isinstance(about, ArgumentInfo)]
     options = [one for one in parameters if isinstance(one[2], OptionInfo)]
     needed = [f"{_flag(one)} {_value(kind, about)}" for one, kind, about in options if one.default is Parameter.empty]

@@ -237,7 +237,9 @@ def folder_bytes() -> Callable[[Path], dict[str, bytes]]:
 
 @pytest.fixture
 def run_bytes(folder_bytes) -> Callable[[Path], dict[str, bytes]]:
-    """As `folder_bytes`, of a run; its own name, which its report tells, is left out."""
+    """As `folder_bytes`, of a run; its own name, which its report and command tell, is left out."""
+
+    from textdiff.pipeline.config.command_line import COMMAND
 
     def read(run: Path) -> dict[str, bytes]:
         found = folder_bytes(run)
@@ -245,6 +247,7 @@ def run_bytes(folder_bytes) -> Callable[[Path], dict[str, bytes]]:
         for tag in ("<title>", "<h1>"):
             assert tag + run.name in report
             report = report.replace(tag + run.name, tag)
-        return found | {"report.html": report.encode()}
+        commands = {name: content.replace(str(run).encode(), b"") for name, content in found.items() if COMMAND in name}
+        return found | {"report.html": report.encode()} | commands
 
     return read

@@ -21,8 +21,15 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from textdiff import Segmenter, open_cache
-from textdiff.components import Explanation, bootstrap_intervals, mean_intervals, read_mask
+from textdiff import Segmenter
+from textdiff.components import (
+    Explanation,
+    FeatureReader,
+    bootstrap_intervals,
+    explain_image,
+    mean_intervals,
+    read_mask,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import outside, refuse, unequal
@@ -75,15 +82,16 @@ class Case:
 
 def cases(demo: Path) -> Iterator[Case]:
     """Every test image, in order."""
-    segmenter, cache = Segmenter.load(demo / "run", device="cpu"), open_cache(demo / "cache")
-    data = Path(cache.reader.table.root)
+    segmenter, reader = Segmenter.load(demo / "run", device="cpu"), FeatureReader(demo / "cache")
+    data = Path(reader.table.root)
     with (data / "counterfactual.csv").open(encoding="utf-8", newline="") as file:
         others = {Path(row["image"]): row for row in csv.DictReader(file)}
-    for i, sample in enumerate(cache.split("test")):
-        other, image = others[Path(sample.row.image)], data / sample.row.image
-        explanation = segmenter.explain(image, sample.text or "", versus=other["text"], sample_id=sample.id)
+    for i, row in enumerate(reader.split("test")):
+        other, image = others[Path(row.image)], segmenter.source(data / row.image)
+        text = reader.table.texts[row.text] if row.text is not None else ""
+        explanation = explain_image(segmenter, image, text, versus=other["text"], sample_id=row.id)
         truth, other_truth = (resized(read_mask(data / mask) > 0, explanation.mask.shape)
-                              for mask in (sample.row.mask, other["mask"]))  # fmt: skip
+                              for mask in (row.mask, other["mask"]))  # fmt: skip
         yield Case("spindle" if i % 2 == 0 else "round", truth, other_truth, explanation)
 
 

@@ -10,7 +10,7 @@ from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, write_durably, write_json
 from ...errors import RunError
 from ..config.ablation import AblateConfig
-from ..config.command_line import command_line
+from ..config.command_line import command_line, write_command
 from ..reports.figures import plot_ablation
 from ..runtime.device import resolve_device
 from ..runtime.folders import locked_folder
@@ -58,6 +58,7 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
             rows = rows_of(dice, factory.group_of, config.over)
         summary = _summarise(config, reader, rows, factory)
         _write(config, summary)
+        write_command(config.out, "ablate-timesteps", config)
         write_ablation_report(config, summary, reader)
     return summary
 

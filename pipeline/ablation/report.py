@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...cache.reader import FeatureReader
 from ..config.ablation import AblateConfig
-from ..config.command_line import command_line
+from ..config.command_line import command_json, command_line
 from ..evaluation.result import few_groups
 from ..reports.charts import ladder
 from ..reports.page import REPORT, Cell, Chart, Charts, Commands, KeyFigure, Page, Section, Table, write_page
@@ -39,7 +39,10 @@ def write_ablation_report(config: AblateConfig, result: AblationSummary, reader:
             ),
             Section("winners", "Train the best", (Commands((best,)),)),
             cache_section(reader),
-            commands_section(("This comparison:", command_line("ablate-timesteps", config))),
+            commands_section(
+                ("This comparison:", command_line("ablate-timesteps", config)),
+                file=command_json("ablate-timesteps", config),
+            ),
         ),
     )
     write_page(config.out / REPORT, page)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..config.command_line import command_line
+from ..config.command_line import command_json, command_line
 from ..config.data import CheckConfig
 from ..data.dataset import Sample, Scan
 from ..data.warnings import SETTINGS_FILE, WARNINGS
@@ -62,7 +62,9 @@ def write_check_report(config: CheckConfig, scan: Scan, report: DataReport) -> N
             _texts(scan, report),
             _silencing(scan, report),
             Section("all", "Every sample", (_table(scan),) if scan.dataset.samples else ()),
-            commands_section(("This check:", command_line("check-data", config))),
+            commands_section(
+                ("This check:", command_line("check-data", config)), file=command_json("check-data", config)
+            ),
         ),
     )
     write_page(config.out, page)

@@ -18,6 +18,8 @@ class CacheInfoConfig(CommandConfig):
 
     cache: Location
     """The feature cache: a folder or a URL."""
+    out: Path | None = None
+    """A JSON file to write: the settings that make the cache, for `extract-features --config`."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,19 @@ _WORDS: Mapping[Any, str] = {
 def read_config(config: type[Config], values: Mapping[str, Any]) -> Config:
     """A config from plain values.
 
+    Args:
+        config: the command's dataclass.
+        values: as of `read_values`.
+
+    Raises:
+        ConfigError: with a line for each value of another type, or for each that the config refuses.
+    """
+    return config(**read_values(config, values))
+
+
+def read_values(config: type[CommandConfig], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Field → value as a config has it, of some fields or all.
+
     Paths may be text, tuples may be lists, and a flag that may be repeated may have one text for its only value.
 
     Args:
@@ -39,27 +52,35 @@ def read_config(config: type[Config], values: Mapping[str, Any]) -> Config:
         values: field → value; `preset` → its name, where presets concern the command.
 
     Raises:
-        ConfigError: with a line for each value of another type, or for each that the config refuses.
+        ConfigError: with a line for each unknown field, or for each value of another type.
     """
     given, preset = dict(values), None
     if takes_presets(config):
         preset = given.pop(PRESET, None)
         refuse(*[f"--preset got {preset!r}; expected one of {', '.join(PRESETS)}"] * (preset not in (None, *PRESETS)))
     kinds, known = kinds_of(config), {field.name: field for field in fields(config)}
-    refuse(*(f"{flag(name)} is no setting of this command" for name in given if name not in known))
-    converted, problems = dict(preset_settings(preset, config)) if preset else {}, []
+    converted = dict(preset_settings(preset, config)) if preset else {}
+    problems = [f"{flag(name)} is no setting of this command" for name in given if name not in known]
     for name, value in given.items():
+        if name not in known:
+            continue
         try:
             converted[name] = _converted(known[name], kinds[name], value)
         except TypeError:
             problems.append(f"{flag(name)} got {value!r}; expected {in_words(kinds[name])}")
     refuse(*problems)
-    return config(**converted)
+    return converted
 
 
 def to_dict(config: CommandConfig) -> dict[str, Any]:
     """A config as plain JSON values, paths and URLs as text."""
-    return {name: str(value) if isinstance(value, Location) else value for name, value in asdict(config).items()}
+    return {name: _plain(value) for name, value in asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, tuple):
+        return [*map(_plain, value)]
+    return str(value) if isinstance(value, Location) else value
 
 
 def kinds_of(config: type[Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...cache.reader import FeatureReader
-from ..config.command_line import command_line
+from ..config.command_line import command_json, command_line
 from ..config.data import DemoConfig
 from ..evaluation.result import Evaluation
 from ..reports.cases import legend
@@ -43,7 +43,7 @@ def write_demo_report(
             ),
             Section("reports", "Reports", (_links(config.out, evaluations),)),
             cache_section(FeatureReader(config.out / "cache")),
-            commands_section(("This demo:", command_line("demo", config))),
+            commands_section(("This demo:", command_line("demo", config)), file=command_json("demo", config)),
         ),
     )
     write_page(config.out / REPORT, page)

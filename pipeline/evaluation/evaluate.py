@@ -15,6 +15,7 @@ from ...cache.format.spec import digest
 from ...cache.reader import FeatureReader
 from ...errors import ConfigError, DataError
 from ...stages.heads.base import Head
+from ..config.command_line import write_command
 from ..config.evaluation import EvaluateConfig
 from ..config.training import TextMode
 from ..data.classes import Classes
@@ -75,14 +76,15 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     words: tuple[WordMap, ...] = ()
     if explainer is not None:
         words = explainer.maps(head, data, next(row for row in firsts if row.parent == evaluation.worst), progress)
-    progress.say(_kept(evaluation, lambda: write_evaluation_report(evaluation, config, run, gallery, words)))
+    progress.say(_kept(config, evaluation, lambda: write_evaluation_report(evaluation, config, run, gallery, words)))
     return evaluation
 
 
-def _kept(evaluation: Evaluation, write_report: Callable[[], None]) -> str:
+def _kept(config: EvaluateConfig, evaluation: Evaluation, write_report: Callable[[], None]) -> str:
     """Write the evaluation into the run's folder, and say so."""
     try:
         write_report()
+        write_command(evaluation.path.parent, "evaluate", config, f"command-{evaluation.path.name}")
         evaluation.keep()
     except OSError as error:  # a run that was handed on may be read-only
         return f"not kept: {evaluation.path} cannot be written ({error.strerror or error})"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config.command_line import command_line
+from ..config.command_line import command_json, command_line
 from ..config.evaluation import EvaluateConfig
 from ..reports.cases import cases_section
 from ..reports.charts import reliability, selective, spread
@@ -59,6 +59,7 @@ def write_evaluation_report(
             commands_section(
                 ("This evaluation:", command_line("evaluate", config)),
                 ("The training that made the run:", train_command(run.train_config(config.run))),
+                file=command_json("evaluate", config),
             ),
         ),
     )

@@ -23,6 +23,7 @@ from ...stages.heads.base import Head
 from ...stages.metrics.overlap import likeliest
 from ...stages.metrics.selection import choose_centres, standardised
 from ...stages.metrics.uncertainty import predictive_entropy
+from ..config.command_line import write_command
 from ..config.evaluation import SuggestConfig
 from ..head_inputs.inputs import CachedFeatures
 from ..head_inputs.splits import has_labels, originals
@@ -124,6 +125,7 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
     suggestions = tuple(one for _, one in ranked)
     if config.out:
         _write(config.out, suggestions, [_panel(head, data, *one) for one in ranked])
+        write_command(config.out, "suggest", config)
     out = str(config.out) if config.out else None
     n_unlabelled, n_labelled = len(unlabelled), len(labelled)
     return SuggestSummary(str(config.cache), str(config.run), config.split, n_unlabelled, n_labelled, suggestions, out)

@@ -18,6 +18,7 @@ from ...cache.format.samples import IGNORE
 from ...cache.storage.atomic import TEMPORARY_SUFFIX, canonical_json, write_durably
 from ...errors import ConfigError, DataError
 from ...stages.metrics.overlap import confusion, dice
+from ..config.command_line import write_command
 from ..config.prediction import ExplainConfig
 from ..data.classes import Classes, guess_binary
 from ..image_files.listing import list_images
@@ -114,6 +115,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
     summary = ExplainSummary(str(config.run), str(config.image), explanation, _dices(explanation, truth), out)
     if config.out is not None:
         _write(config.out, _files(summary, truth, arrays=config.arrays))
+        write_command(config.out, "explain", config)
     return summary
 
 

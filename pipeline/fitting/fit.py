@@ -13,7 +13,7 @@ from ...cache.reader import FeatureReader
 from ...errors import DataError
 from ..checking.check import check
 from ..checking.result import DataReport
-from ..config.command_line import command_line
+from ..config.command_line import command_line, write_command
 from ..config.data import CheckConfig
 from ..config.evaluation import EvaluateConfig
 from ..config.extraction import ExtractConfig
@@ -75,6 +75,7 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitSummary:
         evaluation = steps.evaluate()
         summary = FitSummary(str(config.out), record, read_summary(steps.run), evaluation)
         write_fit_report(config, summary)
+        write_command(config.out, "fit", config)
     return summary
 
 

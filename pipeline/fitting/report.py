@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...cache.reader import FeatureReader
-from ..config.command_line import command_line
+from ..config.command_line import command_json, command_line
 from ..config.fitting import FitConfig
 from ..evaluation.result import FOLDER
 from ..reports.page import REPORT, Facts, KeyFigure, Links, Page, Section, write_page
@@ -31,6 +31,7 @@ def write_fit_report(config: FitConfig, summary: FitSummary) -> None:
             commands_section(
                 ("The whole:", command_line("fit", config)),
                 *((f"{step.name}, {step.seconds:.0f} s:", step.line) for step in record.steps),
+                file=command_json("fit", config),
             ),
         ),
     )

@@ -179,7 +179,7 @@ def cache_info(config: configs.CacheInfoConfig, progress: Progress) -> CacheInfo
     """List what a cache holds."""
     from ..maintenance import info
 
-    return info.cache_info(config.cache)
+    return info.cache_info(config.cache, config.out)
 
 
 @takes_settings(configs.CacheVerifyConfig)

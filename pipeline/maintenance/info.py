@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ...cache.format.layout import N_FILTERS
 from ...cache.format.spec import EncoderSpec, FeatureSpec, TextSpec
 from ...cache.reader import FeatureReader
 from ...cache.storage.location import Location
+from ..config.command_line import write_command
 from ..runtime.results import Result
+from .recipe import extraction_of
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,22 @@ def _told(spec: FeatureSpec) -> str:
     return label if spec.condition == "none" else f"{label}, told the {spec.condition} text"
 
 
-def cache_info(cache: Location) -> CacheInfo:
+def cache_info(cache: Location, out: Path | None = None) -> CacheInfo:
     """Describe the cache.
+
+    Args:
+        cache: a folder or a URL.
+        out: file for `extract-features --config`, as far as the cache knows what made it (`extraction_of`); `None`:
+            none.
 
     Raises:
         CacheError: if there is none, or it is not whole.
     """
-    return describe(FeatureReader(cache))
+    reader = FeatureReader(cache)
+    if out is not None:
+        made = extraction_of(reader, reader.blocks, reader.timesteps)
+        write_command(out.parent, "extract-features", made, out.name)
+    return describe(reader)
 
 
 def describe(reader: FeatureReader) -> CacheInfo:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt
 
 from ...errors import DataError
+from ..config.command_line import write_command
 from ..config.prediction import PredictConfig
 from ..data.text_tables import texts_by_image
 from ..exchange.outputs import MaskBand, OutputTarget
@@ -73,18 +74,17 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
     segmenter.texts.check((text for text in texts if text is not None), n_views=config.tta, progress=progress)
     _say_remarks(config, segmenter, volumes, texts, progress)
     segmenter.live.load()
-    n_rows = sum(size[0] * len(volume.slices) for size, volume in zip(sizes, volumes, strict=True))
-    with (
-        PredictionRecord.claimed(config, segmenter, files) as record,
-        progress.task("predict", n_rows, "rows of pixels") as task,
-    ):
+    n = sum(size[0] * len(volume.slices) for size, volume in zip(sizes, volumes, strict=True))
+    claimed = PredictionRecord.claimed(config, segmenter, files)
+    with claimed as record, progress.task("predict", n, "rows of pixels") as task:
         requests = _requests(segmenter, volumes, texts)
         segmented = (bands for _, bands in segmenter.segment(requests, tta=config.tta))
         for volume, size, text in zip(volumes, sizes, texts, strict=True):
             target = OutputTarget(config.out, volume, size, segmenter.classes, segmenter.mask_values.dtype)
             _write(config, target, segmenter.mask_values, segmented, task)
             record.add(volume, text, files[volume.name])
-    masks = [str(path) for volume in volumes for path in masks_for(config, volume)]
+        write_command(config.out, "predict", config)
+    masks = (str(path) for volume in volumes for path in masks_for(config, volume))
     return PredictSummary(str(config.out), tuple(masks), segmenter.classes)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import UInt8
@@ -157,6 +158,13 @@ class Commands:
 
     kind: ClassVar[str] = "commands"
     commands: tuple[tuple[str, str], ...]
+    file: str = ""
+    """Content of the file that repeats the first of them (`--config`), to be downloaded; "": none."""
+
+    @property
+    def address(self) -> str:
+        """The file as an address that needs no network."""
+        return f"data:application/json,{quote(self.file)}"
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ def cache_section(reader: FeatureReader) -> Section:
     return Section("cache", "Cache", (Facts((("cache", head), *facts)),))
 
 
-def commands_section(*commands: tuple[str, str]) -> Section:
-    """Commands that reproduce the results, and the versions that computed them."""
-    return Section("commands", "Reproduce", (Commands(commands), Facts(tuple(versions()))))
+def commands_section(*commands: tuple[str, str], file: str) -> Section:
+    """Commands that reproduce the results, the first also as a file, and the versions that computed them."""
+    return Section("commands", "Reproduce", (Commands(commands, file), Facts(tuple(versions()))))
 
 
 def versions() -> Iterator[tuple[str, str]]:

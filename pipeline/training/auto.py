@@ -9,6 +9,7 @@ from dataclasses import replace
 from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import parse_json, write_durably, write_json
 from ...errors import ConfigError, RunError
+from ..config.command_line import write_command
 from ..config.training import AUTO_HEADS, TrainConfig
 from ..runs.folder import prepare_folder, read_summary
 from ..runs.heads import load_head
@@ -117,4 +118,5 @@ def _publish(config: TrainConfig, trained: Sequence[Candidate], left_out: Mappin
         trainer.decide(summary.text)
     trainer.history = [parse_json(line) for line in (best / METRICS).read_bytes().splitlines()]
     write_train_report(own, trainer, summary)
+    write_command(config.run, "train-head", config)
     write_json(config.run / SUMMARY, summary.to_dict())

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..config.command_line import command_line
+from ..config.command_line import command_json, command_line
 from ..config.evaluation import EvaluateConfig
 from ..config.training import TrainConfig
 from ..head_inputs.scoring import segment_samples
@@ -45,7 +45,7 @@ def write_train_report(config: TrainConfig, trainer: Trainer, summary: RunSummar
             cases_section(summary.val_per_sample, _gallery(trainer, summary), summary.classes, summary.ensemble),
             _samples(summary),
             cache_section(trainer.data.reader),
-            commands_section(*_commands(config, trainer)),
+            commands_section(*_commands(config, trainer), file=command_json("train-head", config)),
         ),
     )
     write_page(config.run / REPORT, page)

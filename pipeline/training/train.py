@@ -13,6 +13,7 @@ from ...cache.format.samples import parents
 from ...cache.reader import FeatureReader
 from ...cache.storage.atomic import canonical_json
 from ...errors import RunError
+from ..config.command_line import write_command
 from ..config.training import TextSetting, TrainConfig
 from ..config.values import to_dict
 from ..data.classes import Classes
@@ -70,6 +71,7 @@ def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
     _announce(config, asked, trainer, progress)
     with locked_folder(config.run):
         resolved.write(config.run)
+        write_command(config.run, "train-head", config)
         save_projections(config.run, trainer.data.reader.projections(resolved.pairs))
         if other := load_state(config.run, trainer):
             progress.say(

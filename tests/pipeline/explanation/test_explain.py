@@ -113,7 +113,7 @@ def test_files_and_figures_say_the_same_and_an_explanation_replaces_the_last(ask
     lines = summary.lines()
     assert f"Dice with the true mask: {written['dice']['text_truth']:.4f}" in lines
     explain(asked)
-    assert sorted(path.name for path in asked.out.iterdir()) == ["explanation.json", "explanation.png"]
+    assert sorted(path.name for path in asked.out.iterdir()) == ["command.json", "explanation.json", "explanation.png"]
 
 
 def test_a_mask_is_compared_with_the_truth_at_the_size_of_the_head(asked, run, tmp_path):

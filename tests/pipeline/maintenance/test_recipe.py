@@ -2,17 +2,16 @@
 
 import shlex
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 from textdiff import cli
 from textdiff.cache.reader import FeatureReader
 from textdiff.pipeline.config.ablation import AblateConfig
-from textdiff.pipeline.config.command_line import command_line
-from textdiff.pipeline.config.evaluation import EvaluateConfig
+from textdiff.pipeline.config.command_line import command_line, read_command
 from textdiff.pipeline.config.extraction import ExtractConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.extraction.extract import extract_features
+from textdiff.pipeline.maintenance.info import cache_info
 from textdiff.pipeline.maintenance.recipe import extraction_of
 
 
@@ -39,46 +38,6 @@ def test_only_what_is_not_as_by_default_is_told_and_quoted_for_a_shell():
     )
 
 
-def test_the_command_line_reads_it_back(monkeypatch, capsys):
-    """The flags are those that the program has, with their own ways to write tuples."""
-    seen = []
-    monkeypatch.setattr(cli, "_show", lambda summary, as_json: None)
-    for module, name, command, config in (
-        (
-            "training.train",
-            "train_head",
-            "train-head",
-            TrainConfig(
-                Path("a b"), Path("r"), head="pixel", blocks=(1, 3), sources=("unet", "a/2"), filters=False, seed=7
-            ),
-        ),
-        (
-            "ablation.ablate",
-            "ablate_timesteps",
-            "ablate-timesteps",
-            AblateConfig(Path("c"), Path("o"), subsets=((5,), (5, 50))),
-        ),
-        (
-            "extraction.extract",
-            "extract_features",
-            "extract-features",
-            ExtractConfig(Path("d"), Path("c"), encoder=("timm:a", "hf:b,c"), encoder_layers=((0, 1), (2,))),
-        ),
-        (
-            "evaluation.evaluate",
-            "evaluate",
-            "evaluate",
-            EvaluateConfig(Path("r"), Path("c"), split="val", tta=4, surface=True),
-        ),
-    ):
-        monkeypatch.setattr(
-            import_module(f"textdiff.pipeline.{module}"), name, lambda config, progress: seen.append(config)
-        )
-        arguments = shlex.split(command_line(command, config))[1:]
-        cli.app(arguments, standalone_mode=False)
-        assert seen[-1] == config
-
-
 def test_the_command_of_an_extraction_names_its_encoders(extraction, tiny_dinov2, tiny_timm):
     encoders = (tiny_timm, f"hf:{tiny_dinov2}")
     made = replace(extraction, unet=None, encoder=encoders, encoder_layers=((0, 1), (2,)))
@@ -99,6 +58,11 @@ def test_the_command_of_an_extraction_is_what_made_the_cache(extraction, tiny_da
     precision = extract_features(made).precision
     found = extraction_of(FeatureReader(made.cache), made.blocks, made.timesteps)
     assert found == replace(made, data=tiny_data.parent, device="auto", precision=precision)
+    out = made.cache.with_name("command.json")
+    cache_info(made.cache, out)
+    assert ExtractConfig(**read_command(out, "extract-features", ExtractConfig)) == found
+    repeated = extract_features(replace(found, dry_run=True))
+    assert repeated.added_bytes == 0
     renamed = tiny_data.with_name("table.csv")
     tiny_data.rename(renamed)
     assert extraction_of(FeatureReader(made.cache), (1,), (5,)).data == Path("DATA")

@@ -54,10 +54,11 @@ def test_geojson_without_objects_has_connected_areas(prediction):
     assert sorted(path.name for path in prediction.out.glob("*.*json")) == [
         "a.geojson",
         "b.geojson",
+        "command.json",
         "predictions.json",
     ]
     read = read_annotations(prediction.out, {"a.png": (30, 24), "b.png": (30, 24)}, summary.classes)
-    assert read.left_out == ("predictions.json: is of no known format",)
+    assert read.left_out == tuple(f"{name}.json: is of no known format" for name in ("command", "predictions"))
     predict(replace(prediction, out=prediction.out.with_name("png")))
     for name in ("a", "b"):
         mask = read_mask(prediction.out.with_name("png") / f"{name}.png")

@@ -75,7 +75,12 @@ def test_a_folder_is_segmented_with_a_table_of_texts(prediction, extraction, tmp
     assert not prediction.out.exists()
     table.write_text("Image,Description\nval0.png,the nuclei are round\nval1,not malignant\n")
     predict(replace(prediction, images=folder, texts=table))
-    assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
+    assert sorted(path.name for path in prediction.out.iterdir()) == [
+        "command.json",
+        "predictions.json",
+        "val0.png",
+        "val1.png",
+    ]
 
 
 def test_images_of_a_folder_are_taken_by_content_and_the_rest_is_named(prediction, extraction, tmp_path, monkeypatch):
@@ -103,7 +108,12 @@ def test_the_record_says_of_each_mask_what_it_is_of(prediction, extraction):
     assert {name: about["text"] for name, about in record.items()} == {"val0": None, "val1": "not malignant"}
     assert {json.dumps(about["classes"]) for about in record.values()} == {'{"0": "background", "255": "foreground"}'}
     assert {about["run"] for about in record.values()} == {str(prediction.run.resolve())}
-    assert sorted(path.name for path in prediction.out.iterdir()) == ["predictions.json", "val0.png", "val1.png"]
+    assert sorted(path.name for path in prediction.out.iterdir()) == [
+        "command.json",
+        "predictions.json",
+        "val0.png",
+        "val1.png",
+    ]
 
 
 def test_the_python_api_takes_pixels_and_refuses_what_is_no_image(run):

@@ -157,7 +157,12 @@ def test_masks_and_probabilities_of_tiles_are_whole_files(tiled_run, extraction,
     image = extraction.data.parent / "test0.png"
     config = PredictConfig(tiled_run.run, image, tmp_path / "masks", probabilities=True, device="cpu")
     predict(config)
-    assert sorted(path.name for path in config.out.iterdir()) == ["predictions.json", "test0.npy", "test0.png"]
+    assert sorted(path.name for path in config.out.iterdir()) == [
+        "command.json",
+        "predictions.json",
+        "test0.npy",
+        "test0.png",
+    ]
     found = Segmenter.load(tiled_run.run, device="cpu").predict(image, sample_id="test0")
     np.testing.assert_array_equal(np.load(config.out / "test0.npy"), found.probabilities.astype(np.float16))
     np.testing.assert_array_equal(np.array(Image.open(config.out / "test0.png")), found.mask)

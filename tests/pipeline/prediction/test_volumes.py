@@ -89,7 +89,7 @@ def record_of(config):
 def test_a_volume_is_segmented_in_one_call_as_slice_by_slice(prediction, tmp_path):
     summary = predict(prediction)
     assert summary.masks == (str(prediction.out / "scan.nii.gz"),)
-    assert names(prediction.out) == ["predictions.json", "scan.nii.gz"]
+    assert names(prediction.out) == ["command.json", "predictions.json", "scan.nii.gz"]
     mask = nibabel.load(prediction.out / "scan.nii.gz")
     np.testing.assert_array_equal(mask.affine, nibabel.load(prediction.images).affine)
     assert mask.shape == (24, 20, 5)
@@ -104,9 +104,9 @@ def test_a_volume_is_segmented_in_one_call_as_slice_by_slice(prediction, tmp_pat
 
 def test_a_slice_is_still_an_image(prediction, tmp_path):
     predict(replace(prediction, images=tmp_path / "scan.nii.gz#3"))
-    assert names(prediction.out) == ["predictions.json", "scan_3.png"]
+    assert names(prediction.out) == ["command.json", "predictions.json", "scan_3.png"]
     predict(replace(prediction, images=tmp_path / "scan.nii.gz#3", formats=("nifti",)))
-    assert names(prediction.out) == ["predictions.json", "scan_3.nii.gz"]
+    assert names(prediction.out) == ["command.json", "predictions.json", "scan_3.nii.gz"]
     assert nibabel.load(prediction.out / "scan_3.nii.gz").shape == (24, 20, 1)
 
 
@@ -114,15 +114,19 @@ def test_png_uncertainty_and_probabilities_are_a_file_for_each_slice(prediction)
     every = replace(prediction, formats=("png", "nifti"), uncertainty=True, probabilities=True)
     assert len(predict(every).masks) == 5
     ends = (".png", ".npy", "_uncertainty.png")
-    expected = {f"scan_{z}{end}" for z in range(5) for end in ends} | {"scan.nii.gz", "predictions.json"}
+    expected = {f"scan_{z}{end}" for z in range(5) for end in ends} | {
+        "scan.nii.gz",
+        "predictions.json",
+        "command.json",
+    }
     assert {*names(prediction.out)} == expected
-    assert {*record_of(prediction)["scan"]["files"]} == expected - {"predictions.json"}
+    assert {*record_of(prediction)["scan"]["files"]} == expected - {"predictions.json", "command.json"}
     for z in range(5):
         shown = np.array(Image.open(prediction.out / f"scan_{z}.png"))
         np.testing.assert_array_equal(read_mask(prediction.out / f"scan.nii.gz#{z}"), shown)
         np.testing.assert_array_equal(np.load(prediction.out / f"scan_{z}.npy").argmax(0) > 0, shown > 0)
     predict(prediction)
-    assert names(prediction.out) == ["predictions.json", "scan.nii.gz"]
+    assert names(prediction.out) == ["command.json", "predictions.json", "scan.nii.gz"]
 
 
 def test_a_table_gives_a_volume_one_text_for_all_its_slices(prediction, tmp_path):
@@ -132,7 +136,7 @@ def test_a_table_gives_a_volume_one_text_for_all_its_slices(prediction, tmp_path
     Image.new("RGB", (24, 20)).save(folder / "plain.png")
     (tmp_path / "texts.csv").write_text(f"Image,Description\nscan.nii.gz,{TEXT}\nplain.png,not malignant\n")
     predict(replace(prediction, images=folder, text=None, texts=tmp_path / "texts.csv"))
-    assert names(prediction.out) == ["plain.png", "predictions.json", "scan.nii.gz"]
+    assert names(prediction.out) == ["command.json", "plain.png", "predictions.json", "scan.nii.gz"]
     assert {name: about["text"] for name, about in record_of(prediction).items()} == {
         "plain": "not malignant",
         "scan": TEXT,
@@ -162,10 +166,10 @@ def test_a_series_of_dicom_files_is_one_mask(prediction, tmp_path):
     highdicom = pytest.importorskip("highdicom")
     folder = write_series(tmp_path / "ct", volume_of(4).transpose(2, 1, 0))
     predict(replace(prediction, images=folder))
-    assert names(prediction.out) == ["ct.nii.gz", "predictions.json"]
+    assert names(prediction.out) == ["command.json", "ct.nii.gz", "predictions.json"]
     assert nibabel.load(prediction.out / "ct.nii.gz").shape == (24, 20, 4)
     predict(replace(prediction, images=folder, formats=("dicom-seg", "nifti")))
-    assert names(prediction.out) == ["ct.nii.gz", "ct_seg.dcm", "predictions.json"]
+    assert names(prediction.out) == ["command.json", "ct.nii.gz", "ct_seg.dcm", "predictions.json"]
     shown = np.asarray(nibabel.load(prediction.out / "ct.nii.gz").dataobj).transpose(2, 1, 0)
     read = highdicom.seg.segread(prediction.out / "ct_seg.dcm").get_volume(combine_segments=True)
     assert read.array.sum() == (shown > 0).sum() > 0

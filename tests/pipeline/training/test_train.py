@@ -50,7 +50,7 @@ def test_a_head_learns_a_bright_square(training):
 def test_a_run_folder_holds_what_it_should_and_no_more(training):
     train_head(training)
     names = sorted(path.name for path in training.run.iterdir())
-    assert names == ["config.json", "head.safetensors", "metrics.jsonl", "report.html", "summary.json"]
+    assert names == ["command.json", "config.json", "head.safetensors", "metrics.jsonl", "report.html", "summary.json"]
     config = json.loads((training.run / "config.json").read_bytes())
     assert config["digests"] == dict(FeatureReader(training.cache).manifest.digests)
     assert config["blocks"] == [1, 3]
