@@ -14,6 +14,14 @@ same: td.Run = td.train_head(TrainConfig(Path("cache"), Path("run")))
 dice: object = run.evaluate(split="test", at="native").scores["dice"]
 texts: list[str | None] = [sample.text for sample in cache.split("train")]
 verdict: str = td.compare(run, same).verdict
+pixels: list[int] = [
+    found.mask.size for found in run.segmenter().predict_many(["a.png", Path("b.png")], "round nuclei")
+]
+classifier: td.HeadClassifier = td.HeadClassifier("context", epochs=20).fit(cache.split("train"))
+score: float = classifier.score(cache.split("val"))
+td.plot.overlay(cache["a"], classifier.predict(cache.split("val"))[0]).save("overlay.png")
+groups: list[str] = cache.pixels(n_per_image=100).groups.tolist()
+td.HeadClassifier(epoch=20)  # type: ignore[call-arg]
 td.train_head(cache, "run", head="cnn")  # type: ignore[call-overload]
 td.train_head(cache, "run", epoch=3)  # type: ignore[call-overload]
 td.train_head(cache)  # type: ignore[call-overload]

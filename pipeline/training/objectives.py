@@ -11,6 +11,7 @@ one step while the next is drawn, and is asked for nothing in between.
 from __future__ import annotations
 
 import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -55,6 +56,9 @@ PIXELS_FOR_PROBE = 1000
 """Of each labelled image; the probe's penalty goes with it."""
 TRIAL_DROPOUT = 0.25
 """Text dropout until `--text auto` decides: the head learns to work with texts and without."""
+
+_SEEDED = threading.Lock()
+"""While initial weights are drawn from torch's one generator: heads may be trained in several threads."""
 
 LabelledLogits = tuple[Float[Tensor, "image pixel n_classes"], Int[Tensor, "image pixel"]]
 """Logits of one member, and the labels of the same pixels."""
@@ -132,7 +136,7 @@ class TrainingObjective(ABC, Generic[AnyHead, AnyStep]):
     def _initial(self, spec: HeadSpec, member: int) -> AnyHead:
         """A head with the initial weights of a member; the first has those of a single head."""
         names = ("weights", member) if member else ("weights",)
-        with torch.random.fork_rng(devices=[]):
+        with _SEEDED, torch.random.fork_rng(devices=[]):
             torch.manual_seed(named_seed(self._config.seed, *names))
             return self.head_class(spec)
 

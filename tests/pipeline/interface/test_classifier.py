@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 
 import numpy as np
@@ -135,6 +136,19 @@ def test_a_frame_names_the_columns_and_a_fit_on_samples_forgets_them(cache):
     classifier.fit(frame, frame["red"] > 0)
     assert not hasattr(classifier, "val_dice_")
     assert classifier.n_features_in_ == 2
+
+
+def test_threads_train_heads_side_by_side():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = X[:, 0] > 0
+
+    def fit(seed):
+        return HeadClassifier(random_state=seed, **TINY).fit(X, y).predict_proba(X)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = [*pool.map(fit, range(8))]
+    for seed, probabilities in enumerate(together):
+        np.testing.assert_array_equal(probabilities, fit(seed))
 
 
 def test_fitting_leaves_threads_and_random_numbers_as_they_are(cache):
