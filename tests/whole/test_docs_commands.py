@@ -22,6 +22,8 @@ BLOCK_LINE = re.compile(r"^ {4,}((?:.*\\\n)*.*)$", re.MULTILINE)
 SPAN = re.compile(r"`(textdiff [^`]+)`")
 PLACEHOLDERS = {"N": "8", "M": "64", "K": "0", "NAME": "histology", "COMMAND": "fit"}
 """What stands for a value of the reader's → such a value."""
+FILES = {"out/run/command.json": '{"command": "train-head", "cache": "cache", "run": "run"}'}
+"""Files that commands on the pages read as their flags are parsed."""
 
 
 class Nothing(Result):
@@ -73,7 +75,11 @@ def whole(words):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in MADE], ids=lambda page: page.name)
-def test_the_commands_of_a_page_are_commands(app, page):
+def test_the_commands_of_a_page_are_commands(app, page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     wrong = []
     for shown, words in commands(page):
         asked = words if whole(words) else [*words, "--help"]
