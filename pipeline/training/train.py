@@ -71,12 +71,12 @@ def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
     _announce(config, asked, trainer, progress)
     with locked_folder(config.run):
         resolved.write(config.run)
-        write_command(config.run, "train-head", config)
         save_projections(config.run, trainer.data.reader.projections(resolved.pairs))
         if other := load_state(config.run, trainer):
             progress.say(
                 f"warning: {config.run} was begun under other conditions, so that last bits may differ: {other}"
             )
+        write_command(config.run, "train-head", config)
         with open_log(config.log, config.run, resolved, trainer.epoch) as log:
             _run_epochs(trainer, config.run, progress, log)
             summary = _summarise(trainer)

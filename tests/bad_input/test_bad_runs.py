@@ -102,7 +102,10 @@ RUNS = {
     "a config without a head": (run(config(head=None)), NOT_A_CONFIG),
     "a config of a list of channels": (run(config(head__channels=[1, 2])), NOT_A_CONFIG),
     "a config with a field too many": (run(config(head__depth=3)), NOT_A_CONFIG),
-    "a head that nobody knows": (run(config(train__head="oracle")), "Invalid enum value 'oracle'"),
+    "a head that nobody knows": (
+        run(config(train__head="oracle")),
+        "--head got 'oracle'; expected one of auto, pixel, context, paper",
+    ),
     "a head without a width": (run(config(head__width=0)), "width is 0"),
     "a head of a width in words": (run(config(head__width="wide")), "Expected `int`, got `str` - at `$.head.width`"),
     "no members": (run(config(train__ensemble=0)), "--ensemble got 0; expected at least 1"),

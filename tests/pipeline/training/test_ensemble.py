@@ -161,7 +161,7 @@ def test_maps_of_uncertainty_are_written_read_back_and_removed(training, extract
     record = json.loads((config.out / "predictions.json").read_bytes())["masks"]["test0"]
     assert record["uncertainty"] == kind
     predict(replace(config, uncertainty=False))
-    assert sorted(path.name for path in config.out.iterdir()) == ["predictions.json", "test0.png"]
+    assert sorted(path.name for path in config.out.iterdir()) == ["command.json", "predictions.json", "test0.png"]
 
 
 def test_an_image_named_like_a_map_of_uncertainty_is_refused(training, extraction, tmp_path):
