@@ -62,7 +62,7 @@ def to_markdown(notebook: Any, path: Path) -> Executed:  # noqa: ANN401
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
-        for place, output in enumerate(cell.outputs):
+        for place, output in enumerate(_kept(cell.outputs)):
             name = f"{path.stem}-{number}-{place}.png"
             parts.append(_shown(output, name, pictures, _description(cell)))
     download = f"[Download this notebook](../source/docs/tutorials/{path.name}): it runs as it stands."
@@ -76,12 +76,25 @@ def _description(cell: Any) -> str:  # noqa: ANN401
     return first.removeprefix("# Figure:").strip() if first.startswith("# Figure:") else "Figure made by the code above"
 
 
+def _kept(outputs: list[Any]) -> list[Any]:
+    """Outputs without progress and warnings; lines that follow one another are one output."""
+    kept: list[Any] = []
+    for one in outputs:
+        is_text = one.output_type == "stream"
+        is_progress = one.output_type == "display_data" and "image/png" not in one.data
+        if is_progress or (is_text and one.name == "stderr"):
+            continue
+        if is_text and kept and kept[-1].output_type == "stream":
+            kept[-1].text += one.text
+        else:
+            kept.append(one)
+    return kept
+
+
 def _shown(output: Any, name: str, pictures: dict[str, bytes], description: str) -> str:  # noqa: ANN401
-    """One output: a picture, a table or text; progress is left out."""
+    """One output: a picture, a table or text."""
     if output.output_type == "stream":
-        return "" if output.name == "stderr" else _as_text(output.text)
-    if output.output_type == "display_data" and "image/png" not in output.data:
-        return ""
+        return _as_text(output.text)
     data = output.get("data", {})
     if "image/png" in data:
         pictures[name] = base64.b64decode(data["image/png"])
