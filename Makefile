@@ -13,7 +13,7 @@ TRY := PATH="$(CURDIR)/.venv/release/bin:$$PATH" $(BIN)/python release/try_wheel
 # Each of hundreds of processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-all lint check format docs site web bench package try-package lock audit clean
+.PHONY: demo test test-slow test-soak test-all lint check format docs site web bench package try-package lock audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/textdiff demo --out demo
@@ -23,11 +23,15 @@ test: $(INSTALLED)
 
 # Killed processes, whole command lines, clusters: what takes many seconds a test.
 test-slow: $(INSTALLED)
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not soak"
 
-# Both at once, as CI does: libraries are imported and models made once.
+# What takes a minute or more a test: before a release.
+test-soak: $(INSTALLED)
+	$(PYTEST) -m soak
+
+# Quick and slow tests at once, as CI does: libraries are imported and models made once.
 test-all: $(INSTALLED)
-	$(PYTEST)
+	$(PYTEST) -m "not soak"
 
 lint: $(INSTALLED) .build/textdiff
 	$(BIN)/ruff format --check .

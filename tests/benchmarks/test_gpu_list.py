@@ -189,6 +189,7 @@ def test_images_of_a_data_set_are_copied_with_masks_of_two_values(of_gpu, tiny_c
         np.testing.assert_array_equal(mask, 255 * reader.labels(sample.row))
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_the_list_in_miniature_is_interrupted_goes_on_and_gives_every_item(of_gpu, tmp_path):
     command = [sys.executable, str(BENCHMARKS / "gpu" / "run.py"), "--miniature", "--out", str(tmp_path / "out")]

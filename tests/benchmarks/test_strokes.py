@@ -33,6 +33,7 @@ def test_what_is_labelled_is_not_corrected_again(user):
     assert user.correction(truth, truth, labels, length=9, width=1) is None
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_each_method_has_a_curve_and_its_seconds(run_benchmark, tiny_cache, capsys):
     words = ["--methods", "label,ridge,forest", "--strokes", "4", "--per-image", "2", "--folds", "2", "--steps", "2"]

@@ -223,6 +223,7 @@ EXTRACTION = """
 """
 
 
+@pytest.mark.soak
 @needs_ray
 @pytest.mark.slow
 def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one_process(

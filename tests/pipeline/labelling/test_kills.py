@@ -44,7 +44,7 @@ def draw_until_killed(server, seed):
     return answered
 
 
-@pytest.mark.parametrize("n_kills", [3, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_kills", [3, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.soak])])
 def test_no_stroke_that_was_answered_is_lost_when_the_server_is_killed(served, tmp_path, n_kills):
     log, answered = tmp_path / "strokes" / "me.log", {}
     for seed in range(n_kills):

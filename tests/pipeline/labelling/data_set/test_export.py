@@ -54,6 +54,7 @@ def exporting(tiny_cache, tmp_path):
     one.session.close()
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_an_exported_run_is_that_of_the_same_labels_in_files_and_predicts_masks(
     exporting, extraction, tmp_path, folder_bytes
