@@ -1,7 +1,9 @@
 """Plots: what is painted where, of images and masks of every kind; files; refusals."""
 
+import sys
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -167,9 +169,9 @@ def test_the_curve_has_every_epoch_and_the_chosen_one(run):
     assert td.plot.curve(run.path).to_png() == plot.to_png()
 
 
-def test_plots_are_written_and_shown_without_pyplot(tmp_path):
-    import sys
-
+def test_plots_are_written_and_shown_without_pyplot(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    monkeypatch.delattr(matplotlib, "pyplot", raising=False)
     plot = td.plot.overlay(GREY, SQUARE)
     for name in ("a/plot.png", "plot.svg", "plot.PDF"):
         plot.save(tmp_path / name)
@@ -178,7 +180,6 @@ def test_plots_are_written_and_shown_without_pyplot(tmp_path):
     assert (tmp_path / "plot.PDF").read_bytes()[:4] == b"%PDF"
     assert plot._repr_png_() == plot.to_png()
     assert isinstance(plot, Plot)
-    assert "matplotlib.pyplot" not in sys.modules
     with pytest.raises(td.errors.ConfigError, match=r"plot\.bmp: a plot is written as \.png, \.svg, \.pdf"):
         plot.save(tmp_path / "plot.bmp")
 
