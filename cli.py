@@ -22,7 +22,7 @@ from .pipeline import config as configs
 from .pipeline.config import presets
 from .pipeline.config.command_line import COMMAND, is_command, read_command
 from .pipeline.config.validation import REPEATED, flag
-from .pipeline.config.values import kinds_of
+from .pipeline.config.values import kinds_of, read_config
 from .pipeline.interface.functions import COMMANDS, command_name
 from .pipeline.interface.settings import PRESET_HELP, CommandFunction, field_docstrings
 from .pipeline.runtime import error_messages, interrupts, terminal
@@ -209,26 +209,19 @@ def _keyword(name: str, kind: Any, about: Any, default: Any) -> inspect.Paramete
 
 
 def _build(config_class: type[Any], given: dict[str, Any], from_file: dict[str, Any] | None = None) -> Any:  # noqa: ANN401
-    kinds = kinds_of(config_class)
-    preset = given.pop("preset", None) if presets.takes_presets(config_class) else None
-    values, problems = presets.preset_settings(preset, config_class) if preset else {}, []
-    values |= from_file or {}
+    kinds, values, problems = kinds_of(config_class), dict(from_file or {}), []
     for name, value in given.items():
+        kind = kinds.get(name)  # a preset is no field
         try:
             if value is not None:
-                written = isinstance(value, str) and kinds[name] in _METAVARS
-                values[name] = parse(value, kinds[name]) if written else _frozen(value)
+                values[name] = parse(value, kind) if isinstance(value, str) and kind in _METAVARS else value
         except TextdiffError:
             raise
         except ValueError:
-            problems.append(f"{flag(name)} got {value!r}; expected {_METAVARS[kinds[name]]}")
+            problems.append(f"{flag(name)} got {value!r}; expected {_METAVARS[kind]}")
     if problems:
         raise typer.BadParameter("; ".join(problems))
-    return config_class(**values)
-
-
-def _frozen(value: Any) -> Any:  # noqa: ANN401
-    return tuple(value) if isinstance(value, list) else value
+    return read_config(config_class, values)
 
 
 def parse(text: str, kind: Any) -> Any:  # noqa: ANN401
