@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DEVELOPMENT := '.[dev,demo,baselines]'
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
 
 # Extras that requirements.lock has versions for: what the figures in docs/results.md need, and what users work with.
 LOCKED := baselines demo encoders label medical mlflow ngff onnx slides tensorboard
 
 EXTRAS := $(LOCKED) bench browser docs gs ray s3
-TRY := PATH="$(CURDIR)/.venv/release/bin:$$PATH" $(BIN)/python release/try_wheel.py dist/*.whl --full
+TRY := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python release/try_wheel.py dist/*.whl --full
 
 # Each of hundreds of processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -82,9 +83,9 @@ try-package: package
 	for extra in $(EXTRAS); do $(TRY) --extra $$extra || exit 1; done
 
 # requirements.lock: the versions of .venv, with which the tests passed, and their digests; for Python 3.11 to 3.13.
-lock: $(INSTALLED) .venv/release/.installed .build/textdiff
+lock: $(INSTALLED) .build/textdiff
 	$(BIN)/python -m pip list --format=freeze --exclude-editable > .build/installed.txt
-	.venv/release/bin/uv pip compile setup.cfg $(addprefix --extra ,$(LOCKED)) --universal --python-version 3.11.1 \
+	$(BIN)/uv pip compile setup.cfg $(addprefix --extra ,$(LOCKED)) --universal --python-version 3.11.1 \
 		--constraint .build/installed.txt --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet \
 		--output-file requirements.lock
 
@@ -98,15 +99,18 @@ audit: $(INSTALLED)
 clean:
 	rm -rf .venv .build build dist *.egg-info demo
 
+# uv is done in a minute where pip takes five, but does not read pip's configuration: where that names a mirror, pip.
 $(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev,demo,baselines]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --editable $(DEVELOPMENT) || \
+		$(BIN)/python -m pip install --disable-pip-version-check --editable $(DEVELOPMENT)
 	touch $@
 
 # Tools in an environment of their own, so that ours holds what setup.cfg names alone.
 .venv/release/.installed: $(INSTALLED)
 	$(PYTHON) -m venv .venv/release
-	.venv/release/bin/python -m pip install --quiet --disable-pip-version-check build twine check-wheel-contents uv
+	.venv/release/bin/python -m pip install --quiet --disable-pip-version-check build twine check-wheel-contents
 	touch $@
 
 # mypy wants a folder that carries the import name; the package's root is this one.
