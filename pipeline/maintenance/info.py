@@ -78,7 +78,7 @@ def _sizes(shapes: Mapping[Any, tuple[int, int, int]]) -> str:
 
 
 def _unet(spec: FeatureSpec) -> str:
-    return f"{spec.unet} ({spec.unet_digest[:12]}){_told(spec)}" if spec.unet else "none"
+    return f"{spec.unet} ({spec.unet_digest[:12]}){_conditions(spec)}" if spec.unet else "none"
 
 
 def _images(spec: FeatureSpec) -> str:
@@ -93,9 +93,9 @@ def _stored(spec: FeatureSpec) -> str:
     return f"{components}{spec.dtype}, made in {spec.precision}"
 
 
-def _told(spec: FeatureSpec) -> str:
-    label = "" if spec.class_label is None else f", told class {spec.class_label}"
-    return label if spec.condition == "none" else f"{label}, told the {spec.condition} text"
+def _conditions(spec: FeatureSpec) -> str:
+    label = "" if spec.class_label is None else f", given class {spec.class_label}"
+    return label if spec.condition == "none" else f"{label}, given the {spec.condition} text"
 
 
 def cache_info(cache: Location, out: Path | None = None) -> CacheInfo:

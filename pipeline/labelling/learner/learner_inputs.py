@@ -25,8 +25,8 @@ class LearnerInputs:
     Args:
         session: gives classes, labels and texts.
         features: of its images.
-        predictor: is told of new features.
-        queue: is told of labelled images whose features have come.
+        predictor: is notified of new features.
+        queue: is notified of labelled images whose features have come.
         initial: a run to begin with; `None`: without.
         device: where heads run.
     """

@@ -38,7 +38,7 @@ class Pictures:
         self._listeners: list[Callable[[int], None]] = []
 
     def listen(self, call: Callable[[int], None]) -> None:
-        """Have it told when an image's coarse tiles are sharper than those that were given out."""
+        """Call it with an image's number when its coarse tiles are sharper than those that were given out."""
         self._listeners.append(call)
 
     def stop(self) -> None:
@@ -107,7 +107,7 @@ class Pictures:
                     self._tell(image)
             survey.wait(2)
         except TextdiffError:
-            pass  # those who ask for the tiles are told
+            pass  # who asks for the tiles gets the error
         with self._opening:
             self._surveyed.discard(image)
         self._tell(image)

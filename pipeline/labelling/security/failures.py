@@ -1,4 +1,4 @@
-"""Failures that nobody foresaw: told to the page and logged without a word of the data.
+"""Failures that nobody foresaw: shown on the page and logged without a word of the data.
 
 An exception's message may hold a file's name or an image's id, and logs are sent around; the log has the places in the
 program, which is what finds the mistake.
@@ -37,10 +37,10 @@ class Failures:
         except Exception as error:
             _LOG.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
             if not has_begun:
-                await refusal(_told(error))(scope, receive, send)
+                await refusal(_as_label_error(error))(scope, receive, send)
 
 
-def _told(error: Exception) -> LabelError:
+def _as_label_error(error: Exception) -> LabelError:
     if isinstance(error, OSError) and error.strerror:
         return LabelError(
             "a file could not be read or written",

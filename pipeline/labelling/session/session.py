@@ -169,7 +169,7 @@ class Session:
         return applied
 
     def listen(self, call: Callable[[Change], None]) -> None:
-        """Have every later change told, by the thread that makes it."""
+        """Call it with every later change, in the thread that makes it."""
         self._listeners.append(call)
 
     def close(self) -> None:
