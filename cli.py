@@ -21,8 +21,8 @@ from .errors import TextdiffError
 from .pipeline import config as configs
 from .pipeline.config import presets
 from .pipeline.config.command_line import COMMAND, is_command, read_command
-from .pipeline.config.validation import REPEATED, flag
-from .pipeline.config.values import kinds_of, read_config
+from .pipeline.config.validation import REPEATED, flag, kinds_of
+from .pipeline.config.values import read_config
 from .pipeline.interface.functions import COMMANDS, command_name
 from .pipeline.interface.settings import PRESET_HELP, CommandFunction, field_docstrings
 from .pipeline.runtime import error_messages, interrupts, terminal

@@ -14,7 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from textdiff import _HOMES, _MODULES
 from textdiff.cache.storage.location import Location
 from textdiff.pipeline.config.presets import PRESETS
-from textdiff.pipeline.config.values import PRESET, hints_of
+from textdiff.pipeline.config.validation import hints_of
+from textdiff.pipeline.config.values import PRESET
 from textdiff.pipeline.interface import functions
 from textdiff.pipeline.interface.settings import CommandFunction
 from textdiff.pipeline.runtime.results import Result
@@ -61,14 +62,14 @@ def _results() -> Iterator[str]:
 
 def _function(function: CommandFunction[Result]) -> Iterator[str]:
     name, config, result = function.__name__, function.config.__name__, function.__annotations__["return"]
-    hints = hints_of(function.config) | {"progress": bool | None, PRESET: Literal[tuple(PRESETS)] | None}
+    hints = {PRESET: Literal[tuple(PRESETS)] | None, "progress": bool | None, **hints_of(function.config)}
     parameters, keywords = [], False
     for one in signature(function).parameters.values():
         if one.kind is Parameter.KEYWORD_ONLY and not keywords:
             keywords = True
             parameters.append("*")
         parameters.append(f"{one.name}: {_type(hints[one.name])}{_default(one)}")
-    for taken in (f"config: config.{config}, /, *, progress: bool | None = None", ", ".join(parameters)):
+    for taken in (f"config: config.{config}, *, progress: bool | None = None", ", ".join(parameters)):
         yield from ("@overload", f"def {name}({taken}) -> {result}: ...")
 
 

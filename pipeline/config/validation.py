@@ -1,4 +1,4 @@
-"""Settings checked from their annotations: a field's type says which values it may have.
+"""Settings converted and checked by their annotations: a field's type says which values it may have.
 
     epochs: Annotated[int, at_least(1)] = 40
     at: Literal["model", "native"] = "model"
@@ -9,13 +9,17 @@ Rules hold for a value that is not `None`, and inside tuples for each element.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+import functools
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from numbers import Integral, Real
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from ...cache.storage.location import Location
+from ...cache.storage.location import Location, location
 from ...errors import ConfigError
 from ..image_files.paths import undecoded
 from ..views.symmetries import VIEW_COUNTS
@@ -53,6 +57,13 @@ def multiple_of(divisor: int, of: str) -> Rule:
 
 REPEATED = "repeated"
 """Of a field's metadata: its flag may be given several times."""
+_WORDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    Path: "a path",
+}
 
 
 def _is_distinct(values: tuple[int, ...]) -> bool:
@@ -87,14 +98,17 @@ def refuse(*problems: str | None) -> None:
 
 @dataclass(frozen=True)
 class CommandConfig:
-    """Base of every command's frozen dataclass: refuses, when it is made, what its annotations do not allow."""
+    """Base of every command's frozen dataclass: takes plain values, and refuses what its annotations do not allow."""
 
     def __post_init__(self) -> None:
-        """Check the fields one by one, then against each other.
+        """Bring the fields to their types, check them one by one, then against each other.
 
         Raises:
-            ConfigError: with a line for each problem.
+            ConfigError: with a line for each value of another type, or for each that breaks a rule.
         """
+        values, problems = converted(type(self), vars(self))
+        refuse(*problems)
+        vars(self).update(values)  # frozen for everybody else
         hints = annotations_of(type(self))
         broken = (line for name, hint in hints.items() for line in problems_of(name, getattr(self, name), hint))
         undecodable = (line for name in hints for line in _undecodable(name, getattr(self, name)))
@@ -103,6 +117,92 @@ class CommandConfig:
     def contradictions(self) -> Iterable[str | None]:
         """Problems between fields, which may have values that their annotations do not allow."""
         return ()
+
+
+def kinds_of(config: type[Any]) -> dict[str, Any]:
+    """Field → its type, without the rules and without `None`."""
+    return {
+        name: functools.reduce(operator.or_, (part for part in get_args(hint) if part is not NoneType))
+        if NoneType in get_args(hint)
+        else hint
+        for name, hint in hints_of(config).items()
+    }
+
+
+def hints_of(config: type[Any]) -> dict[str, Any]:
+    """Field → its type, without the rules."""
+    hints = get_type_hints(config)
+    return {field.name: hints[field.name] for field in fields(config)}
+
+
+def in_words(kind: Any) -> str:  # noqa: ANN401
+    """A type of field as a message names it."""
+    if kind == Location:
+        return "a path or URL"
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is tuple:
+        of, *rest = get_args(kind)
+        return f"{len(rest) + 1} values" if rest and rest != [...] else f"several values, each {in_words(of)}"
+    return _WORDS.get(kind, str(kind))
+
+
+def converted(config: type[Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Field → its value as the config's rules expect it, and a line for each value of another type.
+
+    Paths may be text, tuples may be lists or arrays, numbers may be NumPy's, and a flag that may be repeated may have
+    one text for its only value.
+
+    Args:
+        config: the command's dataclass.
+        values: of some of its fields or all.
+    """
+    kinds, found, problems = kinds_of(config), {}, []
+    for one in fields(config):
+        if one.name in values:
+            value = values[one.name]
+            try:
+                found[one.name] = _converted(one, kinds[one.name], value)
+            except TypeError:
+                problems.append(f"{flag(one.name)} got {value!r}; expected {in_words(kinds[one.name])}")
+    return found, problems
+
+
+def _converted(field: Field[Any], kind: Any, value: Any) -> Any:  # noqa: ANN401
+    if value is None:
+        if field.default is None:
+            return None
+        raise TypeError
+    if field.metadata.get(REPEATED) and isinstance(value, str):
+        return (value,)
+    return _of_kind(kind, value)
+
+
+def _of_kind(kind: Any, value: Any) -> Any:  # noqa: ANN401
+    """The value, of the kind; raises TypeError."""
+    if hasattr(value, "tolist"):  # NumPy's numbers and arrays, which may not be hashable
+        value = value.tolist()
+    if kind == Location:
+        return location(value if isinstance(value, Location) else os.fspath(value))
+    if kind is Path:
+        return Path(os.fspath(value))
+    if get_origin(kind) is Literal and isinstance(value, str | int):
+        return value  # the annotation's rule says which
+    if get_origin(kind) is tuple:
+        return tuple(_elements(get_args(kind), value))
+    number = {int: Integral, float: Real}.get(kind, kind)
+    if not isinstance(number, type) or not isinstance(value, number) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError
+    return kind(value)
+
+
+def _elements(kinds: tuple[Any, ...], values: Any) -> Iterator[Any]:  # noqa: ANN401
+    if not isinstance(values, list | tuple | range):
+        raise TypeError
+    of = [kinds[0]] * len(values) if kinds[-1] is ... else [*kinds]
+    if len(of) != len(values):
+        raise TypeError
+    yield from map(_of_kind, of, values)
 
 
 def annotations_of(config: type[Any]) -> dict[str, Any]:

@@ -54,9 +54,15 @@ def takes_settings(config: type[Config]) -> Callable[[Callable[[Config, Progress
 
         @functools.wraps(carry_out)
         def function(*arguments: Any, progress: Progress | bool | None = None, **settings: Any) -> Made:  # noqa: ANN401
-            ready = arguments[0] if len(arguments) == 1 and not settings else None
-            if not isinstance(ready, config):
+            given = [*arguments, *settings.values()]
+            ready = next((one for one in given if isinstance(one, config)), None)
+            if ready is None:
                 ready = read_config(config, _bound(carry_out.__name__, signature, arguments, settings))
+            elif len(given) > 1 or settings.keys() - {"config"}:
+                raise TypeError(
+                    f"{carry_out.__name__}() takes a ready {config.__name__} alone; for others of its settings give "
+                    "dataclasses.replace(config, ...)"
+                )
             return carry_out(ready, progress_of(progress))
 
         function.config, function.summary = config, inspect.getdoc(carry_out)  # type: ignore[attr-defined]
@@ -86,7 +92,7 @@ def _docstrings_in(config: type[Any]) -> tuple[tuple[str, str], ...]:
 def _signature(config: type[Any]) -> Signature:
     """Fields in their order, the last one without a default and what comes before it also by position."""
     own_first = sorted(fields(config), key=lambda field: field.kw_only is True)  # a base's are keyword-only
-    parameters, by_position = [], any(field.default is MISSING for field in own_first)
+    parameters = []
     n_required = sum(field.default is MISSING for field in own_first)
     for i, field in enumerate(own_first):
         by_position = i < max(n_required, 1) and field.kw_only is not True
@@ -119,4 +125,5 @@ def _docstring(summary: str, config: type[Any]) -> str:
     texts["progress"] = PROGRESS_HELP
     lines = [f"    {name}: {' '.join(text.split())}" for name, text in texts.items()]
     raises = "Raises:\n    TextdiffError: the kind that says what was wrong with the input (`textdiff.errors`)."
-    return "\n".join([summary, "", f"Or one argument: a ready `{config.__name__}`.", "", "Args:", *lines, "", raises])
+    ready = f"Or one argument, `config`: a ready `{config.__name__}`."
+    return "\n".join([summary, "", ready, "", "Args:", *lines, "", raises])

@@ -50,8 +50,32 @@ def test_text_lists_and_numpy_numbers_become_what_the_config_has():
 def test_a_ready_config_is_taken_as_it_is():
     config = configs.TrainConfig(Path("cache"), Path("run"), epochs=3)
     assert train(config).config is config
+    assert train(config=config).config is config
     assert train("cache", "run", epochs=3).config == config
     assert train(cache="cache", run="run", epochs=3).config == config
+
+
+@pytest.mark.parametrize("settings", [{"epochs": 1}, {"preset": "skin"}])
+def test_a_ready_config_beside_settings_is_refused(settings):
+    with pytest.raises(TypeError, match=r"train\(\) takes a ready TrainConfig alone; .* dataclasses.replace"):
+        train(configs.TrainConfig("cache", "run"), **settings)
+
+
+def test_a_config_takes_plain_values_as_functions_do():
+    plain = configs.TrainConfig("cache", "run", blocks=np.array([1, 3]), epochs=np.int64(3), position=np.False_)
+    assert plain == configs.TrainConfig(Path("cache"), Path("run"), blocks=(1, 3), epochs=3, position=False)
+    assert (type(plain.epochs), type(plain.position)) == (int, bool)
+
+
+def test_a_config_refuses_values_of_other_types_together():
+    with pytest.raises(ConfigError) as refused:
+        configs.TrainConfig("cache", None, epochs=1.5, blocks="1,3", head=["pixel"])
+    assert str(refused.value).splitlines() == [
+        "--run got None; expected a path",
+        "--head got ['pixel']; expected one of auto, pixel, context, paper",
+        "--blocks got '1,3'; expected several values, each a whole number",
+        "--epochs got 1.5; expected a whole number",
+    ]
 
 
 def test_a_url_stays_one():
