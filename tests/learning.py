@@ -50,7 +50,9 @@ class Studio:
 
 
 @contextmanager
-def studio(cache: Path, out: Path, *, masks: bool = False, run: Path | None = None, **changed: Any) -> Iterator[Studio]:
+def studio(
+    cache: Path, out: Path, *, masks: bool = False, run: Path | None = None, offline: bool = False, **changed: Any
+) -> Iterator[Studio]:
     """A session on a cache, with its images' masks or without; `changed` are fields of all images."""
     from textdiff.pipeline.config.labelling import LabelConfig
     from textdiff.pipeline.labelling.data_set.features import Features
@@ -60,7 +62,7 @@ def studio(cache: Path, out: Path, *, masks: bool = False, run: Path | None = No
     from textdiff.pipeline.labelling.session.session import Session
     from textdiff.pipeline.runtime.progress import Progress
 
-    config = LabelConfig(cache, out, device="cpu")
+    config = LabelConfig(cache, out, run=run, device="cpu", offline=offline)
     listing = list_images(config, Progress())
     fields = changed | ({} if masks else {"mask": None})
     listing = replace(listing, images=tuple(replace(image, **fields) for image in listing.images))
@@ -68,7 +70,7 @@ def studio(cache: Path, out: Path, *, masks: bool = False, run: Path | None = No
     session = Session(listing.images, classes, out / "strokes" / "me.log", mask_classes=listing.classes)
     made = Studio(session, Features(listing, config, lambda event: None))
     try:
-        made.learner = Learner(session, made.features, run=run, device="cpu", notify=made.events.append)
+        made.learner = Learner(session, made.features, config, made.events.append)
         made.learner.start()
         yield made
     finally:

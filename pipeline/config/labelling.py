@@ -67,7 +67,7 @@ class MergeLabelsConfig(CommandConfig):
     """Settings of `merge-labels`."""
 
     data: tuple[Path, ...]
-    """Two or more data sets of the same images, as `label` writes them (a folder with data.csv, or any manifest)."""
+    """Two or more data sets of the same images: folders of `label`, which hold a manifest.csv, or manifests."""
     out: Path | None = None
     """The folder for the merged data set; `None`: show the agreement alone."""
 

@@ -43,7 +43,7 @@ class Service:
     def __init__(self, config: LabelConfig, listing: ImageList, session: Session) -> None:
         self._config, self._session, self._hub = config, session, Hub()
         self._features = Features(listing, config, self._hub.publish)
-        self._learner = Learner(session, self._features, run=config.run, device=config.device, notify=self._hub.publish)
+        self._learner = Learner(session, self._features, config, self._hub.publish)
         self._writer = DataSetWriter(session, config.out, self._hub.publish)
         self._exporter = Exporter(self._writer, self._features, self._hub.publish)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from ....errors import LabelError
-from ...config.labelling import TextVariant
+from ...config.labelling import LabelConfig, TextVariant
 from ...evaluation.suggest import pooled
 from ...explanation.measure import ask, refuse_own_condition
 from ...image_files.source import Box
@@ -38,8 +37,7 @@ class Learner:
     Args:
         session: open.
         features: of its images, as they come.
-        run: a finished run to begin with; `None`: without.
-        device: `auto`, `cpu`, `cuda`, ...
+        config: `run` to begin with, `device`, and `offline`, which holds for new texts too.
         notify: is given events for the page.
 
     Raises:
@@ -52,20 +50,20 @@ class Learner:
         self,
         session: Session,
         features: Features,
-        *,
-        run: Path | None,
-        device: str,
+        config: LabelConfig,
         notify: Callable[[Mapping[str, Any]], None],
     ) -> None:
-        device = resolve_device(device)
-        initial = InitialRun.load(run, device) if run else None
+        device = resolve_device(config.device)
+        initial = InitialRun.load(config.run, device) if config.run else None
         if initial:
             initial.check_classes([one.name for one in session.classes])
             if features.reader:
                 initial.open(features.reader, device)
         self._session, self._features, self._notify = session, features, notify
         self._queue, self._predictor = WorkQueue(), Predictor(session, notify)
-        self._inputs = LearnerInputs(session, features, self._predictor, self._queue, initial=initial, device=device)
+        self._inputs = LearnerInputs(
+            session, features, self._predictor, self._queue, initial=initial, device=device, offline=config.offline
+        )
         schedule = PredictionSchedule(session, self._inputs, self._predictor)
         self._worker = Worker(session, self._inputs, schedule, self._queue, notify=notify, tell=self._tell)
         if initial:

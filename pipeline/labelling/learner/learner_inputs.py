@@ -29,6 +29,7 @@ class LearnerInputs:
         queue: is notified of labelled images whose features have come.
         initial: a run to begin with; `None`: without.
         device: where heads run.
+        offline: whether the network is forbidden to the encoder of new texts.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class LearnerInputs:
         *,
         initial: InitialRun | None,
         device: str,
+        offline: bool,
     ) -> None:
         self._session, self._features, self._predictor, self._queue = session, features, predictor, queue
-        self._initial, self._device = initial, device
+        self._initial, self._device, self._offline = initial, device, offline
         self._reader: FeatureReader | None = None
         self._spec: TextSpec | None = None
         self._trainer: LiveTrainer | None = None
@@ -89,7 +91,7 @@ class LearnerInputs:
 
     def _open(self, reader: FeatureReader, spec: TextSpec | None) -> None:
         data = self._data(reader)
-        texts = ShownTexts(data, spec)
+        texts = ShownTexts(data, spec, offline=self._offline)
         if self._trainer and self._trainer.fits(data, texts):
             self._trainer.reopen(data, texts)
         else:

@@ -26,13 +26,14 @@ class ShownTexts:
     Args:
         data: the cache as the head sees it.
         spec: of the cache's texts, or of the encoder that reads new ones; `None`: no text can be read.
+        offline: whether the network is forbidden.
     """
 
-    def __init__(self, data: CachedFeatures, spec: TextSpec | None) -> None:
+    def __init__(self, data: CachedFeatures, spec: TextSpec | None, *, offline: bool = False) -> None:
         self.spec, self.text_dim = spec, spec.dim if spec else data.tokens.shape[-1]
         self._data = data
         self._known = {text: place for place, text in enumerate(data.reader.table.texts)}
-        self._live = LiveTexts(spec, self.text_dim, None, data.device, offline=False)
+        self._live = LiveTexts(spec, self.text_dim, None, data.device, offline=offline)
 
     @property
     def encoder(self) -> TextEncoder:

@@ -6,6 +6,7 @@ import torch
 from learning import studio
 
 from textdiff.errors import ConfigError, LabelError
+from textdiff.pipeline.prediction import live_texts
 
 BRIGHT, DARK = [(3, 3), (20, 3)], [(3, 17), (20, 17)]
 
@@ -101,6 +102,26 @@ def test_an_edited_text_is_encoded_and_shown(drawn):
     drawn.say(1, "a text that no cache has")
     drawn.wait("mask", after=before, image=1, variant="own", stage="fine")
     assert not [event for event in drawn.events if event["type"] == "problem"]
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_offline_holds_for_the_encoder_of_new_texts(tiny_cache, tmp_path, monkeypatch, offline):
+    loaded, load = [], live_texts.load_same_encoder
+
+    def load_and_note(*args, offline):
+        loaded.append(offline)
+        return load(*args, offline=offline)
+
+    monkeypatch.setattr(live_texts, "load_same_encoder", load_and_note)
+    with studio(tiny_cache, tmp_path / "labels", offline=offline) as made:
+        made.look(0)
+        made.draw(1, *BRIGHT)
+        made.draw(0, *DARK)
+        made.wait("learnt")
+        made.learner.preview(0, "a text that no cache has")
+        made.look(0, "other")
+        made.wait("mask", image=0, variant="other")
+    assert loaded == [offline]
 
 
 def test_the_image_to_label_next_is_neither_labelled_nor_locked(drawn):
