@@ -34,7 +34,7 @@ def ablate_timesteps(config: AblateConfig, progress: Progress | None = None) -> 
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         CacheError: if the cache cannot be read or lacks a timestep or block.

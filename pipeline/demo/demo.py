@@ -106,7 +106,7 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         DataError: the folder holds something else.

@@ -64,7 +64,7 @@ def write_phantom(
         n_test: test images, at least 1; their reports have sentences of their own.
         image_size: height and width in pixels, at least 64.
         seed: 0 or more; image k of a split is drawn from the seed (seed, number of the split, k).
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Returns:
         The path of the manifest, a CSV with the columns id, image (RGB), mask ({0, 255}), text, split and group.

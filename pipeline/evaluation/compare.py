@@ -99,7 +99,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         RunError: if a run is absent or unfinished, or was not evaluated and cannot be, or if the two were evaluated

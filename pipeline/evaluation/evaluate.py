@@ -47,7 +47,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         RunError: if the run is absent or unfinished.
@@ -70,7 +70,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     explainer = _explainer(config, run, reader, text=text, device=device) if config.words else None
     gallery, head = Gallery(data), load_head(config.run, run, device)
     if config.at == "model" and (warning := older_labels(reader)):
-        progress.say(warning)
+        progress.warn(warning)
     scores = _scores(config, head, data, wholes, gallery=gallery, progress=progress)
     evaluation = _describe(config, text, run, reader, firsts=firsts, scores=scores)
     words: tuple[WordMap, ...] = ()

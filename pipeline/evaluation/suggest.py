@@ -106,7 +106,7 @@ def suggest(config: SuggestConfig, progress: Progress | None = None) -> SuggestS
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         RunError: if the run is absent or unfinished.
@@ -148,7 +148,7 @@ def rank_samples(
         labelled: rows of each sample that is labelled, without augmentation.
         unlabelled: likewise of the candidates.
         n: number to choose; all of fewer candidates.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
     """
     with (progress or Progress()).task("suggest", len(unlabelled) + len(labelled), "samples") as task:
         weights, features = [], []

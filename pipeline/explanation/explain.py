@@ -85,7 +85,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         RunError: if the run is absent, unfinished or damaged.
@@ -93,13 +93,13 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
         DataError: if the image, its mask, a text or the folder cannot be used.
         ConfigError: if the head was trained without texts, or there is no such class.
     """
-    segmenter = BandSegmenter.from_overrides(config.run, config)
+    progress, segmenter = progress or Progress(), BandSegmenter.from_overrides(config.run, config)
     if config.out is not None:
         _refuse_others(config.out)
     path = _only_image(config.image)
     size, classes = segmenter.size_of(path), Classes.from_dict(segmenter.config.classes)
-    if progress and (remark := segmenter.beside_window(path)):
-        progress.say(f"warning: {path.name}: {remark}")
+    if remark := segmenter.beside_window(path):
+        progress.warn(f"{path.name}: {remark}")
     labels = None if config.mask is None else _read_labels(config.mask, classes, size)
     explanation = explain_image(
         segmenter,
@@ -138,7 +138,7 @@ def explain_image(
         versus: another text for the same image.
         target: name of the class to explain; `None`: all but the background together.
         sample_id: names the noise, where the head was trained with one noise for each sample.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         SourceError: if a frozen model cannot be loaded, or is not that of the training.

@@ -24,7 +24,7 @@ def extract_features(config: ExtractConfig, progress: Progress | None = None) ->
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         DataError: with everything that is wrong with the data.

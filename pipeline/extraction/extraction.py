@@ -231,7 +231,7 @@ class Extraction:
         missing = (pair for pair, rows in coverage.items() if pair not in asked and not rows.issuperset(plan.rows))
         if hidden := pairs_in_order(missing):
             pairs = ", ".join(f"block {b} at {t}" if isinstance(b, int) else describe(b, t) for b, t in hidden)
-            self.progress.say(f"warning: not every sample has {pairs}; heads do not see these until all have them")
+            self.progress.warn(f"not every sample has {pairs}; heads do not see these until all have them")
 
     def _warn_of_other_conditions(self, plan: WorkPlan) -> None:
         """Units that are there may differ from new ones in last bits."""
@@ -239,8 +239,8 @@ class Extraction:
             now = self.stage_one.conditions(encoder)
             of_units = (differences(unit.conditions, now) for unit in plan.manifest.units if unit.encoder == encoder)
             for other in dict.fromkeys(filter(None, of_units)):
-                self.progress.say(
-                    f"warning: features of {encoder or 'the UNet'} are there that were made under other conditions, "
+                self.progress.warn(
+                    f"features of {encoder or 'the UNet'} are there that were made under other conditions, "
                     f"and new ones may differ from them in last bits: {other}"
                 )
 
@@ -317,17 +317,17 @@ def _refuse_views_of_other_languages(config: ExtractConfig, dataset: Dataset) ->
 
 def _warn_of_data(config: ExtractConfig, dataset: Dataset, progress: Progress) -> None:
     for warning in dataset.warnings:
-        progress.say(f"warning: {warning}")
+        progress.warn(str(warning))
     learnt = colours_learnt(config.unet) if config.unet else None
     if learnt not in (None, config.colours):
-        progress.say(
-            f"warning: {config.unet} was pretrained with --colours {learnt}, and is shown images with --colours "
+        progress.warn(
+            f"{config.unet} was pretrained with --colours {learnt}, and is shown images with --colours "
             f"{config.colours}; give the same to both"
         )
     left_out = views_left_out(dataset.samples, _augmentation(config))
     if left_out:
-        progress.say(
-            "warning: left out, since words of side in these texts cannot be rewritten (docs/views.md says which can): "
+        progress.warn(
+            "left out, since words of side in these texts cannot be rewritten (docs/views.md says which can): "
             + "; ".join(left_out[:TEXTS_NAMED])
             + (f"; and those of {len(left_out) - TEXTS_NAMED} more texts" if len(left_out) > TEXTS_NAMED else "")
         )

@@ -113,11 +113,11 @@ def _warn_of_texts(
     text_of = {row.sample.id: row.text for row in rows if row.text and row.view == 0}
     for warning in unknown_tokens(encoder, text_of):
         if warning.name not in silenced:
-            progress.say(f"warning: {warning}")
+            progress.warn(str(warning))
     counts = encoder.count_tokens(list(text_of.values())) if settings.truncate else []
     for sample_id, n_tokens in zip(text_of, counts, strict=False):
         if n_tokens > encoder.limit:
-            progress.say(f"warning: {sample_id}: its text has {n_tokens} tokens and is cut to {encoder.limit}")
+            progress.warn(f"{sample_id}: its text has {n_tokens} tokens and is cut to {encoder.limit}")
 
 
 def load_same_encoder(source: str, spec: TextSpec, device: str, *, offline: bool = False) -> TextEncoder:

@@ -58,7 +58,7 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitSummary:
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         DataError: with everything that is wrong with the data; then nothing is made.

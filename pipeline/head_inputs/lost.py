@@ -21,7 +21,7 @@ def older_labels(reader: FeatureReader) -> str:
     if reader.manifest.labels_are == LABELS_ARE or not shrunk:
         return ""
     return (
-        f"warning: the labels of {reader.root} are of an older version, which left out objects smaller than a "
+        f"the labels of {reader.root} are of an older version, which left out objects smaller than a "
         "pixel, and scores hide it; give extract-features the same data and settings again: it makes labels anew "
         "without the UNet"
     )

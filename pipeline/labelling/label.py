@@ -66,15 +66,15 @@ def label(config: LabelConfig, progress: Progress | None = None) -> LabelSummary
 
     progress = progress or Progress()
     if not is_loopback(config.host):
-        progress.say(
-            f"warning: --host {config.host} lets other machines reach the images, texts and labels, without encryption"
+        progress.warn(
+            f"--host {config.host} lets other machines reach the images, texts and labels, without encryption"
         )
     with locked_folder(config.out), no_empty_folder(config.out):
         _refuse_other_annotators(config)
         listing = list_images(config, progress)
         with closing(_open_session(config, listing)) as session:
             if session.cut:
-                progress.say(f"warning: {session.cut}")
+                progress.warn(session.cut)
             Service(config, listing, session).serve(progress.announce)
             return _summary(config, session)
 

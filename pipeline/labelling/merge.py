@@ -91,7 +91,7 @@ def merge_labels(config: MergeLabelsConfig, progress: Progress | None = None) ->
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         DataError: if the data sets have different classes, or other images under the same ids, or problems of their

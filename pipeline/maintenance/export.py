@@ -57,7 +57,7 @@ def export_cache(config: CacheExportConfig, progress: Progress | None = None) ->
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         CacheNotFoundError: if there is no cache.

@@ -89,7 +89,7 @@ def verify_cache(root: Location, progress: Progress | None = None) -> VerifySumm
 
     Args:
         root: the cache.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         CacheNotFoundError: if there is no cache.
@@ -127,10 +127,10 @@ def damaged_shards(root: Location, manifest: Manifest, progress: Progress) -> tu
     places = list(shard_places(manifest))
     damages = damages_among(check_shards(root, places), len(places), progress)
     for one in _describe(root, manifest, damages):
-        progress.say(f"damaged, written again: {one.line()}")
+        progress.warn(f"damaged, written again: {one.line()}")
     if manifest.complete:
         for path in foreign_files(root, manifest):
-            progress.say(f"warning: {path}: foreign: no file of this cache; left alone")
+            progress.warn(f"{path}: foreign: no file of this cache; left alone")
     return tuple(damage.path for damage in damages)
 
 

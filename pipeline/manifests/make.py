@@ -65,7 +65,7 @@ def make_manifest(
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
         shares: of train, val and test, where neither `config.split` nor the folders say.
 
     Raises:

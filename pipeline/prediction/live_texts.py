@@ -39,6 +39,7 @@ class LiveTexts:
         self._spec, self._text_dim, self._device, self._offline = spec, text_dim, device, offline
         self._source = source or (spec.encoder if spec else None)
         self.tokens = lru_cache(TEXTS_KEPT)(self._tokens)
+        self._checked: set[str] = set()
 
     @classmethod
     def of_run(cls, config: RunConfig, source: str | None, device: str, *, offline: bool) -> Self:
@@ -54,10 +55,13 @@ class LiveTexts:
     def check(self, texts: Iterable[str], *, n_views: int = 1, progress: Progress | None = None) -> None:
         """Load the encoder, if there are texts, and refuse those that it cannot read whole, rewritten or not.
 
+        What is not checked before its tokens are asked for is checked then.
+
         Args:
             texts: of images.
             n_views: 1, 2, 4 or 8: the texts are rewritten for these, where they can be.
-            progress: where to warn of tokens that the encoder does not know, and of texts that are the same to it.
+            progress: where to warn of tokens that the encoder does not know, and of texts that are the same to it;
+                `None`: the logger `textdiff`.
 
         Raises:
             SourceError: if the encoder cannot be loaded, or is not that of the training.
@@ -78,16 +82,17 @@ class LiveTexts:
                 problems.append(f"{text[:60]!r}: {n_tokens} tokens; shorten it to {limit}")
         if problems:
             raise DataError(f"texts that {self._source} cannot read:", problems)
-        if progress:
-            for line in [*unread_lines(self.encoder, given), *(_kept_as_they_are(given) if n_views > 1 else ())]:
-                progress.say(f"warning: {line}")
+        for line in [*unread_lines(self.encoder, given), *(_kept_as_they_are(given) if n_views > 1 else ())]:
+            (progress or Progress()).warn(line)
+        self._checked.update(distinct)
 
     def _tokens(self, text: str | None) -> tuple[Float[Tensor, "token dim"], Bool[Tensor, "token"]]:
         """Tokens and token mask of a text, checked; of no text one token that is masked."""
         if text is None:
             nothing = torch.zeros(1, self._text_dim, device=self._device)
             return nothing, torch.zeros(1, dtype=torch.bool, device=self._device)
-        self.check([text])
+        if text not in self._checked:
+            self.check([text])
         encoded = self.encoder.encode([text], truncate=True)
         # The cache holds tokens in float16; the head sees the same numbers here.
         tokens = as_stored(self.encoder.source, [text], encoded)

@@ -55,7 +55,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         RunError: if the run is absent, unfinished or damaged, or another process writes to the folder `out`.
@@ -104,7 +104,7 @@ def _say_remarks(
     progress: Progress,
 ) -> None:
     if others := left_out(config.images):
-        progress.say(f"warning: {others}")
+        progress.warn(others)
     names_of: dict[str, list[str]] = defaultdict(list)
     for volume in volumes:
         for remark in (volume.remark, segmenter.beside_window(volume.slices[0])):
@@ -112,12 +112,12 @@ def _say_remarks(
                 names_of[remark].append(volume.path.name)
     for remark, names in names_of.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        progress.say(f"warning: {', '.join(names[:3])}{more}: {remark}")
+        progress.warn(f"{', '.join(names[:3])}{more}: {remark}")
     for volume, text in zip(volumes, texts, strict=True):
         n_views = len(safe_views(text, config.tta))
         if n_views < config.tta:
-            progress.say(
-                f"warning: {volume.path.name}: {n_views} of {config.tta} views; its text cannot be rewritten for the "
+            progress.warn(
+                f"{volume.path.name}: {n_views} of {config.tta} views; its text cannot be rewritten for the "
                 "others (docs/views.md says which can)"
             )
 

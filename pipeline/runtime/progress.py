@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich import progress as bars
 
 LINE_EVERY_S, BAR_EVERY_S = 5.0, 0.2
+_LOG = logging.getLogger("textdiff")
 
 
 class Task:
@@ -62,6 +64,13 @@ class Progress:
         if self._shown:
             # Not on a notebook's stderr, which it shows as an error; rich puts the line above a bar.
             print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
+
+    def warn(self, line: str) -> None:
+        """Show one line on something that the user has to know; in a library call the logger `textdiff` gets it."""
+        if self._shown:
+            self.say(f"warning: {line}")
+        else:
+            _LOG.warning(line)
 
     @contextmanager
     def task(self, label: str, total: int, noun: str) -> Iterator[Task]:

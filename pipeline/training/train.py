@@ -42,7 +42,7 @@ def train_head(config: TrainConfig, progress: Progress | None = None) -> TrainSu
 
     Args:
         config: settings.
-        progress: where to report; `None`: nowhere.
+        progress: where to report; `None`: warnings alone, to the logger `textdiff`.
 
     Raises:
         CacheError: if the cache cannot be read or lacks a block or timestep.
@@ -73,9 +73,7 @@ def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
         resolved.write(config.run)
         save_projections(config.run, trainer.data.reader.projections(resolved.pairs))
         if other := load_state(config.run, trainer):
-            progress.say(
-                f"warning: {config.run} was begun under other conditions, so that last bits may differ: {other}"
-            )
+            progress.warn(f"{config.run} was begun under other conditions, so that last bits may differ: {other}")
         write_command(config.run, "train-head", config)
         with open_log(config.log, config.run, resolved, trainer.epoch) as log:
             _run_epochs(trainer, config.run, progress, log)
@@ -91,7 +89,7 @@ def _train(config: TrainConfig, progress: Progress) -> TrainSummary:
 
 def _announce(config: TrainConfig, asked: TextSetting, trainer: Trainer, progress: Progress) -> None:
     if warning := older_labels(trainer.data.reader):
-        progress.say(warning)
+        progress.warn(warning)
     if config.uses_filters is None and not trainer.data.filters:
         progress.say(
             f"{config.cache} has no filters, which serve this head; `extract-features` adds them without the UNet"

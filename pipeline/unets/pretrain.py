@@ -162,7 +162,7 @@ def _find_images(config: PretrainConfig, progress: Progress) -> list[Path]:
 
 def _listed(folder: Path, progress: Progress) -> list[Path]:
     if others := left_out(folder):
-        progress.say(f"warning: {others}")
+        progress.warn(others)
     return list_images(folder)
 
 

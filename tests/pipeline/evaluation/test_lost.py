@@ -14,19 +14,7 @@ from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.lost import lost_pixels, missed
-from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.training.train import train_head
-
-
-class Lines(Progress):
-    """Keeps what is said."""
-
-    def __init__(self):
-        super().__init__()
-        self.said = []
-
-    def say(self, line):
-        self.said.append(line)
 
 
 @pytest.fixture
@@ -54,11 +42,10 @@ def run(contested, tmp_path):
     return training, train_head(training).summary
 
 
-def test_extraction_names_the_lost_class(contested):
-    progress = Lines()
-    extract_features(replace(contested, dry_run=True), progress)
-    (line,) = [line for line in progress.said if "[lost-class]" in line]
-    assert line.startswith("warning: lesion (2, 2 pixels of the mask) is lost")
+def test_extraction_names_the_lost_class(contested, caplog):
+    extract_features(replace(contested, dry_run=True))
+    (line,) = [line for line in caplog.messages if "[lost-class]" in line]
+    assert line.startswith("lesion (2, 2 pixels of the mask) is lost")
     assert "8 x 8" in line
     assert line.endswith("val0, val1 [lost-class]")
 
@@ -88,18 +75,19 @@ def test_missed_pixels_are_scaled_and_at_least_one():
 
 
 @pytest.mark.parametrize("side", [8, 64])
-def test_labels_of_an_older_version_are_warned_of_where_they_may_lack_objects(contested, tmp_path, monkeypatch, side):
+def test_labels_of_an_older_version_are_warned_of_where_they_may_lack_objects(
+    contested, tmp_path, monkeypatch, caplog, side
+):
     with monkeypatch.context() as patch:
         for module in (derived, writer):
             patch.setattr(module, "LABELS_ARE", "nearest pixel")
         extract_features(replace(contested, image_size=side))
     sizes = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64}
-    training, progress = (
-        TrainConfig(contested.cache, tmp_path / "run", head="pixel", text="true", epochs=1, device="cpu", **sizes),
-        Lines(),
+    training = TrainConfig(
+        contested.cache, tmp_path / "run", head="pixel", text="true", epochs=1, device="cpu", **sizes
     )
-    train_head(training, progress)
-    evaluate(EvaluateConfig(training.run, str(training.cache), split="val", device="cpu"), progress)
-    evaluate(EvaluateConfig(training.run, str(training.cache), split="val", device="cpu", at="native"), progress)
-    said = [line for line in progress.said if "are of an older version" in line]
+    train_head(training)
+    evaluate(EvaluateConfig(training.run, str(training.cache), split="val", device="cpu"))
+    evaluate(EvaluateConfig(training.run, str(training.cache), split="val", device="cpu", at="native"))
+    said = [line for line in caplog.messages if "are of an older version" in line]
     assert len(said) == (2 if side == 8 else 0)  # of training, and of the score at the model's size

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +26,6 @@ from textdiff.pipeline.extraction import dataset_rows, feature_extractor, unit_w
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.image_files.reading import read_image
 from textdiff.pipeline.images.resizing import resize_image
-from textdiff.pipeline.runtime.progress import Progress
 from textdiff.stages.text.loading import load_text_encoder
 from textdiff.stages.unet.noise import draw_noise
 from textdiff.stages.unet.recorder import UNetRecorder, load_unet
@@ -80,15 +78,16 @@ def test_cached_features_are_the_recorders_on_the_same_batch(tiny_cache, extract
                 np.testing.assert_array_equal(reader.features(block, timestep, row), expected)
 
 
-def test_features_that_other_conditions_made_are_named_before_new_ones_join_them(tiny_cache, extraction, monkeypatch):
-    said, conditions = [], feature_extractor.conditions_of("cpu")
+def test_features_that_other_conditions_made_are_named_before_new_ones_join_them(
+    tiny_cache, extraction, monkeypatch, caplog
+):
+    conditions = feature_extractor.conditions_of("cpu")
     monkeypatch.setattr(feature_extractor, "conditions_of", lambda _: conditions | {"device": "NVIDIA H100"})
-    progress = SimpleNamespace(say=said.append, task=Progress().task)
-    extract_features(replace(extraction, dry_run=True), progress)
-    assert not any("conditions" in line for line in said)  # nothing is to be made
-    extract_features(replace(extraction, timesteps=(50, 150, 250), dry_run=True), progress)
-    assert [line for line in said if "conditions" in line] == [
-        "warning: features of the UNet are there that were made under other conditions, and new ones may differ from "
+    extract_features(replace(extraction, dry_run=True))
+    assert not any("conditions" in line for line in caplog.messages)  # nothing is to be made
+    extract_features(replace(extraction, timesteps=(50, 150, 250), dry_run=True))
+    assert [line for line in caplog.messages if "conditions" in line] == [
+        "features of the UNet are there that were made under other conditions, and new ones may differ from "
         "them in last bits: device cpu, now NVIDIA H100"
     ]
 
@@ -258,19 +257,11 @@ def test_a_mask_put_back_after_a_crash_in_publishing_is_the_one_that_is_cached(t
     np.testing.assert_array_equal(FeatureReader(tiny_cache).labels(1), labels)
 
 
-def test_new_images_with_fewer_timesteps_hide_the_others_aloud(tiny_cache, extraction):
-    from textdiff.pipeline.runtime.progress import Progress
-
-    said = []
-
-    class Said(Progress):
-        def say(self, line):
-            said.append(line)
-
+def test_new_images_with_fewer_timesteps_hide_the_others_aloud(tiny_cache, extraction, caplog):
     with extraction.data.open("a") as manifest:
         manifest.write("new,spare.png,spare_mask.png,the nuclei are round,train\n")
-    extract_features(replace(extraction, timesteps=(50,)), Said())
-    assert [line for line in said if "not every sample has block 1 at 150, block 3 at 150" in line]
+    extract_features(replace(extraction, timesteps=(50,)))
+    assert [line for line in caplog.messages if "not every sample has block 1 at 150, block 3 at 150" in line]
     assert FeatureReader(tiny_cache).timesteps == (50,)
     extract_features(extraction)
     assert FeatureReader(tiny_cache).timesteps == (50, 150)
@@ -334,20 +325,12 @@ def test_wrong_settings_leave_no_cache_behind(extraction, change, error, message
     extract_features(extraction)
 
 
-def test_over_long_texts_are_an_error_or_a_warning_with_the_samples_id(extraction):
-    from textdiff.pipeline.runtime.progress import Progress
-
+def test_over_long_texts_are_an_error_or_a_warning_with_the_samples_id(extraction, caplog):
     edit_manifest(extraction, "the nuclei are not round", "round " * 40)
     with pytest.raises(DataError, match="longer than the 32 tokens"):
         extract_features(extraction)
-    said = []
-
-    class Said(Progress):
-        def say(self, line):
-            said.append(line)
-
-    extract_features(replace(extraction, truncate_texts=True), Said())
-    assert [line for line in said if "val0: its text has 42 tokens and is cut to 32" in line]
+    extract_features(replace(extraction, truncate_texts=True))
+    assert [line for line in caplog.messages if "val0: its text has 42 tokens and is cut to 32" in line]
 
 
 def test_activations_that_float16_cannot_hold_are_reported_and_not_stored(extraction, monkeypatch):

@@ -8,18 +8,8 @@ from textdiff.errors import DataError
 from textdiff.pipeline.data.warnings import SETTINGS_FILE
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.extraction.unread_texts import long_texts, unknown_tokens, unread_lines
-from textdiff.pipeline.runtime.progress import Progress
 from textdiff.stages.text.loading import load_text_encoder
 from textdiff.stages.unet.recorder import UNetRecorder
-
-
-class Said(Progress):
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
 
 
 @pytest.fixture(scope="module")
@@ -52,33 +42,31 @@ def test_different_texts_that_encode_alike_are_refused_before_anything_is_extrac
     assert {one, other} == {part.strip("'") for part in line.split(", ")}
 
 
-def test_unknown_tokens_are_warned_of_by_name_with_their_share(reports, tiny_encoder):
-    said, config = Said(), reports("the nuclei are 左", "upper half")
-    extract_features(config, said)
-    (line,) = [line for line in said.lines if "unknown-tokens" in line]
-    assert line.startswith(f"warning: 2 of 6 texts have tokens that hf:{tiny_encoder} does not know, 10% of all tokens")
+def test_unknown_tokens_are_warned_of_by_name_with_their_share(reports, tiny_encoder, caplog):
+    config = reports("the nuclei are 左", "upper half")
+    extract_features(config)
+    (line,) = [line for line in caplog.messages if "unknown-tokens" in line]
+    assert line.startswith(f"2 of 6 texts have tokens that hf:{tiny_encoder} does not know, 10% of all tokens")
     assert "up to 25% of a text's" in line
     assert line.endswith(": train1, val0 [unknown-tokens]")
 
 
-def test_the_warning_of_unknown_tokens_can_be_silenced(reports):
-    said, config = Said(), reports("the nuclei are 左", "upper half")
+def test_the_warning_of_unknown_tokens_can_be_silenced(reports, caplog):
+    config = reports("the nuclei are 左", "upper half")
     (config.data.parent / SETTINGS_FILE).write_text('{"silence": {"unknown-tokens": "one letter is a stain"}}')
-    extract_features(config, said)
-    assert [line for line in said.lines if "unknown-tokens" in line] == []
+    extract_features(config)
+    assert [line for line in caplog.messages if "unknown-tokens" in line] == []
 
 
-def test_texts_of_known_words_are_not_warned_of(extraction):
-    said = Said()
-    extract_features(extraction, said)
-    assert [line for line in said.lines if "tokens" in line] == []
+def test_texts_of_known_words_are_not_warned_of(extraction, caplog):
+    extract_features(extraction)
+    assert [line for line in caplog.messages if "tokens" in line] == []
 
 
-def test_a_multilingual_encoder_is_one_flag(reports, tiny_multilingual):
+def test_a_multilingual_encoder_is_one_flag(reports, tiny_multilingual, caplog):
     config = reports("左肺结节", "右肺结节")
-    said = Said()
-    extract_features(replace(config, text_encoder=f"hf:{tiny_multilingual}", offline=True), said)
-    assert [line for line in said.lines if "makes the same" in line] == []
+    extract_features(replace(config, text_encoder=f"hf:{tiny_multilingual}", offline=True))
+    assert [line for line in caplog.messages if "makes the same" in line] == []
 
 
 def test_many_texts_that_are_alike_are_counted(encoder):

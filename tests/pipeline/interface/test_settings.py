@@ -88,6 +88,14 @@ def test_progress_is_shown_where_it_is_asked_for(wanted, capsys):
     assert capsys.readouterr().err == "half\n" * wanted
 
 
+@pytest.mark.parametrize("wanted", [True, False, None])
+def test_warnings_are_shown_or_logged_but_never_lost(wanted, capsys, caplog):
+    train("cache", "run", progress=wanted).progress.warn("half")
+    assert capsys.readouterr().err == ("warning: half\n" if wanted else "")
+    logged = [(record.name, record.levelname, record.message) for record in caplog.records]
+    assert logged == ([] if wanted else [("textdiff", "WARNING", "half")])
+
+
 def test_progress_is_shown_nowhere_by_default_and_a_progress_is_passed_on(capsys):
     train("cache", "run").progress.say("half")
     assert capsys.readouterr().err == ""

@@ -15,7 +15,6 @@ from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.prediction.predict import predict
-from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.views.text_rewriting import rewrite_sides
 from textdiff.pipeline.views.transforms import turn, turn_back
@@ -83,9 +82,7 @@ def test_a_folder_is_segmented_with_a_table_of_texts(prediction, extraction, tmp
     ]
 
 
-def test_images_of_a_folder_are_taken_by_content_and_the_rest_is_named(prediction, extraction, tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(Progress, "say", lambda _, line: said.append(line))
+def test_images_of_a_folder_are_taken_by_content_and_the_rest_is_named(prediction, extraction, tmp_path, caplog):
     folder = tmp_path / "images"
     folder.mkdir()
     for name in ("val0", "val1.dat"):
@@ -94,8 +91,8 @@ def test_images_of_a_folder_are_taken_by_content_and_the_rest_is_named(predictio
     (folder / "Thumbs.db").write_bytes(b"of Windows")
     masks = predict(replace(prediction, images=folder)).masks
     assert [path.rpartition("/")[2] for path in masks] == ["val0.png", "val1.dat.png"]
-    assert [line for line in said if "left out" in line] == [
-        f"warning: {folder}: left out: a.xcf (no image that is read)"
+    assert [line for line in caplog.messages if "left out" in line] == [
+        f"{folder}: left out: a.xcf (no image that is read)"
     ]
 
 
@@ -184,11 +181,9 @@ def test_texts_given_twice_are_refused(prediction, tmp_path):
         ("runde Kerne links", "1 of 2 views; its text cannot be rewritten"),
     ],
 )
-def test_views_of_texts_in_other_languages_are_warned_of(prediction, monkeypatch, text, expected):
-    said = []
-    monkeypatch.setattr(Progress, "say", lambda _, line: said.append(line))
+def test_views_of_texts_in_other_languages_are_warned_of(prediction, caplog, text, expected):
     predict(replace(prediction, text=text, tta=2))
-    assert [line for line in said if expected in line]
+    assert [line for line in caplog.messages if expected in line]
 
 
 def test_views_are_averaged_in_the_images_own_place_each_with_its_text(prediction, run, extraction):
@@ -203,9 +198,7 @@ def test_views_are_averaged_in_the_images_own_place_each_with_its_text(predictio
     np.testing.assert_array_equal(together.mask > 0, together.probabilities[1] > together.probabilities[0])
 
 
-def test_tta_is_recorded_and_views_that_a_text_has_not_are_left_out(prediction, monkeypatch):
-    said = []
-    monkeypatch.setattr(Progress, "say", lambda _, line: said.append(line))
+def test_tta_is_recorded_and_views_that_a_text_has_not_are_left_out(prediction, caplog):
     predict(replace(prediction, text="the left lung, not round on the right", tta=4))
     record = json.loads((prediction.out / "predictions.json").read_text(encoding="utf-8"))
     text = "the left lung, not round on the right"
@@ -216,10 +209,10 @@ def test_tta_is_recorded_and_views_that_a_text_has_not_are_left_out(prediction, 
         4,
         None,
     )
-    unknown, fewer = said
-    assert unknown.startswith(f"warning: {text!r}: 2 of its 9 tokens are unknown to hf:")
+    unknown, fewer = caplog.messages
+    assert unknown.startswith(f"{text!r}: 2 of its 9 tokens are unknown to hf:")
     assert fewer == (
-        "warning: test0.png: 2 of 4 views; its text cannot be rewritten for the others (docs/views.md says which can)"
+        "test0.png: 2 of 4 views; its text cannot be rewritten for the others (docs/views.md says which can)"
     )
     with pytest.raises(ConfigError, match="--tta got 6; expected 1, 2, 4 or 8"):
         replace(prediction, tta=6)

@@ -178,17 +178,13 @@ def test_tiles_have_views_of_their_own(extraction):
     np.testing.assert_array_equal(reader.image(one.row), np.rot90(reader.image(upright.row), -1))
 
 
-def test_views_whose_text_cannot_be_rewritten_are_left_out_and_named(turned, monkeypatch):
-    from textdiff.pipeline.runtime.progress import Progress
-
-    said = []
-    monkeypatch.setattr(Progress, "say", lambda _, line: said.append(line))
+def test_views_whose_text_cannot_be_rewritten_are_left_out_and_named(turned, caplog):
     table = turned.data.read_text(encoding="utf-8").replace("the nuclei are round", "both lungs are round on the left")
     turned.data.write_text(table, encoding="utf-8")
     assert extract_features(turned).n_rows == 35 - 6
     rows = [sample for sample in FeatureReader(turned.cache).samples if sample.parent == "train0"]
     assert [sample.view for sample in rows] == [0, 1]
-    (warning,) = [line for line in said if line.startswith("warning: left out")]
+    (warning,) = [line for line in caplog.messages if line.startswith("left out")]
     assert warning.endswith(": views 2,3,4,5,6,7 of 'both lungs are round on the left' ('left')")
 
 
