@@ -27,7 +27,7 @@ def settings() -> configparser.ConfigParser:
 
 
 def files_in_git() -> set[str]:
-    """Files of the last commit and of the index, CI's own left out."""
+    """Files in git's index, CI's own left out."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     return {name for name in listed.stdout.splitlines() if not name.startswith(NOT_IN_THE_SDIST)}
 

@@ -172,6 +172,8 @@ def main() -> None:
     parser.add_argument("--lowest", action="store_true", help="with --full: the lowest versions that are allowed")
     parser.add_argument("--extra", choices=EXTRAS, help="with --full: an extra of setup.cfg, its modules alone tried")
     flags = parser.parse_args()
+    if not flags.full and (flags.lowest or flags.extra or flags.python != parser.get_default("python")):
+        parser.error("--python, --lowest and --extra choose what --full installs: give it too")
     wheel = f"{flags.wheel.resolve()}[{flags.extra}]" if flags.extra else str(flags.wheel.resolve())
     with tempfile.TemporaryDirectory() as name:
         folder, started = Path(name), time.monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ...errors import TextdiffError
+from ...errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +34,7 @@ class Result:
         """`to_rows` as a pandas frame.
 
         Raises:
-            TextdiffError: if pandas is not installed.
+            ConfigError: if pandas is not installed.
         """
         return frame(self.to_rows())
 
@@ -52,12 +52,12 @@ def frame(rows: Sequence[dict[str, Any]]) -> pandas.DataFrame:
     """Rows as a pandas frame.
 
     Raises:
-        TextdiffError: if pandas is not installed.
+        ConfigError: if pandas is not installed.
     """
     try:
         import pandas
     except ImportError as error:
-        raise TextdiffError(
+        raise ConfigError(
             "a frame needs pandas, which is not installed: pip install pandas; to_rows() gives the same as dictionaries"
         ) from error
     return pandas.DataFrame(list(rows))
@@ -65,7 +65,7 @@ def frame(rows: Sequence[dict[str, Any]]) -> pandas.DataFrame:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The first rows as an HTML table."""
-    shown, names = rows[:N_SHOWN], list(rows[0])
+    shown, names = rows[:N_SHOWN], list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = "".join(f"<tr>{''.join(f'<td>{_cell(row.get(name))}</td>' for name in names)}</tr>" for row in shown)
     more = f"<p>and {len(rows) - N_SHOWN} more rows</p>" if len(rows) > N_SHOWN else ""
