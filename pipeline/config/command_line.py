@@ -93,8 +93,9 @@ def is_command(path: Path) -> bool:
 
 
 def _words(field: Field[Any], value: Any) -> Iterator[str]:  # noqa: ANN401
-    if field.default is MISSING and isinstance(value, Location):
-        yield str(value)
+    several = value if isinstance(value, tuple) else (value,)
+    if field.default is MISSING and all(isinstance(one, Location) for one in several):
+        yield from map(str, several)
     elif value == field.default or value is None:
         return
     elif field.metadata.get(REPEATED):
