@@ -56,7 +56,7 @@ class CacheIncompleteError(CacheError):
 
 
 class CacheMismatchError(CacheError):
-    """What was asked for would need other features than the cache holds."""
+    """The request needs other features than the cache holds."""
 
 
 class CacheBusyError(CacheError):

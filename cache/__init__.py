@@ -1,1 +1,1 @@
-"""What lies on disk and how it stays whole: Zarr and NumPy, no torch."""
+"""The cache on disk, and how it stays whole: Zarr and NumPy, no torch."""

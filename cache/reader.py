@@ -175,7 +175,7 @@ class FeatureReader:
         return {pair: StoredMaps(*(arrays[layout] for layout in each)) for pair, each in layouts.items()}
 
     def projections(self, pairs: Collection[Pair]) -> Projections:
-        """What the activations of these pairs were projected on; nothing for a pair with the model's own channels."""
+        """Projections of the activations of these pairs; none for a pair with the model's own channels."""
         records = (record for record in self.manifest.projections if record.pair in pairs)
         return read_projections(self._files, records)
 
@@ -184,7 +184,7 @@ class FeatureReader:
         return self._row(labels_layout(self.manifest.features), row)
 
     def image(self, row: int) -> npt.NDArray[np.uint8]:
-        """What the model saw, uint8 [y, x, 3], RGB."""
+        """The image as the model saw it, uint8 [y, x, 3], RGB."""
         return self._row(images_layout(self.manifest.features), row)
 
     def filters(self, row: int) -> npt.NDArray[np.float16]:

@@ -86,7 +86,7 @@ def _flags(parameter: Parameter, about: OptionInfo) -> str:
 
 
 def _value(kind: Any, about: OptionInfo) -> str:  # noqa: ANN401
-    """What the flag takes: its choices, or the kind of value; nothing for a switch."""
+    """Values of the flag: its choices, or the kind of value; nothing for a switch."""
     plain = next(one for one in get_args(kind) if one is not NoneType) if NoneType in get_args(kind) else kind
     if plain is bool:
         return ""

@@ -74,7 +74,7 @@ def _function(function: CommandFunction[Result]) -> Iterator[str]:
 
 
 def _type(hint: Any) -> str:  # noqa: ANN401
-    """What may be given for a field: for a path also text, for a tuple any sequence."""
+    """Type of a field's argument: for a path also text, for a tuple any sequence."""
     if hint is NoneType:
         return "None"
     if hint is Path or hint == Location:

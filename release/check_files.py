@@ -70,14 +70,14 @@ def differences(held: Mapping[str, bytes], wanted: Mapping[str, Path], remedy: s
 
 
 def problems_of_sdist(path: Path) -> list[str]:
-    """What is wrong with the sdist; setup.cfg's bytes are setuptools', its settings are compared by the wheel."""
+    """Problems of the sdist; setup.cfg's bytes are setuptools', its settings are compared by the wheel."""
     held = {name: data for name, data in contents_of_sdist(path).items() if not name.startswith(WRITTEN_BY_SETUPTOOLS)}
     wanted = {name: ROOT / name for name in files_in_git() if not name.startswith(WRITTEN_BY_SETUPTOOLS)}
     return [f"{path.name} {line}" for line in differences(held, wanted, "mend MANIFEST.in")]
 
 
 def problems_of_wheel(path: Path) -> list[str]:
-    """What is wrong with the wheel, which was built from the sdist."""
+    """Problems of the wheel, which was built from the sdist."""
     held, wanted = contents_of_wheel(path), files_of_the_package()
     return [f"{path.name} {line}" for line in differences(held, wanted, "mend setup.cfg")]
 

@@ -44,7 +44,7 @@ class UNetRecipe:
     crop: int = 64
     """Side of a crop in pixels of the image; images that are smaller are not cropped."""
     crops_per_step: int = 8
-    """What batch normalisation sees at once; several may be of one image."""
+    """Crops that batch normalisation sees at once; several may be of one image."""
     steps: int = 600
     """Optimiser steps, whatever the number of images."""
     learning_rate: float = 2e-3

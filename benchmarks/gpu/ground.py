@@ -1,4 +1,4 @@
-"""What the items of the GPU list stand on: sizes, models of random weights, images and caches, made when first used."""
+"""Shared inputs of the GPU list's items: sizes, models of random weights, images and caches, made when first used."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def roomy() -> Path | None:
 
 
 def make_ground(args: argparse.Namespace, work: Path) -> Ground:
-    """What items stand on; images are those of the folder, or else the phantom's."""
+    """Shared inputs of items; images are those of the folder, or else the phantom's."""
     import torch
     from ground import FULL, MINIATURE, Ground
 

@@ -47,7 +47,7 @@ def lacking(present: Collection[str]) -> dict[str, str]:
 
 
 def with_needs(names: Iterable[str], present: Collection[str]) -> dict[str, str]:
-    """What is not present of distributions and their needs, breadth first, with versions ("": not installed here)."""
+    """Absent ones among distributions and their needs, breadth first, with versions ("": not installed here)."""
     waiting, found = [normalised(name) for name in names], dict[str, str]()
     for name in waiting:  # grows
         if name in found or name in present:

@@ -1,4 +1,4 @@
-"""What an ablation costs beside the heads that it compares, trained one by one.
+"""Cost of an ablation beside the heads that it compares, trained one by one.
 
     python benchmarks/speed/ablate.py CACHE [--timesteps 5,50,150] [--seeds 0,1,2] [--epochs N] [--repeats 1]
         [--device NAME] [--json]
@@ -131,7 +131,7 @@ def timed(*arguments: object) -> Seconds:
 
 
 def cpu_s() -> float:
-    """What the commands that have ended used of the processor."""
+    """Processor time of the commands that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

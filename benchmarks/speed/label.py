@@ -52,7 +52,7 @@ MOST_POINTS = 12
 
 
 class Page:
-    """What the page does: requests with the cookie, and the stream of events."""
+    """The page's part: requests with the cookie, and the stream of events."""
 
     def __init__(self, link: str) -> None:
         parts = urlsplit(link)

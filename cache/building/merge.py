@@ -31,7 +31,7 @@ NAMED = 8
 
 @dataclass(frozen=True)
 class PartFolder:
-    """What a folder holds of an extraction that did not finish there."""
+    """State in a folder of an extraction that did not finish there."""
 
     root: Path
     plan: Manifest
@@ -41,7 +41,7 @@ class PartFolder:
 
     @property
     def agreed(self) -> Mapping[str, object]:
-        """What all parts must have alike; the texts are part 0's."""
+        """Properties that all parts share; the texts are part 0's."""
         settings = {name: value for name, value in self.shared.request.items() if name != "text_encoder"}
         fitted = [(record.pair, record.digest) for record in self.plan.projections]
         return settings | {"rows": self.plan.rows, "units": self.shared.units, "projections": fitted}

@@ -46,13 +46,13 @@ class WorkPlan:
     unfiltered: tuple[int, ...]
     """Rows whose filters have to be written; none where filters were not asked for."""
     size_bytes: int
-    """What the pending units and the filters will add to the disk."""
+    """Bytes that the pending units and the filters will add to the disk."""
     lost: tuple[ProjectionRecord, ...] = ()
     """Projections whose files are damaged: fitted again, they must come out the same."""
 
 
 def read_state(root: Location, *, resume: bool) -> Manifest | None:
-    """What the cache at `root` holds, finished units of an interrupted extraction included; `None`: nothing yet.
+    """State of the cache at `root`, finished units of an interrupted extraction included; `None`: no cache yet.
 
     Raises:
         CacheError: if the folder holds something else.
@@ -258,7 +258,7 @@ def _pending_units(
 
 
 def _size_bytes(manifest: Manifest, units: Sequence[WorkUnit], unfiltered: Sequence[int]) -> int:
-    """What units and filters add to the disk, with images and labels of rows that no unit has yet."""
+    """Bytes that units and filters add to the disk, with images and labels of rows that no unit has yet."""
     spec = manifest.features
     of_images = images_layout(spec).row_bytes + labels_layout(spec).row_bytes
     new = {row for unit in units for row in unit.rows} - {row for unit in manifest.units for row in unit.rows}

@@ -55,7 +55,7 @@ def features_layout(
 
 
 def scales_layout(block: Block, timestep: int, n_channels: int, rows_per_shard: int) -> ArrayLayout:
-    """What one step of the int8 activations is worth, for each row and channel."""
+    """Size of one step of the int8 activations, for each row and channel."""
     name = _path("scales", "scales", block, timestep)
     return ArrayLayout(name, ("row", "channel"), (n_channels,), np.dtype("float32"), rows_per_shard)
 

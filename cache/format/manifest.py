@@ -50,7 +50,7 @@ _REPAIR: dict[str | Path, str] = {
 
 @dataclass(frozen=True)
 class RowKey:
-    """What a row's activations were made from."""
+    """Source of a row's activations."""
 
     id: str
     """The sample's id."""
@@ -77,7 +77,7 @@ class WorkUnit:
 
     @property
     def key(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Block, ...]]:
-        """What identifies the unit: finished or not, and whoever makes it."""
+        """Identity of the unit, finished or not, whichever process makes it."""
         return self.rows, self.timesteps, self.blocks
 
     @property

@@ -38,7 +38,7 @@ class StoredMaps:
         return StoredMaps(self.values[position], None if self.scales is None else self.scales[position])
 
     def describe_not_finite(self) -> str | None:
-        """What is wrong with a row that has NaN or infinite activations; `None`: all are finite."""
+        """Problem of a row that has NaN or infinite activations; `None`: all are finite."""
         numbers = self.values if self.scales is None else self.scales
         if all_finite(numbers):
             return None

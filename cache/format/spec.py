@@ -1,4 +1,4 @@
-"""What identifies the content of a cache: features, texts and labels apart, so that each may change alone."""
+"""Identity of a cache's content: features, texts and labels apart, so that each may change alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FeatureSpec:
     unet_digest: str
     """Digest of the UNet's weights, configuration and noise schedule; "": there is none."""
     prediction_type: str
-    """What the UNet was trained to predict, as its scheduler names it; "": there is none."""
+    """Target of the UNet's training, as its scheduler names it; "": there is none."""
     noise: str
     """`shared` or `per-sample`."""
     noise_draws: int

@@ -1,4 +1,4 @@
-"""What mkdocstrings shows of the functions that are commands: parameters that are made from configs at run time."""
+"""Signatures of the functions that are commands, for mkdocstrings: parameters come from configs at run time."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ..extraction.unread_texts import alike_texts, long_texts, unknown_tokens
 
 @dataclass(frozen=True)
 class EncoderReport:
-    """What an encoder makes of the texts of a data set."""
+    """How a text encoder reads the texts of a data set."""
 
     source: str
     """`kind:where`."""

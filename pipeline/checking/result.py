@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataReport(Result):
-    """What `check-data` shows."""
+    """Result of `check-data`."""
 
     root: Path
     splits: dict[str, int]

@@ -1,4 +1,4 @@
-"""What a mask shows, and how it becomes labels.
+"""Classes of a mask, and how it becomes labels.
 
 A label is the class's position (0, 1, ...) or IGNORE. Which mask value, or which colour, stands for which class is
 declared in `classes.json`; without it masks are binary, {0, 255} or {0, 1}, and nothing else is guessed.
@@ -161,7 +161,7 @@ def guess_binary(masks: Sequence[Collection[int]]) -> Classes:
 
 
 def read_classes(folder: Path) -> Classes | None:
-    """What `classes.json` in the folder declares; None where there is no such file.
+    """Declaration of `classes.json` in the folder; None where there is no such file.
 
     Raises:
         DataError: The file is malformed.

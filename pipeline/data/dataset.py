@@ -42,7 +42,7 @@ class Sample:
     """A file, or a slice of one (`FILE#INDEX`); so is the mask. `open_image` and `open_mask` read both."""
     mask: Path | None
     text: str
-    """What the report says; "" where there is none."""
+    """The image's text; "" where there is none."""
     stratum: str
     """The kind that it is of (organ, scanner, hospital), over which draws of groups are spread; "": unknown."""
     weight: float

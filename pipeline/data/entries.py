@@ -39,7 +39,7 @@ class Entry:
     mask: Path | None
     text: str
     where: str
-    """What a message calls it: the image, or the row of the manifest."""
+    """Its name in messages: the image, or the row of the manifest."""
     stratum: str = ""
     weight: float = 1.0
 

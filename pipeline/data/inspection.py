@@ -33,7 +33,7 @@ _MOST_AT_ONCE = 8  # decoded images of 200 million pixels fill 600 MB each
 
 @dataclass(frozen=True)
 class ImageFile:
-    """What a decoded image file is: its size (y, x) in pixels and the SHA-256 of its bytes."""
+    """A decoded image file: its size (y, x) in pixels and the SHA-256 of its bytes."""
 
     size: tuple[int, int]
     digest: str
@@ -43,7 +43,7 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class MaskFile:
-    """What a decoded mask file is, with the number of pixels of each value in it."""
+    """A decoded mask file, with the number of pixels of each value in it."""
 
     size: tuple[int, int]
     digest: str

@@ -116,7 +116,7 @@ def _group_warnings(table: DataTable) -> Iterator[DataWarning]:
 
 
 def _likeness(group: str) -> str:
-    """What is left of a name without its case, width, spaces and signs (but between digits), zeros in front, `.0`."""
+    """A name without its case, width, spaces and signs (but between digits), zeros in front, `.0`."""
     name = re.sub(r"(?<=\d)[.,]0+$", "", unicodedata.normalize("NFKC", group).casefold())
     name = re.sub(r"[\W_]+", "-", name).strip("-")
     name = re.sub(r"(?<!\d)-|-(?!\d)", "", name)

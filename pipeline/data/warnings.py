@@ -47,7 +47,7 @@ WARNINGS = {
 
 @dataclass(frozen=True)
 class DataWarning:
-    """What is odd but usable."""
+    """An oddity of the data that can be used all the same."""
 
     name: str
     """One of `WARNINGS`."""
@@ -86,7 +86,7 @@ def read_silenced(folder: Path) -> dict[str, str]:
 
 
 def _malformed(settings: object) -> str:
-    """What is wrong with the settings; "" for nothing."""
+    """Problem of the settings; "" for none."""
     if not isinstance(settings, dict) or set(settings) != {"silence"} or not isinstance(settings["silence"], dict):
         return 'it is not one object "silence"'
     unknown = sorted(set(settings["silence"]) - set(WARNINGS))

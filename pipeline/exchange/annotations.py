@@ -58,13 +58,13 @@ class Annotations:
     """An export, read and checked; masks are drawn one at a time."""
 
     tool: str
-    """What it was recognised as."""
+    """Format that was recognised."""
     classes: Mapping[int, str]
     """Value in the masks → name; the lowest is the background."""
     images: Mapping[str, AnnotatedImage]
     """Name of an image, as the caller knows it → its annotations."""
     left_out: tuple[str, ...] = ()
-    """What was not used, by name, and why: one line each."""
+    """Parts that were not used, by name, and why: one line each."""
     colours: Mapping[int, Colour] = field(default_factory=dict)
     """Value in the masks → colour, where the export has one."""
 

@@ -31,7 +31,7 @@ class Reach(NamedTuple):
 
 
 def reach(counts: Counts, length: int) -> Reach | None:
-    """What runs along lines of this length reach; None where nothing is inside."""
+    """Bounds of the runs along lines of this length; None where nothing is inside."""
     ends = np.cumsum(counts)
     inside = np.flatnonzero(counts[1::2]) * 2 + 1
     if not len(inside):

@@ -29,7 +29,7 @@ class ExtractSummary(Result):
     n_forwards: int
     """Rows that went through a model here, each through each: 0 where everything was there already."""
     added_bytes: int
-    """What this request, or this part of it, adds to the disk, filters included, texts apart."""
+    """Bytes that this request, or this part of it, adds to the disk: with filters, without texts."""
     free_bytes: int | None
     """Free space on the cache's disk before; `None`: unknown, as of an object store."""
     precision: str
@@ -46,14 +46,14 @@ class ExtractSummary(Result):
 
     @property
     def rows_in_words(self) -> str:
-        """What rows there are beside one for each sample."""
+        """Rows beside one for each sample: turned ones and tiles."""
         n_upright = self.n_rows - self.n_turned
         tiles = f" in {n_upright} tiles" if n_upright > self.n_samples else ""
         return tiles + (f" and {self.n_turned} flips and rotations of them" if self.n_turned else "")
 
     @property
     def estimate(self) -> str:
-        """What there is to do, before it is done."""
+        """Estimate of the work, before it begins."""
         return (
             f"{self.n_samples} samples{self.rows_in_words}, {self.n_texts} distinct texts; "
             f"{self.n_forwards} images to run through {self._models} in {self.precision}, "

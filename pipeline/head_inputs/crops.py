@@ -30,7 +30,7 @@ class CropBatch:
     """Block → what the head reads of it, all timesteps together, at the block's own resolution."""
     labels: UInt8[Tensor, "image y x"]
     regions: Float[Tensor, "image 4"]
-    """What each crop shows of the image that its text describes."""
+    """Part of the image that each crop shows; the image's text describes the whole."""
     turns: list[int]
     """How each crop was turned after it was cut (`crops.turned`)."""
 

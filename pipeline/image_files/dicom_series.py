@@ -169,7 +169,7 @@ def place(slices: Sequence[DicomSlice]) -> SlicePlacement:
 
 
 def _uneven(names: Sequence[str], steps: Float[np.ndarray, " step"]) -> str:
-    """What keeps slices from being an even grid; "" for nothing."""
+    """Reason why slices are no even grid; "" for none."""
     if not len(steps):
         return ""
     median = float(np.median(steps))

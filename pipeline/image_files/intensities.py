@@ -103,7 +103,7 @@ def _look_up_16_bits(window: IntensityWindow, pixels: Integer[np.ndarray, "y x *
 
 @lru_cache(maxsize=8)
 def _table(window: IntensityWindow, dtype: np.dtype[Any]) -> UInt8[np.ndarray, " pattern"]:
-    """What the window makes of each of at most 65,536 values, by their bits read without a sign."""
+    """Windowed value of each of at most 65,536 values, by their bits read without a sign."""
     patterns = np.arange(256**dtype.itemsize, dtype=f"u{dtype.itemsize}")
     return _through(window, patterns.view(dtype))
 

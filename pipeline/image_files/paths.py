@@ -1,4 +1,4 @@
-"""What files are called, what their first bytes say they are, and the digests that stand for their content.
+"""Names of files, their kinds by their first bytes, and the digests that stand for their content.
 
 A slice of a volume, or a frame of a multi-frame file, is named `FILE#INDEX`, counted from 0: `scan.nii.gz#12`. Where a
 file has more than one axis, they are named: `slide.svs#level=1`, `cells.ome.zarr#level=1,z=12,c=0`, and with three
@@ -140,7 +140,7 @@ def undecoded(name: str) -> str:
 
 
 def kind_of(head: bytes) -> FileKind | None:
-    """What a file is, by its first bytes (`read_head`); None for what is no image."""
+    """Kind of a file by its first bytes (`read_head`); None for no image."""
     if head[128:132] == b"DICM":
         return "DICOM"
     if _is_nifti(_unpacked(head) if head.startswith(GZIP) else head):

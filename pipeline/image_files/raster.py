@@ -56,7 +56,7 @@ class WindowNeededError(UnusableImageError):
 
 @dataclass(frozen=True)
 class Raster:
-    """What an image file or a region of it holds, before it is read as an image or as a mask."""
+    """Content of an image file or of a region of it, before it is read as an image or as a mask."""
 
     pixels: Real[np.ndarray, "y x"] | Integer[np.ndarray, "y x 3"]
     """Stored values: grey levels, palette indices or RGB (alpha stands apart), or physical values if scaled."""

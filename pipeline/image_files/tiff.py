@@ -126,7 +126,7 @@ class _Segments:
     sizes_bytes: tuple[int, ...]
     decoder: Any
     shared: dict[str, Any]
-    """What the decoder needs besides: tables of JPEG segments."""
+    """Further input of the decoder: tables of JPEG segments."""
     is_jpeg: bool
     """Whether each segment is a whole JPEG stream."""
 

@@ -18,7 +18,7 @@ from ..image_files.reading import open_image
 from ..image_files.source import Box, ImageReader
 
 MEAN, SPREAD = 128.0, 40.0
-"""What each channel's mean and standard deviation become: 0 and 255 are then 3.2 deviations away."""
+"""Mean and standard deviation of each channel after the transfer: 0 and 255 are then 3.2 deviations away."""
 MIN_STD = 1.0
 """Channels that vary by less than one step of 255 are shifted, not stretched."""
 PIXELS_AT_ONCE = 1 << 22
@@ -73,7 +73,7 @@ def in_own_colours(image: ImageReader) -> ImageReader:
 
 
 def lookup_table(histogram: Int[np.ndarray, "3 256"]) -> UInt8[np.ndarray, "3 256"]:
-    """What each value of each channel becomes, rounded to nearest and clipped to 0..255.
+    """New value of each value of each channel, rounded to nearest and clipped to 0..255.
 
     Args:
         histogram: how many pixels have each value; at least one pixel.

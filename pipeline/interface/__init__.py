@@ -1,1 +1,1 @@
-"""What users import: the commands as functions, and caches, runs and results as objects."""
+"""The Python interface: the commands as functions, and caches, runs and results as objects."""

@@ -33,7 +33,7 @@ class CommandFunction(Protocol[Given_co]):
     config: type[CommandConfig]
     """The dataclass of its settings."""
     summary: str
-    """What it does, in a sentence."""
+    """Its purpose, in a sentence."""
 
     def __call__(self, *arguments: Any, progress: Progress | bool | None = None, **settings: Any) -> Given_co:  # noqa: ANN401
         """Carry it out."""

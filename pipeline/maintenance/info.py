@@ -1,4 +1,4 @@
-"""What a cache holds, in words and numbers."""
+"""Description of a cache, in words and numbers."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class DicomFile:
 
 
 def read_dicom_file(path: Path) -> DicomFile:
-    """What a file's header says.
+    """Entries of a file's header.
 
     Raises:
         UnusableImageError: It is broken, holds no image, or the extra that reads DICOM is not installed.

@@ -1,4 +1,4 @@
-"""What the names of files and folders say: image or mask, which split, whose mask.
+"""Roles by the names of files and folders: image or mask, which split, whose mask.
 
 Names are taken apart into words (`imagesTr` → images, tr; `Ground-truths` → ground, truths), which tables below
 explain. All comparisons are of names in Unicode's NFC: macOS stores letters and their accents apart.

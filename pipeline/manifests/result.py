@@ -17,7 +17,7 @@ NAMED = 3
 
 @dataclass
 class Unmatched:
-    """What has no partner, each by name."""
+    """Files without a partner, each by name."""
 
     images_without_mask: list[str] = field(default_factory=list)
     masks_without_image: list[str] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Unmatched:
 
 @dataclass(frozen=True)
 class ManifestSummary(Result):
-    """What `make-manifest` wrote, and from what."""
+    """Result of `make-manifest`: the manifest, and the files behind it."""
 
     out: Path
     layout: str

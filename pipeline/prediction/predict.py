@@ -29,7 +29,7 @@ from .segmenter import BandSegmenter, Segment
 
 @dataclass(frozen=True)
 class PredictSummary(Result):
-    """What was written."""
+    """Result of `predict`: the files written."""
 
     out: str
     masks: tuple[str, ...]

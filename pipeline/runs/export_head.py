@@ -165,7 +165,7 @@ def _of_head(graph: HeadGraph, arrays: Mapping[str, Tensor]) -> Tensor:
 
 
 def _metadata(config: ExportHeadConfig, run: RunConfig) -> dict[str, str]:
-    """What a user of the file must know, as JSON but for plain strings."""
+    """Metadata for users of the file, as JSON but for plain strings."""
     classes, spec, texts = Classes.from_dict(run.classes), run.features, run.texts
     values: dict[str, object] = {
         "textdiff_version": __version__,

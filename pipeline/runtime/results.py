@@ -16,7 +16,7 @@ N_SHOWN = 10
 
 
 class Result:
-    """What a command found or made."""
+    """Findings of a command, or a description of its output."""
 
     def to_dict(self) -> dict[str, Any]:
         """The values for programs, ready for JSON."""

@@ -22,7 +22,7 @@ class PixelStep(NamedTuple):
     shown: Bool[Tensor, "image 1 all"] | None
     """Channels of blocks that are shown of each image; `None`: all."""
     regions: Float[Tensor, "image 4"]
-    """What the label map shows of each image that a text describes."""
+    """Part of each image that the label map shows; the image's text describes the whole."""
     own: Sequence[slice | Int[Tensor, "own"]]
     """Each member's pixels."""
     texts: Sequence[RowTexts]

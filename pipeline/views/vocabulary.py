@@ -93,7 +93,7 @@ UNPLACED = re.compile(
     r"|(?<!\w)(?:R[UML]L|L[UL]L|[LR][UL]Q|[LR]V|[LR]t|[LR](?=\s+(?i:lung|kidney|breast|lobe|eye|side)|-sided))(?!\w)"
     r"|\([LR]\)"
 )
-"""What names a side in a way that is not rewritten."""
+"""Words that name a side in a way that is not rewritten."""
 
 _JOINED = rf"(?:(?:{_SIDE})\s+(?:and|or|to)\s+)*"
 EVIDENT_BEFORE = re.compile(

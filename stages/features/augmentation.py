@@ -1,4 +1,4 @@
-"""What training changes at random, so that a head does not take the stain of its few images for what it looks for.
+"""Random changes of training images, so that a head does not learn the stain of its few images by heart.
 
 The spreads of colours serve the U-Net from scratch as well (benchmarks/accuracy/unet_baseline.py). That of the
 activations has no model: another stain changes them in ways that nobody knows, and a gain and an offset of each channel

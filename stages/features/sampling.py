@@ -23,7 +23,7 @@ class QuantisedMap:
 
     values: Int8[Tensor, "y x channel"]
     scale: Float32[Tensor, " channel"]
-    """What a step of each channel is worth."""
+    """Size of a quantisation step of each channel."""
 
     def dequantise(self) -> Float32[Tensor, "y x channel"]:
         """The activations, up to half a step."""
@@ -50,7 +50,7 @@ Maps = Mapping[MapKey, Sequence[Map]]
 """MapKey → its activations at each timestep, for one image; of a layer, and of filters, as of one timestep."""
 
 FILTERS = -1
-"""What stands for a block where a head sees filters of the image beside the UNet's decoder blocks, 0 and above."""
+"""Key in place of a block where a head sees filters of the image beside the UNet's decoder blocks, 0 and above."""
 COLOURS = slice(None, None, 20)
 """Those filters of an image that are its red, green and blue, blurred by half a pixel (images/filter_bank.py)."""
 

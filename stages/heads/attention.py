@@ -45,7 +45,7 @@ class TextAttention(nn.Module):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
     ) -> Float[Tensor, "#image #pixel n_out"]:
-        """What each pixel reads from the text (no residual).
+        """Values that each pixel reads from the text (no residual).
 
         Args:
             pixels: any range; normalised here.

@@ -57,7 +57,7 @@ Prepared = Mapping[MapKey, Float[Tensor, "y x channel"]]
 
 
 class Head(nn.Module, ABC):
-    """What is trained, of whatever kind: it turns an image's activations and text into its segmentation.
+    """The trained part, of any kind: it turns an image's activations and text into its segmentation.
 
     Args:
         spec: the sizes.
@@ -149,7 +149,7 @@ class GuidedHead(Head):
         self.probe = LinearProbe(spec.channels[FILTERS], spec.n_classes) if FILTERS in spec.channels else None
 
     def projection(self, block: MapKey, n_channels: int) -> nn.Module:
-        """What brings a block's standardised activations to the head's width."""
+        """Layer from a block's standardised activations to the head's width."""
         del block
         return nn.Linear(n_channels, self.spec.width)
 
@@ -219,7 +219,7 @@ class GuidedHead(Head):
     def _known(
         self, projected: Tensor, pixels: Tensor, size: tuple[int, int], regions: MapRegions
     ) -> list[Float[Tensor, "#image pixel width"]]:
-        """What is known of the pixels, whose sum reads from the text: their activations and, unless hidden, places."""
+        """Parts of the query whose sum reads from the text: the pixels' activations and, unless hidden, places."""
         if self.place is None:
             return [projected]
         return [projected, self.place(POSITION_GAIN * positional_encoding(pixels, size, regions))]

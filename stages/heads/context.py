@@ -153,7 +153,7 @@ class Mixing(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "image width y x"]) -> Float[Tensor, "image width y x"]:
-        """What each point becomes by itself and those around it."""
+        """New channels of each point, from itself and those around it."""
         x = self.before(x)
         if self.below is None:
             mixed: Tensor = self.after(x)

@@ -1,4 +1,4 @@
-"""What the head is trained to do: cross-entropy plus soft Dice, on labelled pixels only, some of which may count more.
+"""Loss of a head: cross-entropy plus soft Dice, on labelled pixels only, some of which may count more.
 
 The weights are TextDiff's (cross-entropy + 1.5 × Dice); its Dice is taken here on probabilities, not on raw logits.
 """

@@ -170,7 +170,7 @@ class CrossAttention(nn.Module):
         tokens: Float[Tensor, "image token dim"],
         mask: Bool[Tensor, "image token"],
     ) -> Float[Tensor, "image pixel width"]:
-        """What each pixel reads from the text (no residual); exactly 0 where an image's mask is false throughout."""
+        """Values that each pixel reads from the text (no residual); 0 where an image's mask is false throughout."""
         has_text = mask.any(1, keepdim=True)
         query = self._heads(self.to_query(self.norm(pixels)))
         key, value = self._heads(self.to_key(tokens)), self._heads(self.to_value(tokens))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import SourceError
 
 _COMPILED = "_orig_mod."
-"""What torch.compile puts before the names of a module, at any depth."""
+"""Prefix of torch.compile before the names of a module, at any depth."""
 
 
 class WeightFiles(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a text encoder's vocabulary makes of texts: unknown tokens, and texts that it cannot tell apart.
+"""Coverage of texts by an encoder's vocabulary: unknown tokens, and texts with the same tokens.
 
 A vocabulary of pieces of words gives one and the same token ([UNK]) for whatever it lacks: two reports in a script that
 it lacks are then the same to any model after it.

@@ -35,7 +35,7 @@ def parse_colour(colour: str) -> int:
 
 
 def malformed(declared: object) -> str:
-    """What is wrong with the declaration; "" for nothing."""
+    """Problem of the declaration; "" for none."""
     if not isinstance(declared, dict):
         return 'there is no object "classes"'
     named, masks = declared.get("classes"), declared.get("masks")

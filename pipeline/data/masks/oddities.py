@@ -31,7 +31,7 @@ def undeclared_values(inspection: Inspection, classes: Classes) -> Iterator[str]
 
 
 def _hint(mask: MaskFile, strange: Sequence[int], *, lossy: bool) -> str:
-    """What many values are signs of: identities of instances, or soft edges."""
+    """Likely cause of many values: identities of instances, or soft edges."""
     values, total = sorted(mask.n_pixels), sum(mask.n_pixels.values())
     at_ends = sum(n for value, n in mask.n_pixels.items() if value < 64 or value >= 192)
     is_soft = len(strange) > 2 and strange[0] < 128 <= strange[-1] and at_ends > SHARE_AT_ENDS * total

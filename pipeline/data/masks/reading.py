@@ -14,7 +14,7 @@ from ..inspection import Inspection, MaskFile
 
 
 def declared_classes(root: Path) -> tuple[Classes | None, list[str]]:
-    """What the data set declares, and the problem of a malformed declaration."""
+    """Declaration of the data set, and the problem of a malformed one."""
     try:
         return read_classes(root), []
     except DataError as error:

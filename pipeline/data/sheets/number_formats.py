@@ -109,7 +109,7 @@ def _is_grouped(kinds: list[str], point: int) -> bool | None:
 
 
 def _placed(digits: str, places: list[str], *, is_grouped: bool) -> list[str]:
-    """What stands in each place before the point."""
+    """Digit in each place before the point."""
     if not places:
         return []
     pieces = [*digits[: -len(places)], *map(_FILLERS.get, places[: max(0, len(places) - len(digits))])]
@@ -157,7 +157,7 @@ def _moment(value: float, epoch: datetime) -> datetime | None:
 
 
 def _date_part(moment: datetime, codes: list[str], n: int, *, of_twelve: bool) -> str:
-    """What one code of a date shows; m after hours or before seconds is minutes."""
+    """Text of one code of a date; m after hours or before seconds is minutes."""
     code, before, after = codes[n], codes[n - 1][0] if n else "", codes[n + 1][0] if n + 1 < len(codes) else ""
     name, width = code[0], len(code)
     if name == "y":

@@ -13,7 +13,7 @@ from .content import is_grey, packed
 
 @dataclass(frozen=True)
 class Survey:
-    """What a mask is beside its values."""
+    """Properties of a mask beside its values."""
 
     palette: Mapping[int, int] = field(default_factory=dict)
     """Palette index that occurs → its colour, 0xRRGGBB; empty without a palette."""

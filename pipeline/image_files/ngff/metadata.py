@@ -60,7 +60,7 @@ class NgffImage:
     levels: tuple[NgffLevel, ...]
     """The finest first."""
     channels: tuple[Mapping[str, Any], ...]
-    """What `omero` says of each channel (label, color, window); () where it does not."""
+    """Entries of `omero` for each channel (label, color, window); () where there are none."""
 
     def grid(self, level: NgffLevel) -> LevelGrid:
         """Pixels of one of the levels."""
@@ -122,7 +122,7 @@ _Placed = tuple[tuple[float, ...], tuple[float, ...]]  # scale and translation
 
 
 def _placed(transformations: Sequence[Mapping[str, Any]] | None, n_axes: int) -> _Placed:
-    """What is said of each axis; a pixel is 1 long and the first one lies at 0 where nothing is."""
+    """Scale and translation of each axis; by default a pixel is 1 long and the first one lies at 0."""
     found = {str(one["type"]): one for one in transformations or ()}
     scale = tuple(map(float, found["scale"]["scale"])) if "scale" in found else (1.0,) * n_axes
     shift = tuple(map(float, found["translation"]["translation"])) if "translation" in found else (0.0,) * n_axes
@@ -196,7 +196,7 @@ def _refuse_odd(name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtyp
 
 
 def _attributes(folder: Path) -> Mapping[str, Any]:
-    """What the group says of itself, in either version of Zarr."""
+    """Attributes of the group, in either version of Zarr."""
     if (folder / "zarr.json").is_file():
         attributes = _json(folder / "zarr.json").get("attributes", {})
         attributes = attributes.get("ome", {}) if isinstance(attributes, dict) else {}

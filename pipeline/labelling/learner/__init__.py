@@ -1,1 +1,1 @@
-"""What learns while somebody draws: labelled pixels in memory, a ridge regression, a warm-started head, the worker."""
+"""Learning while somebody draws: labelled pixels in memory, a ridge regression, a warm-started head, the worker."""

@@ -47,7 +47,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a head needs of rows beside their pixels."""
+    """Inputs of a head for rows, beside their pixels."""
 
     channels: Mapping[MapKey, int]
     """Block → its channels, in the order in which held pixels have them."""

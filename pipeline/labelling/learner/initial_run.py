@@ -49,7 +49,7 @@ class InitialRun:
 
     @property
     def line(self) -> str:
-        """What the page says before anything was learnt."""
+        """Line of the page before anything was learnt."""
         if self.warms:
             return f"beginning with the head of {self.run.name}"
         kind = self.config.train["head"]

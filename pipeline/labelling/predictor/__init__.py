@@ -1,1 +1,1 @@
-"""What an answer makes of images: masks and uncertainty in tiles, under their own text, none, or another."""
+"""Predictions of the head in training: masks and uncertainty in tiles, with the image's own text, none, or another."""

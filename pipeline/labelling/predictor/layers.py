@@ -1,4 +1,4 @@
-"""What is predicted of an image, at the model's size, shown as tiles of native pixels: each takes the nearest value."""
+"""Layers of a prediction at the model's size, as tiles of native pixels: each takes the nearest value."""
 
 from __future__ import annotations
 

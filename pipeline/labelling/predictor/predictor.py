@@ -49,7 +49,7 @@ class ViewedPart:
 
 @dataclass(frozen=True, eq=False)
 class PredictedRow:
-    """What an answer says of a row, at the model's size."""
+    """Prediction of a row, at the model's size."""
 
     classes: UInt8[np.ndarray, "side side"]
     uncertainty: UInt8[np.ndarray, "side side"]

@@ -51,7 +51,7 @@ class SuggestRequest(msgspec.Struct, frozen=True):
 
 
 class ExportRequest(msgspec.Struct, frozen=True):
-    """What to write."""
+    """Parts of the export that are written."""
 
     kind: ExportKind
     formats: tuple[MaskFormat, ...] | None = None

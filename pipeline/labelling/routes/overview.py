@@ -81,7 +81,7 @@ class Overview:
         }
 
     def events(self, change: Change) -> list[Mapping[str, Any]]:
-        """What is sent to pages after a change."""
+        """Messages to pages after a change."""
         if change.kind == "classes":
             return [{"type": "classes", "classes": self.classes()}]
         if change.image is None:

@@ -1,4 +1,4 @@
-"""What is refused before a route sees it: other hosts' names, other sites' requests, strangers, oversized bodies."""
+"""Refusals before a route is reached: other hosts' names, other sites' requests, strangers, oversized bodies."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Applied:
 
 @dataclass
 class _Past:
-    """What was said of one image."""
+    """Events of one image."""
 
     raster: LabelRaster
     standing: list[tuple[int, Mark]] = field(default_factory=list)
@@ -75,7 +75,7 @@ class History:
         self._pasts: dict[int, _Past] = {}
 
     def past(self, image: int) -> _Past:
-        """What was said of an image."""
+        """Events of an image."""
         if image not in self._pasts:
             self._pasts[image] = _Past(self._raster(self.images[image]))
         return self._pasts[image]

@@ -1,4 +1,4 @@
-"""What an event must be like before it is written: everything that a fold relies on."""
+"""Rules that an event meets before it is written: everything that a fold relies on."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Session:
 
     @property
     def cut(self) -> str:
-        """What opening the log cut off, for people; "" where nothing was."""
+        """Line on the unfinished end that opening removed from the log; "" where there was none."""
         return self._log.cut
 
     @property

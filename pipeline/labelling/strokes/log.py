@@ -56,7 +56,7 @@ class StrokeLog:
             self._lock.close()
             raise
         self.cut = "" if n_whole == len(content) else _cut(path, len(content) - n_whole)
-        """What was cut off, for people; "" where nothing was."""
+        """Line on the unfinished end that was removed; "" where there was none."""
         if self.cut:
             os.ftruncate(self._file, n_whole)
             os.fsync(self._file)

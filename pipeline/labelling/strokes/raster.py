@@ -41,7 +41,7 @@ class _Pixels:
 
 @dataclass
 class _Strokes:
-    """What stands in a native tile."""
+    """Strokes in a native tile."""
 
     marks: list[Mark] = field(default_factory=list)
     copies: list[tuple[int, Mark, bytes]] = field(default_factory=list)

@@ -40,7 +40,7 @@ _FRACTIONS = "a model of fractions of timesteps is not supported"
 
 @dataclass(frozen=True, kw_only=True)
 class ADMConfig:
-    """What a UNet of guided-diffusion computes with, apart from its weights: flags of its script_util.py.
+    """Architecture of a UNet of guided-diffusion: flags of its script_util.py.
 
     They have guided-diffusion's defaults where a wrong one would show in the tensors, and none where a wrong one would
     compute something else without an error.
