@@ -21,7 +21,7 @@ from .format.layout import ArrayLayout, filters_layout, images_layout, labels_la
 from .format.manifest import Manifest, whole_manifest
 from .format.maps import StoredMaps
 from .format.projections import Projections, read_projections
-from .format.samples import SampleRow, SampleTable, read_table
+from .format.samples import SampleRow, SampleTable, read_samples
 from .format.shard import ShardFile, read_rows
 from .storage.location import Location, location, on_disk, with_local_copies
 
@@ -54,7 +54,7 @@ class FeatureReader:
         self.root = location(root)
         self._files = with_local_copies(self.root)
         self.manifest: Manifest = whole_manifest(self.root)
-        self.table: SampleTable = read_table(self.root, self.manifest.digests["samples"])
+        self.table: SampleTable = read_samples(self.root, self.manifest.digests["samples"])
         rows = {sample.row for sample in self.table.samples}
         self.pairs = frozenset(pair for pair, covered in self.manifest.coverage().items() if rows <= covered)
         # Each open shard holds a file descriptor; a shard that is dropped stays mapped while rows of it are in use.

@@ -202,9 +202,9 @@ def _extracted(tmp_path_factory, tiny_unet, tiny_encoder):
 def _as_if_extracted_from(data: Path, cache: Path) -> None:
     """Have the cache's table name another folder of the same data."""
     from textdiff.cache.format.manifest import COPY, MANIFEST, read_manifest, write_manifest
-    from textdiff.cache.format.samples import TABLE, read_table, write_table
+    from textdiff.cache.format.samples import TABLE, read_samples, write_table
 
-    write_table(cache, replace(read_table(cache), root=str(data)))
+    write_table(cache, replace(read_samples(cache), root=str(data)))
     manifest = read_manifest(cache)
     digests = {**manifest.digests, "samples": hashlib.sha256((cache / TABLE).read_bytes()).hexdigest()}
     for name in (MANIFEST, COPY):

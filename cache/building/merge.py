@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import CacheCorruptError, CacheError, CacheMismatchError
 from ..format.manifest import PLAN, DerivedShardRecord, Manifest, Unit, WorkUnit, read_manifest
-from ..format.samples import SampleTable, read_table
+from ..format.samples import SampleTable, read_samples
 from ..format.shard import ShardDamage, check_shard, read_shard
 from ..storage.atomic import write_durably
 from ..storage.locks import LOCK, refuse_if_locked
@@ -89,7 +89,7 @@ def plan_merge(roots: Sequence[Path]) -> MergePlan:
     derived = {one.shard.path: one for part in parts for one in part.derived}
     merge = MergePlan(
         replace(first.plan, units=tuple(units.values()), derived_shards=tuple(derived.values())),
-        read_table(first.root, name=TABLE_OF_PARTS),
+        read_samples(first.root, name=TABLE_OF_PARTS),
         dict(_roots_of(parts, first)),
         bool(first.shared.request["filters"]),
     )

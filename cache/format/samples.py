@@ -74,7 +74,7 @@ def write_table(root: Location, table: SampleTable) -> None:
     write_json(root / TABLE, table)
 
 
-def read_table(root: Location, digest: str | None = None, name: str | Path = TABLE) -> SampleTable:
+def read_samples(root: Location, digest: str | None = None, name: str | Path = TABLE) -> SampleTable:
     """Read the table.
 
     Args:

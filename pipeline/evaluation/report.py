@@ -9,7 +9,7 @@ from typing import Any
 from ..config.command_line import command_json, command_line
 from ..config.evaluation import EvaluateConfig
 from ..reports.cases import cases_section
-from ..reports.charts import reliability, selective, spread
+from ..reports.charts import reliability_diagram, selective, spread
 from ..reports.gallery import Gallery
 from ..reports.page import (
     Chart,
@@ -149,7 +149,7 @@ def _charts(scores: Mapping[str, Any]) -> Section:
     ece = scores["calibration"]["ece"]
     charts.append(
         Chart(
-            reliability("reliability", scores["calibration"]["bins"]),
+            reliability_diagram("reliability", scores["calibration"]["bins"]),
             f"Share of correct pixels against the probability that the head gives them; calibration error {ece:.3f}",
             "Calibration",
             "On the dashed line, the head is as accurate as it is confident. Large dots are many pixels.",

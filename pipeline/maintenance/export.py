@@ -11,7 +11,7 @@ from typing import Any
 from ...cache.export import COPIERS, REMOTE_COPIERS, copy_shards, make_folder, whole_or_absent, writing
 from ...cache.format.decoding import REPAIR
 from ...cache.format.manifest import COPY, MANIFEST, whole_manifest
-from ...cache.format.samples import TABLE, read_table
+from ...cache.format.samples import TABLE, read_samples
 from ...cache.hdf5 import REPAIR as HDF5_REPAIR
 from ...cache.hdf5 import HdfReader
 from ...cache.storage.location import Location, free_bytes, is_hdf5, on_disk
@@ -85,7 +85,7 @@ def _copy(config: CacheExportConfig, progress: Progress) -> Sequence[ShardPlace]
     _refuse_out(config, sum(place.record.size_bytes for place in places))
     if damages := check_tables(root, manifest):
         raise _damaged(config, damages, REPAIR)
-    arrays = manifest.arrays(len(read_table(root).texts)) if config.to == "hdf5" else None
+    arrays = manifest.arrays(len(read_samples(root).texts)) if config.to == "hdf5" else None
     workers = COPIERS if on_disk(root) and on_disk(config.out) else REMOTE_COPIERS
     with writing(config.out, arrays) as add:
         for name in (*sorted(manifest.metadata), TABLE):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...cache.format.manifest import Manifest, whole_manifest
-from ...cache.format.samples import SampleRow, SampleTable, read_table
+from ...cache.format.samples import SampleRow, SampleTable, read_samples
 from ...cache.reader import FeatureReader
 from ...cache.storage.location import Location
 from ...cache.storage.locks import refuse_if_locked
@@ -156,7 +156,7 @@ def _describe(root: Location, manifest: Manifest, damages: Iterable[Damage]) -> 
 def _table(root: Location) -> SampleTable | None:
     """The sample table, if it can be read, to name samples by."""
     try:
-        return read_table(root)
+        return read_samples(root)
     except CacheCorruptError:
         return None
 

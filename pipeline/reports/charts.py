@@ -149,7 +149,7 @@ def shares(name: str, values: Sequence[float], label: str) -> str:
         return _svg(figure, name)
 
 
-def reliability(name: str, bins: Sequence[Mapping[str, Any]]) -> str:
+def reliability_diagram(name: str, bins: Sequence[Mapping[str, Any]]) -> str:
     """Reliability diagram: accuracy against confidence; on the diagonal, calibration is perfect."""
     known = [one for one in bins if one["n"]]
     shares = np.array([one["n"] for one in known]) / sum(one["n"] for one in known)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...errors import SourceError
-from ..sources.loading import loading, model_folder, read_config
+from ..sources.loading import loading, model_folder, read_model_config
 from ..text.transformers_models import drop_pooler, model_settings, refuse_kernels, without_bars
 from .encoder import EncoderLayer, ImageEncoder
 
@@ -165,7 +165,7 @@ def _colours(source: str, folder: Path) -> tuple[Sequence[float], Sequence[float
     """Mean and spread of the colours that the model was trained with."""
     if not (folder / PREPROCESSOR).is_file():
         raise SourceError(f"{source}: no {PREPROCESSOR} in {folder}, which has the mean and the spread of the colours")
-    settings = read_config(source, folder / PREPROCESSOR)
+    settings = read_model_config(source, folder / PREPROCESSOR)
     mean, spread = settings.get("image_mean"), settings.get("image_std")
     numbers = [*mean, *spread] if isinstance(mean, list) and isinstance(spread, list) else []
     finite = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)

@@ -99,7 +99,7 @@ def _from_hub(source: str, hub_id: str, files: Sequence[str], weights: Sequence[
     raise SourceError(f"{source}: {hub_id} has no weights on the hub that can be read; expected one of {names}")
 
 
-def read_config(source: str, path: Path) -> dict[str, Any]:
+def read_model_config(source: str, path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SourceError
-from ..sources.loading import read_config
+from ..sources.loading import read_model_config
 from ..sources.weights import find_weights, read_unwrapped
 from .words import Span
 
@@ -44,7 +44,7 @@ def load_pretrained(source: str, model_class: Any, folder: Path) -> tuple[Any, M
 def refuse_kernels(source: str, folder: Path) -> None:
     """Raise a SourceError if a model's config names compiled code on the hub, which transformers would run."""
     path = folder / "config.json"
-    named = sorted(set(_kernels(read_config(source, path)))) if path.is_file() else []
+    named = sorted(set(_kernels(read_model_config(source, path)))) if path.is_file() else []
     if named:
         raise SourceError(
             f"{source}: {path} asks for code that is not part of the model ({', '.join(named)}); remove "

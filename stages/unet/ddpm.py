@@ -52,7 +52,7 @@ def build_unet(crop: int, channels: Sequence[int], layers: int, seed: int) -> UN
         )
 
 
-def draw_crops(
+def random_crops(
     images: UInt8[Tensor, "image y x 3"], crop: int, batch_size: int, generator: torch.Generator
 ) -> Float[Tensor, "batch 3 crop crop"]:
     """Cut random squares from random images, each in one of the square's eight orientations; values in [-1, 1]."""
@@ -160,7 +160,7 @@ class Pretraining:
 
     def _draw_batch(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         generator = named_generator(self._seed, "pretrain", self.step)
-        x_0 = draw_crops(images, self._crop, self._batch_size, generator)
+        x_0 = random_crops(images, self._crop, self._batch_size, generator)
         t = torch.randint(N_TRAIN_TIMESTEPS, (self._batch_size,), generator=generator)
         noise = torch.randn(x_0.shape, generator=generator)
         x_t = self.scheduler.add_noise(x_0, noise, t)

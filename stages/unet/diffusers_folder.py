@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SourceError
-from ..sources.loading import loading, model_folder, read_config
+from ..sources.loading import loading, model_folder, read_model_config
 from ..sources.weights import WeightFiles, find_weights, read_unwrapped
 from .decoder import DOWN_BLOCKS, UP_BLOCKS
 from .schedule import load_scheduler
@@ -69,7 +69,7 @@ def load_pixel_unet(source: str, where: str) -> tuple[Any, Any]:
     root = model_folder(source, where, _HUB_FILES)
     folder = root / "unet" if (root / "unet" / "config.json").is_file() else root
     _refuse_latents(source, where, root, folder)
-    config = read_config(source, folder / "config.json")
+    config = read_model_config(source, folder / "config.json")
     model_class = _pixel_class(source, folder, config)
     with loading(source):
         problems = unnumbered_parts({**init_defaults(model_class), **config})
@@ -89,7 +89,7 @@ def init_defaults(model_class: type) -> dict[str, Any]:
 def _refuse_latents(source: str, where: str, root: Path, folder: Path) -> None:
     pipeline = folder.parent if folder.name == "unet" else folder
     index = pipeline / "model_index.json"
-    parts = read_config(source, index) if index.is_file() else {}
+    parts = read_model_config(source, index) if index.is_file() else {}
     others = [name for name in parts if not name.startswith("_") and name not in ("unet", "scheduler")]
     if {"vae", "text_encoder"} <= set(others):
         named = where if pipeline == root else pipeline

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import SourceError
-from ..sources.loading import loading, read_config
+from ..sources.loading import loading, read_model_config
 
 _SCHEDULE_SETTINGS = (
     "num_train_timesteps",
@@ -54,7 +54,7 @@ def load_scheduler(source: str, folders: Sequence[Path]) -> Any:  # noqa: ANN401
             f"{source}: no scheduler_config.json in {', '.join(map(str, folders))}; expected the noise schedule that "
             "the UNet was trained with: save its scheduler there with save_pretrained"
         )
-    config = read_config(source, path)
+    config = read_model_config(source, path)
     scheduler_class = getattr(diffusers, str(config.get("_class_name")), None)
     with loading(source):
         scheduler = scheduler_class.from_config(config) if scheduler_class is not None else None

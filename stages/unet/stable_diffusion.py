@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SourceError
-from ..sources.loading import loading, model_folder, read_config
+from ..sources.loading import loading, model_folder, read_model_config
 from ..text.transformers_models import load_pretrained, refuse_kernels, without_bars
 from .diffusers_folder import init_defaults, load_model, unnumbered_parts
 from .latent import LatentInput
@@ -81,7 +81,7 @@ def _check_parts(source: str, root: Path) -> None:
             "as save_pretrained saves it"
         )
     index = root / "model_index.json"
-    listed = read_config(source, index) if index.is_file() else {}
+    listed = read_model_config(source, index) if index.is_file() else {}
     others = [
         name
         for name, part in listed.items()
@@ -95,7 +95,9 @@ def _check_parts(source: str, root: Path) -> None:
 
 
 def _check_configs(source: str, root: Path) -> None:
-    unet, vae, text = (read_config(source, root / part / "config.json") for part in ("unet", "vae", "text_encoder"))
+    unet, vae, text = (
+        read_model_config(source, root / part / "config.json") for part in ("unet", "vae", "text_encoder")
+    )
     with loading(source):
         problems = _wrong_classes(unet, vae, text) or [*_unet_problems(unet, vae, text), *_vae_problems(vae)]
     if problems:

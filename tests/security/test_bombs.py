@@ -21,7 +21,7 @@ from textdiff.pipeline.data.sheets import workbook
 from textdiff.pipeline.data.tables import read_table
 from textdiff.pipeline.image_files import nifti
 from textdiff.pipeline.image_files.reading import read_image
-from textdiff.stages.sources.loading import read_config
+from textdiff.stages.sources.loading import read_model_config
 
 MOST_BYTES = 100e6
 """Beyond what a reader may take for any file here, each of which promises a gigabyte and more."""
@@ -206,11 +206,11 @@ def test_files_of_absurd_size_or_depth_are_refused(tmp_path):
         read_classes(tmp_path)
     (tmp_path / "config.json").write_text(deep)
     with refused(SourceError, r"config\.json cannot be read as JSON"):
-        read_config("diffusers:x", tmp_path / "config.json")
+        read_model_config("diffusers:x", tmp_path / "config.json")
     with (tmp_path / "config.json").open("r+b") as file:
         file.truncate(1 << 33)
     with refused(SourceError, r"config\.json has 8589934592 bytes; expected settings, of at most 16777216"):
-        read_config("diffusers:x", tmp_path / "config.json")
+        read_model_config("diffusers:x", tmp_path / "config.json")
     with (tmp_path / "table.csv").open("wb") as file:
         file.truncate(1 << 33)
     with refused(DataError, r"table\.csv has 8589934592 bytes, over the limit of 268435456"):

@@ -24,7 +24,7 @@ _MARK = "input_blocks."
 """Every UNet of guided-diffusion has tensors of this name, after whatever prefix its trainer put before it."""
 
 
-def read_state(source: str, path: Path) -> dict[str, Tensor]:
+def read_weights(source: str, path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint, by guided-diffusion's own names, on the CPU and in the file's dtypes.
 
     A state dict may stand inside one more dict, and all its names may share a prefix (`module.`), which is taken off.

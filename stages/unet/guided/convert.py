@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 
 from ....errors import SourceError
 from .adm import empty_model
-from .checkpoint import read_state
+from .checkpoint import read_weights
 from .config import ADMConfig
 from .published import OWN, find_config, published_name
 from .tensors import Shapes, convert_state, differences, expected_shapes
@@ -44,7 +44,7 @@ def convert_checkpoint(source: str, path: Path, flags: Path | None) -> Converted
         SourceError: the file is no such checkpoint, is incomplete, or needs its flags.
         ConfigError: `flags` cannot be used.
     """
-    state = read_state(source, path)
+    state = read_weights(source, path)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     config = find_config(source, shapes, flags)
     model = empty_model(config)

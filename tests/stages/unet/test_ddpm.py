@@ -7,7 +7,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from textdiff.stages.seeds import named_generator
-from textdiff.stages.unet.ddpm import Pretraining, build_unet, draw_crops, learning_rate_factor
+from textdiff.stages.unet.ddpm import Pretraining, build_unet, learning_rate_factor, random_crops
 
 
 def make_training(seed=3, steps=20):
@@ -46,7 +46,7 @@ def test_initial_weights_follow_the_seed_and_leave_the_global_generator_alone():
 def test_crops_come_in_all_eight_orientations_and_no_other():
     corners = torch.tensor([[0, 51], [102, 255]], dtype=torch.uint8)
     images = corners[None, :, :, None].expand(1, 2, 2, 3)
-    crops = draw_crops(images, 2, 400, torch.Generator().manual_seed(0))
+    crops = random_crops(images, 2, 400, torch.Generator().manual_seed(0))
     assert crops.shape == (400, 3, 2, 2)
     seen = {tuple(round(value, 3) for value in crop[0].flatten().tolist()) for crop in crops}
     a, b, c, d = -1.0, -0.6, -0.2, 1.0
@@ -59,7 +59,7 @@ def test_crops_reach_every_corner_of_every_image():
     images = torch.zeros(2, 3, 4, 3, dtype=torch.uint8)
     images[1, 2, 3] = 255
     images[0, 0, 0] = 100
-    crops = draw_crops(images, 1, 500, torch.Generator().manual_seed(0))
+    crops = random_crops(images, 1, 500, torch.Generator().manual_seed(0))
     assert {round((value + 1) * 127.5) for value in crops.flatten().tolist()} == {0, 100, 255}
 
 
@@ -74,7 +74,7 @@ def test_learning_rate_rises_over_a_tenth_and_falls_to_zero():
 
 def test_first_loss_is_that_of_the_step_written_out(images):
     generator = named_generator(3, "pretrain", 0)
-    x_0 = draw_crops(images, 16, 4, generator)
+    x_0 = random_crops(images, 16, 4, generator)
     t = torch.randint(1000, (4,), generator=generator)
     noise = torch.randn(4, 3, 16, 16, generator=generator)
     alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)[t].reshape(4, 1, 1, 1)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from textdiff.errors import SourceError
 from textdiff.stages.unet.guided.adm import empty_model
-from textdiff.stages.unet.guided.checkpoint import read_state
+from textdiff.stages.unet.guided.checkpoint import read_weights
 from textdiff.stages.unet.guided.config import ADMConfig
 from textdiff.stages.unet.guided.convert import convert_checkpoint
 from textdiff.stages.unet.guided.tensors import expected_shapes
@@ -177,7 +177,7 @@ def test_whatever_is_wrong_with_its_bytes(tmp_path, load, recwarn, is_zip):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         path.write_bytes(damaged)
         with contextlib.suppress(SourceError):
-            read_state("x", path)
+            read_weights("x", path)
     assert not recwarn.list
 
 
@@ -195,5 +195,5 @@ def test_a_pickle_with_an_endless_name_is_refused_at_once(tmp_path, protocol_2_f
     path.write_bytes(b"\x80\x02" * protocol_2_first + b"c" + b"a" * 1_000_000 + b"\nb\n.")
     started = time.process_time()
     with pytest.raises(SourceError, match="it is no checkpoint, or holds more than tensors"):
-        read_state(str(path), path)
+        read_weights(str(path), path)
     assert time.process_time() - started < 2
