@@ -6,6 +6,7 @@ The cache may lie in an object store: then a shard is downloaded, whole, when it
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -50,7 +51,7 @@ class FeatureReader:
         CacheCorruptError: if its tables cannot be read, or are not those that were written.
     """
 
-    def __init__(self, root: Location | str) -> None:
+    def __init__(self, root: Location | os.PathLike[str] | str) -> None:
         self.root = location(root)
         self._files = with_local_copies(self.root)
         self.manifest: Manifest = whole_manifest(self.root)

@@ -23,17 +23,18 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _URL = re.compile(r"(?P<protocol>[a-zA-Z][\w+.-]*)://")
 
 
-def location(text: str | Location) -> Location:
+def location(where: str | os.PathLike[str] | Location) -> Location:
     """The location that the user's text names.
 
     Args:
-        text: a path, `file://` and a path, or an URL of any kind that fsspec knows (`s3://bucket/cache`).
+        where: a path, `file://` and a path, or an URL of any kind that fsspec knows (`s3://bucket/cache`).
 
     Raises:
         ConfigError: if no file system is installed for this kind of URL, or a slash is missing.
     """
-    if isinstance(text, Path | RemotePath):
-        return text
+    if isinstance(where, Path | RemotePath):
+        return where
+    text = os.fspath(where)
     url = _URL.match(text)
     if url is None:
         _refuse_half_url(text)

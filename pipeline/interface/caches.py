@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,9 @@ from ...cache.format.blocks import NO_NOISE, Block
 from ...cache.format.samples import SampleRow
 from ...cache.reader import FeatureReader
 from ...cache.storage.location import Location, location
-from ...errors import CacheMismatchError
+from ...errors import CacheMismatchError, ConfigError
+from ..config.evaluation import SplitName
+from ..data.classes import Classes
 from ..extraction.summary import ExtractSummary
 from ..head_inputs.splits import originals
 from ..maintenance.info import describe
@@ -72,10 +76,15 @@ class CachedSample:
             CacheMismatchError: if the cache lacks them.
             CacheCorruptError: if they are not what was written.
         """
-        return self.reader.features(block, timestep, self.row.row)
+        return self.reader.features(plain_block(block), index(timestep), self.row.row)
 
     def __repr__(self) -> str:
         return f"CachedSample({self.id!r}, split={self.split!r}, text={self.text!r})"
+
+
+def plain_block(block: Block) -> Block:
+    """The block with a number of Python for one of NumPy, or its name."""
+    return block if isinstance(block, str) else index(block)
 
 
 class Cache(Result):
@@ -91,7 +100,7 @@ class Cache(Result):
         CacheError: when something is read of it that is not there.
     """
 
-    def __init__(self, path: Location | str, extraction: ExtractSummary | None = None) -> None:
+    def __init__(self, path: Location | os.PathLike[str] | str, extraction: ExtractSummary | None = None) -> None:
         self.path = location(path)
         self.extraction = extraction
 
@@ -123,15 +132,21 @@ class Cache(Result):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, the background first; labels are indices of them."""
-        return tuple(self.reader.manifest.classes["classes"].values())
+        return Classes.from_dict(self.reader.manifest.classes).names
 
-    def split(self, name: str) -> list[CachedSample]:
-        """The samples of one split."""
+    def split(self, name: SplitName) -> list[CachedSample]:
+        """The samples of one split: `train`, `val` or `test`.
+
+        Raises:
+            ConfigError: if it is called otherwise.
+        """
+        if name not in get_args(SplitName):
+            raise ConfigError(f"split got {name!r}; expected one of {', '.join(get_args(SplitName))}")
         return [sample for sample in self.samples if sample.split == name]
 
     def pixels(
         self,
-        split: str = "train",
+        split: SplitName = "train",
         *,
         n_per_image: int = 500,
         seed: int = 0,
@@ -152,16 +167,22 @@ class Cache(Result):
             filters: whether the filters are among the columns; `None`: where they are cached.
 
         Raises:
+            ConfigError: if there is no such split, or `n_per_image` is below 1.
             CacheMismatchError: if the cache lacks what is asked for.
             DataError: if no sample of the split is labelled.
         """
+        samples = self.split(split)
+        if not isinstance(n_per_image, SupportsIndex) or n_per_image < 1:
+            raise ConfigError(f"n_per_image got {n_per_image!r}; expected a whole number of at least 1")
         # They import torch, which a look at a cache need not wait for.
         from ..head_inputs.inputs import open_head_data
         from .pixel_matrix import read_pixels
 
-        seen: dict[str, Any] = {"blocks": blocks, "timesteps": timesteps, "sources": sources, "filters": filters}
+        numbers = {"blocks": blocks, "timesteps": timesteps}
+        seen: dict[str, Any] = {name: None if of is None else [*map(index, of)] for name, of in numbers.items()}
+        seen |= {"sources": sources, "filters": filters}
         data = open_head_data(self.reader, text="true", seed=seed, device="cpu", **seen)
-        return read_pixels(data, [sample.row for sample in self.split(split)], n_per_image, seed)
+        return read_pixels(data, [sample.row for sample in samples], n_per_image, seed)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -169,14 +190,36 @@ class Cache(Result):
     def __iter__(self) -> Iterator[CachedSample]:
         return iter(self.samples)
 
-    def __getitem__(self, sample: str | int) -> CachedSample:
-        if isinstance(sample, int):
-            return self.samples[sample]
-        found = next((one for one in self.samples if one.id == sample), None)
-        if found is None:
-            some = ", ".join(one.id for one in self.samples[:3])
-            raise CacheMismatchError(f"{self.path}: has no sample {sample!r}; it has {len(self)}: {some}, ...")
-        return found
+    def __contains__(self, sample: object) -> bool:
+        """Whether it has the sample, or one of this id."""
+        if isinstance(sample, CachedSample):
+            return self._by_id.get(sample.id) == sample
+        return isinstance(sample, str) and sample in self._by_id
+
+    @overload
+    def __getitem__(self, sample: str | SupportsIndex) -> CachedSample: ...
+
+    @overload
+    def __getitem__(self, sample: slice) -> list[CachedSample]: ...
+
+    def __getitem__(self, sample: str | SupportsIndex | slice) -> CachedSample | list[CachedSample]:
+        """A sample by its id or number, or several by a slice of the numbers.
+
+        Raises:
+            CacheMismatchError: if there is none.
+        """
+        if isinstance(sample, slice):
+            return [*self.samples[sample]]
+        if isinstance(sample, SupportsIndex) and -len(self) <= index(sample) < len(self):
+            return self.samples[index(sample)]
+        if isinstance(sample, str) and sample in self._by_id:
+            return self._by_id[sample]
+        some = ", ".join(one.id for one in self.samples[:3])
+        raise CacheMismatchError(f"{self.path}: has no sample {sample!r}; it has {len(self)}: {some}, ...")
+
+    @cached_property
+    def _by_id(self) -> dict[str, CachedSample]:
+        return {sample.id: sample for sample in self.samples}
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -214,8 +257,11 @@ class Cache(Result):
         return self.extraction or describe(self.reader)
 
 
-def open_cache(path: Location | str) -> Cache:
+def open_cache(path: Location | os.PathLike[str] | str) -> Cache:
     """Open a cache that is there.
+
+    Args:
+        path: the folder or URL, or the cache itself.
 
     Raises:
         CacheNotFoundError: if there is none.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,7 +27,7 @@ from ..prediction.result import Prediction
 from ..reports.charts import plot_curves
 from ..reports.overlays import draw_errors, draw_overlay, draw_panels, fitted, principal_colours, to_panel
 from ..reports.plots import Plot
-from .caches import Cache, CachedSample
+from .caches import Cache, CachedSample, plain_block
 from .masks import GivenMask, MaskReading
 from .runs import Run
 
@@ -93,7 +94,7 @@ def errors(
 
 def features(
     cache: Cache | os.PathLike[str] | str,
-    sample: CachedSample | str | int,
+    sample: CachedSample | str | SupportsIndex,
     block: Block | Sequence[Block] | None = None,
     timestep: int | Sequence[int] | None = None,
 ) -> Plot:
@@ -111,15 +112,17 @@ def features(
     Raises:
         CacheError: if the cache cannot be read, or has no such sample, block or timestep.
     """
-    cache = cache if isinstance(cache, Cache) else Cache(os.fspath(cache))
+    cache = cache if isinstance(cache, Cache) else Cache(cache)
     sample = sample if isinstance(sample, CachedSample) else cache[sample]
     blocks: Sequence[Block] = (*cache.blocks, *cache.layers)
     if block is not None:
-        blocks = [block] if isinstance(block, int | str) else block
-    timesteps = cache.timesteps if timestep is None else [timestep] if isinstance(timestep, int) else timestep
+        blocks = [block] if isinstance(block, str | int | np.integer) else [*block]
+    timesteps: Sequence[int] = cache.timesteps
+    if timestep is not None:
+        timesteps = [timestep] if isinstance(timestep, int | np.integer) else [*timestep]
     image = to_panel(sample.image, LARGEST_MAP)
     panels = {sample.id: image}
-    for one in blocks:
+    for one in map(plain_block, blocks):
         for t in timesteps if isinstance(one, int) else [NO_NOISE]:
             name = f"block {one}, t = {t}" if isinstance(one, int) else one
             panels[name] = fitted(principal_colours(sample.features(one, t)), image.shape[:2])

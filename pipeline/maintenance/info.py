@@ -13,6 +13,7 @@ from ...cache.format.spec import EncoderSpec, FeatureSpec, TextSpec
 from ...cache.reader import FeatureReader
 from ...cache.storage.location import Location
 from ..config.command_line import write_command
+from ..data.classes import Classes
 from ..runtime.results import Result
 from .recipe import extraction_of
 
@@ -37,6 +38,7 @@ class CacheInfo(Result):
     filters: bool
     """Whether there are filters of the images."""
     classes: dict[str, str]
+    """Value as `classes.json` has it → name, background first."""
     features: FeatureSpec
     encoders: dict[str, EncoderSpec]
     texts: TextSpec | None
@@ -132,7 +134,7 @@ def describe(reader: FeatureReader) -> CacheInfo:
         timesteps=reader.timesteps,
         layers={layer: manifest.block_shapes[layer] for layer in reader.layers},
         filters=manifest.has_filters,
-        classes=dict(manifest.classes["classes"]),
+        classes=Classes.from_dict(manifest.classes).to_dict()["classes"],
         features=manifest.features,
         encoders=dict(manifest.encoders),
         texts=manifest.texts,

@@ -7,7 +7,7 @@ import pytest
 
 import textdiff as td
 from textdiff.cache.reader import FeatureReader
-from textdiff.errors import CacheMismatchError, CacheNotFoundError
+from textdiff.errors import CacheMismatchError, CacheNotFoundError, ConfigError
 
 
 @pytest.fixture
@@ -22,6 +22,72 @@ def test_samples_by_number_by_id_and_by_split(cache):
     assert (cache["val1"].split, cache[0].group) == ("val", cache.reader.samples[0].group)
     with pytest.raises(CacheMismatchError, match=r"has no sample 'val9'; it has 7: train0, train1, train2, \.\.\."):
         cache["val9"]
+
+
+def test_samples_by_numbers_of_numpy_and_by_slices(cache):
+    assert cache[np.int64(1)] == cache[1]
+    assert cache[-1] == cache[np.int8(-1)] == cache["test0"]
+    assert cache[:2] == [cache[0], cache[1]]
+    assert cache[9:] == []
+    with pytest.raises(CacheMismatchError, match="has no sample 7; it has 7"):
+        cache[7]
+    with pytest.raises(CacheMismatchError, match="has no sample -8"):
+        cache[-8]
+
+
+def test_ids_and_samples_are_in_it(cache, tiny_cache, extraction, tmp_path):
+    assert "train0" in cache
+    assert "train9" not in cache
+    assert cache["val0"] in cache
+    assert 0 not in cache
+    other = td.extract_features(**{**vars(extraction), "cache": tmp_path / "other"})
+    assert other["val0"] not in cache
+
+
+def test_samples_are_looked_up_without_a_search(cache, monkeypatch):
+    assert cache["test0"].id == "test0"
+    monkeypatch.setattr(td.Cache, "samples", ())
+    assert cache["train2"].id == "train2"
+
+
+@pytest.mark.parametrize("name", ["training", "", None])
+def test_a_split_that_is_none_is_refused(cache, name):
+    expected = f"split got {name!r}; expected one of train, val, test"
+    with pytest.raises(ConfigError, match=expected):
+        cache.split(name)
+    with pytest.raises(ConfigError, match=expected):
+        cache.pixels(name)
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5])
+def test_so_many_pixels_are_refused(cache, n):
+    with pytest.raises(ConfigError, match=f"n_per_image got {n}; expected a whole number of at least 1"):
+        cache.pixels(n_per_image=n)
+
+
+def test_pixels_take_numbers_of_numpy(cache):
+    of_python = cache.pixels(n_per_image=5, blocks=[1], timesteps=[50])
+    of_numpy = cache.pixels(n_per_image=np.int64(5), blocks=np.array([1]), timesteps=np.array([50]))
+    np.testing.assert_array_equal(of_numpy.X, of_python.X)
+    with pytest.raises(CacheMismatchError, match="lacks blocks 99 at timesteps 50"):
+        cache["train0"].features(np.int64(99), np.int64(50))
+
+
+def test_classes_are_in_the_order_of_labels(with_classes):
+    cache = with_classes({"0": "nothing", "10": "vessel", "2": "gland"}, (2, 10))
+    assert cache.classes == ("nothing", "gland", "vessel")
+    labels = cache["train0"].labels
+    ys = [np.flatnonzero((labels == index).any(1)).mean() for index in (1, 2)]
+    assert ys[0] < ys[1]  # the upper half is the gland's
+    assert [*td.cache_info(cache).classes.items()] == [("0", "nothing"), ("2", "gland"), ("10", "vessel")]
+
+
+def test_of_coloured_masks_the_background_comes_first(with_classes):
+    red, blue = (255, 0, 0), (0, 0, 255)
+    cache = with_classes({"#ff0000": "vessel", "#0000ff": "gland", "#000000": "background"}, (red, blue))
+    assert cache.classes == ("background", "gland", "vessel")
+    labels = cache["train0"].labels
+    assert np.flatnonzero((labels == 2).any(1)).mean() < np.flatnonzero((labels == 1).any(1)).mean()
 
 
 def test_a_samples_arrays_are_the_readers(cache, tiny_cache):
@@ -48,6 +114,8 @@ def test_it_is_taken_wherever_its_path_is(cache, tiny_cache):
     assert td.cache_info(cache).to_dict() == cache.to_dict()
     assert td.cache_verify(cache).problems == ()
     assert repr(cache) == f"Cache({str(tiny_cache)!r})"
+    assert td.open_cache(cache).path == td.Cache(cache).path == tiny_cache
+    assert FeatureReader(cache).root == tiny_cache
 
 
 def test_its_table(cache):

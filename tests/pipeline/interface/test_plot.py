@@ -1,5 +1,6 @@
 """Plots: what is painted where, of images and masks of every kind; files; refusals."""
 
+import os
 import sys
 from dataclasses import replace
 
@@ -138,6 +139,15 @@ def test_features_are_shown_beside_the_image(cache):
     assert len(panels(everything)) == 1 + len(cache.blocks) * len(cache.timesteps)
     with pytest.raises(td.errors.CacheMismatchError, match="lacks blocks 2 at timesteps 50"):
         td.plot.features(cache, "test0", [2], [50])
+
+
+def test_features_take_numbers_of_numpy_and_refuse_what_is_not_cached(cache):
+    plain = td.plot.features(cache, 0, [1, 3], 50).to_png()
+    assert td.plot.features(cache, np.int64(0), np.array([1, 3]), np.int64(50)).to_png() == plain
+    assert td.plot.features(os.fspath(cache), 0, (np.int64(1), 3), np.array([50])).to_png() == plain
+    assert words(td.plot.features(cache, 0, np.int64(1), 50)) == ["train0", "block 1, t = 50"]
+    with pytest.raises(td.errors.CacheMismatchError, match="has no sample 99"):
+        td.plot.features(cache, 99)
 
 
 def test_colours_follow_the_first_components():
