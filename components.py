@@ -11,7 +11,6 @@ from .cache.storage.location import location
 from .pipeline.demo.phantom import write_phantom
 from .pipeline.evaluation.suggest import rank_samples
 from .pipeline.exchange.importing import read_annotations
-from .pipeline.explanation.explain import explain_image
 from .pipeline.explanation.result import Explanation
 from .pipeline.head_inputs.inputs import CachedFeatures, open_head_data
 from .pipeline.head_inputs.splits import Split, divide_into_folds
@@ -38,7 +37,6 @@ __all__ = [
     "UNetRecorder",
     "bootstrap_intervals",
     "divide_into_folds",
-    "explain_image",
     "list_volumes",
     "load_encoder",
     "load_unet",

@@ -13,6 +13,8 @@ run = td.train_head(cache, "run", head="context", ensemble=8, progress=True)
 same: td.Run = td.train_head(TrainConfig(Path("cache"), Path("run")))
 dice: object = run.evaluate(split="test", at="native").scores["dice"]
 texts: list[str | None] = [sample.text for sample in cache.split("train")]
+segmenter: td.Segmenter = td.Segmenter.load(run, encoder="timm:resnet18", device="cpu")
+opened: td.Run = td.open_run(td.Run(run))
 verdict: str = td.compare(run, same).verdict
 pixels: list[int] = [
     found.mask.size for found in run.segmenter().predict_many(["a.png", Path("b.png")], "round nuclei")

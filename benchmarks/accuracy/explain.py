@@ -26,7 +26,6 @@ from textdiff.components import (
     Explanation,
     FeatureReader,
     bootstrap_intervals,
-    explain_image,
     mean_intervals,
     read_mask,
 )
@@ -87,9 +86,9 @@ def cases(demo: Path) -> Iterator[Case]:
     with (data / "counterfactual.csv").open(encoding="utf-8", newline="") as file:
         others = {Path(row["image"]): row for row in csv.DictReader(file)}
     for i, row in enumerate(reader.split("test")):
-        other, image = others[Path(row.image)], segmenter.source(data / row.image)
+        other = others[Path(row.image)]
         text = reader.table.texts[row.text] if row.text is not None else ""
-        explanation = explain_image(segmenter, image, text, versus=other["text"], sample_id=row.id)
+        explanation = segmenter.explain(data / row.image, text, versus=other["text"], sample_id=row.id)
         truth, other_truth = (resized(read_mask(data / mask) > 0, explanation.mask.shape)
                               for mask in (row.mask, other["mask"]))  # fmt: skip
         yield Case("spindle" if i % 2 == 0 else "round", truth, other_truth, explanation)

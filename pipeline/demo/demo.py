@@ -19,6 +19,7 @@ from ..config.ablation import AblateConfig
 from ..config.data import DemoConfig
 from ..config.evaluation import EvaluateConfig
 from ..config.extraction import ExtractConfig
+from ..config.prediction import ModelOverrides
 from ..config.presets import preset_settings
 from ..config.training import TextMode, TrainConfig
 from ..config.unets import PretrainConfig
@@ -172,13 +173,13 @@ def _show_masks(out: Path, manifest: Path, progress: Progress) -> list[Case]:
         [sample for sample in read_dataset(path).samples if sample.split == "test"]
         for path in (manifest, manifest.with_name("counterfactual.csv"))
     )
-    segmenter = BandSegmenter.load(out / "run")
+    segmenter = BandSegmenter.load(out / "run", ModelOverrides())
     rows: list[dict[str, Any]] = []
     cases: list[Case] = []
     with progress.task("predict", 2 * len(own), "masks") as task:
         for i, samples in enumerate(zip(own, other, strict=True)):
             for name, sample in zip(("own", "other"), samples, strict=True):
-                prediction = segmenter.predict(sample.image, sample.text)
+                prediction = segmenter.predict(segmenter.request(sample.image, sample.text))
                 write_mask(out / "masks" / f"{sample.id}-{name}.png", prediction.mask)
                 if i < N_SHOWN:
                     row = _overlay(sample, prediction.mask, name)

@@ -93,7 +93,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> ExplainS
         DataError: if the image, its mask, a text or the folder cannot be used.
         ConfigError: if the head was trained without texts, or there is no such class.
     """
-    progress, segmenter = progress or Progress(), BandSegmenter.from_overrides(config.run, config)
+    progress, segmenter = progress or Progress(), BandSegmenter.load(config.run, config)
     if config.out is not None:
         _refuse_others(config.out)
     path = _only_image(config.image)
@@ -133,7 +133,7 @@ def explain_image(
 
     Args:
         segmenter: the head with its frozen models.
-        image: as `BandSegmenter.source` gives it.
+        image: as `BandSegmenter.open` gives it.
         text: to explain.
         versus: another text for the same image.
         target: name of the class to explain; `None`: all but the background together.

@@ -114,13 +114,13 @@ def push_run(
         )
 
 
-def fetch_run(run: Path | str, *, token: str | None, revision: str | None, offline: bool) -> Path:
+def fetch_run(run: str, *, token: str | None, revision: str | None, offline: bool) -> Path:
     """The folder of a run that was saved or pushed; of one on the hub in the hub's cache on this machine.
 
     Raises:
         RunError: if there is none, or the hub refuses or is out of reach.
     """
-    with _one_error(str(run), "repeat the call: what has arrived is kept"):
+    with _one_error(run, "repeat the call: what has arrived is kept"):
         return SharedRun.from_pretrained(run, token=token, revision=revision, local_files_only=offline).path
 
 

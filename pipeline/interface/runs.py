@@ -37,12 +37,12 @@ class Run(Result):
         RunError: if there is no run, or its training did not finish.
     """
 
-    def __init__(self, path: Path | str, training: TrainSummary | None = None) -> None:
+    def __init__(self, path: os.PathLike[str] | str, training: TrainSummary | None = None) -> None:
         self.path = Path(path)
         self.config = RunConfig.read(self.path)
         if not (self.path / SUMMARY).exists():
-            raise RunError(f"{path}: its training did not finish; repeat the call with resume=True")
-        self.training = training or TrainSummary(str(path), read_summary(self.path))
+            raise RunError(f"{self.path}: its training did not finish; repeat the call with resume=True")
+        self.training = training or TrainSummary(str(self.path), read_summary(self.path))
 
     @property
     def summary(self) -> RunSummary:
@@ -87,7 +87,7 @@ class Run(Result):
         return Segmenter.load(self.path, **overrides)
 
     def save_pretrained(
-        self, folder: Path | str, *, include: Collection[Extra] = (), licence: str | None = None
+        self, folder: os.PathLike[str] | str, *, include: Collection[Extra] = (), licence: str | None = None
     ) -> Path:
         """Write the run for others, with a model card, into a new folder: `Run.from_pretrained` takes it.
 
@@ -148,7 +148,12 @@ class Run(Result):
 
     @classmethod
     def from_pretrained(
-        cls, run: Path | str, *, token: str | None = None, revision: str | None = None, offline: bool = False
+        cls,
+        run: os.PathLike[str] | str,
+        *,
+        token: str | None = None,
+        revision: str | None = None,
+        offline: bool = False,
     ) -> Run:
         """Open a run that was saved or pushed.
 
@@ -164,7 +169,7 @@ class Run(Result):
         """
         from .hub import fetch_run
 
-        return cls(fetch_run(run, token=token, revision=revision, offline=offline))
+        return cls(fetch_run(os.fspath(run), token=token, revision=revision, offline=offline))
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -185,7 +190,7 @@ class Run(Result):
         return self.training.to_rows()
 
 
-def open_run(path: Path | str) -> Run:
+def open_run(path: os.PathLike[str] | str) -> Run:
     """Open a run that is there.
 
     Raises:

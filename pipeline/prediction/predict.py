@@ -63,7 +63,7 @@ def predict(config: PredictConfig, progress: Progress | None = None) -> PredictS
         DataError: if images or the table of texts cannot be used, or a format cannot hold their masks.
     """
     progress = progress or Progress()
-    segmenter = BandSegmenter.from_overrides(config.run, config)
+    segmenter = BandSegmenter.load(config.run, config)
     volumes = list_volumes(config.images)
     refuse_same_names(volumes)
     files = {volume.name: files_for(config, volume) for volume in volumes}

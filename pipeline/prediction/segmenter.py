@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import tee
@@ -19,8 +20,9 @@ from ...errors import DataError
 from ...stages.heads.base import Head
 from ...stages.heads.input import HeadInput
 from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty, mean_and_uncertainty
-from ..config.prediction import ModelOverrides
+from ..config.prediction import ModelOverrides, PredictConfig
 from ..config.validation import ViewCount, problems_of, refuse
+from ..config.values import read_values
 from ..data.classes import Classes
 from ..extraction.feature_extractor import FeatureExtractor
 from ..extraction.loading import restore_stage_one
@@ -57,7 +59,7 @@ class Segment(NamedTuple):
 
 
 class BandSegmenter:
-    """A trained head, ready for new images, which it segments by bands; `Segmenter` is the one for users.
+    """A trained head, ready for new images, which it segments by bands.
 
     The frozen models are loaded when they are first needed. `mask_values` are the values that the training masks have
     for the classes, background first: {0, 255} or {0, 1} as they were, or class ids (labels, where they are colours);
@@ -85,44 +87,17 @@ class BandSegmenter:
         self.mask_values: UInt[np.ndarray, "class"] = np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)
 
     @classmethod
-    def load(
-        cls,
-        run: Path | str,
-        *,
-        unet: str | None = None,
-        unet_config: Path | None = None,
-        encoder: Sequence[str] = (),
-        text_encoder: str | None = None,
-        device: str = "auto",
-        offline: bool = False,
-    ) -> Self:
+    def load(cls, run: Path, overrides: ModelOverrides) -> Self:
         """Load a finished run.
 
         Args:
             run: the run's folder.
-            unet: the run's UNet at another place than the run says; checked by its digest.
-            unet_config: JSON with guided-diffusion's flags, if that UNet is a checkpoint that needs them.
-            encoder: the run's image encoders at other places, likewise.
-            text_encoder: the run's text encoder at another place, likewise.
-            device: `auto`, `cpu`, `cuda`, ...
-            offline: load the frozen models from this machine alone, not from the hub.
+            overrides: where its frozen models are, and where they run.
 
         Raises:
             RunError: if the run is absent, unfinished or damaged.
+            ConfigError: if this machine has no such device.
         """
-        overrides = ModelOverrides(
-            unet=unet,
-            unet_config=unet_config,
-            encoder=tuple(encoder),
-            text_encoder=text_encoder,
-            device=device,
-            offline=offline,
-        )
-        return cls.from_overrides(Path(run), overrides)
-
-    @classmethod
-    def from_overrides(cls, run: Path, overrides: ModelOverrides) -> Self:
-        """As `load`, from settings."""
         config, device = RunConfig.read(run), resolve_device(overrides.device)
         head, projections = load_head(run, config, device), load_projections(run, config, device)
         load_stage_one = partial(
@@ -139,39 +114,28 @@ class BandSegmenter:
         )
         return cls(config, head, load_stage_one, overrides.text_encoder, device, offline=overrides.offline)
 
-    def predict(
-        self,
-        image: GivenImage,
-        text: str | None = None,
-        *,
-        sample_id: str | None = None,
-        tta: int = 1,
-    ) -> Prediction:
-        """Segment one image.
+    def predict(self, request: PredictionRequest, tta: int = 1) -> Prediction:
+        """Segment one image; arguments and errors as of `segment`."""
+        return self.whole(*next(self.segment([request], tta=tta)))
+
+    def request(self, image: GivenImage, text: str | None = None, sample_id: str | None = None) -> PredictionRequest:
+        """An image to segment, read as the head's training images were.
 
         Args:
-            image: RGB pixels (uint8 [y, x, 3], or a Pillow image), or the path of an image file.
-            text: what the head is to go by; `None`: nothing.
-            sample_id: names the noise, where the head was trained with one noise for each sample; `None`: the file's
-                name without its suffix, and "" for pixels.
-            tta: as `segment`.
+            image: pixels, or the path of an image file.
+            text: for the head; `None`: none.
+            sample_id: names the noise; `None`: the file's name without its suffix, and "" for pixels.
 
         Raises:
-            SourceError: if a frozen model cannot be loaded, or is not that of the training.
-            DataError: if the image cannot be read, or the text is empty or too long.
-            ConfigError: if a text is given to a head that was trained without any.
+            DataError: if the image cannot be read, or the text or the name is no text.
         """
-        return self.whole(*next(self.segment([self.request(image, text, sample_id)], tta=tta)))
-
-    def request(self, image: GivenImage, text: str | None, sample_id: str | None) -> PredictionRequest:
-        """What `segment` takes, of the arguments of `predict`.
-
-        Raises:
-            DataError: if the image cannot be read.
-        """
-        if sample_id is None:
-            sample_id = stem_of(Path(image)) if isinstance(image, Path | str) else ""
-        return PredictionRequest(self.source(image), text, sample_id)
+        for name, given in (("text", text), ("sample_id", sample_id)):
+            if not isinstance(given, str | None):
+                raise DataError(f"{name} is {given!r}; expected text, or None where there is none")
+        if not isinstance(image, os.PathLike | str):
+            return PredictionRequest(self._in_memory(image), text, sample_id or "")
+        path = Path(image)
+        return PredictionRequest(self.open(path), text, stem_of(path) if sample_id is None else sample_id)
 
     def whole(self, request: PredictionRequest, bands: Iterable[Segment]) -> Prediction:
         """The prediction that all bands of a request are."""
@@ -200,11 +164,11 @@ class BandSegmenter:
                 with the text rewritten for each; those for which it cannot be rewritten are left out.
 
         Raises:
-            SourceError: as `predict`.
-            DataError: as `predict`.
-            ConfigError: as `predict`; or if `tta` is no number of views.
+            SourceError: if a frozen model cannot be loaded, or is not that of the training.
+            DataError: if an image cannot be read, or a text is empty or too long.
+            ConfigError: if a text is given to a head that was trained without any, or `tta` is no number of views.
         """
-        refuse(*problems_of("tta", tta, ViewCount))
+        refuse(*problems_of("tta", read_values(PredictConfig, {"tta": tta})["tta"], ViewCount))
         ahead, current = _in_turn(*tee(requests))
         inputs = self.live.inputs(row for request in ahead for row in self.live.rows(request, tta))
         return ((request, self._bands(inputs, request, tta)) for request in current)
@@ -218,24 +182,19 @@ class BandSegmenter:
                 part = members[:, :, start : start + _ROWS_AT_ONCE]
                 yield Segment(top + start, *mean_and_uncertainty(part))
 
-    def source(self, image: GivenImage) -> ImageReader:
-        """RGB pixels or an image file, as the head's training images were read.
-
-        Raises:
-            DataError: if it is no image.
-        """
-        if isinstance(image, Path | str):
-            return self.open(Path(image))
-        return in_colours(Pixels.of(image), self.config.features.colours)
-
     def open(self, path: Path) -> ImageReader:
         """An image file as the head's training images were read.
 
         Raises:
             DataError: if it cannot be read.
         """
-        with self._named_window(path):
+        with self._named_window(str(path)):
             return open_source(path, self.config.features.window, self.config.features.colours)
+
+    def _in_memory(self, image: object) -> ImageReader:
+        with self._named_window("image"):
+            pixels = Pixels.of(image, self.config.features.window)
+        return in_colours(pixels, self.config.features.colours)
 
     def size_of(self, path: Path) -> tuple[int, int]:
         """Height and width of an image file, after a look at whether it can be read.
@@ -243,7 +202,7 @@ class BandSegmenter:
         Raises:
             DataError: if it cannot.
         """
-        with self._named_window(path):
+        with self._named_window(str(path)):
             image = open_image(path, self.config.features.window)
             image.read(0, 0, 1, 1)  # of a TIFF, what its values are shows only when some are read
             return image.size
@@ -264,7 +223,7 @@ class BandSegmenter:
         )
 
     @contextmanager
-    def _named_window(self, path: Path) -> Iterator[None]:
+    def _named_window(self, name: str) -> Iterator[None]:
         """Say of an image that needs an intensity window that the run has none: no flag of `predict` gives one."""
         try:
             yield
@@ -272,7 +231,7 @@ class BandSegmenter:
             if not isinstance(error.__cause__, WindowNeededError):
                 raise
             raise DataError(
-                f"{path} {error.__cause__.values}, and the run was trained on plain values of 8 bits, without an "
+                f"{name} {error.__cause__.values}, and the run was trained on plain values of 8 bits, without an "
                 "intensity window: export this image as they were exported, or extract features of images like this "
                 f"one (extract-features --window LOW,HIGH) and train on them{error.__cause__.suggested}"
             ) from error

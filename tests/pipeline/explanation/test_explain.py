@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from textdiff import Segmenter, explain
+from textdiff import explain
 from textdiff.cache.reader import FeatureReader
 from textdiff.config import ExplainConfig
 from textdiff.errors import ConfigError, DataError
+from textdiff.pipeline.config.prediction import ModelOverrides
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.explanation import explain as explaining
 from textdiff.pipeline.explanation.measure import explain_sample
 from textdiff.pipeline.extraction.extract import extract_features
+from textdiff.pipeline.prediction.segmenter import BandSegmenter
 from textdiff.pipeline.runs.compatibility import open_as_trained
 from textdiff.pipeline.training.train import train_head
 
@@ -41,6 +43,10 @@ def asked(run, extraction, tmp_path):
     return ExplainConfig(run, extraction.data.parent / "test0.png", TEXT, out=tmp_path / "out", device="cpu")
 
 
+def loaded(run):
+    return BandSegmenter.load(run, ModelOverrides(device="cpu"))
+
+
 def log_odds(probabilities):
     p = probabilities.astype(np.float64)
     return np.log(p[1] / p[0])
@@ -49,15 +55,17 @@ def log_odds(probabilities):
 def test_an_effect_is_the_prediction_less_that_without_the_word_and_the_unet_runs_once(asked, run, monkeypatch):
     from textdiff.pipeline.extraction.feature_extractor import FeatureExtractor
 
-    image, segmenter = np.array(Image.open(asked.image).resize((16, 16))), Segmenter.load(run, device="cpu")
-    alone = {text: segmenter.predict(image, text).probabilities for text in (TEXT, OTHER, *LEFT.values())}
+    image, segmenter = np.array(Image.open(asked.image).resize((16, 16))), loaded(run)
+    alone = {
+        text: segmenter.predict(segmenter.request(image, text)).probabilities for text in (TEXT, OTHER, *LEFT.values())
+    }
     forwards, record = [], FeatureExtractor.record
     monkeypatch.setattr(
         FeatureExtractor,
         "record",
         lambda stage, batch, *rest: forwards.append(len(batch.ids)) or record(stage, batch, *rest),
     )
-    explanation = explaining.explain_image(segmenter, segmenter.source(image), TEXT, versus=OTHER)
+    explanation = explaining.explain_image(segmenter, segmenter.request(image).image, TEXT, versus=OTHER)
     assert forwards == [1]
     for word, effect in zip(explanation.words, explanation.effects, strict=True):
         expected = log_odds(alone[TEXT]) - log_odds(alone[LEFT[word.text]])
@@ -70,7 +78,7 @@ def test_an_effect_is_the_prediction_less_that_without_the_word_and_the_unet_run
 
 
 def test_a_cached_sample_is_explained_as_its_image_is(asked, run, extraction):
-    segmenter, reader = Segmenter.load(run, device="cpu"), FeatureReader(extraction.cache)
+    segmenter, reader = loaded(run), FeatureReader(extraction.cache)
     (row,) = reader.split("test")
     data = open_as_trained(segmenter.config, reader, "true", "cpu")
     cached = explain_sample(segmenter.head, data, row, segmenter.texts.encoder, TEXT, versus=OTHER)
@@ -83,11 +91,11 @@ def test_a_cached_sample_is_explained_as_its_image_is(asked, run, extraction):
 
 def test_tiles_are_blended_as_predictions_are(extraction, tmp_path):
     run = train(extraction, tmp_path, tile=16, tile_overlap=6)
-    segmenter, image = Segmenter.load(run, device="cpu"), extraction.data.parent / "test0.png"
+    segmenter, image = loaded(run), extraction.data.parent / "test0.png"
     explanation = explaining.explain_image(segmenter, segmenter.open(image), TEXT)
     assert explanation.effects.shape == (4, 20, 24)
     np.testing.assert_array_equal(explanation.image, np.array(Image.open(image)))
-    predicted = segmenter.predict(image, TEXT)
+    predicted = segmenter.predict(segmenter.request(image, TEXT))
     np.testing.assert_allclose(explanation.probability, predicted.probabilities[1], atol=1e-5)
     decided = np.abs(predicted.probabilities[1] - 0.5) > 1e-4  # of two computations each rounds for itself
     np.testing.assert_array_equal(explanation.mask[decided], predicted.mask[decided] > 0)
@@ -117,7 +125,7 @@ def test_files_and_figures_say_the_same_and_an_explanation_replaces_the_last(ask
 
 
 def test_a_mask_is_compared_with_the_truth_at_the_size_of_the_head(asked, run, tmp_path):
-    segmenter = Segmenter.load(run, device="cpu")
+    segmenter = loaded(run)
     explanation = explaining.explain_image(segmenter, segmenter.open(asked.image), TEXT, sample_id="test0")
     rows, columns = (2 * np.arange(20) + 1) * 16 // 40, (2 * np.arange(24) + 1) * 16 // 48
     Image.fromarray(explanation.mask[np.ix_(rows, columns)].astype(np.uint8)).save(tmp_path / "truth.png")  # 0 and 1

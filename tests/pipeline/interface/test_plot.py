@@ -199,7 +199,7 @@ def test_plots_are_written_and_shown_without_pyplot(tmp_path, monkeypatch):
     [
         (lambda: td.plot.overlay(GREY), "there is no mask"),
         (lambda: td.plot.errors(GREY, SQUARE), "there is no true mask"),
-        (lambda: td.plot.overlay(GREY / 255, SQUARE), r"image is float64 \(10, 12, 3\); expected uint8"),
+        (lambda: td.plot.overlay(GREY / 255, SQUARE), "image holds 64 bit values .*; expected 8 bits: convert it"),
         (lambda: td.plot.overlay(GREY, SQUARE / 2), r"mask is float64 \(10, 12\); expected bool or integers"),
         (lambda: td.plot.overlay(GREY, SQUARE[1:]), "sizes differ: image 10×12, mask 9×12"),
         (lambda: td.plot.overlay(GREY, 3 * SQUARE, classes=NAMES), "has the values 3; expected .* 0 nothing, 7 left"),

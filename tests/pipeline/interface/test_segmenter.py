@@ -1,6 +1,7 @@
 """The segmenter for users: many images in order and in bounded memory, explanations, and predictions as files."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,11 @@ import tifffile
 from PIL import Image
 
 from textdiff import Segmenter, explain
-from textdiff.errors import ConfigError, DataError
+from textdiff.errors import ConfigError, DataError, TextdiffError
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.explanation.plots import draw_explanation
 from textdiff.pipeline.extraction.extract import extract_features
+from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 
 ROUND, SPINDLE = "the nuclei are round", "spindle nuclei in the upper half"
@@ -71,13 +73,93 @@ def test_images_are_taken_no_more_than_a_batch_ahead(segmenter, images):
         assert n <= len(taken) <= n + 2 * segmenter.config.features.rows_per_shard
 
 
-def test_too_few_texts_or_names_are_an_error(segmenter, images):
+def test_there_are_as_many_texts_and_names_as_images(segmenter, images):
+    two = images[:2]
+    with pytest.raises(DataError, match="texts got 1 values for 2 images; give one for each image"):
+        segmenter.predict_many(two, [ROUND])
+    with pytest.raises(DataError, match="sample_ids got 3 values for 2 images"):
+        segmenter.predict_many(two, sample_ids=["a", "b", "c"])
     with pytest.raises(DataError, match="texts got 1 values, and there are more images; give one for each image"):
-        list(segmenter.predict_many(images[:3], [ROUND]))
-    with pytest.raises(DataError, match="sample_ids got 0 values"):
-        list(segmenter.predict_many(images[:3], sample_ids=[]))
+        list(segmenter.predict_many(two, iter([ROUND])))
+    with pytest.raises(DataError, match="sample_ids got 0 values, and there are more images"):
+        list(segmenter.predict_many(two, sample_ids=iter([])))
+    with pytest.raises(DataError, match="texts got more values than there are images; give one for each image"):
+        list(segmenter.predict_many(iter(two), [ROUND, SPINDLE, ROUND]))
+    with pytest.raises(DataError, match="sample_ids got more values than there are images"):
+        list(segmenter.predict_many(two, sample_ids=(name for name in "abc")))
+    assert len(list(segmenter.predict_many(iter(two), iter([ROUND, None]), sample_ids=("a", "b")))) == 2
     with pytest.raises(ConfigError, match="--tta got 3"):
         segmenter.predict_many(images, tta=3)
+
+
+def test_one_image_in_place_of_many_is_refused(segmenter, images):
+    pixels = np.array(Image.open(images[0]))
+    for one in (str(images[0]), images[0], pixels, pixels[..., 0], Image.fromarray(pixels)):
+        with pytest.raises(DataError, match=r"images is a single one .*; give a list of images, or call predict"):
+            segmenter.predict_many(one)
+    assert len(list(segmenter.predict_many(np.stack([pixels, pixels])))) == 2
+
+
+def test_what_is_no_image_text_or_setting_is_one_error_of_ours(segmenter, images, run):
+    for wrong in (None, [1], b"a.png", 5, np.zeros((0, 0, 3), np.uint8), Image.new("RGB", (0, 4))):
+        with pytest.raises(DataError, match="image "):
+            segmenter.predict(wrong)
+    with pytest.raises(DataError, match="text is 5; expected text, or None where there is none"):
+        segmenter.predict(images[0], 5)
+    with pytest.raises(DataError, match="sample_id is 5"):
+        segmenter.predict(images[0], sample_id=5)
+    with pytest.raises(DataError, match="text is nan"):
+        list(segmenter.predict_many(images[:1], [float("nan")]))
+    with pytest.raises(ConfigError, match=r"--tta got 2\.0; expected a whole number"):
+        segmenter.predict(images[0], tta=2.0)
+    with pytest.raises(ConfigError, match="--device got 5; expected text"):
+        Segmenter.load(run, device=5)
+    with pytest.raises(ConfigError, match="--device got 'cuda:99'"):
+        Segmenter.load(run, device="cuda:99")
+
+
+def test_one_encoder_may_be_given_without_a_list(run):
+    loaded = Segmenter.load(run, encoder="timm:x", device="cpu")
+    with pytest.raises(TextdiffError, match="timm:x"):
+        loaded.predict(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_it_shows_what_users_need_alone(segmenter):
+    public = [name for name in dir(segmenter) if not name.startswith("_")]
+    assert public == ["classes", "config", "device", "explain", "head", "load", "mask_values", "predict",
+                      "predict_many", "uncertainty_is"]  # fmt: skip
+    assert (segmenter.classes, segmenter.device) == ({0: "background", 255: "foreground"}, "cpu")
+    assert (segmenter.mask_values.tolist(), segmenter.uncertainty_is) == ([0, 255], "predictive_entropy")
+
+
+def test_paths_of_any_kind_and_grey_pixels_are_taken(segmenter, images, tmp_path):
+    (tmp_path / "grey").mkdir()
+    grey = np.array(Image.open(images[0]).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "grey" / "a.png")
+    with os.scandir(tmp_path / "grey") as entries:
+        of_file = segmenter.predict(next(entries), ROUND)
+    of_pixels = segmenter.predict(grey, ROUND, sample_id="a")
+    np.testing.assert_array_equal(of_pixels.probabilities, of_file.probabilities)
+
+
+@pytest.fixture
+def with_window(run, tmp_path):
+    """The run as if its images had been of more bits, from 0 to 2000."""
+    config = RunConfig.read(run)
+    for path in run.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    replace(config, features=replace(config.features, window=(0, 2000))).write(tmp_path)
+    return Segmenter.load(tmp_path, device="cpu")
+
+
+def test_values_of_more_bits_in_memory_go_through_the_runs_window(segmenter, with_window, tmp_path):
+    values = np.arange(480, dtype=np.uint16).reshape(20, 24) * 4
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    expected = with_window.predict(tmp_path / "deep.png", sample_id="a").probabilities
+    for given in (values, values.astype(np.int32), Image.open(tmp_path / "deep.png"), Image.fromarray(values)):
+        np.testing.assert_array_equal(with_window.predict(given, sample_id="a").probabilities, expected)
+        with pytest.raises(DataError, match=r"image holds .. bit values .*trained on plain values of 8 bits"):
+            segmenter.predict(given)
 
 
 def test_a_prediction_is_written_in_the_format_of_the_suffix(segmenter, images, tmp_path):

@@ -2,13 +2,14 @@
 
 from feature_source import FeatureSourceTests
 
-from textdiff import Segmenter
+from textdiff.pipeline.config.prediction import ModelOverrides
 from textdiff.pipeline.prediction.request import PredictionRequest
+from textdiff.pipeline.prediction.segmenter import BandSegmenter
 
 
 class TestLiveFeatures(FeatureSourceTests):
     def open(self, run):
-        return Segmenter.load(run.folder, device="cpu").live
+        return BandSegmenter.load(run.folder, ModelOverrides(device="cpu")).live
 
     def rows_of(self, run, source, rows):
         live, table = {}, run.reader.table
@@ -17,7 +18,7 @@ class TestLiveFeatures(FeatureSourceTests):
                 upright = next(one for one in table.samples if (one.parent, one.view) == (row.parent, 0))
                 text = table.texts[upright.text] if upright.text is not None and run.config.texts else None
                 text = None if run.config.train["text"] == "none" else text
-                image = Segmenter.load(run.folder).open(run.folder.parent / row.image)
+                image = BandSegmenter.load(run.folder, ModelOverrides()).open(run.folder.parent / row.image)
                 own = source.rows(PredictionRequest(image, text, row.parent), 4)
                 live |= {one.id: (one, pixels) for one, pixels in own}
         return [live[row.id] for row in rows]

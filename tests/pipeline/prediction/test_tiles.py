@@ -11,7 +11,7 @@ from PIL import Image
 from textdiff import Segmenter
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import DataError
-from textdiff.pipeline.config.prediction import PredictConfig
+from textdiff.pipeline.config.prediction import ModelOverrides, PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.extraction.feature_extractor import FeatureExtractor
@@ -20,6 +20,7 @@ from textdiff.pipeline.head_inputs.splits import group_views, originals
 from textdiff.pipeline.images.blending import blend
 from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.prediction.request import PredictionRequest
+from textdiff.pipeline.prediction.segmenter import BandSegmenter
 from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
@@ -116,7 +117,7 @@ def test_views_of_tiles_are_predicted_as_they_were_cached(tiled_run, extraction,
 
 def test_a_large_image_is_read_tile_by_tile_and_finished_strip_by_strip(tiled_run):
     image = Tall()
-    segmenter = Segmenter.load(tiled_run.run, device="cpu")
+    segmenter = BandSegmenter.load(tiled_run.run, ModelOverrides(device="cpu"))
     [(request, bands)] = segmenter.segment([PredictionRequest(image)])
     assert request.image is image
     top, first, _ = next(bands)

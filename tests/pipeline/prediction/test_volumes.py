@@ -11,12 +11,13 @@ import tifffile
 from PIL import Image
 
 from textdiff.errors import ConfigError, DataError
-from textdiff.pipeline.config.prediction import ExplainConfig, PredictConfig
+from textdiff.pipeline.config.prediction import ExplainConfig, ModelOverrides, PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.explanation.explain import explain
 from textdiff.pipeline.image_files.reading import read_mask
 from textdiff.pipeline.interface.segmenter import Segmenter
 from textdiff.pipeline.prediction.predict import predict
+from textdiff.pipeline.prediction.segmenter import BandSegmenter
 from textdiff.pipeline.training.train import train_head
 
 nibabel = pytest.importorskip("nibabel")
@@ -224,7 +225,7 @@ def test_an_image_of_16_bits_is_told_what_the_run_was_trained_on(prediction, tmp
 
 
 def test_an_image_of_8_bits_is_remarked_where_the_run_has_a_window(prediction, tmp_path):
-    segmenter = Segmenter.load(prediction.run, device="cpu")
+    segmenter = BandSegmenter.load(prediction.run, ModelOverrides(device="cpu"))
     Image.new("L", (24, 20)).save(tmp_path / "a.png")
     assert segmenter.beside_window(tmp_path / "a.png") is None
     features = replace(segmenter.config.features, window=(-160, 240))

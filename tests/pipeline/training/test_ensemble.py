@@ -15,13 +15,14 @@ from textdiff import Segmenter
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError, DataError, RunError
 from textdiff.pipeline.config.evaluation import CompareConfig, EvaluateConfig
-from textdiff.pipeline.config.prediction import PredictConfig
+from textdiff.pipeline.config.prediction import ModelOverrides, PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.compare import compare
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.pixels import sample_batch
 from textdiff.pipeline.prediction.predict import predict
+from textdiff.pipeline.prediction.segmenter import BandSegmenter
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.training.trainer import Trainer
 from textdiff.stages.features.augmentation import draw_shown
@@ -133,12 +134,13 @@ def test_uncertainty_is_the_members_mutual_information_after_views_and_tiles(ext
     extract_features(replace(extraction, cache=cache, tile=tile, tile_overlap=6 if tile else 0))
     training = replace(training, cache=cache, epochs=1)
     train_head(training)
-    segmenter, image = Segmenter.load(training.run, device="cpu"), extraction.data.parent / "test0.png"
-    prediction = segmenter.predict(image, tta=4)
+    segmenter = BandSegmenter.load(training.run, ModelOverrides(device="cpu"))
+    request = segmenter.request(extraction.data.parent / "test0.png")
+    prediction = segmenter.predict(request, tta=4)
     ensemble, alone = segmenter.head, []
     for member in ensemble.members:  # what each comes to alone, the whole way
         segmenter.head = member
-        alone.append(torch.from_numpy(segmenter.predict(image, tta=4).probabilities))
+        alone.append(torch.from_numpy(segmenter.predict(request, tta=4).probabilities))
     members = torch.stack(alone)
     np.testing.assert_allclose(prediction.probabilities, members.mean(0), atol=1e-5)
     np.testing.assert_allclose(prediction.uncertainty, mutual_information(members), atol=1e-5)

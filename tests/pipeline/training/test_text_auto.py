@@ -10,12 +10,13 @@ import pytest
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import ConfigError
 from textdiff.pipeline.config.evaluation import EvaluateConfig
+from textdiff.pipeline.config.prediction import ModelOverrides
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.head_inputs.inputs import settle_text
 from textdiff.pipeline.head_inputs.scoring import dice_of_samples
-from textdiff.pipeline.interface.segmenter import Segmenter
+from textdiff.pipeline.prediction.segmenter import BandSegmenter
 from textdiff.pipeline.runs import text_decision
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.runtime.progress import Progress
@@ -124,7 +125,7 @@ def test_a_run_whose_texts_are_not_used_is_as_one_without(config):
     assert evaluate(EvaluateConfig(config.run, config.cache, device="cpu")).text == "none"
     with pytest.raises(ConfigError, match=r"--text true: .* was trained without texts"):
         evaluate(EvaluateConfig(config.run, config.cache, text="true", device="cpu"))
-    assert not Segmenter.load(config.run, device="cpu").texts.are_read
+    assert not BandSegmenter.load(config.run, ModelOverrides(device="cpu")).texts.are_read
     assert train_head(replace(config, resume=True)).summary == done.summary
 
 
@@ -136,7 +137,7 @@ def test_a_run_whose_texts_are_used_is_as_one_with(config, helped):
     own, none = (evaluate(EvaluateConfig(config.run, config.cache, text=text, device="cpu")) for text in (None, "none"))
     assert (own.text, none.text) == ("true", "none")
     assert own.scores != none.scores
-    assert Segmenter.load(config.run, device="cpu").texts.are_read
+    assert BandSegmenter.load(config.run, ModelOverrides(device="cpu")).texts.are_read
 
 
 def test_settings_that_nothing_was_to_be_decided_for_have_no_decision(config):
