@@ -12,6 +12,7 @@ import pytest
 from textdiff.cache.format.samples import is_hashed
 from textdiff.cache.reader import FeatureReader
 from textdiff.errors import CacheMismatchError, ConfigError, DataError
+from textdiff.pipeline.config.data import ManifestConfig
 from textdiff.pipeline.config.evaluation import CompareConfig, EvaluateConfig, SuggestConfig
 from textdiff.pipeline.config.prediction import PredictConfig
 from textdiff.pipeline.config.training import TrainConfig
@@ -22,6 +23,7 @@ from textdiff.pipeline.evaluation.suggest import suggest
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.maintenance.recipe import extraction_of
 from textdiff.pipeline.maintenance.verify import verify_cache
+from textdiff.pipeline.manifests.make import make_manifest
 from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.runtime.progress import Progress
 from textdiff.pipeline.training.train import train_head
@@ -198,6 +200,24 @@ def test_warnings_name_samples_by_their_hashes(hashed, write_mask, caplog):
     extract_features(hashed)
     (warning,) = [line for line in caplog.messages if "hold only background" in line]
     assert re.search(r"1 of 7 masks hold only background: h[0-9a-f]{8}-[0-9a-f]{16} \[empty-mask\]$", warning)
+
+
+def test_the_patient_of_a_dicom_file_is_in_its_manifest_unless_a_pattern_names_the_group(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    (tmp_path / "dicom").mkdir()
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.1"
+    dataset.PatientName, dataset.PatientID = "SECRET^NAME", "SECRET-ID"
+    dataset.set_pixel_data(np.full((16, 16), 128, np.uint8), "MONOCHROME2", 8)
+    dataset.save_as(tmp_path / "dicom" / "scan.dcm", enforce_file_format=True)
+    by_header, by_pattern = tmp_path / "header.csv", tmp_path / "pattern.csv"
+    make_manifest(ManifestConfig(tmp_path / "dicom", by_header, split=(1, 0, 0)))
+    make_manifest(ManifestConfig(tmp_path / "dicom", by_pattern, split=(1, 0, 0), group_pattern=""))
+    assert re.findall("SECRET.[A-Z]+", by_header.read_text()) == ["SECRET-ID"]
+    assert "SECRET" not in by_pattern.read_text()
 
 
 def test_dicom_headers_reach_no_file(extraction, tmp_path):
