@@ -1,4 +1,4 @@
-"""TokenPair of the texts that images are shown with: those of the cache, else encoded when they are first needed."""
+"""Tokens of the texts that images are shown with: those of the cache, else encoded when they are first needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...head_inputs.inputs import CachedFeatures
 from ...prediction.live_texts import LiveTexts
 
 TokenPair = tuple[Float[Tensor, "token dim"], Bool[Tensor, " token"]]
-"""TokenPair of a text, and which of them are real; none of them where there is no text."""
+"""Tokens of a text, and which of them are real; none of them where there is no text."""
 
 
 class ShownTexts:
