@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEVELOPMENT := '.[dev,demo,baselines]'
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
+# Processes of the tests, of 3 GB each: `make test WORKERS=8`.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=25
 
 # Extras that requirements.lock has versions for: what the figures in docs/results.md need, and what users work with.
 LOCKED := baselines demo encoders label medical mlflow ngff onnx slides tensorboard
