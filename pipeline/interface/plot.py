@@ -5,6 +5,10 @@ change. Colours are those of reports, distinct for most colour-blind readers; la
 
 An image is an array (uint8 [y, x, 3] or grey [y, x]), a Pillow image, the path of a file, a sample of a cache or a
 prediction. A mask is an array (bool or integers [y, x]), a Pillow image, a path, a sample (its labels) or a prediction.
+
+A file has mask values. So has an array or Pillow image; but if a sample or a prediction is shown too, it may have class
+indices, of samples with 255 where not labelled (`sample.labels`, masks of `HeadClassifier.predict`), and is refused
+where values and indices would differ. Of one foreground class, 1, 255 or any other single value is it.
 """
 
 from __future__ import annotations
@@ -48,11 +52,13 @@ def overlay(
         image: that is shown.
         mask: of the image's size; `None`: the labels of the sample, or the mask of the prediction, that `image` is.
         classes: value in the mask → name of the class, background first; `None`: those of the sample or prediction, if
-            one was given; else 0 is the background, and each other value a class.
+            one was given; else 0 is the background, and each other value a class. The labels of samples and predictions
+            keep their meaning: names alone are taken, in the order of the classes.
         title: above the image.
 
     Raises:
-        DataError: if a file cannot be read, an array is no image or mask, sizes differ, or a value is no class.
+        DataError: if a file cannot be read, an array is no image or mask, sizes differ, a value is no class or may be
+            read in two ways, or samples and predictions differ in their classes.
     """
     if mask is None:
         if not isinstance(image, CachedSample | Prediction):
@@ -72,6 +78,8 @@ def errors(
     classes: Mapping[int, str] | None = None,
 ) -> Plot:
     """Truth, mask and errors side by side: false negatives plain, false positives striped, wrong classes dotted.
+
+    Dice and errors are of the pixels that are labelled in both masks; others are pale.
 
     Args:
         image: that is shown.

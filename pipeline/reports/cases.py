@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from ...cache.format.samples import IGNORE
 from ...stages.metrics.uncertainty import UncertaintyKind, kind_of_uncertainty
@@ -57,34 +58,63 @@ def extremes(per_sample: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping
     return [(name, ranked[i]) for i, name in sorted(names.items())]
 
 
+@dataclass(frozen=True)
+class MaskPair:
+    """A true mask and a predicted one, compared where both are labelled."""
+
+    known: Bool[np.ndarray, "y x"]
+    """Where both are labelled."""
+    true: UInt8[np.ndarray, "y x"]
+    """Class indices; 0 where not known."""
+    predicted: UInt8[np.ndarray, "y x"]
+    """Class indices; 0 where not known."""
+
+    @classmethod
+    def of(cls, truth: UInt8[np.ndarray, "y x"], predicted: UInt8[np.ndarray, "y x"]) -> Self:
+        """Class indices of each, IGNORE where not labelled."""
+        known = (truth != IGNORE) & (predicted != IGNORE)
+        return cls(known, np.where(known, truth, 0), np.where(known, predicted, 0))
+
+    @property
+    def confused(self) -> Bool[np.ndarray, "y x"]:
+        """Foreground in both, of different classes."""
+        return (self.true > 0) & (self.predicted > 0) & (self.true != self.predicted)
+
+    def errors_on(self, image: UInt8[np.ndarray, "y x 3"]) -> UInt8[np.ndarray, "y x 3"]:
+        """The errors painted on the image, pale where not known."""
+        return veiled(error_map(image, self.true > 0, self.predicted > 0, self.confused), self.known)
+
+    def shares(self, *, several: bool) -> str:
+        """Shares of errors in words; of several classes also of confused ones."""
+        false_negative = (self.true > 0) & (self.predicted == 0)
+        false_positive = (self.true == 0) & (self.predicted > 0)
+        shares = (
+            f"{false_negative.mean():.1%} of the pixels are false negative, {false_positive.mean():.1%} false positive"
+        )
+        return shares + (f", {self.confused.mean():.1%} of another class" if several else "")
+
+
 def case(heading: str, sample_id: str, small: Thumbnail, classes: Sequence[str], kind: UncertaintyKind) -> Case:
     """A sample's five pictures."""
     # The root shows mutual information, which is small; entropy is not.
     uncertainty = small.uncertainty if kind == "mutual_information" else small.uncertainty**2
-    truth, predicted = small.truth, small.predicted
-    known = truth != IGNORE
-    confused = known & (truth > 0) & (predicted > 0) & (truth != predicted)
-    predicted_as = np.where(known, predicted, 0)
-    true_as = np.where(known, truth, 0)
-    colours = _colours(classes)
-    unlabelled = "" if known.all() else f", {1 - known.mean():.0%} of the pixels are not labelled"
-    error = veiled(error_map(small.image, true_as > 0, predicted_as > 0, confused), known)
-    false_negative, false_positive = (true_as > 0) & (predicted_as == 0), (true_as == 0) & (predicted_as > 0)
-    shares = f"{false_negative.mean():.1%} of the pixels are false negative, {false_positive.mean():.1%} false positive"
-    shares += f", {confused.mean():.1%} of another class" if len(classes) > 1 else ""
+    masks = MaskPair.of(small.truth, small.predicted)
+    unlabelled = "" if masks.known.all() else f", {1 - masks.known.mean():.0%} of the pixels are not labelled"
     pictures: tuple[InlineImage, ...] = (
         inline_image(small.image, "image", f"Image {sample_id}"),
         inline_image(
-            veiled(painted(small.image, true_as, colours[0]), known),
+            veiled(painted(small.image, masks.true, class_colours(classes)), masks.known),
             "truth",
-            f"Truth of {sample_id}: {(true_as > 0).mean():.1%} foreground{unlabelled}",
+            f"Truth of {sample_id}: {(masks.true > 0).mean():.1%} foreground{unlabelled}",
         ),
         inline_image(
-            painted(small.image, predicted, colours[1]),
+            painted(small.image, small.predicted, class_colours(classes, predicted=True)),
             "prediction",
-            f"Prediction for {sample_id}: {(predicted > 0).mean():.1%} foreground",
+            f"Prediction for {sample_id}: {(small.predicted > 0).mean():.1%} foreground",
         ),
-        inline_image(error, "error", f"Errors of {sample_id}: {shares}"),
+        inline_image(
+            masks.errors_on(small.image), "error", f"Errors of {sample_id}: {masks.shares(several=len(classes) > 1)}"
+        ),
         inline_image(
             ramp(uncertainty),
             "uncertainty",
@@ -96,7 +126,7 @@ def case(heading: str, sample_id: str, small: Thumbnail, classes: Sequence[str],
 
 def legend(classes: Sequence[str], kind: UncertaintyKind) -> Legend:
     """Meaning of the colours and patterns of cases."""
-    true, predicted = _colours(classes)
+    true, predicted = class_colours(classes), class_colours(classes, predicted=True)
     if len(classes) == 1:
         swatches = [Swatch("outline", "truth", as_hex(true[0])), Swatch("outline", "prediction", as_hex(predicted[0]))]
     else:
@@ -126,16 +156,11 @@ def ramp(shares: Float[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x 3"]:
     return np.stack([np.interp(shares, positions, channel) for channel in channels], -1).round().astype(np.uint8)
 
 
-def class_colours(classes: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Colours of foreground classes in masks."""
+def class_colours(classes: Sequence[str], *, predicted: bool = False) -> list[tuple[int, int, int]]:
+    """Colours of foreground classes in masks; a single class has one where it is true and another where predicted."""
     if len(classes) == 1:
-        return [TRUE_COLOUR]
+        return [PREDICTED_COLOUR if predicted else TRUE_COLOUR]
     return [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(classes))]
-
-
-def _colours(classes: Sequence[str]) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-    """Colours of the truth and of the prediction: two for one class; of several, one for each class in both."""
-    return class_colours(classes), [PREDICTED_COLOUR] if len(classes) == 1 else class_colours(classes)
 
 
 def veiled(image: UInt8[np.ndarray, "y x 3"], known: np.ndarray) -> UInt8[np.ndarray, "y x 3"]:

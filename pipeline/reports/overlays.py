@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, UInt8
 from ...cache.format.samples import IGNORE
 from ...stages.features.compression import fit_projection
 from ...stages.metrics.overlap import confusion, dice
-from .cases import class_colours, painted, veiled
-from .figures import MUTED, PREDICTED_COLOUR, error_map
+from .cases import MaskPair, class_colours, painted, veiled
+from .figures import MUTED, error_map
 from .plots import DPI, Plot
 
 LARGEST, SMALLEST = 640, 240
-"""ShownPixels of a single panel's longer side: larger images are shrunk, smaller ones enlarged by a whole number."""
+"""Pixels of a single panel's longer side: larger images are shrunk, smaller ones enlarged by a whole number."""
 LARGEST_OF_SEVERAL, WIDEST = 440, 1500
 """Of one of several panels, and of all in a row together."""
 MARGIN, GAP, TITLE, LINE = 0.1, 0.12, 0.22, 0.22
@@ -49,37 +49,32 @@ def draw_overlay(
         is_truth: whether a single class has the colour of truths, not that of predictions.
     """
     image, labels = to_panel(image, LARGEST), to_panel(labels, LARGEST)
-    colours = _colours(classes, is_truth=is_truth)
-    known = labels != IGNORE
-    pixels = veiled(painted(image, np.where(known, labels, 0), colours), known)
-    return draw_panels({title: pixels}, _class_marks(classes, colours, labels))
+    colours = class_colours(classes, predicted=not is_truth)
+    pixels = veiled(painted(image, labels, colours), labels != IGNORE)
+    return draw_panels({title: pixels}, _class_marks(classes, colours, labels) | _unlabelled_mark(labels))
 
 
 def draw_errors(
     image: ShownPixels, truth: UInt8[np.ndarray, "y x"], predicted: UInt8[np.ndarray, "y x"], classes: Sequence[str]
 ) -> Plot:
-    """Truth, prediction and errors side by side, with the Dice of each class.
+    """Truth, prediction and errors side by side, with the mean Dice of the classes; pale where not labelled.
 
     Args:
         image: of the masks' size.
         truth: class indices; IGNORE where not labelled.
-        predicted: class indices.
+        predicted: likewise.
         classes: names of the foreground classes.
     """
-    scores = _dice(truth, predicted, classes)
+    scores = _dice(MaskPair.of(truth, predicted), classes)
     image, truth, predicted = (to_panel(one, LARGEST_OF_SEVERAL) for one in (image, truth, predicted))
-    known = truth != IGNORE
-    true, found = np.where(known, truth, 0), np.where(known, predicted, 0)
-    confused = (true > 0) & (found > 0) & (true != found)
-    of_truth, of_prediction = _colours(classes, is_truth=True), _colours(classes, is_truth=False)
-    errors = error_map(image, true > 0, found > 0, confused)
+    of_truth, of_prediction = class_colours(classes), class_colours(classes, predicted=True)
     panels = {
-        "truth": veiled(painted(image, true, of_truth), known),
-        "prediction": painted(image, predicted, of_prediction),
-        f"errors; {scores}": veiled(errors, known),
+        "truth": veiled(painted(image, truth, of_truth), truth != IGNORE),
+        "prediction": veiled(painted(image, predicted, of_prediction), predicted != IGNORE),
+        f"errors; {scores}": MaskPair.of(truth, predicted).errors_on(image),
     }
     marks = _class_marks(classes, of_prediction, truth, predicted) if len(classes) > 1 else {}
-    return draw_panels(panels, {**marks, **_error_marks(several=len(classes) > 1)})
+    return draw_panels(panels, marks | _error_marks(several=len(classes) > 1) | _unlabelled_mark(truth, predicted))
 
 
 def draw_panels(panels: ShownPictures, marks: Marks | None = None) -> Plot:
@@ -154,29 +149,35 @@ def principal_colours(activations: Float[np.ndarray, "y x channel"]) -> ShownPix
     return (255 * shares.clip(0, 1)).round().astype(np.uint8).reshape(height, width, 3)
 
 
-def _colours(classes: Sequence[str], *, is_truth: bool) -> list[tuple[int, int, int]]:
-    return class_colours(classes) if is_truth or len(classes) > 1 else [PREDICTED_COLOUR]
-
-
-def _dice(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> str:
-    """Dice in words; of several classes their mean."""
-    counts = confusion(torch.from_numpy(predicted).long(), torch.from_numpy(truth).long(), len(classes) + 1, IGNORE)
+def _dice(masks: MaskPair, classes: Sequence[str]) -> str:
+    """Dice in words, of several classes their mean, over the pixels that are labelled in both."""
+    if not masks.known.any():
+        return "no pixel is labelled"
+    true, predicted = (torch.from_numpy(labels[masks.known]) for labels in (masks.true, masks.predicted))
+    counts = confusion(predicted, true, len(classes) + 1, IGNORE)
     return f"{'mean ' if len(classes) > 1 else ''}Dice {float(dice(counts).mean()):.3f}"
 
 
-def _class_marks(classes: Sequence[str], colours: Sequence[tuple[int, int, int]], *maps: np.ndarray) -> Marks:
-    """Squares of the classes, and of what is not labelled, that occur in the maps."""
+def _class_marks(
+    classes: Sequence[str], colours: Sequence[tuple[int, int, int]], *maps: np.ndarray
+) -> dict[str, ShownPixels]:
+    """Squares of the classes that occur in the maps."""
     occurring = {*np.concatenate([np.unique(labels) for labels in maps]).tolist()}
     white = np.full((15, 15, 3), 255, np.uint8)
-    marks = {
+    return {
         name: painted(white, np.ones((15, 15), np.uint8), [colour])
         for index, (name, colour) in enumerate(zip(classes, colours, strict=True), start=1)
         if index in occurring or len(classes) == 1
     }
-    return marks | ({"not labelled": veiled(white // 2, _nowhere())} if IGNORE in occurring else {})
 
 
-def _error_marks(*, several: bool) -> Marks:
+def _unlabelled_mark(*maps: np.ndarray) -> dict[str, ShownPixels]:
+    """A square of pixels without labels, if the maps have some."""
+    some = any((labels == IGNORE).any() for labels in maps)
+    return {"not labelled": veiled(np.full((15, 15, 3), 127, np.uint8), _nowhere())} if some else {}
+
+
+def _error_marks(*, several: bool) -> dict[str, ShownPixels]:
     white, everywhere, nowhere = np.full((15, 15, 3), 255, np.uint8), ~_nowhere(), _nowhere()
     marks = {
         "false negative (plain)": error_map(white, everywhere, nowhere),

@@ -115,17 +115,50 @@ def test_samples_and_predictions_bring_image_and_mask(cache, run, tiny_data):
         td.plot.errors(sample, found)
 
 
-def test_pixels_without_labels_are_pale(cache):
+@pytest.fixture
+def half(cache):
+    """A sample whose upper half is not labelled, though it has foreground there and below."""
     sample = cache["train0"]
     labels = sample.labels.copy()
+    assert (labels[:8] == 1).any()
+    assert (labels[8:] == 1).any()
     labels[:8] = 255
 
     class Half(type(sample)):
         labels = property(lambda self: labels)
 
-    plot = td.plot.overlay(Half(sample.reader, sample.row))
+    return Half(sample.reader, sample.row)
+
+
+def test_pixels_without_labels_are_pale(half):
+    plot = td.plot.overlay(half)
     assert words(plot)[-1] == "not labelled"
-    assert (small(panels(plot)[0], sample.image)[:8] >= 190).all()
+    assert (small(panels(plot)[0], half.image)[:8] >= 190).all()
+    as_array = td.plot.overlay(half, half.labels)
+    np.testing.assert_array_equal(small(panels(as_array)[0], half.image)[:8], small(panels(plot)[0], half.image)[:8])
+    assert words(as_array) == words(plot)
+
+
+def test_pixels_without_labels_are_no_errors_in_either_mask(half):
+    nothing, everything = np.zeros((16, 16), np.uint8), np.ones((16, 16), np.uint8)
+    known = half.labels[8:] == 1
+    dice = 2 * known.sum() / (known.sum() + known.size)
+    for mask, truth in ((everything, None), (everything, half.labels), (half, everything), (half.labels, everything)):
+        plot = td.plot.errors(half, mask, truth)
+        assert words(plot)[2] == f"errors; Dice {dice:.3f}"
+        assert words(plot)[-1] == "not labelled"
+        errors = small(panels(plot)[2], half.image)
+        assert (errors[:8] >= 190).all()
+        assert not (errors[:8] == FALSE_NEGATIVE_COLOUR).all(-1).any()
+    missed = small(panels(td.plot.errors(half, nothing, half.labels))[2], half.image)
+    assert ((missed == FALSE_NEGATIVE_COLOUR).all(-1) == (half.labels == 1)).all()
+
+
+def test_where_nothing_is_labelled_there_is_no_dice(cache):
+    sample = cache["train0"]
+    unlabelled = type("Unlabelled", (type(sample),), {"labels": np.full((16, 16), 255, np.uint8)})
+    plot = td.plot.errors(unlabelled(sample.reader, sample.row), sample.labels)
+    assert words(plot)[2] == "errors; no pixel is labelled"
 
 
 def test_features_are_shown_beside_the_image(cache):
