@@ -105,7 +105,7 @@ clean:
 $(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --editable $(DEVELOPMENT) || \
+	$(BIN)/uv pip install --python $(BIN)/python --editable $(DEVELOPMENT) || \
 		$(BIN)/python -m pip install --disable-pip-version-check --editable $(DEVELOPMENT)
 	touch $@
 
