@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -41,7 +41,8 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
     **Rows of numbers** (`X, y, groups = cache.pixels()`, or any other matrix) with a label for each, of any type that
     NumPy sorts: the pixel head on the columns, which it standardises itself, without text, position and linear probe.
     Nothing is held out: the head is that of the last epoch. Classes are in the order of `classes_`; the loss is the
-    cross-entropy and the Dice of all but the first. `predict` gives labels, `score` the accuracy.
+    cross-entropy and the Dice of all but the first. `predict` gives labels, `score` the accuracy. Of samples alone are
+    `timesteps`, `blocks`, `sources`, `filters`, `position`, `text`, `text_dropout` and `val_fraction`.
 
     Fitting twice with one `random_state` gives equal weights. Parameters are the settings of `train-head` that concern
     the head; there is neither `head="auto"` nor a run folder.
@@ -49,7 +50,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
     Args:
         head: `pixel`, `context` or `paper`; rows of numbers take `pixel` alone.
         ensemble: members of an ensemble of `pixel` or `context` heads.
-        timesteps: cached timesteps to use; `None`: all. Of samples alone, as the next five.
+        timesteps: cached timesteps to use; `None`: all.
         blocks: cached blocks to use; `None`: all.
         sources: frozen models to use; `None`: all.
         filters: whether the head sees the filters where they are cached.
@@ -125,11 +126,14 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             ConfigError: if a setting is out of range, or the head cannot be made for these features.
-            DataError: if too few groups are labelled, samples are of several caches, or y holds masks.
+            DataError: if X is an empty list, too few groups are labelled, samples are of several caches, or y holds
+                masks.
             ValueError: if rows of numbers and labels are not what scikit-learn takes.
         """
         if (samples := SampleList.of(X)) is None:
             return self._fit_pixels(X, y)
+        if samples.reader is None:
+            raise DataError("X is empty; give samples of a cache, or rows of numbers")
         if y is not None and any(np.ndim(one) for one in y):
             raise DataError("y holds masks, and the labels of samples are those of their cache; leave y out")
         fitted = HeadOfSamples.fit(samples.reader, samples.rows, self._config())
@@ -183,20 +187,22 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         return cast("HeadOfSamples", self._fitted)
 
     def _fit_pixels(self, X: Any, y: Any) -> Self:  # noqa: ANN401, N803
-        X, y = validate_data(self, X, y, dtype=np.float32)  # noqa: N806
+        checked = clone(self)  # a fit that fails leaves the columns of an earlier one as they were
+        X, y = validate_data(checked, X, y, dtype=np.float32)  # noqa: N806
         check_classification_targets(y)
         classes, labels = np.unique(y, return_inverse=True)
         if len(classes) > IGNORE:
             raise ValueError(f"y has {len(classes)} classes; expected at most {IGNORE}")
         fitted = HeadOfPixels.fit(X, labels.astype(np.uint8), len(classes), self._config())
-        self._forget(but="n_features_in_ feature_names_in_")
+        self._forget()
+        self.__dict__.update({name: value for name, value in vars(checked).items() if name.endswith("_")})
         self._fitted = fitted
         self.head_, self.history_, self.classes_ = fitted.head, fitted.history, classes
         return self
 
-    def _forget(self, but: str = "") -> None:
-        """Drop what an earlier fit on X of the other kind left."""
-        for name in [name for name in vars(self) if name.endswith("_") and name not in but.split()]:
+    def _forget(self) -> None:
+        """Drop what an earlier fit left."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
 
     def _config(self) -> TrainConfig:
@@ -210,13 +216,13 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "classes_")
         samples = SampleList.of(X)
         if isinstance(self._fitted, HeadOfPixels):
-            if samples is not None:
+            if samples is not None and samples.reader:
                 raise DataError("X is samples, and the head was trained on rows of numbers; give such rows")
             return None
         if samples is None:
             raise DataError(f"X is {type(X).__name__}, and the head was trained on samples of a cache; give samples")
         trained_on = self._fitted.data.reader.root
-        if samples.reader.root != trained_on:
+        if samples.reader and samples.reader.root.resolve() != trained_on.resolve():
             raise DataError(
                 f"samples of {samples.reader.root}, and the head was trained on {trained_on}; train a run "
                 "(textdiff.train_head) for other caches"
@@ -226,9 +232,10 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
 
 @dataclass(frozen=True)
 class SampleList:
-    """Samples of one cache."""
+    """Samples of one cache, or an empty list."""
 
-    reader: FeatureReader
+    reader: FeatureReader | None
+    """`None`: there are no samples."""
     rows: list[SampleRow]
 
     @classmethod
@@ -239,9 +246,10 @@ class SampleList:
             DataError: if they are of several caches.
         """
         is_list = isinstance(X, Sequence) or (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1)
-        if not is_list or not len(X) or not all(isinstance(one, CachedSample) for one in X):
+        if not is_list or not all(isinstance(one, CachedSample) for one in X):
             return None
-        roots = sorted({str(one.reader.root) for one in X})
+        readers = dict.fromkeys(one.reader for one in X)
+        roots = sorted({str(reader.root.resolve()) for reader in readers})
         if len(roots) > 1:
             raise DataError(f"samples of {len(roots)} caches: {', '.join(roots)}; expected those of one")
-        return cls(X[0].reader, [one.row for one in X])
+        return cls(next(iter(readers), None), [one.row for one in X])

@@ -138,6 +138,70 @@ def test_a_frame_names_the_columns_and_a_fit_on_samples_forgets_them(cache):
     assert classifier.n_features_in_ == 2
 
 
+@pytest.mark.parametrize(
+    "of_samples",
+    [
+        {"blocks": [1]},
+        {"timesteps": [50]},
+        {"sources": ["filters"]},
+        {"filters": False},
+        {"position": False},
+        {"text": "shuffled"},
+        {"text": "true"},
+        {"text_dropout": 0.9},
+        {"val_fraction": 0.9},
+    ],
+    ids=str,
+)
+def test_settings_of_samples_alone_change_nothing_for_rows_of_numbers(of_samples):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = X[:, 0] > 0
+    plain = HeadClassifier(**TINY).fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(HeadClassifier(**TINY, **of_samples).fit(X, y).predict_proba(X), plain)
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_classes", "message"),
+    [
+        ({"head": "context"}, 2, "head got 'context'"),
+        ({"epochs": 0}, 2, "--epochs got 0"),
+        ({}, 256, "y has 256 classes"),
+    ],
+)
+def test_a_fit_that_fails_leaves_the_earlier_one(settings, n_classes, message):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.random.default_rng(0).normal(size=(600, 3)), columns=["red", "green", "blue"])
+    classifier = HeadClassifier(**TINY).fit(frame, frame["red"] > 0)
+    before = classifier.predict_proba(frame)
+    classifier.set_params(**settings)
+    with pytest.raises(ValueError, match=message):
+        classifier.fit(frame[["red", "green"]], np.arange(600) % n_classes)
+    np.testing.assert_array_equal(classifier.predict_proba(frame), before)
+    assert (classifier.n_features_in_, [*classifier.feature_names_in_]) == (3, ["red", "green", "blue"])
+
+
+def test_a_cache_is_the_same_by_any_of_its_paths(cache, tmp_path, monkeypatch):
+    fitted = HeadClassifier(**TINY).fit(cache.split("train"))
+    (tmp_path / "link").symlink_to(cache.path, target_is_directory=True)
+    monkeypatch.chdir(cache.path.parent)
+    for path in (cache.path.name, f"./{cache.path.name}/../{cache.path.name}", tmp_path / "link"):
+        same = td.open_cache(path)
+        assert fitted.score(same.split("test")) == fitted.score(cache.split("test"))
+        HeadClassifier(**TINY).fit([*cache.split("train"), *same.split("val")])
+
+
+def test_an_empty_list_gets_an_empty_answer(cache):
+    of_samples = HeadClassifier(**TINY).fit(cache.split("train"))
+    assert of_samples.predict([]) == of_samples.predict_proba([]) == []
+    with pytest.raises(td.errors.DataError, match="none of 0 samples is labelled"):
+        of_samples.score([])
+    with pytest.raises(td.errors.DataError, match="X is empty; give samples of a cache, or rows of numbers"):
+        HeadClassifier(**TINY).fit([])
+    of_rows = HeadClassifier(**TINY).fit(np.eye(4), [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="Expected 2D array, got 1D array"):
+        of_rows.predict([])
+
+
 def test_threads_train_heads_side_by_side():
     X = np.random.default_rng(0).normal(size=(40, 3))
     y = X[:, 0] > 0
