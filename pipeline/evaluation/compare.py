@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...cache.reader import FeatureReader
-from ...cache.storage.location import Location, location
+from ...cache.storage.location import Location
 from ...errors import CacheNotFoundError, RunError
 from ..config.evaluation import CompareConfig, EvaluateConfig
 from ..runs.run_config import RunConfig
@@ -124,7 +124,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
 def _evaluation(run: Path, config: CompareConfig, progress: Progress) -> Evaluation:
     """The run's evaluation on the cache; of a cache that is gone, the only evaluation that the run keeps."""
     trained = RunConfig.read(run)
-    cache = config.cache or location(trained.train["cache"])
+    cache = config.cache or trained.own_cache(run)
     kept = partial(kept_path, run, split=config.split, at=config.at, text=trained.text, tta=config.tta)
     try:
         path = kept(digest_of_cache(FeatureReader(cache).manifest.digests))

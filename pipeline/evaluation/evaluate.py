@@ -20,7 +20,7 @@ from ..config.evaluation import EvaluateConfig
 from ..config.training import TextMode
 from ..data.classes import Classes
 from ..head_inputs.inputs import CachedFeatures
-from ..head_inputs.lost import lost_pixels, missed, older_labels
+from ..head_inputs.lost import false_negatives, lost_pixels, older_labels
 from ..head_inputs.source import segment_tiles
 from ..head_inputs.splits import group_views, has_labels, originals
 from ..images.blending import whole_image
@@ -147,17 +147,17 @@ def _count(
                 instances=config.instances,
                 objects=objects_of(rows[0]) if objects_of else None,
             )
-            counts.append(counted.plus(_missed(data, lost, rows[0])))
+            counts.append(counted.plus(_of_lost(data, lost, rows[0])))
             task.advance()
     return counts
 
 
-def _missed(
+def _of_lost(
     data: CachedFeatures, lost: Mapping[str, Mapping[int, int]], row: SampleRow
 ) -> Int[Tensor, "label predicted"]:
     spec = data.reader.manifest.features
     scale = 1.0 if spec.tile else spec.image_size**2 / (row.size[0] * row.size[1])  # tiles are scored at native size
-    return missed(lost.get(row.parent, {}), data.n_classes, scale)
+    return false_negatives(lost.get(row.parent, {}), data.n_classes, scale)
 
 
 def _named(lost: Mapping[str, Mapping[int, int]], reader: FeatureReader) -> list[dict[str, Any]]:

@@ -58,7 +58,10 @@ def write_evaluation_report(
             cache_section(gallery.reader),
             commands_section(
                 ("This evaluation:", command_line("evaluate", config)),
-                ("The training that made the run:", train_command(run.train_config(config.run))),
+                (
+                    "The training that made the run:",
+                    train_command(run.train_config(config.run, run.train["cache"] or "CACHE")),
+                ),
                 file=command_json("evaluate", config),
             ),
         ),

@@ -92,7 +92,7 @@ class Evaluation(Result):
         lost = self.scores.get("lost", [])
         named = [f"{one['id']} ({one['class']}, {one['pixels']} pixels)" for one in lost]
         more = f" and {len(named) - LOST_NAMED} more" if len(named) > LOST_NAMED else ""
-        line = f"lost at the model's size, counted as missed: {', '.join(named[:LOST_NAMED])}{more}"
+        line = f"lost at the model's size, counted as false negatives: {', '.join(named[:LOST_NAMED])}{more}"
         return [line] if lost else []
 
     @property

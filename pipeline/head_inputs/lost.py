@@ -1,4 +1,4 @@
-"""Classes that a sample's mask has and its labels in the cache lack: scores count their pixels as missed."""
+"""Classes that a sample's mask has and its labels in the cache lack: scores count their pixels as false negatives."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def _lost(reader: FeatureReader, siblings: Iterable[SampleRow]) -> Mapping[int, 
     return in_mask
 
 
-def missed(lost: Mapping[int, int], n_classes: int, scale: float = 1.0) -> Int[Tensor, "label predicted"]:
-    """Confusion counts of lost classes, predicted as background: missed, whatever a head says.
+def false_negatives(lost: Mapping[int, int], n_classes: int, scale: float = 1.0) -> Int[Tensor, "label predicted"]:
+    """Confusion counts of lost classes, predicted as background, whatever a head says.
 
     Args:
         lost: of a sample.

@@ -13,7 +13,7 @@ from ...stages.heads.base import Head
 from ...stages.metrics.overlap import confusion, dice, likeliest
 from ..scoring.summary import counts_by_parent
 from .inputs import CachedFeatures
-from .lost import lost_pixels, missed
+from .lost import false_negatives, lost_pixels
 
 Segmented = tuple[SampleRow, Float[Tensor, "member n_classes y x"], UInt8[Tensor, "y x"]]
 """A row, each member's probabilities for it, and its labels, on the CPU."""
@@ -28,21 +28,21 @@ def segment_samples(head: Head, data: CachedFeatures, samples: Sequence[SampleRo
 def score_samples(
     head: Head, data: CachedFeatures, samples: Sequence[SampleRow]
 ) -> Int[Tensor, "sample label predicted"]:
-    """Confusion counts of whole images at the model's size, lost classes (`lost_pixels`) counted as missed."""
+    """Confusion counts of whole images at the model's size, lost classes (`lost_pixels`) counted as false negatives."""
     counts = torch.stack([
         confusion(likeliest(members.mean(0)), labels, data.n_classes, data.ignore)
         for _, members, labels in segment_samples(head, data, samples)
     ])  # fmt: skip
-    return counts + missed_by_row(data, samples)
+    return counts + false_negatives_by_row(data, samples)
 
 
-def missed_by_row(data: CachedFeatures, samples: Sequence[SampleRow]) -> Int[Tensor, "sample label predicted"]:
+def false_negatives_by_row(data: CachedFeatures, samples: Sequence[SampleRow]) -> Int[Tensor, "sample label predicted"]:
     """Confusion counts of lost classes at the model's size, with the first row of each sample."""
     lost, spec = lost_pixels(data.reader, samples), data.reader.manifest.features
     counts = []
     for row in samples:
         height, width = (spec.tile, spec.tile) if spec.tile else row.size
-        counts.append(missed(lost.pop(row.parent, {}), data.n_classes, spec.image_size**2 / (height * width)))
+        counts.append(false_negatives(lost.pop(row.parent, {}), data.n_classes, spec.image_size**2 / (height * width)))
     return torch.stack(counts)
 
 

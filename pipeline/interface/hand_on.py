@@ -27,8 +27,6 @@ FILES = (CONFIG, SUMMARY, HEAD, METRICS, PROJECTIONS, REPORT, CARD)
 """Every file that a run may be handed on with."""
 OF_SAMPLES = ("per_sample", "lost")
 """Parts of scores that name samples."""
-UNNAMED_CACHE = "cache"
-"""Stands for the cache's place where that is not handed on."""
 
 
 def write_for_others(run: Path, folder: Path, include: Collection[Extra] = ()) -> None:
@@ -79,7 +77,7 @@ def _without_places(config: RunConfig) -> RunConfig:
     features, texts = config.features, config.texts
     return replace(
         config,
-        train={**config.train, "cache": UNNAMED_CACHE},
+        train={**config.train, "cache": None},
         features=replace(
             features,
             unet=features.unet and named_source(features.unet),

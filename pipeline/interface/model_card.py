@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data.classes import Classes
 from ..reports.sections import versions
 from ..runs.folder import RunSummary, read_summary
 from ..runs.run_config import RunConfig
@@ -161,8 +162,8 @@ def _local_sources(config: RunConfig) -> dict[str, str]:
 
 
 def _values(config: RunConfig) -> str:
-    named = config.classes["classes"]
-    return ", ".join(f"{value} is {name}" for value, name in named.items())
+    classes = Classes.from_dict(config.classes)
+    return ", ".join(f"{value} is {name}" for value, name in zip(classes.mask_values, classes.names, strict=True))
 
 
 def _frozen_models(config: RunConfig) -> str:

@@ -8,22 +8,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...cache.storage.atomic import parse_json
 from ...errors import RunError
 from ..config.evaluation import EvaluateConfig
-from ..config.values import read_config
 from ..evaluation.evaluate import evaluate
 from ..evaluation.result import Evaluation
 from ..reports.page import REPORT
-from ..runs.folder import RunSummary, read_summary
-from ..runs.run_config import METRICS, SUMMARY, RunConfig
-from ..runtime.progress import progress_of
+from ..runs.folder import RunSummary, read_metrics, read_summary
+from ..runs.run_config import SUMMARY, RunConfig
 from ..runtime.results import Result
 from ..training.result import TrainSummary
+from .settings import takes_settings
 
 if TYPE_CHECKING:
     from .hand_on import Extra
     from .segmenter import Segmenter
+
+_evaluate = takes_settings(EvaluateConfig)(evaluate)
+"""As `textdiff.evaluate`, whose module imports this one."""
 
 
 class Run(Result):
@@ -51,8 +52,12 @@ class Run(Result):
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """Loss and validation figures of each epoch."""
-        return [parse_json(line) for line in (self.path / METRICS).read_bytes().splitlines()]
+        """Loss and validation figures of each epoch.
+
+        Raises:
+            RunError: if the file of these figures is absent or damaged.
+        """
+        return read_metrics(self.path)
 
     @property
     def report(self) -> Path:
@@ -74,11 +79,11 @@ class Run(Result):
             settings: as of `textdiff.evaluate`: split, at, text, surface, instances, ...
 
         Raises:
+            RunError: if the run was handed on without its cache and none is given; as of `textdiff.evaluate`.
             TextdiffError: as of `textdiff.evaluate`.
         """
-        where = self.config.train["cache"] if cache is None else cache
-        config = read_config(EvaluateConfig, {"run": self.path, "cache": where, **settings})
-        return evaluate(config, progress_of(progress))
+        where = self.config.own_cache(self.path) if cache is None else cache
+        return _evaluate(self, where, progress=progress, **settings)
 
     def segmenter(self, **overrides: Any) -> Segmenter:  # noqa: ANN401
         """The head with its frozen models, ready for new images; `overrides` as of `Segmenter.load`."""
@@ -87,7 +92,7 @@ class Run(Result):
         return Segmenter.load(self.path, **overrides)
 
     def save_pretrained(
-        self, folder: os.PathLike[str] | str, *, include: Collection[Extra] = (), licence: str | None = None
+        self, folder: os.PathLike[str] | str, *, include: Collection[Extra] | Extra = (), licence: str | None = None
     ) -> Path:
         """Write the run for others, with a model card, into a new folder: `Run.from_pretrained` takes it.
 
@@ -109,14 +114,14 @@ class Run(Result):
         """
         from .hub import save_run
 
-        save_run(self.path, Path(folder), include, licence)
+        save_run(self.path, Path(folder), _several(include), licence)
         return Path(folder)
 
     def push_to_hub(
         self,
         repo_id: str,
         *,
-        include: Collection[Extra] = (),
+        include: Collection[Extra] | Extra = (),
         licence: str | None = None,
         private: bool = True,
         token: str | None = None,
@@ -144,7 +149,7 @@ class Run(Result):
         from .hub import push_run
 
         settings: dict[str, Any] = {"private": private, "token": token, "revision": revision, "message": message}
-        return push_run(self.path, repo_id, include, licence, **settings)
+        return push_run(self.path, repo_id, _several(include), licence, **settings)
 
     @classmethod
     def from_pretrained(
@@ -188,6 +193,11 @@ class Run(Result):
     def to_rows(self) -> list[dict[str, Any]]:
         """A row for each sample that chose the epoch, with its Dice."""
         return self.training.to_rows()
+
+
+def _several(include: Collection[Extra] | Extra) -> Collection[Extra]:
+    """A single name is a text, and so a collection of letters."""
+    return [include] if isinstance(include, str) else include
 
 
 def open_run(path: os.PathLike[str] | str) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt, UInt8
 
-from ...errors import DataError
+from ...errors import ConfigError, DataError
 from ..exchange.objects import write_label_image
 from ..exchange.outputs import MaskBand, OutputFormat, OutputTarget
 from ..image_files.volumes import Volume
@@ -30,6 +31,17 @@ FORMAT_OF: Mapping[str, OutputFormat] = {
     ".npy": OutputFormat((".npy",), ProbabilityArray),
 }
 """How `Prediction.save` writes a file of a suffix; TIFF is written at once."""
+
+
+@dataclass(frozen=True)
+class _NamedFile(OutputTarget):
+    """A target of which the only file has a name of the user's, whose suffix may be in capitals."""
+
+    path: Path
+
+    def file(self, suffix: str) -> Path:
+        """The file."""
+        return self.path
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +96,7 @@ class Prediction(Result):
         _, *foreground = self.classes.values()
         return draw_overlay(self.image, self.labels, foreground, title=self.request.text or "")
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: os.PathLike[str] | str) -> None:
         """Write a file, whole or not at all, in the format of its suffix; an existing one is replaced.
 
         Args:
@@ -92,22 +104,24 @@ class Prediction(Result):
                 `.npy`, the probabilities, float16 [class, y, x]. Its folder is made where there is none.
 
         Raises:
-            DataError: if the suffix is another, or the format cannot hold the mask.
+            ConfigError: if the suffix is another.
+            DataError: if the format cannot hold the mask.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() in TIFF:
-            write_label_image(path, self.mask)
-            return
-        suffix = next((suffix for suffix in FORMAT_OF if path.name.endswith(suffix)), None)
+        suffix = next((suffix for suffix in (*FORMAT_OF, *TIFF) if path.name.lower().endswith(suffix)), None)
         if suffix is None:
             expected = ", ".join([*FORMAT_OF, *TIFF])
-            raise DataError(f"{path}: a prediction is written as one of {expected}; `predict` writes other formats")
-        volume = Volume(path, path.name.removesuffix(suffix), (path,))
-        if reason := FORMAT_OF[suffix].refusal(volume) or FORMAT_OF[suffix].size_refusal(volume, self.mask.shape):
+            raise ConfigError(f"{path}: a prediction is written as one of {expected}; `predict` writes other formats")
+        volume = Volume(path, path.name[: -len(suffix)], (path,))
+        written = FORMAT_OF.get(suffix)
+        if written and (reason := written.refusal(volume) or written.size_refusal(volume, self.mask.shape)):
             raise DataError(reason)
-        target = OutputTarget(path.parent, volume, self.mask.shape, self.classes, self.mask.dtype)
-        with opened([FORMAT_OF[suffix]], target) as (writer,):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if written is None:
+            write_label_image(path, self.mask)
+            return
+        target = _NamedFile(path.parent, volume, self.mask.shape, self.classes, self.mask.dtype, path)
+        with opened([written], target) as (writer,):
             writer.add(MaskBand(0, 0, self.mask, self.probabilities.max(0), self.probabilities, self.uncertainty))
 
     def _repr_html_(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,22 @@ def prepare_folder(run: Path, *, resume: bool) -> bool:
 def write_metrics(run: Path, history: list[dict[str, float]]) -> None:
     """Write `metrics.jsonl`: one line an epoch."""
     write_durably(run / METRICS, (canonical_json(row) + b"\n" for row in history))
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """Read `metrics.jsonl`: the figures of each epoch, which all have the same names.
+
+    Raises:
+        RunError: if it is absent or damaged.
+    """
+    path, repair = run / METRICS, "restore the file, or train again"
+    if not path.exists():
+        raise RunError(f"{run}: lacks {METRICS}; {repair}")
+    decode = partial(decode_json, file=path, what="the metrics of a run", repair=repair, error=RunError)
+    rows = [decode(line, dict[str, float]) for line in path.read_bytes().splitlines()]
+    if not rows or any("epoch" not in row or row.keys() != rows[0].keys() for row in rows):
+        raise RunError(f"{path}: not the metrics of a run (epochs or figures are missing); {repair}")
+    return rows
 
 
 def finish_run(run: Path, head: Head, history: list[dict[str, float]], summary: RunSummary) -> None:

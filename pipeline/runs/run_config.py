@@ -12,6 +12,7 @@ from ...cache.format.blocks import Block, Pair, arrays_of, is_block
 from ...cache.format.decoding import decode_json
 from ...cache.format.spec import EncoderSpec, FeatureSpec, TextSpec
 from ...cache.storage.atomic import canonical_json, parse_json, write_json
+from ...cache.storage.location import Location, location
 from ...errors import RunError
 from ...stages.features.sampling import FILTERS
 from ...stages.heads.base import HeadSpec
@@ -42,7 +43,8 @@ class RunConfig:
     """Everything that a trained head needs to be used, and to be trained again."""
 
     train: Mapping[str, Any]
-    """Fields of `TrainConfig`, resolved, without `NOT_SETTINGS`."""
+    """Fields of `TrainConfig`, resolved, without `NOT_SETTINGS`; `cache` is `None` in a run that was handed on without
+    it."""
     head: HeadSpec
     blocks: tuple[int, ...]
     timesteps: tuple[int, ...]
@@ -73,7 +75,7 @@ class RunConfig:
             ValueError: with the first of them.
         """
         object.__setattr__(self, "train", {**SETTINGS_SINCE, **self.train})
-        self.train_config(Path())
+        self.train_config(Path(), self.train.get("cache") or Path())
         Classes.from_dict(self.classes)
         sizes = {
             "n_classes": self.head.n_classes,
@@ -117,8 +119,25 @@ class RunConfig:
         """Whether the head sees filters of the images."""
         return FILTERS in self.head.channels
 
-    def train_config(self, run: Path) -> TrainConfig:
+    def own_cache(self, run: Path) -> Location:
+        """The cache of the training.
+
+        Args:
+            run: the run's folder, for the message.
+
+        Raises:
+            RunError: if the run was handed on without it.
+        """
+        if self.train["cache"] is None:
+            raise RunError(f"{run}: handed on without its cache; give cache=... (--cache CACHE)")
+        return location(self.train["cache"])
+
+    def train_config(self, run: Path, cache: Location | str) -> TrainConfig:
         """The settings with which `train-head` makes the same run in another folder.
+
+        Args:
+            run: the folder.
+            cache: that is trained on.
 
         Raises:
             ValueError: if `train` has other fields, or values that `train-head` refuses.
@@ -126,7 +145,7 @@ class RunConfig:
         expected = {field.name for field in fields(TrainConfig)} - {*NOT_SETTINGS}
         if differing := sorted(expected ^ self.train.keys()):
             raise ValueError(f"settings of train that are missing or unknown: {', '.join(differing)}")
-        return read_config(TrainConfig, {**self.train, "run": run})
+        return read_config(TrainConfig, {**self.train, "cache": cache, "run": run})
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `config.json`."""

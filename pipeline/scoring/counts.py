@@ -46,10 +46,10 @@ class SampleCounts:
     """Confusion counts without each of `SHARES_ASIDE`, by each measure of uncertainty."""
     shapes: SampleShapes
 
-    def plus(self, missed: Int[Tensor, "label predicted"]) -> SampleCounts:
+    def plus(self, others: Int[Tensor, "label predicted"]) -> SampleCounts:
         """With counts of classes that the labels lack and the sample has; no share of them is set aside."""
-        without = {kind: counts + missed for kind, counts in self.without_uncertain.items()}
-        return replace(self, counts=self.counts + missed, without_uncertain=without)
+        without = {kind: counts + others for kind, counts in self.without_uncertain.items()}
+        return replace(self, counts=self.counts + others, without_uncertain=without)
 
 
 def count_sample(

@@ -11,7 +11,7 @@ from ...cache.storage.atomic import parse_json, write_durably, write_json
 from ...errors import ConfigError, RunError
 from ..config.command_line import write_command
 from ..config.training import AUTO_HEADS, TrainConfig
-from ..runs.folder import prepare_folder, read_summary
+from ..runs.folder import prepare_folder, read_metrics, read_summary
 from ..runs.heads import load_head
 from ..runs.run_config import CANDIDATES, CONFIG, HEAD, METRICS, PROJECTIONS, SUMMARY, RunConfig
 from ..runtime.folders import locked_folder, no_empty_folder
@@ -111,12 +111,12 @@ def _publish(config: TrainConfig, trained: Sequence[Candidate], left_out: Mappin
     for name in (CONFIG, HEAD, METRICS, PROJECTIONS):
         if (best / name).exists():
             write_durably(config.run / name, [(best / name).read_bytes()])
-    own = replace(run.train_config(config.run), cache=config.cache)
+    own = run.train_config(config.run, config.cache)
     trainer = Trainer.from_config(own, FeatureReader(config.cache))
     trainer.head.load_state_dict(load_head(best, run, own.device).state_dict())
     if summary.text:
         trainer.decide(summary.text)
-    trainer.history = [parse_json(line) for line in (best / METRICS).read_bytes().splitlines()]
+    trainer.history = read_metrics(best)
     write_train_report(own, trainer, summary)
     write_command(config.run, "train-head", config)
     write_json(config.run / SUMMARY, summary.to_dict())

@@ -147,7 +147,7 @@ def _go_on(mlflow: ModuleType, client: Any, run_id: str, path: Path) -> None:  #
         client.update_run(run_id, status="RUNNING")
     except mlflow.MlflowException as error:
         raise RunError(
-            f"{path}: names the MLflow run {run_id}, which is not to be had ({first_line(error)}); set "
+            f"{path}: names the MLflow run {run_id}, which cannot be resumed ({first_line(error)}); set "
             "MLFLOW_TRACKING_URI to where it is, or remove the file to begin another"
         ) from error
 

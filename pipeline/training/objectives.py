@@ -43,7 +43,7 @@ from ..config.training import HeadKind, TrainConfig
 from ..head_inputs.crops import draw_crops, require_cells
 from ..head_inputs.inputs import CachedFeatures, RowTexts
 from ..head_inputs.pixels import sample_batch, sample_everywhere
-from ..head_inputs.scoring import dice_of_samples, missed_by_row
+from ..head_inputs.scoring import dice_of_samples, false_negatives_by_row
 from ..head_inputs.splits import Split, originals
 from ..runtime.transfer import ahead, to_device
 from .schedule import schedule, steps_of_crops
@@ -191,12 +191,12 @@ class GuidedObjective(TrainingObjective[AnyGuidedHead, AnyGuidedStep]):
             predicted.append(self._predict_part(part).flatten())
             labels.append(part.batch.labels.flatten())
         counts = confusion(torch.cat(predicted).cpu(), torch.cat(labels).cpu(), data.n_classes, data.ignore)
-        return float(dice(self._missed + counts).mean())
+        return float(dice(self._of_lost + counts).mean())
 
     @cached_property
-    def _missed(self) -> Int[Tensor, "label predicted"]:
+    def _of_lost(self) -> Int[Tensor, "label predicted"]:
         """Counts of the classes that the checked images' labels lack and their masks have."""
-        return missed_by_row(self.data, self.checked).sum(0)
+        return false_negatives_by_row(self.data, self.checked).sum(0)
 
     @abstractmethod
     def _draw_part(self, sample: SampleRow, generator: torch.Generator) -> AnyGuidedStep:

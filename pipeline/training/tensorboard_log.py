@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...errors import RunError
 from ..runs.folder import RunSummary
 from ..runs.run_config import RunConfig
 
@@ -17,16 +18,22 @@ FOLDER = "tensorboard"
 
 
 class EventLog:
-    """Scalars of each epoch; the result stands in the run's folder beside them."""
+    """Scalars of each epoch; the result stands in the run's folder beside them.
 
-    def __init__(self, writer: SummaryWriter) -> None:
-        self._writer = writer
+    Args:
+        writer: of event files.
+        folder: that they are in.
+    """
+
+    def __init__(self, writer: SummaryWriter, folder: Path) -> None:
+        self._writer, self._folder = writer, folder
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
         """A scalar for each figure."""
-        for name, value in row.items():
-            if name != "epoch":
-                self._writer.add_scalar(name, value, int(row["epoch"]))
+        with _writing(self._folder):
+            for name, value in row.items():
+                if name != "epoch":
+                    self._writer.add_scalar(name, value, int(row["epoch"]))
 
     def finish(self, summary: RunSummary, report: Path) -> None:
         """Nothing: both stand in the run's folder."""
@@ -34,8 +41,29 @@ class EventLog:
 
 @contextmanager
 def open_log(run: Path, config: RunConfig, n_done: int) -> Iterator[EventLog]:
-    """Open the event files; events of epochs after `n_done` are withdrawn."""
+    """Open the event files; events of epochs after `n_done` are withdrawn.
+
+    Raises:
+        RunError: if they cannot be written, here or later.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(run / FOLDER), purge_step=n_done + 1) as writer:
-        yield EventLog(writer)
+    folder = run / FOLDER
+    with _writing(folder):
+        writer = SummaryWriter(str(folder), purge_step=n_done + 1)
+    try:
+        yield EventLog(writer, folder)
+    finally:
+        with _writing(folder):
+            writer.close()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"--log tensorboard: {folder} cannot be written ({error.strerror or error}); free its place, then repeat "
+            "the command with --resume, or without --log"
+        ) from error

@@ -96,7 +96,7 @@ def pretrain_unet(config: PretrainConfig, progress: Progress | None = None) -> P
     Raises:
         ConfigError: the device does not exist, the loss diverges, or a resume has other settings or images.
         DataError: images are missing, unreadable or smaller than a crop; all of them in one error.
-        RunError: something that cannot be gone on with stands at `config.out`, or another process writes there.
+        RunError: something that cannot be resumed stands at `config.out`, or another process writes there.
         KeyboardInterrupt: on Ctrl-C, once the running step is finished and saved.
     """
     started, progress = time.monotonic(), progress or Progress()
@@ -239,7 +239,7 @@ def _refuse_other(begun: dict[str, Any], wanted: dict[str, Any], out: Path) -> N
         problems.append("the images are the same in another order")
     if problems:
         hint = "give what it was begun with, or another folder"
-        raise ConfigError("\n  - ".join([f"{out} cannot be gone on with ({hint}):", *problems]))
+        raise ConfigError("\n  - ".join([f"{out} cannot be resumed ({hint}):", *problems]))
 
 
 def _build(config: PretrainConfig, device: str) -> Pretraining:

@@ -6,7 +6,6 @@ version writes: whoever changes a format has to give it a new number, and to sto
 
 import json
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +77,7 @@ def test_a_cache_takes_a_new_timestep_and_keeps_the_shards_that_it_has(release, 
 
 
 def test_a_run_is_trained_again_with_its_settings(release):
-    settings = run_config.RunConfig.read(Path("run")).train_config(Path("again"))
-    again = td.train_head(replace(settings, cache=Path("cache")))
+    again = td.train_head(run_config.RunConfig.read(Path("run")).train_config(Path("again"), Path("cache")))
     assert again.summary.n_train == 4
 
 

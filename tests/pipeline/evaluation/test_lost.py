@@ -13,7 +13,7 @@ from textdiff.pipeline.config.evaluation import EvaluateConfig
 from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.evaluation.evaluate import evaluate
 from textdiff.pipeline.extraction.extract import extract_features
-from textdiff.pipeline.head_inputs.lost import lost_pixels, missed
+from textdiff.pipeline.head_inputs.lost import false_negatives, lost_pixels
 from textdiff.pipeline.training.train import train_head
 
 
@@ -62,7 +62,7 @@ def test_a_lost_class_is_missed_in_every_score(contested, run):
         assert one["class_dice"][0] == one["class_iou"][0] == one["class_recall"][0] == 0
         assert one["class_pq"][0] in (None, 0)
     assert evaluation.scores["lost"][0] == {"id": "val0", "class": "lesion", "pixels": 2}
-    line = "lost at the model's size, counted as missed: val0 (lesion, 2 pixels), val1 (lesion, 2 pixels)"
+    line = "lost at the model's size, counted as false negatives: val0 (lesion, 2 pixels), val1 (lesion, 2 pixels)"
     assert line in evaluation.lines()
     assert "Lost at the model&#39;s size" in (page := evaluation.report.read_text()) or "Lost at the model's" in page
     native = evaluate(EvaluateConfig(training.run, contested.cache, split="val", at="native", device="cpu"))
@@ -70,8 +70,8 @@ def test_a_lost_class_is_missed_in_every_score(contested, run):
 
 
 def test_missed_pixels_are_scaled_and_at_least_one():
-    assert missed({1: 400, 2: 3}, 3, 1 / 16)[:, 0].tolist() == [0, 25, 1]
-    assert missed({}, 2).sum() == 0
+    assert false_negatives({1: 400, 2: 3}, 3, 1 / 16)[:, 0].tolist() == [0, 25, 1]
+    assert false_negatives({}, 2).sum() == 0
 
 
 @pytest.mark.parametrize("side", [8, 64])

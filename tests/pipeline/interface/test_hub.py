@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 
 import textdiff as td
 from textdiff.errors import ConfigError, RunError
+from textdiff.pipeline.data.classes import Classes
+from textdiff.pipeline.interface.model_card import model_card
 
 BARE = {"README.md", "config.json", "head.safetensors", "metrics.jsonl", "summary.json"}
 
@@ -68,6 +71,19 @@ def test_it_segments_and_scores_as_the_run_does(run, tmp_path, tiny_unet, tiny_e
     assert "does not name" in scores.report.read_text(encoding="utf-8")
 
 
+def test_without_its_cache_it_is_scored_on_none_that_is_not_given(run, tmp_path, monkeypatch):
+    saved, cache = td.Run.from_pretrained(run.save_pretrained(tmp_path / "head")), run.config.train["cache"]
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(cache, tmp_path / "cache")  # as every example names its own
+    message = r"head: handed on without its cache; give cache=\.\.\. \(--cache CACHE\)"
+    for score in (lambda: saved.evaluate(split="val"), lambda: td.compare(saved, run, split="val", device="cpu")):
+        with pytest.raises(RunError, match=message):
+            score()
+    assert td.compare(saved, run, cache=cache, split="val", device="cpu").paired.difference == 0
+    evaluation = saved.evaluate(cache, split="val", device="cpu")
+    assert "textdiff train-head CACHE " in evaluation.report.read_text(encoding="utf-8")
+
+
 def test_more_is_handed_on_where_it_is_asked_for(run, tmp_path):
     files = files_of(run.save_pretrained(tmp_path / "all", include=("samples", "places", "report")))
     assert set(files) == {*BARE, "report.html"}
@@ -75,7 +91,8 @@ def test_more_is_handed_on_where_it_is_asked_for(run, tmp_path):
         assert files[name] == (run.path / name).read_bytes()
     samples = json.loads(files_of(run.save_pretrained(tmp_path / "samples", include=["samples"]))["config.json"])
     assert samples["samples"]["train"] == ["train0", "train1", "train2", "train3"]
-    assert samples["train"]["cache"] == "cache"
+    assert samples["train"]["cache"] is None
+    assert set(files_of(run.save_pretrained(tmp_path / "report", include="report"))) == {*BARE, "report.html"}
     with pytest.raises(ConfigError, match=r"include got sample; expected any of samples, places, report"):
         run.save_pretrained(tmp_path / "none", include=["sample"])
 
@@ -190,6 +207,18 @@ def test_the_card_says_how_good_the_head_is_and_its_snippet_runs(run, tmp_path, 
     names: dict = {}
     exec(snippet, names)
     assert names["mask"].shape == (20, 24)
+
+
+def test_the_card_names_the_values_that_masks_have(run):
+    colours = {"classes": {"#ffffff": "background", "#ff0000": "tumour", "#0000ff": "vessel"}, "ignore": None}
+    for classes, line in (
+        (run.config.classes, "0 is background, 255 is foreground"),
+        (colours, "0 is background, 1 is vessel, 2 is tumour"),
+    ):
+        config = replace(run.config, classes=classes)
+        assert Classes.from_dict(classes).mask_values == tuple(int(value) for value in re.findall(r"\d+", line))
+        config.write(run.path)
+        assert f"# at the image's size; {line}\n" in model_card(run.path, "head").text
 
 
 def test_a_card_of_ones_own_is_taken(run, tmp_path):

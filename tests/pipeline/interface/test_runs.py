@@ -37,6 +37,34 @@ def test_its_evaluation_is_the_commands(run, tiny_cache):
     assert f"{own.scores['dice']:.4f}" in own._repr_html_()
 
 
+def test_its_evaluation_refuses_arguments_as_the_function_does(run):
+    with pytest.raises(
+        TypeError, match=r"evaluate\(\) got an unexpected keyword argument 'splitt'; did you mean 'split'"
+    ):
+        run.evaluate(splitt="val")
+    with pytest.raises(TypeError, match="run"):
+        run.evaluate(run="other")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "lacks metrics.jsonl; restore the file, or train again"),
+        (b"", r"metrics.jsonl: not the metrics of a run \(epochs or figures are missing\); restore"),
+        (b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "lo', r"metrics.jsonl: not the metrics of a run \(.*\); restore"),
+        (b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2}\n', "epochs or figures are missing"),
+        (b'{"loss": 0.5}\n', "epochs or figures are missing"),
+        (b"[1]\n", "not the metrics of a run"),
+    ],
+)
+def test_a_history_that_is_absent_or_damaged_is_one_error(run, content, message):
+    path = run.path / "metrics.jsonl"
+    path.unlink() if content is None else path.write_bytes(content)
+    for read in (lambda: td.open_run(run).history, lambda: td.plot.curve(run)):
+        with pytest.raises(RunError, match=message):
+            read()
+
+
 def test_runs_are_compared_and_suggest_as_objects(run, tiny_cache, tmp_path):
     other = td.train_head(tiny_cache, tmp_path / "other", epochs=1, **SMALL)
     compared = td.compare(run, other, split="val")

@@ -172,8 +172,15 @@ def test_a_prediction_is_written_in_the_format_of_the_suffix(segmenter, images, 
     np.testing.assert_allclose(np.load(tmp_path / "mask.npy"), found.probabilities, atol=1e-3)
     features = json.loads((tmp_path / "mask.geojson").read_text())["features"]
     assert {one["properties"]["classification"]["name"] for one in features} == {"foreground"}
-    with pytest.raises(DataError, match=r"mask\.jpg: a prediction is written as one of \.png, \.geojson"):
-        found.save(tmp_path / "mask.jpg")
+    with pytest.raises(ConfigError, match=r"mask\.jpg: a prediction is written as one of \.png, \.geojson"):
+        found.save(tmp_path / "none" / "mask.jpg")
+    assert not (tmp_path / "none").exists()
+    for name in ("MASK.PNG", "MASK.Npy", "MASK.GeoJSON", "MASK.OME.ZARR", "MASK.TIFF"):
+        found.save(tmp_path / "capitals" / name)
+    assert sorted(path.name for path in (tmp_path / "capitals").iterdir()) == sorted(
+        ["MASK.PNG", "MASK.Npy", "MASK.GeoJSON", "MASK.OME.ZARR", "MASK.TIFF"]
+    )
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "capitals" / "MASK.PNG")), found.mask)
     assert sorted(path.name for path in tmp_path.rglob("mask.*")) == sorted(
         ["mask.png", "mask.tif", "mask.geojson", "mask.npy"]
     )

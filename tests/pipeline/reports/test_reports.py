@@ -226,7 +226,8 @@ def test_the_demos_index_leads_to_the_reports_that_are_there(run, check_page):
 
 
 def test_the_command_of_a_run_gives_its_settings_again(run):
-    command = train_command(RunConfig.read(run.run).train_config(run.run))
+    config = RunConfig.read(run.run)
+    command = train_command(config.train_config(run.run, config.own_cache(run.run)))
     assert command.startswith(f"textdiff train-head {run.cache.resolve()} '{run.run}' --head pixel --timesteps 50,150 ")
     assert {"--n-attention-heads 2", "--epochs 3"} <= {" ".join(pair) for pair in pairwise(command.split())}
     assert "--learning-rate" not in command  # as by default

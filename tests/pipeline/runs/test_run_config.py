@@ -134,7 +134,7 @@ def test_a_config_gives_back_the_settings_of_the_training(training):
     train_head(training)
     config = RunConfig.read(training.run)
     resolved = {"blocks": (1, 3), "timesteps": (50, 150), "filters": False, "sources": ("unet",), "text_dropout": 0.1}
-    assert config.train_config(training.run) == replace(training, **resolved)
+    assert config.train_config(training.run, training.cache) == replace(training, **resolved)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,6 @@ def test_a_setting_that_was_added_has_its_former_value_in_a_run_that_lacks_it(tr
     del values["format"]  # as runs had it before the first release
     path.write_text(json.dumps(values))
     monkeypatch.setattr(run_config, "SETTINGS_SINCE", {"text_dropout": 0.5, "seed": 7})
-    config = RunConfig.read(training.run).train_config(training.run)
+    config = RunConfig.read(training.run).train_config(training.run, training.cache)
     assert (config.text_dropout, config.seed) == (0.5, training.seed)
     assert text_dropout != 0.5

@@ -1,5 +1,6 @@
 """Logs of a training: TensorBoard and MLflow get what the metrics have; one clear error where one cannot be written."""
 
+import errno
 import json
 import os
 import shutil
@@ -38,6 +39,22 @@ def test_tensorboard_gets_what_the_metrics_have(training):
         logged = [(event.step, event.value) for event in events.Scalars(name)]
         assert logged == [(row["epoch"], pytest.approx(row[name], rel=1e-6)) for row in metrics_of(training.run)]
     assert "log" not in json.loads((training.run / "config.json").read_bytes())["train"]
+
+
+def test_events_that_cannot_be_written_are_one_error(tmp_path, monkeypatch):
+    writers = pytest.importorskip("torch.utils.tensorboard")
+    (tmp_path / "tensorboard").write_text("in the way")
+    message = r"--log tensorboard: .*tensorboard cannot be written \(.*\); free its place, then repeat .* without --log"
+    with pytest.raises(RunError, match=message), training_log.open_log("tensorboard", tmp_path, None, 0):
+        pass
+    (tmp_path / "tensorboard").unlink()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writers.SummaryWriter, "add_scalar", full)
+    with pytest.raises(RunError, match=message), training_log.open_log("tensorboard", tmp_path, None, 0) as log:
+        log.add_epoch({"epoch": 1, "loss": 0.5})
 
 
 @pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])

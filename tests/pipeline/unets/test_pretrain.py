@@ -250,7 +250,7 @@ def test_resume_refuses_other_settings_and_other_images_in_one_error(images, tmp
         pretrain_unet(config, Heard(at=1, act=interrupt))
     write_image(tmp_path / "images" / "a.png", 99)
     other = replace(config, images=tmp_path / "images", resume=True, seed=4, learning_rate=1e-5)
-    with pytest.raises(ConfigError, match=r"out cannot be gone on with \(give what it was begun with, or") as refused:
+    with pytest.raises(ConfigError, match=r"out cannot be resumed \(give what it was begun with, or") as refused:
         pretrain_unet(other)
     assert str(refused.value).split("\n  - ")[1:] == [
         f"--learning-rate got 1e-05; it was begun with {config.learning_rate}",
