@@ -22,6 +22,8 @@ pixels: list[int] = [
 classifier: td.HeadClassifier = td.HeadClassifier("context", epochs=20).fit(cache.split("train"))
 score: float = classifier.score(cache.split("val"))
 td.plot.overlay(cache["a"], classifier.predict(cache.split("val"))[0]).save("overlay.png")
+first: list[str] = [sample.id for sample in td.open_cache(cache)[:2]]
+last: str | None = cache[-1].text if "a" in cache else None
 groups: list[str] = cache.pixels(n_per_image=100).groups.tolist()
 td.HeadClassifier(epoch=20)  # type: ignore[call-arg]
 td.train_head(cache, "run", head="cnn")  # type: ignore[call-overload]
