@@ -183,7 +183,7 @@ def _of_kind(kind: Any, value: Any) -> Any:  # noqa: ANN401
     if hasattr(value, "tolist"):  # NumPy's numbers and arrays, which may not be hashable
         value = value.tolist()
     if kind == Location:
-        return location(value if isinstance(value, Location) else os.fspath(value))
+        return location(value)
     if kind is Path:
         return Path(os.fspath(value))
     if get_origin(kind) is Literal and isinstance(value, str | int):

@@ -228,11 +228,11 @@ class Cache(Result):
         return f"Cache({str(self.path)!r})"
 
     def to_dict(self) -> dict[str, Any]:
-        """What the extraction did, or what the cache holds."""
+        """Summary of the extraction, or of the cache's content."""
         return self._described().to_dict()
 
     def lines(self) -> list[str]:
-        """What the extraction did, or what the cache holds."""
+        """Summary of the extraction, or of the cache's content."""
         return self._described().lines()
 
     def to_rows(self) -> list[dict[str, Any]]:

@@ -18,9 +18,9 @@ from ..runs.folder import RunSummary, read_summary
 from ..runs.run_config import CONFIG, HEAD, METRICS, PROJECTIONS, SUMMARY, RunConfig
 
 Extra = Literal["samples", "places", "report"]
-"""What is handed on when it is asked for: `samples`, their ids, groups and scores, and digests of the cache's texts and
-labels; `places`, the folders of the cache and of the frozen models; `report`, the page, which shows images and has all
-of the others."""
+"""Parts that are handed on only on request: `samples`, their ids, groups and scores, and digests of the cache's texts
+and labels; `places`, the folders of the cache and of the frozen models; `report`, the page, which shows images and has
+all of the others."""
 CARD = "README.md"
 """A run's model card, as hubs name it."""
 FILES = (CONFIG, SUMMARY, HEAD, METRICS, PROJECTIONS, REPORT, CARD)

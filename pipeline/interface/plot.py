@@ -178,8 +178,6 @@ def _pixels(image: GivenImage | CachedSample | Prediction) -> UInt8[np.ndarray, 
         return image.image
     if isinstance(image, os.PathLike | str):
         return read_image(Path(image))
-    if isinstance(image, np.ndarray) and image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
     return Pixels.of(image).pixels
 
 

@@ -22,7 +22,7 @@ LIBRARIES: Mapping[LogKind, tuple[str, ...]] = {
 
 
 class TrainingLog(Protocol):
-    """What a training tells a log, in the order of these methods."""
+    """Log of a training, whose methods are called in this order."""
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
         """Record the figures of an epoch, `epoch` among them; again after a resume if they were recorded before."""

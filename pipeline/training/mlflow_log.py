@@ -26,7 +26,7 @@ RECORD = "mlflow.json"
 EXPERIMENT = "textdiff"
 """Its name, unless `MLFLOW_EXPERIMENT_NAME` gives another."""
 UNNAMEABLE = re.compile(r"[^/\w.\- :]")
-"""What MLflow takes in no name."""
+"""Characters that MLflow accepts in no name."""
 SCORES = ("dice", "iou", "micro_dice", "micro_iou", "n")
 
 
@@ -62,7 +62,7 @@ class MlflowLog:
 
 
 def _figures(summary: RunSummary) -> dict[str, float]:
-    """What a table of runs compares; of single samples nothing."""
+    """Figures that a table of runs compares; none of single samples."""
     figures = {
         "best_epoch": summary.best_epoch,
         "n_parameters": summary.n_parameters,

@@ -56,7 +56,7 @@ N_SMOOTHED = 50
 
 @dataclass(frozen=True)
 class PretrainSummary(Result):
-    """What `pretrain_unet` made."""
+    """Result of `pretrain-unet`."""
 
     out: str
     """The diffusers folder."""
@@ -194,7 +194,7 @@ def _read(path: Path, config: PretrainConfig) -> UInt8[np.ndarray, "size size 3"
 
 
 def _begin(config: PretrainConfig, files: list[dict[str, str]]) -> dict[str, Any]:
-    """What is learnt from what, as JSON values: written before the first step, compared by a resume."""
+    """Settings and images of the training, as JSON values: written before the first step, compared by a resume."""
     settings = {name: value for name, value in to_dict(config).items() if name not in RUNTIME_SETTINGS}
     wanted: dict[str, Any] = json.loads(json.dumps({"settings": settings, "images": files}))
     path = config.out / BEGUN

@@ -157,5 +157,5 @@ def test_a_trainer_needs_one_head(training):
 
 
 def test_minutes_need_auto(training):
-    with pytest.raises(ConfigError, match="--minutes got 5 and --head pixel"):
+    with pytest.raises(ConfigError, match=r"--minutes got 5\.0 and --head pixel"):
         replace(training, head="pixel", minutes=5)
