@@ -80,7 +80,6 @@ def test_pillow_images_of_more_bits_are_not_clipped(mode):
         (Image.new("LAB", (2, 3)), "image has Pillow's mode LAB; convert it to RGB"),
         (Image.new("RGB", (0, 3)), "image is broken: it has 3 x 0 pixels"),
     ],
-    ids=str,
 )
 def test_what_is_no_image_is_refused(image, message):
     with pytest.raises(DataError, match=message):
