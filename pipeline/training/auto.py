@@ -22,7 +22,7 @@ from .schedule import STEPS_OF_CROPS
 from .trainer import Trainer
 
 PLAN = "plan.json"
-"""Candidate → its epochs, 0 where the minutes did not allow it: kept for `--resume`."""
+"""Candidate → its epochs by `--minutes`, 0 where they did not allow it: kept for `--resume`."""
 SHORTEST = 0.5
 """Of the usual training with few images; less is not worth its time."""
 BESIDE_STEPS = 1.25
@@ -60,14 +60,14 @@ def train_auto(config: TrainConfig, train: Training, progress: Progress) -> Trai
 def _train_candidates(
     config: TrainConfig, train: Training, progress: Progress, started: float
 ) -> tuple[list[Candidate], dict[str, str]]:
-    """Each head once, those after the first for as many epochs as the minutes allow; and why others are left out."""
+    """Each head once, for as many epochs as the minutes allow; and why others than the first are left out."""
     trained: list[Candidate] = []
     left_out: dict[str, str] = {}
     for head in AUTO_HEADS:
         candidate = replace(config, head=head, run=config.run / CANDIDATES / head, minutes=None, resume=True)
         try:
-            if trained and config.minutes:
-                epochs = _planned_epochs(candidate, started + 60 * config.minutes)
+            if config.minutes:
+                epochs = _planned_epochs(candidate, started + 60 * config.minutes, is_first=not trained)
                 if not epochs:
                     left_out[head] = f"--minutes {config.minutes:g} leave too little time"
                     continue
@@ -80,20 +80,22 @@ def _train_candidates(
     return trained, left_out
 
 
-def _planned_epochs(candidate: TrainConfig, ends: float) -> int:
-    """Epochs that the time left allows, 0 if too few; as they were when the candidate was first reached.
+def _planned_epochs(candidate: TrainConfig, ends: float, *, is_first: bool) -> int:
+    """Epochs that the time left allows, too few of them none; as they were when the candidate was first reached.
 
     Args:
         candidate: settings; epochs that they give are neither more nor fewer.
         ends: when the minutes are over, of `time.monotonic`.
+        is_first: whether it is trained in any case, and then for the fewest that are worth their time.
     """
     path = candidate.run.parent / PLAN
     plan: dict[str, int] = parse_json(path.read_bytes()) if path.exists() else {}
     if candidate.run.name not in plan:
         trainer = Trainer.from_config(candidate, FeatureReader(candidate.cache))
-        share = (ends - time.monotonic()) / (BESIDE_STEPS * trainer.estimate_seconds())
-        least = 1.0 if candidate.epochs else SHORTEST * STEPS_OF_CROPS[0] / trainer.objective.min_steps
-        plan[candidate.run.name] = int(candidate.settings.epochs * min(share, 1.0)) if share >= least else 0
+        fitting = min((ends - time.monotonic()) / (BESIDE_STEPS * trainer.estimate_seconds()), 1.0)
+        least = 1.0 if candidate.epochs else SHORTEST * min(STEPS_OF_CROPS[0] / trainer.objective.min_steps, 1.0)
+        share = fitting if fitting >= least else least * is_first
+        plan[candidate.run.name] = int(candidate.settings.epochs * share)
         write_json(path, plan)
     return plan[candidate.run.name]
 

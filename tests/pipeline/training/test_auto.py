@@ -112,8 +112,20 @@ def test_the_minutes_set_the_epochs_of_the_second_head(training, minutes, given,
     folder = training.run / "candidates" / "context"
     folder.mkdir(parents=True)
     candidate = replace(training, head="context", run=folder, epochs=given)
-    assert auto._planned_epochs(candidate, 60.0 * minutes) == epochs
-    assert auto._planned_epochs(candidate, 0.0) == epochs  # as it was first decided
+    assert auto._planned_epochs(candidate, 60.0 * minutes, is_first=False) == epochs
+    assert auto._planned_epochs(candidate, 0.0, is_first=False) == epochs  # as it was first decided
+
+
+@pytest.mark.parametrize(
+    ("minutes", "given", "share"), [(1000, None, 1), (4, None, 0.8), (0.1, None, 0.5), (0.1, 7, 1)]
+)
+def test_the_first_head_is_cut_too_but_trained_in_any_case(training, minutes, given, share, monkeypatch):
+    monkeypatch.setattr(Trainer, "estimate_seconds", lambda _: 300 / auto.BESIDE_STEPS)
+    monkeypatch.setattr(auto.time, "monotonic", lambda: 0.0)
+    folder = training.run / "candidates" / "pixel"
+    folder.mkdir(parents=True)
+    candidate = replace(training, head="pixel", run=folder, epochs=given)
+    assert auto._planned_epochs(candidate, 60.0 * minutes, is_first=True) == int(share * candidate.settings.epochs)
 
 
 def test_with_many_images_a_shorter_training_is_worth_its_time_too(training, monkeypatch):
@@ -124,11 +136,11 @@ def test_with_many_images_a_shorter_training_is_worth_its_time_too(training, mon
         run = training.run / f"{minutes}" / "candidates" / "context"
         run.mkdir(parents=True)
         candidate = replace(training, head="context", run=run, epochs=None)
-        assert auto._planned_epochs(candidate, 60.0 * minutes) == epochs
+        assert auto._planned_epochs(candidate, 60.0 * minutes, is_first=False) == epochs
 
 
 def test_what_does_not_fit_the_minutes_is_left_out(training, monkeypatch):
-    monkeypatch.setattr(auto, "_planned_epochs", lambda *_: 0)
+    monkeypatch.setattr(auto, "_planned_epochs", lambda *_, is_first: 2 * is_first)
     trained = train_head(replace(training, minutes=5))
     assert names_of(trained.summary) == ["pixel"]
     reason = "--minutes 5 leave too little time"
@@ -139,8 +151,9 @@ def test_what_does_not_fit_the_minutes_is_left_out(training, monkeypatch):
 
 
 def test_the_planned_epochs_are_trained(training, monkeypatch):
-    monkeypatch.setattr(auto, "_planned_epochs", lambda *_: 3)
+    monkeypatch.setattr(auto, "_planned_epochs", lambda *_, is_first: 4 if is_first else 3)
     train_head(replace(training, minutes=5))
+    assert read_summary(training.run / "candidates" / "pixel").epochs == 4
     assert read_summary(training.run / "candidates" / "context").epochs == 3
 
 
