@@ -111,7 +111,7 @@ def _summarise(
         rows=rows,
         path=tuple(",".join(map(str, subset)) for subset in path),
         command=command_line("train-head", training_config(config, winner.variant, config.seeds[0])),
-        note=filters if reader.manifest.has_filters else "",
+        note=filters if reader.manifest.has_filters and not winner.variant.filters else "",
     )
 
 

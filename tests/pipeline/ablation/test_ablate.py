@@ -150,6 +150,7 @@ def test_over_sources_each_model_all_of_them_and_the_filters_alone(config, extra
     table = (config.out / "ablation.csv").read_text(encoding="utf-8").splitlines()
     assert table[0].startswith("sources,dice_mean")
     assert len(table) == 5
+    assert bool(summary.note) == (summary.ranked[0].name != "filters")  # how heads of models come to see filters too
 
 
 def test_encoders_are_left_out_where_timesteps_are_compared(config, extraction, tiny_dinov2):
