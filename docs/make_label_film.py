@@ -35,7 +35,7 @@ N_COLOURS = 96
 """Of a picture, to keep it small."""
 SIDE = 256
 N_TAUGHT = 12
-"""Images that are drawn on before the text is changed: of both kinds of nuclei, which only the report tells apart."""
+"""Images that are drawn on before the text is changed: of both kinds of nuclei, which only the text tells apart."""
 N_LESSONS = 8
 """Of two seconds each, before the text is changed: what words mean takes longer to learn than what nuclei look like."""
 DARK = 0.2
@@ -147,7 +147,7 @@ class Film:
             self.page.wait_for_timeout(500)
 
     def teach(self, place: int, n: int) -> None:
-        """Draw along objects that the report means, along some that it does not, and between them."""
+        """Draw along objects that the text means, along some that it does not, and between them."""
         meant, mask = self.meant(place), self.masks[self.images[place]["id"]]
         grey = np.asarray(Image.open(mask.parents[1] / "images" / mask.name).convert("L"))
         nuclei = grey < np.quantile(grey, DARK)

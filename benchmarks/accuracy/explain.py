@@ -172,7 +172,7 @@ def main() -> None:
     print("\n".join(f"  {role}: {meaning}" for role, meaning in ROLES.items()))
     values = np.column_stack([flips, first_names_target])
     intervals = mean_intervals(values, [str(i) for i in range(len(values))])
-    names = ("own report, own mask", "other report, other mask", "own report, other mask", "first word names target")
+    names = ("own text, own mask", "other text, other mask", "own text, other mask", "first word names target")
     for name, value, interval in zip(names, values.mean(0), intervals, strict=True):
         print(f"{name:<26} {shown(float(value), interval)}")
     refuse(implausible({role: np.array(of) for role, of in of_roles.items()}, values, n_words, float(np.mean(trivial))))
@@ -183,9 +183,9 @@ def implausible(of_roles: Mapping[str, np.ndarray], values: np.ndarray, n_words:
 
     Args:
         of_roles: role → [image, number of words and sums of their figures].
-        values: [image, Dice of own report and mask, of the other's both, own report and other mask, share].
+        values: [image, Dice of own text and mask, of the other's both, own text and other mask, share].
         n_words: in all reports.
-        trivial: mean Dice of foreground everywhere, which the head must beat with the image's own report.
+        trivial: mean Dice of foreground everywhere, which the head must beat with the image's own text.
     """
     yield from unequal(
         "words of all roles, and of the reports", sum(of[:, 0].sum() for of in of_roles.values()), n_words
@@ -194,7 +194,7 @@ def implausible(of_roles: Mapping[str, np.ndarray], values: np.ndarray, n_words:
     if nameless.size:
         yield f"{nameless.size} reports do not name their target, the first of them report {nameless[0]}"
     yield from outside(0, 1, {"Dice and share": values.tolist()})
-    yield from outside(trivial, 1, {"mean Dice with the own report": float(values[:, 0].mean())})
+    yield from outside(trivial, 1, {"mean Dice with the own text": float(values[:, 0].mean())})
     changes = {role: of[:, 1:3].min() for role, of in of_roles.items() if len(of)}
     yield from outside(0, float("inf"), {"mean change of log odds by words of the role": changes})
 

@@ -78,9 +78,9 @@ class DemoSummary(Result):
         steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         return [
             "Dice on test images that neither the UNet nor the head has seen, with wordings new to the head:",
-            f"  {self.dice['true']:.3f}  with each image's own report",
-            f"  {self.dice['none']:.3f}  by a head that was never shown a report",
-            f"  {self.dice['other']:.3f}  against the other kind's masks, when the reports name the other kind",
+            f"  {self.dice['true']:.3f}  with each image's own text",
+            f"  {self.dice['none']:.3f}  by a head that was never shown a text",
+            f"  {self.dice['other']:.3f}  against the other kind's masks, when the texts name the other kind",
             "",
             *self.ablation.lines(),
             "",
@@ -116,21 +116,21 @@ def run_demo(config: DemoConfig, progress: Progress | None = None) -> DemoSummar
     out, clock = config.out, _Clock(progress or Progress())
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "data" / "phantom.json").exists())):
         raise DataError(f"{out}: holds other files than a demo; give another folder with --out")
-    with clock.step("phantom", "1/6 draw images of two kinds of nuclei, with reports that say which kind is meant"):
+    with clock.step("phantom", "1/6 draw images of two kinds of nuclei, with texts that say which kind is meant"):
         manifest = write_phantom(out / "data", n_val=16, progress=clock.progress)
     with clock.step("pretrain", "2/6 pretrain a small diffusion UNet on the training images, without labels"):
         _pretrain(manifest, out, clock.progress)
     with clock.step("extract", "3/6 extract features once"):
         for data, cache in ((manifest, "cache"), (manifest.with_name("counterfactual.csv"), "counterfactual-cache")):
             extract_features(_extraction(data, out / cache, out), clock.progress)
-    with clock.step("train", "4/6 train heads from the cache: one with the reports, one without"):
+    with clock.step("train", "4/6 train heads from the cache: one with the texts, one without"):
         for name, text in RUNS.items():
             train_head(_training(out, name, text), clock.progress)
     with clock.step("ablate", "5/6 compare timesteps, from the same cache (short trainings)"):
         ablation = ablate_timesteps(
             AblateConfig(out / "cache", out / "ablation", subsets=SUBSETS, seeds=(0, 1), epochs=6), clock.progress
         )
-    with clock.step("predict", "6/6 segment test images, with their own report and with the other kind's"):
+    with clock.step("predict", "6/6 segment test images, with their own text and with the other kind's"):
         evaluations = _score(out)
         dice = {name: float(evaluation.scores["dice"]) for name, evaluation in evaluations.items()}
         cases = _show_masks(out, manifest, clock.progress)
@@ -168,7 +168,7 @@ def _score(out: Path) -> dict[str, Evaluation]:
 
 
 def _show_masks(out: Path, manifest: Path, progress: Progress) -> list[Case]:
-    """Masks of the test images, and the first few, each with both reports, as a figure and for the report."""
+    """Masks of the test images, and the first few, each with both texts, as a figure and for the report."""
     own, other = (
         [sample for sample in read_dataset(path).samples if sample.split == "test"]
         for path in (manifest, manifest.with_name("counterfactual.csv"))
@@ -202,8 +202,8 @@ def _overlay(sample: Sample, mask: np.ndarray, name: str) -> dict[str, Any]:
         raise TextdiffError(f"{sample.id}: the phantom has no mask for it; remove the demo's folder and run it again")
     truth, predicted = read_mask(sample.mask) > 0, mask > 0
     overlap = 2 * (truth & predicted).sum() / max(truth.sum() + predicted.sum(), 1)
-    report = "its own report" if name == "own" else "the other kind's report"
-    title = f"{sample.id}, {report}: Dice {overlap:.3f}"
+    text = "its own text" if name == "own" else "the other kind's text"
+    title = f"{sample.id}, {text}: Dice {overlap:.3f}"
     return {
         "image": read_image(sample.image),
         "truth": truth,

@@ -23,17 +23,17 @@ def write_demo_report(
 
     Args:
         config: of the demo.
-        evaluations: `true`, `none` and `other`: of the head with the own reports, of the one without, and with the
+        evaluations: `true`, `none` and `other`: of the head with the own texts, of the one without, and with the
             other kind's.
-        cases: test images with both reports.
+        cases: test images with both texts.
     """
     page = Page(
         command="demo",
         title="Two kinds of nuclei, told apart by words",
         lead=(
-            "The program drew images of two kinds of nuclei, each with a report that says which kind is meant, "
+            "The program drew images of two kinds of nuclei, each with a text that says which kind is meant, "
             "pretrained a small diffusion UNet on them without labels, cached its features once and trained heads.",
-            "The same image with the other report gives the other mask: the text decides.",
+            "The same image with the other text gives the other mask: the text decides.",
         ),
         figures=_figures(evaluations),
         warnings=("The images are drawn by the program. These figures say nothing about real tissue.",),
@@ -51,9 +51,9 @@ def write_demo_report(
 
 def _figures(evaluations: Mapping[str, Evaluation]) -> tuple[KeyFigure, ...]:
     captions = {
-        "true": ("Dice with the own report", "test images that nothing has seen before"),
-        "none": ("Dice without reports", "by a head that was never shown one"),
-        "other": ("Dice with the other report", "against the other kind's masks"),
+        "true": ("Dice with the own text", "test images that nothing has seen before"),
+        "none": ("Dice without texts", "by a head that was never shown one"),
+        "other": ("Dice with the other text", "against the other kind's masks"),
     }
     scores = {name: evaluations[name].scores for name in captions}
     return tuple(
@@ -66,11 +66,11 @@ def _links(out: Path, evaluations: Mapping[str, Evaluation]) -> Links:
     """To the existing reports."""
     figures = "figures with intervals, best and worst cases"
     links = (
-        (out / "run" / REPORT, "Training with reports", "curves, samples, settings"),
-        (out / "run-without-text" / REPORT, "Training without reports", "the control"),
+        (out / "run" / REPORT, "Training with texts", "curves, samples, settings"),
+        (out / "run-without-text" / REPORT, "Training without texts", "the control"),
         (out / "ablation" / REPORT, "Timesteps", "which noise levels carry the segmentation"),
-        (evaluations["true"].report, "Test images, own reports", figures),
-        (evaluations["none"].report, "Test images, without reports", figures),
-        (evaluations["other"].report, "Test images, the other kind's reports", figures),
+        (evaluations["true"].report, "Test images, own texts", figures),
+        (evaluations["none"].report, "Test images, without texts", figures),
+        (evaluations["other"].report, "Test images, the other kind's texts", figures),
     )
     return Links(tuple((path.relative_to(out).as_posix(), name, about) for path, name, about in links if path.exists()))

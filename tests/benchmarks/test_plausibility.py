@@ -171,7 +171,7 @@ def test_explained_words_add_up_and_every_report_names_its_target(benchmark_modu
     check = partial(explain.implausible, of_roles, np.array([[0.9, 0.9, 0.1, 1.0]] * 2))
     assert list(check(10, 0.4)) == []
     assert "words of all roles, and of the reports: 10 and 11" in next(check(11, 0.4))
-    assert "mean Dice with the own report is 0.9, expected 0.95 to 1" in next(check(10, 0.95))
+    assert "mean Dice with the own text is 0.9, expected 0.95 to 1" in next(check(10, 0.95))
     of_roles["target type"][1, 0] = of_roles["target shape"][1, 0] = 0
     assert "1 reports do not name their target, the first of them report 1" in list(check(8, 0.4))
 

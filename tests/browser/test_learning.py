@@ -85,7 +85,7 @@ def test_masks_of_other_texts_and_the_effect_of_words(open_desk):
     desk.page.check("#variant-own", force=True)
     desk.page.click("#words-ask")
     desk.page.wait_for_selector("#words .word", timeout=30_000)
-    words = re.findall(r"\w+", desk.page.input_value("#report-text"))
+    words = re.findall(r"\w+", desk.page.input_value("#image-text"))
     marked = desk.page.locator("#words .word").evaluate_all("(all) => all.map((one) => one.firstChild.data)")
     assert [word for one in marked for word in re.findall(r"\w+", one)] == words
 

@@ -41,7 +41,7 @@ def test_everything_but_drawing_goes_by_keyboard(open_desk):
     page.keyboard.press("f")
     page.wait_for_function("(zoom) => document.getElementById('zoom-shown').textContent === zoom", arg=zoom)
     page.keyboard.press("t")
-    assert focused(desk) == "report-text"
+    assert focused(desk) == "image-text"
     page.keyboard.press("Control+End")
     page.keyboard.type(" Nine.")
     page.keyboard.press("Escape")

@@ -117,7 +117,7 @@ class Session:
             return self._history.past(image).raster
 
     def text(self, image: int) -> str:
-        """The report of an image, "" where there is none."""
+        """The text of an image, "" where there is none."""
         with self._lock:
             text = self._history.past(image).text
         return self.images[image].text if text is None else text

@@ -52,7 +52,7 @@ class Redo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
 
 
 class TextChange(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="text"):
-    """An image's report has other words."""
+    """An image has another text."""
 
     key: str
     image: str

@@ -5,7 +5,7 @@ export interface Binding {
   readonly keys: readonly string[];
   /** As the help shows them. */
   readonly shown: string;
-  readonly group: "Draw" | "Learn" | "Look" | "Images" | "Report";
+  readonly group: "Draw" | "Learn" | "Look" | "Images" | "Text";
   readonly does: string;
   readonly ctrl?: boolean;
   /** Left out: with or without. */

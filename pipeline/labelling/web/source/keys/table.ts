@@ -1,7 +1,7 @@
 /** What each key does. */
 import type { Learning } from "../panels/learning";
 import type { ImageList } from "../panels/image_list";
-import type { ReportText } from "../panels/report_text";
+import type { ImageText } from "../panels/image_text";
 import type { Polygon } from "../drawing/polygon";
 import type { Strokes } from "../drawing/strokes";
 import type { Desk, LayerName, Tool } from "../state/desk";
@@ -21,7 +21,7 @@ export interface Hands {
   readonly polygon: Polygon;
   readonly list: ImageList;
   readonly learning: Learning;
-  readonly text: ReportText;
+  readonly text: ImageText;
   readonly help: Help;
 }
 
@@ -115,8 +115,8 @@ function choosing({ desk, list, text }: Hands): Binding[] {
       ["ArrowRight ArrowDown PageDown", "→ or PageDown", "Next image", () => list.step(1)],
       ["ArrowLeft ArrowUp PageUp", "← or PageUp", "Previous image", () => list.step(-1)],
     ]),
-    ...named("Report", [
-      ["t", "T", "Edit the report; Ctrl+Enter saves, Esc leaves", () => text.focus()],
+    ...named("Text", [
+      ["t", "T", "Edit the text; Ctrl+Enter saves, Esc leaves", () => text.focus()],
       ["v", "V", "Mask with the text, without it, with another", cycle],
     ]),
   ];

@@ -1,4 +1,4 @@
-/** The image's report: edited in place, and which text the mask on show was made with. */
+/** The image's text: edited in place, and which text the mask on show was made with. */
 import { postJson } from "../api/requests";
 import type { Outbox } from "../api/outbox";
 import type { Variant } from "../api/wire";
@@ -9,8 +9,8 @@ import type { Notices } from "./notices";
 
 const VARIANTS: readonly Variant[] = ["own", "none", "other"];
 
-export class ReportText {
-  readonly #text = byId("report-text", HTMLTextAreaElement);
+export class ImageText {
+  readonly #text = byId("image-text", HTMLTextAreaElement);
   readonly #other = byId("other-text", HTMLTextAreaElement);
   /** The image whose text is in the field. */
   #image = -1;

@@ -1,4 +1,4 @@
-/** The words of the report, coloured by what leaving them out would change. */
+/** The words of the text, coloured by what leaving them out would change. */
 import { postJson } from "../api/requests";
 import type { WordEffect } from "../api/wire";
 import { byId, make } from "../base/dom";
