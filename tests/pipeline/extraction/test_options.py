@@ -17,7 +17,6 @@ from textdiff.errors import CacheMismatchError, ConfigError
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.image_files.reading import read_image
 from textdiff.pipeline.images.resizing import resize_image
-from textdiff.pipeline.runtime.progress import Progress
 from textdiff.stages.unet.noise import draw_noise
 from textdiff.stages.unet.recorder import UNetRecorder, load_unet
 
@@ -57,6 +56,7 @@ def test_a_tiles_image_labels_and_features_are_those_of_its_part_of_the_image(ti
     np.testing.assert_allclose(reader.features(3, 50, sample.row), expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_a_tile_larger_than_the_image_is_mirrored_and_not_labelled_beyond_it(extraction):
     config = replace(extraction, tile=32, image_size=None)
     assert extract_features(config).n_rows == 7
@@ -78,6 +78,7 @@ def test_tiles_of_another_size_than_the_model_are_resized(extraction):
     assert np.array_equal(reader.image(sample.row), resize_image(part, (16, 16)))
 
 
+@pytest.mark.slow
 def test_another_overlap_runs_the_new_tiles_alone(tiled):
     extract_features(tiled)
     # Tops 0 and 4 as before; lefts 0, 6 and 8, of which 6 is new.
@@ -92,6 +93,7 @@ def test_tiles_do_not_go_into_a_cache_of_whole_images(tiled, tiny_cache, folder_
     assert folder_bytes(tiny_cache) == before
 
 
+@pytest.mark.slow
 def test_int8_is_off_by_at_most_half_a_step_of_its_scale(extraction, tmp_path):
     exact = replace(extraction, cache=tmp_path / "float32", dtype="float32")
     small = replace(extraction, cache=tmp_path / "int8", dtype="int8")
@@ -107,6 +109,7 @@ def test_int8_is_off_by_at_most_half_a_step_of_its_scale(extraction, tmp_path):
     assert extract_features(small).n_forwards == 0
 
 
+@pytest.mark.slow
 def test_pca_stores_the_components_of_what_the_unet_gives(extraction, tmp_path):
     exact = replace(extraction, cache=tmp_path / "float32", dtype="float32")
     small = replace(extraction, cache=tmp_path / "pca", dtype="float32", pca=5)
@@ -121,6 +124,7 @@ def test_pca_stores_the_components_of_what_the_unet_gives(extraction, tmp_path):
         np.testing.assert_allclose(reader.features(3, 150, sample.row), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_cache_with_pca_keeps_its_projections_and_fits_new_timesteps_alone(extraction, folder_bytes):
     config = replace(extraction, pca=5)
     extract_features(config)
@@ -147,6 +151,7 @@ def test_as_many_components_as_channels_are_refused_and_leave_nothing(extraction
     extract_features(extraction)
 
 
+@pytest.mark.slow
 def test_an_interrupted_cache_with_pca_is_resumed_to_the_same_bytes(extraction, folder_bytes, tmp_path, monkeypatch):
     config = replace(extraction, pca=5, dtype="int8")
     whole, broken = replace(config, cache=tmp_path / "whole"), replace(config, cache=tmp_path / "broken")
@@ -167,6 +172,7 @@ def test_an_interrupted_cache_with_pca_is_resumed_to_the_same_bytes(extraction, 
     assert folder_bytes(broken.cache) == folder_bytes(whole.cache)
 
 
+@pytest.mark.slow
 def test_pca_without_training_images_is_refused_and_leaves_nothing(extraction):
     table = extraction.data.read_text(encoding="utf-8").replace(",train\n", ",val\n")
     extraction.data.write_text(table, encoding="utf-8")
@@ -200,6 +206,7 @@ def latent(extraction, pipeline, **changes):
     return replace(extraction, unet=f"stable-diffusion:{pipeline}", **settings)
 
 
+@pytest.mark.slow
 def test_a_latent_unet_is_told_the_empty_prompt_whatever_the_texts_say(extraction, tiny_stable_diffusion, folder_bytes):
     config = latent(extraction, tiny_stable_diffusion)
     extract_features(config)
@@ -263,19 +270,16 @@ def test_the_side_of_the_input_is_the_tiles_unless_it_is_given(extraction):
     assert replace(extraction, image_size=32, tile=64).side == 32
 
 
-def test_a_unet_pretrained_on_other_colours_is_warned_of(extraction, tmp_path):
+def test_a_unet_pretrained_on_other_colours_is_warned_of(extraction, tmp_path, caplog):
     unet = tmp_path / "unet"
     shutil.copytree(extraction.unet.removeprefix("diffusers:"), unet)
     (unet / "pretraining.json").write_text(json.dumps({"settings": {"colours": "standardised"}}))
-    said: list[str] = []
-    progress = Progress()
-    progress.say = said.append
     own = replace(extraction, unet=f"diffusers:{unet}", cache=tmp_path / "own", dry_run=True)
-    extract_features(own, progress)
-    assert any("was pretrained with --colours standardised" in line for line in said)
-    said.clear()
-    extract_features(replace(own, colours="standardised"), progress)
-    assert not any("pretrained" in line for line in said)
+    extract_features(own)
+    assert any("was pretrained with --colours standardised" in line for line in caplog.messages)
+    caplog.clear()
+    extract_features(replace(own, colours="standardised"))
+    assert not any("pretrained" in line for line in caplog.messages)
 
 
 def test_standardised_colours_reach_the_cache(extraction, tmp_path):
