@@ -24,7 +24,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
 
-# Killed processes, whole command lines, clusters: what takes many seconds a test.
+# Killed processes, whole command lines, clusters, whole trainings: what takes two seconds or more a test.
 test-slow: $(INSTALLED)
 	$(PYTEST) -m "slow and not soak"
 

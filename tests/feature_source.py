@@ -41,7 +41,8 @@ CONDITIONS = {
     "filters alone": ({"encoder": ENCODERS}, {"sources": ("filters",)}),
 }
 """How the cache is made, and how the head is trained."""
-PARAMS = [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("encoders")) for name in CONDITIONS]
+QUICK = ("whole images", "no text, no filters, one block")
+PARAMS = [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in CONDITIONS]
 
 
 @dataclass(frozen=True)

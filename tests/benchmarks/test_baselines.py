@@ -121,6 +121,7 @@ def test_the_u_net_learns_squares_from_three_images_with_partial_masks(unet_base
         assert (unet_baseline.segment(model, image, "cpu") == label).float().mean() > 0.97
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_u_nets_whatever_was_drawn_before(unet_baseline):
     images, labels = squares(2)
     first = train(unet_baseline, images, labels, steps=2).state_dict()

@@ -157,6 +157,7 @@ def test_everything_that_is_missing_is_said_at_once(few_shot, monkeypatch):
     assert "--n and --unet-n must be at least 1" in message
 
 
+@pytest.mark.slow
 def test_a_second_run_shows_the_same_and_computes_nothing(few_shot, tiny_cache, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     options = ["--methods", "rgb-filters,linear-probe", "--n", "2", "--seeds", "0", "--folds", "2", "--json"]

@@ -77,6 +77,7 @@ def test_figures_that_cannot_be_true_are_refused(benchmark):
     assert "Dice of chance with most labels is 0.3" in problems
 
 
+@pytest.mark.slow
 def test_the_whole_way_from_the_command_line(run_benchmark, tiny_cache, tmp_path, capsys):
     path = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy" / "suggest.py"
     options = ("--n", "1,2", "--seeds", "0", "--folds", "2", "--epochs", "1", "--json", "--out", str(tmp_path))

@@ -11,6 +11,8 @@ from forked_commands import HEADS_KEPT, WORKS, begin, contents, go_on, run
 from textdiff.stages.unet.ddpm import Pretraining
 from textdiff.stages.unet.recorder import UNetRecorder
 
+pytestmark = pytest.mark.slow
+
 
 def nan_from_the_unet() -> None:
     record = UNetRecorder.record

@@ -51,6 +51,7 @@ def disk(tmp_path) -> Path:
     subprocess.run(["umount", str(tmp_path)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["extract-features", "train-head", "pretrain-unet", "predict"])
 def test_a_full_disk_is_told_and_the_rest_is_written_when_there_is_room(ends, disk, name):
     work = WORKS[name]
@@ -122,6 +123,7 @@ def test_a_file_that_vanishes_after_it_was_checked_is_named(ends, name):
     assert contents(Path("out")) == end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["extract-features", "train-head", "pretrain-unet"])
 def test_a_second_writer_is_refused_at_once_and_a_dead_one_blocks_nobody(ends, name):
     work = WORKS[name]

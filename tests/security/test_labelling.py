@@ -249,6 +249,7 @@ def test_names_with_line_breaks_reach_no_header(client):
         assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.slow
 def test_the_token_is_in_no_log_and_in_no_process_list(served):
     token = served.link.rpartition("=")[2]
     client = served.client()

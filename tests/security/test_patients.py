@@ -73,6 +73,7 @@ def test_names_are_keyed_and_marked_by_the_key():
     assert not is_hashed("h123-train0")
 
 
+@pytest.mark.slow
 def test_a_cache_with_hashed_ids_names_nobody_and_everything_still_works(hashed, tmp_path, capfd):
     extract_features(hashed)
     assert telling(hashed.cache) == []
@@ -188,6 +189,7 @@ def test_nothing_is_made_where_nothing_is_to_be_done_and_bad_keys_are_refused(ha
         replace(hashed, hash_ids=False, hash_key=tmp_path / "short.key")
 
 
+@pytest.mark.slow
 def test_masks_at_native_size_cannot_be_found_by_hashed_names(hashed, tmp_path):
     extract_features(hashed)
     train_head(TrainConfig(hashed.cache, tmp_path / "run", head="pixel", text="true", epochs=1, device="cpu"))
@@ -220,6 +222,7 @@ def test_the_patient_of_a_dicom_file_is_in_its_manifest_unless_a_pattern_names_t
     assert "SECRET" not in by_pattern.read_text()
 
 
+@pytest.mark.slow
 def test_dicom_headers_reach_no_file(extraction, tmp_path):
     pydicom = pytest.importorskip("pydicom")
     folder = tmp_path / "dicom"

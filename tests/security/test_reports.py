@@ -20,6 +20,8 @@ from textdiff.pipeline.explanation.explain import explain
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.training.train import train_head
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = """</script></title><script>alert(1)</script><img src=x onerror="alert(1)">'{{ 7*7 }}&lt; $\\frac{$ """
 TEXT = "round <script>alert(1)</script> $\\frac{$"
 """Short enough for the tests' encoder."""
@@ -62,7 +64,6 @@ def check(path, check_page):
     assert "<script>alert" not in html
 
 
-@pytest.mark.slow
 def test_reports_show_what_strangers_wrote_and_run_none_of_it(hostile, extraction, tmp_path, check_page):
     run = tmp_path / "run"
     train_head(TrainConfig(hostile, run, head="pixel", text="true", epochs=2, device="cpu"))

@@ -37,6 +37,7 @@ def keywords(call):
     return {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
 
 
+@pytest.mark.slow
 def test_no_module_imports_what_runs_data_or_calls_what_runs_text():
     assert len(MODULES) > 100
     for path in MODULES:

@@ -144,6 +144,7 @@ def test_check_data_exits_with_1_and_lists_what_is_wrong(textdiff, tiny_data):
     assert "val0_mask.png" in report["problems"][0]
 
 
+@pytest.mark.slow
 def test_the_whole_way_with_json(textdiff, tiny_data, tiny_unet, tiny_encoder, tmp_path):
     def run(*arguments):
         code, out, err = textdiff(*arguments, "--json")

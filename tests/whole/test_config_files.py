@@ -152,6 +152,7 @@ def file_in(report: Path) -> str:
     return unquote(address)
 
 
+@pytest.mark.slow
 def test_what_commands_leave_repeats_them(tiny_cache, tiny_data, tmp_path, kept):
     image, run, few = tiny_data.parent / "test0.png", tmp_path / "run", {"epochs": 1, "device": "cpu"}
     train = configs.TrainConfig(tiny_cache, run, text="true", precision="float32", **few)

@@ -96,6 +96,7 @@ manifests = st.builds(
 )
 
 
+@pytest.mark.slow
 @quick
 @given(manifests)
 def test_a_manifest_comes_back_as_it_was_written_in_the_same_bytes(tmp_path, manifest):
@@ -197,6 +198,7 @@ def encoder_at(folder):
     return load_text_encoder(f"hf:{folder}")
 
 
+@pytest.mark.slow
 @quick
 @given(st.lists(spoken, min_size=1, max_size=4))
 def test_tokens_are_counted_told_and_masked_alike_in_any_company(tiny_encoder, texts):

@@ -72,6 +72,7 @@ def replaced(program, values):
     return program
 
 
+@pytest.mark.slow
 def test_the_snippet_of_the_readme_runs_but_for_its_models_and_the_time(
     tiny_data, tiny_timm, tiny_encoder, monkeypatch
 ):
@@ -103,6 +104,7 @@ SMALLER = {
 """Values that the pages show → those that the tiny models know."""
 
 
+@pytest.mark.slow
 def test_the_snippets_run(tiny_data, tiny_unet, tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_data.parent, "DATA")

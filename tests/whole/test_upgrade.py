@@ -76,11 +76,13 @@ def test_a_cache_takes_a_new_timestep_and_keeps_the_shards_that_it_has(release, 
     assert td.evaluate("run", "cache", split="test", device="cpu").to_dict()["dice"] == pytest.approx(release["dice"])
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_again_with_its_settings(release):
     again = td.train_head(run_config.RunConfig.read(Path("run")).train_config(Path("again"), Path("cache")))
     assert again.summary.n_train == 4
 
 
+@pytest.mark.slow
 def test_archives_are_of_the_formats_in_use(newest):
     assert json.loads((newest / "cache" / "manifest.json").read_bytes())["format"] == CACHE_FORMAT, MEND
     assert json.loads((newest / "run" / "config.json").read_bytes())["format"] == run_config.FORMAT, MEND

@@ -45,6 +45,7 @@ def take(root, part=None):
         pass
 
 
+@pytest.mark.slow
 def test_a_part_excludes_itself_and_the_whole_but_no_other_part(tmp_path, other_process):
     other_process(1, 3)
     take(tmp_path, Share(0, 3))
@@ -59,6 +60,7 @@ def test_a_part_excludes_itself_and_the_whole_but_no_other_part(tmp_path, other_
         assert parts_at_work(tmp_path) == ("0-of-3", "1-of-3")
 
 
+@pytest.mark.slow
 def test_a_writer_of_the_whole_excludes_every_other(tmp_path, other_process):
     other_process()
     for part in (None, Share(0, 3)):

@@ -77,6 +77,7 @@ def test_an_url_that_cannot_be_reached_says_what_to_install(url, message, monkey
         location(url)
 
 
+@pytest.mark.slow
 def test_extracted_to_a_store_the_objects_are_those_of_a_folder(extraction, store, folder_bytes):
     extract_features(extraction)
     summary = extract_features(replace(extraction, cache=store))
@@ -88,6 +89,7 @@ def test_extracted_to_a_store_the_objects_are_those_of_a_folder(extraction, stor
     assert not [name for name in store.names() if name.startswith(("filters", "journal"))]
 
 
+@pytest.mark.slow
 def test_an_interrupted_extraction_to_a_store_is_gone_on_with(extraction, store, monkeypatch, folder_bytes):
     from textdiff.cache.building import writer
 
@@ -186,6 +188,7 @@ def copies(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_the_copies_go_with_the_reader_and_not_with_a_child_process(stored, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
@@ -299,6 +302,7 @@ def test_parts_into_one_store_give_the_bytes_of_one_process(extraction, store, f
     assert objects(store) == without_lock(folder_bytes(extraction.cache))
 
 
+@pytest.mark.slow
 def test_the_same_part_made_twice_at_once_gives_the_same_bytes(extraction, store, folder_bytes, monkeypatch):
     """A second process begins when the first has recorded one unit, and ends before it goes on."""
     there, record = replace(extraction, cache=store, resume=True), CacheWriter.record

@@ -83,6 +83,7 @@ def test_a_head_comes_out_the_same_in_processes_in_this_one_and_from_train_head(
     assert row.dice[1] == pytest.approx(summary.val_dice, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_finished_heads_are_not_trained_again_and_an_interrupt_keeps_them(config, trained, set_threads, monkeypatch):
     set_threads(1)  # in this process, where `trained` sees it
 
@@ -125,6 +126,7 @@ def test_the_table_the_picture_and_only_what_is_named_is_read(config):
     assert "only 2 groups" in "\n".join(summary.lines())
 
 
+@pytest.mark.slow
 def test_over_blocks_and_texts(config):
     of_blocks = ablate_timesteps(replace(config, over="blocks", grid="forward", timesteps=(50,)))
     assert [row.variant.blocks for row in of_blocks.rows] == [(1,), (3,), (1, 3)]
@@ -136,6 +138,7 @@ def test_over_blocks_and_texts(config):
     assert len({tuple(row.dice) for row in of_texts.rows}) == 3
 
 
+@pytest.mark.slow
 def test_over_sources_each_model_all_of_them_and_the_filters_alone(config, extraction, tiny_dinov2, trained):
     extract_features(replace(extraction, unet=None, encoder=(f"hf:{tiny_dinov2}",), encoder_layers=((1, 2),)))
     summary = ablate_timesteps(replace(config, over="sources"))
@@ -153,6 +156,7 @@ def test_over_sources_each_model_all_of_them_and_the_filters_alone(config, extra
     assert bool(summary.note) == (summary.ranked[0].name != "filters")  # how heads of models come to see filters too
 
 
+@pytest.mark.slow
 def test_encoders_are_left_out_where_timesteps_are_compared(config, extraction, tiny_dinov2):
     before = ablate_timesteps(config)
     extract_features(replace(extraction, unet=None, encoder=(f"hf:{tiny_dinov2}",)))
@@ -167,6 +171,7 @@ def test_a_cache_without_a_unet_has_no_timesteps_to_compare(config, extraction, 
         ablate_timesteps(replace(config, cache=alone.cache))
 
 
+@pytest.mark.slow
 def test_the_winners_command_trains_the_winner(config, capsys, monkeypatch):
     summary = ablate_timesteps(config)
     monkeypatch.setattr("sys.argv", [*shlex.split(summary.command), "--device", "cpu"])

@@ -50,6 +50,7 @@ def reports_of_default_size():
 # ---- the folder
 
 
+@pytest.mark.slow
 def test_equal_arguments_give_equal_bytes_and_another_seed_others(written, tmp_path):
     again = write_phantom(tmp_path / "again", **SIZES, seed=3)
     assert contents(again.parent) == contents(written.parent)

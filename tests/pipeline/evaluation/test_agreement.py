@@ -18,6 +18,8 @@ from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.training.train import train_head
 
+pytestmark = pytest.mark.slow
+
 SCORES = {
     "dice": (metrics.f1_score, 1),
     "iou": (metrics.jaccard_score, 1),

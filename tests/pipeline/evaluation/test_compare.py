@@ -137,6 +137,7 @@ def test_a_run_whose_cache_is_gone_needs_one_kept_evaluation(handed_on):
         compare(replace(handed_on, cache=handed_on.run_a.with_name("gone")))
 
 
+@pytest.mark.slow
 def test_what_is_not_kept_is_evaluated_on_the_cache_that_the_run_was_trained_on(tiny_cache, tmp_path, monkeypatch):
     said, run = [], tmp_path / "run"
     small = {"width": 16, "n_attention_heads": 2, "pixels_per_image": 64, "epochs": 2, "device": "cpu"}

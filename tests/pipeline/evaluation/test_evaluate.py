@@ -55,6 +55,7 @@ def tiled(extraction, tmp_path):
     return EvaluateConfig(training.run, settings.cache, device="cpu"), summary
 
 
+@pytest.mark.slow
 def test_a_tiled_cache_is_scored_by_whole_images_at_their_own_size(tiled, extraction):
     config, summary = tiled
     assert (summary.n_train, summary.n_val, summary.test["n"]) == (4, 2, 1)
@@ -79,6 +80,7 @@ def test_a_tiled_cache_is_scored_by_whole_images_at_their_own_size(tiled, extrac
         assert int(counts.sum()) == 20 * 24
 
 
+@pytest.mark.slow
 def test_labels_of_tiles_give_the_same_as_the_mask_files_and_do_without_them(tiled, extraction):
     config, _ = tiled
     native = evaluate(replace(config, split="train", at="native")).scores
@@ -90,6 +92,7 @@ def test_labels_of_tiles_give_the_same_as_the_mask_files_and_do_without_them(til
     assert len(caught.value.problems) == 1  # one sample, not its four tiles
 
 
+@pytest.mark.slow
 def test_tiles_larger_than_the_image_and_than_the_models_size_are_scored(extraction, tmp_path):
     settings = replace(extraction, cache=tmp_path / "large", image_size=16, tile=22, tile_overlap=2)
     extract_features(settings)
@@ -103,6 +106,7 @@ def test_tiles_larger_than_the_image_and_than_the_models_size_are_scored(extract
     assert at_model["dice"] == pytest.approx(at_native["dice"], abs=0.15)
 
 
+@pytest.mark.slow
 def test_an_image_counts_where_one_of_its_tiles_is_labelled(extraction, tmp_path):
     (extraction.data.parent / "classes.json").write_text(
         json.dumps({"classes": {"0": "background", "255": "square"}, "ignore": 7})
@@ -122,6 +126,7 @@ def test_an_image_counts_where_one_of_its_tiles_is_labelled(extraction, tmp_path
     assert evaluate(config).scores["n"] == 2
 
 
+@pytest.mark.slow
 def test_few_labels_are_counted_in_groups_whatever_the_tiles(tiled):
     config, _ = tiled
     reader = FeatureReader(config.cache)
@@ -132,6 +137,7 @@ def test_few_labels_are_counted_in_groups_whatever_the_tiles(tiled):
         choose_split(reader, replace(training_of(config.cache, config.run), n_labelled=5))
 
 
+@pytest.mark.slow
 def test_which_mask_value_is_the_foreground_does_not_matter_but_what_the_classes_are_does(
     tiny_cache, extraction, tmp_path
 ):
@@ -163,6 +169,7 @@ class Listening(Progress):
         self.said.append(line)
 
 
+@pytest.mark.slow
 def test_the_run_keeps_what_evaluate_says(tiny_cache, tmp_path):
     training = training_of(tiny_cache, tmp_path / "run")
     summary = train_head(training).summary
@@ -180,6 +187,7 @@ def test_the_run_keeps_what_evaluate_says(tiny_cache, tmp_path):
     assert f"of these samples 2 were used to choose the epoch by {training.run}" in other.lines()
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(tiny_cache, tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
@@ -192,6 +200,7 @@ def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(tiny_cache, tmp_
     assert evaluation.scores["n"] == 1
 
 
+@pytest.mark.slow
 def test_outlines_and_objects_are_measured_on_request_and_bands_give_the_same_as_whole_images(tiled):
     config = replace(tiled[0], split="train")
     assert {"hd95", "nsd", "aji", "pq", "surface"}.isdisjoint(evaluate(config).scores)
@@ -207,6 +216,7 @@ def test_outlines_and_objects_are_measured_on_request_and_bands_give_the_same_as
         assert 0 <= sample["nsd"] <= 1
 
 
+@pytest.mark.slow
 def test_distances_are_in_mm_where_the_images_state_the_size_of_a_pixel(tiled, monkeypatch):
     config = replace(tiled[0], split="train", tolerance=2)
     pixels = evaluate(config).scores
@@ -218,6 +228,7 @@ def test_distances_are_in_mm_where_the_images_state_the_size_of_a_pixel(tiled, m
     assert labels(mm)["nsd"] == "NSD (1 mm)"
 
 
+@pytest.mark.slow
 def test_the_table_shows_every_figure_with_its_interval_and_each_class(tiny_cache, tmp_path):
     training = training_of(tiny_cache, tmp_path / "run")
     train_head(training)
@@ -265,6 +276,7 @@ def test_the_rule_for_empty_masks_stands_with_the_number_of_samples_that_it_conc
     ]
 
 
+@pytest.mark.slow
 def test_views_are_averaged_and_kept_apart_and_more_than_the_cache_has_are_refused(extraction, tmp_path):
     settings = replace(extraction, cache=tmp_path / "views", views=2, views_of="all")
     extract_features(settings)

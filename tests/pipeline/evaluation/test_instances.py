@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from textdiff.cache.reader import FeatureReader
@@ -13,6 +14,8 @@ from textdiff.pipeline.evaluation.mask_files import objects_of_files
 from textdiff.pipeline.extraction.extract import extract_features
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.metrics.instances import split_objects
+
+pytestmark = pytest.mark.slow
 
 
 def test_touching_instances_are_those_of_the_mask_file(extraction, tmp_path):

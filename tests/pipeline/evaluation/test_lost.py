@@ -50,6 +50,7 @@ def test_extraction_names_the_lost_class(contested, caplog):
     assert line.endswith("val0, val1 [lost-class]")
 
 
+@pytest.mark.slow
 def test_a_lost_class_is_missed_in_every_score(contested, run):
     """CASES row 1."""
     training, summary = run
@@ -74,6 +75,7 @@ def test_missed_pixels_are_scaled_and_at_least_one():
     assert false_negatives({}, 2).sum() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [8, 64])
 def test_labels_of_an_older_version_are_warned_of_where_they_may_lack_objects(
     contested, tmp_path, monkeypatch, caplog, side

@@ -105,6 +105,7 @@ def test_a_mask_without_a_labelled_pixel_counts_as_none(extraction, tmp_path):
     assert ([one.id for one in summary.suggestions], summary.n_labelled) == (["train2"], 3)
 
 
+@pytest.mark.slow
 def test_tiles_and_views_of_an_image_are_one_suggestion(extraction, tmp_path):
     unlabel(extraction, "train1", "train3")
     tiled = replace(extraction, tile=16, tile_overlap=4, image_size=None, views=2, cache=tmp_path / "tiles")
@@ -125,11 +126,13 @@ def test_nothing_is_said_to_be_near_where_nothing_is_labelled(config, extraction
     assert "none" in summary.lines()[3].split()
 
 
+@pytest.mark.slow
 def test_a_split_without_unlabelled_samples_says_so(config):
     with pytest.raises(DataError, match=r"--split val: all 2 samples of that split in .* are labelled; add images"):
         suggest(replace(config, split="val"))
 
 
+@pytest.mark.slow
 def test_a_cache_that_does_not_fit_the_run_is_refused(config, extraction, tmp_path):
     other = replace(extraction, cache=tmp_path / "other", seed=1)
     extract_features(other)

@@ -98,6 +98,7 @@ def test_areas_of_two_pixels_across_are_objects_as_they_are_in_the_whole_mask():
     assert (find_objects(mask, {0: "background", 1: "dot"}).labels == split_objects(mask == 1)).all()
 
 
+@pytest.mark.slow
 def test_more_than_65535_objects_have_32_bits(tmp_path):
     mask = np.zeros((514, 514), np.uint8)
     mask[::2, ::2] = 1

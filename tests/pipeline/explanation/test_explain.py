@@ -52,6 +52,7 @@ def log_odds(probabilities):
     return np.log(p[1] / p[0])
 
 
+@pytest.mark.slow
 def test_an_effect_is_the_prediction_less_that_without_the_word_and_the_unet_runs_once(asked, run, monkeypatch):
     from textdiff.pipeline.extraction.feature_extractor import FeatureExtractor
 
@@ -77,6 +78,7 @@ def test_an_effect_is_the_prediction_less_that_without_the_word_and_the_unet_run
     assert explanation.attention_names == ("head 1", "head 2")
 
 
+@pytest.mark.slow
 def test_a_cached_sample_is_explained_as_its_image_is(asked, run, extraction):
     segmenter, reader = loaded(run), FeatureReader(extraction.cache)
     (row,) = reader.split("test")
@@ -89,6 +91,7 @@ def test_a_cached_sample_is_explained_as_its_image_is(asked, run, extraction):
     assert cached.ranked()[0].label == live.ranked()[0].label
 
 
+@pytest.mark.slow
 def test_tiles_are_blended_as_predictions_are(extraction, tmp_path):
     run = train(extraction, tmp_path, tile=16, tile_overlap=6)
     segmenter, image = loaded(run), extraction.data.parent / "test0.png"
@@ -102,6 +105,7 @@ def test_tiles_are_blended_as_predictions_are(extraction, tmp_path):
     np.testing.assert_allclose(explanation.attention.sum(1) + explanation.attention_elsewhere, 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_files_and_figures_say_the_same_and_an_explanation_replaces_the_last(asked, extraction):
     mask = extraction.data.parent / "test0_mask.png"
     summary = explain(replace(asked, versus=OTHER, mask=mask, arrays=True))
@@ -124,6 +128,7 @@ def test_files_and_figures_say_the_same_and_an_explanation_replaces_the_last(ask
     assert sorted(path.name for path in asked.out.iterdir()) == ["command.json", "explanation.json", "explanation.png"]
 
 
+@pytest.mark.slow
 def test_a_mask_is_compared_with_the_truth_at_the_size_of_the_head(asked, run, tmp_path):
     segmenter = loaded(run)
     explanation = explaining.explain_image(segmenter, segmenter.open(asked.image), TEXT, sample_id="test0")
@@ -132,6 +137,7 @@ def test_a_mask_is_compared_with_the_truth_at_the_size_of_the_head(asked, run, t
     assert explain(replace(asked, mask=tmp_path / "truth.png", out=None)).dice == {"text_truth": 1.0}
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_an_explanation_that_was_interrupted(asked, monkeypatch):
     files, write = [], explaining.write_durably
 
@@ -148,6 +154,7 @@ def test_nothing_is_left_of_an_explanation_that_was_interrupted(asked, monkeypat
     assert not asked.out.exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_refused_before_any_model_is_loaded(asked, tmp_path, monkeypatch):
     monkeypatch.setattr("textdiff.pipeline.extraction.loading.load_unet", lambda *_, **__: pytest.fail("loaded"))
     (tmp_path / "file").touch()
@@ -174,6 +181,7 @@ def test_what_cannot_be_used_is_refused_before_any_model_is_loaded(asked, tmp_pa
         explain(asked)
 
 
+@pytest.mark.slow
 def test_a_head_without_texts_has_no_words_to_explain(extraction, tmp_path):
     run = train(extraction, tmp_path, text="none")
     with pytest.raises(ConfigError, match="the head was trained without texts"):

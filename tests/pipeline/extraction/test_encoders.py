@@ -80,6 +80,7 @@ def test_an_encoder_comes_to_a_cache_without_the_unet(beside, ran, folder_bytes)
     assert verify_cache(beside.cache).problems == ()
 
 
+@pytest.mark.slow
 def test_a_unet_comes_to_a_cache_of_an_encoder_without_it(alone, beside, ran, folder_bytes):
     extract_features(alone)
     assert read_manifest(alone.cache).features.unet is None
@@ -104,6 +105,7 @@ def test_a_second_encoder_and_more_layers_run_nothing_that_is_there(beside, tiny
     assert (reader.blocks, reader.timesteps) == ((1, 3), (50, 150))
 
 
+@pytest.mark.slow
 def test_changed_weights_and_names_that_clash_are_refused(alone, tiny_dinov2, tmp_path):
     extract_features(alone)
     for name in ("moved", "changed"):
@@ -120,6 +122,7 @@ def test_changed_weights_and_names_that_clash_are_refused(alone, tiny_dinov2, tm
         extract_features(replace(alone, encoder=(moved, changed)))
 
 
+@pytest.mark.slow
 def test_views_tiles_components_and_eight_bits_are_as_of_blocks(beside, folder_bytes):
     small = replace(beside, views=2, tile=12, image_size=16, pca=5, dtype="int8", noise="per-sample")
     extract_features(small)
@@ -133,6 +136,7 @@ def test_views_tiles_components_and_eight_bits_are_as_of_blocks(beside, folder_b
     assert reader.stored(LAYERS[1], 0, row.row).values.any()
 
 
+@pytest.mark.slow
 def test_parts_give_the_bytes_of_one_process(beside, folder_bytes):
     extract_features(beside)
     shared = replace(beside, cache=beside.cache.with_name("shared"))
@@ -141,6 +145,7 @@ def test_parts_give_the_bytes_of_one_process(beside, folder_bytes):
     assert folder_bytes(shared.cache) == folder_bytes(beside.cache)
 
 
+@pytest.mark.slow
 def test_parts_in_folders_of_their_own_merge_and_export_to_the_bytes_of_one_process(beside, folder_bytes):
     extract_features(beside)
     folders = [beside.cache.with_name(name) for name in ("first", "second")]
@@ -211,6 +216,7 @@ def test_the_settings_need_no_unet(tmp_path):
     assert (config.unet, config.encoder_layers) == (None, None)
 
 
+@pytest.mark.slow
 def test_an_interrupted_addition_goes_on_whatever_is_asked_for_then(
     tiny_cache, extraction, beside, folder_bytes, monkeypatch
 ):

@@ -31,6 +31,7 @@ def by_module(counts):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", SETTINGS)
 def test_a_device_makes_the_cpus_features_with_one_copy_and_one_wait_for_each_unit(
     extraction, tmp_path, folder_bytes, changed

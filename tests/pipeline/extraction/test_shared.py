@@ -50,6 +50,7 @@ def edit(extraction):
     return edit
 
 
+@pytest.mark.slow
 def test_parts_one_after_another_give_the_bytes_of_one_process(part, shared, tiny_cache, folder_bytes):
     second = part(1)
     assert (second.part, second.n_units, second.n_units_left, second.whole) == ("1-of-3", 1, 3, False)
@@ -110,6 +111,7 @@ def test_a_part_that_was_killed_is_done_again_by_the_same_command(part, shared, 
     assert folder_bytes(shared) == folder_bytes(tiny_cache)
 
 
+@pytest.mark.slow
 def test_a_resumed_part_makes_its_damaged_units_again(part, shared, tiny_cache, folder_bytes):
     part(0)
     for group in (0, 3):
@@ -121,6 +123,7 @@ def test_a_resumed_part_makes_its_damaged_units_again(part, shared, tiny_cache, 
     assert folder_bytes(shared) == folder_bytes(tiny_cache)
 
 
+@pytest.mark.slow
 def test_the_number_of_parts_may_change_while_none_is_at_work(part, shared, tiny_cache, folder_bytes):
     part(1, 3)
     with hold_lock(shared, Share(0, 3)), pytest.raises(CacheBusyError, match="parts 0-of-3 are at work, which would"):
@@ -138,6 +141,7 @@ def test_one_process_finishes_what_parts_began(part, extraction, shared, tiny_ca
     assert folder_bytes(shared) == folder_bytes(tiny_cache)
 
 
+@pytest.mark.slow
 def test_parts_extend_a_cache(part, extraction, tiny_cache, folder_bytes):
     extended = replace(extraction, timesteps=(50, 150, 250))
     before = folder_bytes(tiny_cache)
@@ -150,6 +154,7 @@ def test_parts_extend_a_cache(part, extraction, tiny_cache, folder_bytes):
     assert FeatureReader(tiny_cache).timesteps == (50, 150, 250)
 
 
+@pytest.mark.slow
 def test_what_a_part_adds_to_a_whole_cache_is_not_foreign_there(extraction, tiny_cache):
     with extraction.data.open("a", encoding="utf-8") as file:
         file.write("spare,spare.png,spare_mask.png,,train\n")

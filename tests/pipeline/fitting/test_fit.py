@@ -70,6 +70,7 @@ def read_back(line):
     return name, cli._build(command.config, {key: value for key, value in given.items() if key != "as_json"})
 
 
+@pytest.mark.slow
 def test_it_goes_the_whole_way_and_says_each_command_as_it_can_be_repeated(config):
     told = Told()
     summary = fitting.fit(config, told)
@@ -96,6 +97,7 @@ def test_it_goes_the_whole_way_and_says_each_command_as_it_can_be_repeated(confi
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param("extract_features", marks=SLOW), "train_head", pytest.param("evaluate", marks=SLOW)]
 )
@@ -142,6 +144,7 @@ def test_of_data_with_problems_nothing_is_made_and_all_are_told(config):
     assert not config.out.exists()
 
 
+@pytest.mark.slow
 def test_without_a_model_a_unet_is_pretrained_and_without_an_encoder_texts_are_left_out(config, tiny_unet, monkeypatch):
     def pretrain(settings, progress):
         shutil.copytree(tiny_unet, settings.out)

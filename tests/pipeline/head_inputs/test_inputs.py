@@ -48,6 +48,7 @@ def test_a_shuffled_text_is_one_of_another_image_and_turned_with_the_view(viewed
     assert shuffled[f"{taker}~2"] == "spindle nuclei in the lower half"
 
 
+@pytest.mark.slow
 def test_no_text_is_no_text_in_any_view(viewed):
     assert set(shown_texts(viewed, "none").values()) == {None}
 

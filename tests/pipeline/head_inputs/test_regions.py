@@ -62,6 +62,7 @@ def training(halves, tmp_path):
     return TrainConfig(halves, tmp_path / "run", head="pixel", text="none", epochs=20, device="cpu", **sizes, **rates)
 
 
+@pytest.mark.slow
 def test_a_head_learns_a_half_of_the_image_from_tiles_that_look_alike(training):
     assert train_head(training).summary.val_dice > 0.95  # without the place 2/3 at best
 

@@ -88,6 +88,7 @@ def organs(extraction):
     return FeatureReader(extraction.cache)
 
 
+@pytest.mark.slow
 def test_labelled_groups_cover_the_strata_of_the_manifest_and_grow_one_by_one(organs, tmp_path):
     assert [row.stratum for row in organs.samples[:4]] == ["liver", "liver", "kidney", "lung"]
     for seed in range(4):

@@ -140,6 +140,7 @@ def test_filters_are_not_made_again_where_they_are(tiny_cache, extraction, no_un
         np.testing.assert_array_equal(reader.filters(sample.row), image_filters(reader.image(sample.row)))
 
 
+@pytest.mark.slow
 def test_a_new_image_gets_filters_beside_those_that_are_there(tiny_cache, extraction):
     with extraction.data.open("a", encoding="utf-8") as file:
         file.write("spare,spare.png,spare_mask.png,,train\n")
@@ -151,6 +152,7 @@ def test_a_new_image_gets_filters_beside_those_that_are_there(tiny_cache, extrac
     np.testing.assert_array_equal(reader.filters(spare), image_filters(reader.image(spare)))
 
 
+@pytest.mark.slow
 def test_a_run_tells_that_its_head_sees_filters(tiny_cache, training):
     train_head(training)
     run = RunConfig.read(training.run)
@@ -160,6 +162,7 @@ def test_a_run_tells_that_its_head_sees_filters(tiny_cache, training):
     assert (plain.filters, plain.train["filters"], {*plain.head.channels}) == (False, False, {1, 3})
 
 
+@pytest.mark.slow
 def test_a_head_learns_without_filters_from_a_cache_that_has_none(plain_cache, training):
     progress = Lines()
     train_head(training, progress)
@@ -169,6 +172,7 @@ def test_a_head_learns_without_filters_from_a_cache_that_has_none(plain_cache, t
     ]
 
 
+@pytest.mark.slow
 def test_filters_that_the_cache_gets_later_do_not_reach_a_run_without(plain_cache, training, extraction):
     train_head(training)
     assert RunConfig.read(training.run).train["filters"] is False
@@ -179,6 +183,7 @@ def test_filters_that_the_cache_gets_later_do_not_reach_a_run_without(plain_cach
         train_head(replace(training, resume=True))
 
 
+@pytest.mark.slow
 def test_a_head_that_sees_filters_is_not_scored_without_them(tiny_cache, training, extraction):
     train_head(training)
     extract_features(replace(extraction, filters=False))
@@ -187,6 +192,7 @@ def test_a_head_that_sees_filters_is_not_scored_without_them(tiny_cache, trainin
         evaluate(EvaluateConfig(training.run, tiny_cache))
 
 
+@pytest.mark.slow
 def test_the_papers_head_and_ablations_of_timesteps_never_see_filters(tiny_cache, training, monkeypatch, tmp_path):
     def refuse(_reader, _row):
         raise AssertionError("filters were read")

@@ -42,6 +42,7 @@ def test_its_parameters_are_the_settings_of_the_training():
     assert {**of_config, "head": "pixel", "random_state": 0} == parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["pixel", "context"])
 def test_it_scores_as_train_head_and_evaluate_do(cache, head, tmp_path):
     settings = {**TINY, "epochs": {"pixel": 3, "context": 1}[head], "head": head, "text": "true", "ensemble": 2}
@@ -54,6 +55,7 @@ def test_it_scores_as_train_head_and_evaluate_do(cache, head, tmp_path):
     assert fitted.classes_.tolist() == ["background", "foreground"]
 
 
+@pytest.mark.slow
 def test_masks_and_probabilities_are_in_the_order_of_the_samples(cache):
     fitted = HeadClassifier(**{**TINY, "epochs": 3}).fit(cache.split("train"))
     samples = [cache["val1"], cache["test0"], cache["val0"]]
@@ -69,6 +71,7 @@ def test_masks_and_probabilities_are_in_the_order_of_the_samples(cache):
     assert fitted.score(samples, y=["ignored"] * 3) == fitted.score(samples[::-1])
 
 
+@pytest.mark.slow
 def test_scikit_learn_divides_searches_and_copies(cache):
     samples, groups = cache.split("train"), [one.group for one in cache.split("train")]
     classifier = HeadClassifier(**TINY)

@@ -183,6 +183,7 @@ def test_without_a_network_it_is_one_error(run, fake_hub, monkeypatch):
         td.Run.from_pretrained("clinic/nuclei")
 
 
+@pytest.mark.slow
 def test_the_card_says_how_good_the_head_is_and_its_snippet_runs(run, tmp_path, tiny_unet, tiny_encoder, monkeypatch):
     from huggingface_hub import ModelCard
 

@@ -98,6 +98,7 @@ def test_errors_are_in_the_colours_of_reports_with_the_dice():
     ]
 
 
+@pytest.mark.slow
 def test_samples_and_predictions_bring_image_and_mask(cache, run, tiny_data):
     sample = cache["test0"]
     (painted,) = panels(td.plot.overlay(sample))
@@ -193,6 +194,7 @@ def test_colours_follow_the_first_components():
     assert (principal_colours(np.zeros((1, 1, 2), np.float32)) == 128).all()
 
 
+@pytest.mark.slow
 def test_attention_is_the_explanations_figure_or_that_of_a_word(run, tiny_data):
     explanation = run.segmenter(device="cpu").explain(tiny_data.parent / "test0.png", TEXT)
     assert td.plot.attention(explanation).to_png() == explanation.plot().to_png()
@@ -203,6 +205,7 @@ def test_attention_is_the_explanations_figure_or_that_of_a_word(run, tiny_data):
         td.plot.attention(explanation, "flat")
 
 
+@pytest.mark.slow
 def test_the_curve_has_every_epoch_and_the_chosen_one(run):
     plot = td.plot.curve(run)
     loss, dice = plot.figure.axes

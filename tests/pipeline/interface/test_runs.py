@@ -18,6 +18,7 @@ def run(tiny_cache, tmp_path):
     return td.train_head(tiny_cache, tmp_path / "run", epochs=3, **SMALL)
 
 
+@pytest.mark.slow
 def test_a_training_returns_its_run_and_opening_gives_the_same(run, tmp_path):
     opened = td.open_run(tmp_path / "run")
     assert opened.summary == run.summary
@@ -29,6 +30,7 @@ def test_a_training_returns_its_run_and_opening_gives_the_same(run, tmp_path):
     assert opened.config.train["epochs"] == 3
 
 
+@pytest.mark.slow
 def test_its_evaluation_is_the_commands(run, tiny_cache):
     own, commands = run.evaluate(split="val"), evaluate(EvaluateConfig(run.path, tiny_cache, split="val"))
     assert own.to_dict() == commands.to_dict()
@@ -65,6 +67,7 @@ def test_a_history_that_is_absent_or_damaged_is_one_error(run, content, message)
             read()
 
 
+@pytest.mark.slow
 def test_runs_are_compared_and_suggest_as_objects(run, tiny_cache, tmp_path):
     other = td.train_head(tiny_cache, tmp_path / "other", epochs=1, **SMALL)
     compared = td.compare(run, other, split="val")
@@ -72,11 +75,13 @@ def test_runs_are_compared_and_suggest_as_objects(run, tiny_cache, tmp_path):
     np.testing.assert_allclose(np.mean([row["difference"] for row in compared.to_rows()]), compared.paired.difference)
 
 
+@pytest.mark.slow
 def test_it_segments(run, tiny_data):
     prediction = run.segmenter(device="cpu").predict(tiny_data.parent / "test0.png", "round")
     assert prediction.mask.shape == (20, 24)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_no_finished_run_is_refused(run, tmp_path):
     with pytest.raises(RunError, match="no run here"):
         td.open_run(tmp_path)
@@ -85,6 +90,7 @@ def test_a_folder_that_is_no_finished_run_is_refused(run, tmp_path):
         td.open_run(run.path)
 
 
+@pytest.mark.slow
 def test_an_ablations_table(tiny_cache, tmp_path):
     settings = {"subsets": [[50], [50, 150]], "seeds": [0], "epochs": 1, "device": "cpu"}
     ablation = td.ablate_timesteps(tiny_cache, tmp_path / "ablation", **settings)

@@ -40,6 +40,7 @@ def images(tiny_data):
     return [tiny_data.parent / f"{name}.png" for name in ("test0", "val0", "val1", "train0", "train1")]
 
 
+@pytest.mark.slow
 def test_many_images_are_predicted_in_order_each_with_its_text(segmenter, images):
     texts = [ROUND, SPINDLE, None, ROUND, None]
     found = list(segmenter.predict_many(images, texts))
@@ -200,6 +201,7 @@ def test_a_prediction_shows_itself_and_counts_its_classes(segmenter, images):
     assert found.show().to_png().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_word_is_explained_as_by_the_command(segmenter, images, run):
     explanation = segmenter.explain(images[0], ROUND, versus=SPINDLE)
     command = explain(run, images[0], text=ROUND, versus=SPINDLE, device="cpu")

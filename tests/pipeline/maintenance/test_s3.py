@@ -132,6 +132,7 @@ def test_a_head_is_trained_and_scored_from_the_bucket(stored, tiny_cache, tmp_pa
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_changed_and_cut_objects_are_found(stored, tiny_cache):
     path = stored / "features/3/50/c/1/0/0/0"
     content = bytearray(path.read_bytes())

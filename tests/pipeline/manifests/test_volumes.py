@@ -187,6 +187,7 @@ def test_a_nifti_mask_that_lies_elsewhere_is_a_problem(series, make):
         make(series)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_dicom_segmentations_are_drawn_on_the_slices_that_they_refer_to(series, save, make, out):
     pydicom, highdicom = pytest.importorskip("pydicom"), pytest.importorskip("highdicom")

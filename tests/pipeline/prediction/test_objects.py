@@ -15,6 +15,8 @@ from textdiff.pipeline.image_files.reading import read_mask
 from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.training.train import train_head
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def prediction(tiny_cache, tmp_path):

@@ -4,6 +4,7 @@ import shutil
 import threading
 from dataclasses import replace
 
+import pytest
 from pretend_device import pretend_device
 
 from textdiff.pipeline.config.prediction import PredictConfig
@@ -11,6 +12,8 @@ from textdiff.pipeline.config.training import TrainConfig
 from textdiff.pipeline.prediction import live_features
 from textdiff.pipeline.prediction.predict import predict
 from textdiff.pipeline.training.train import train_head
+
+pytestmark = pytest.mark.slow
 
 
 def test_activations_stay_on_the_device_and_images_are_read_ahead(tiny_cache, extraction, tmp_path, monkeypatch):

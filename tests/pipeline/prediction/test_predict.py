@@ -45,6 +45,7 @@ def prediction(run, extraction, tmp_path):
     return PredictConfig(run, extraction.data.parent / "test0.png", tmp_path / "masks", device="cpu")
 
 
+@pytest.mark.slow
 def test_masks_have_the_images_size_and_the_masks_values(prediction, extraction):
     summary = predict(replace(prediction, text="the nuclei are round", probabilities=True))
     assert summary.masks == (str(prediction.out / "test0.png"),)
@@ -96,6 +97,7 @@ def test_images_of_a_folder_are_taken_by_content_and_the_rest_is_named(predictio
     ]
 
 
+@pytest.mark.slow
 def test_the_record_says_of_each_mask_what_it_is_of(prediction, extraction):
     images = extraction.data.parent
     predict(replace(prediction, images=images / "val0.png", text="the nuclei are round", probabilities=True))
@@ -188,6 +190,7 @@ def test_views_of_texts_in_other_languages_are_warned_of(prediction, caplog, tex
     assert [line for line in caplog.messages if expected in line]
 
 
+@pytest.mark.slow
 def test_views_are_averaged_in_the_images_own_place_each_with_its_text(prediction, run, extraction):
     image = np.array(Image.open(extraction.data.parent / "test0.png").resize((16, 16)))
     text = "spindle nuclei in the upper half"

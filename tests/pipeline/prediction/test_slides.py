@@ -50,6 +50,7 @@ def filled(path, size):
     return sum(polygon.area for polygon in polygons), shapely.union_all(polygons).bounds
 
 
+@pytest.mark.slow
 def test_a_tiled_slide_has_outlines_in_its_own_pixels_whichever_level_is_segmented(run, tmp_path, monkeypatch):
     monkeypatch.setattr(segmenter, "_ROWS_AT_ONCE", 7)
     slide, whole = tmp_path / "a.svs", tissue(96, 80)

@@ -26,6 +26,8 @@ from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.pipeline.views.transforms import mean_over_views
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stored():

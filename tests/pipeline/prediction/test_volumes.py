@@ -87,6 +87,7 @@ def record_of(config):
     return json.loads((config.out / "predictions.json").read_bytes())["masks"]
 
 
+@pytest.mark.slow
 def test_a_volume_is_segmented_in_one_call_as_slice_by_slice(prediction, tmp_path):
     summary = predict(prediction)
     assert summary.masks == (str(prediction.out / "scan.nii.gz"),)

@@ -111,6 +111,7 @@ def test_effects_of_words_on_the_worst_mask_are_shown_on_request(run, check_page
         evaluate(EvaluateConfig(run.run, run.cache, split="train", words=True, text="none", device="cpu"))
 
 
+@pytest.mark.slow
 def test_a_worst_sample_whose_words_cannot_be_explained_costs_no_evaluation(extraction, tmp_path, capsys):
     manifest = extraction.data.read_text()
     for text in ("the nuclei are round", "the nuclei are not round", "spindle nuclei in the upper half"):
@@ -133,6 +134,7 @@ def test_a_worst_sample_whose_words_cannot_be_explained_costs_no_evaluation(extr
     assert "Words" not in headings(evaluation.report.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_a_tiled_cache_with_classes_is_shown_whole(extraction, tmp_path, check_page):
     folder = extraction.data.parent
     names = '{"classes": {"0": "background", "100": "<b>left</b>", "255": "right"}, "ignore": 7}'
@@ -172,6 +174,7 @@ def test_a_run_that_cannot_be_written_is_still_evaluated(run, monkeypatch):
     assert not evaluation.path.exists()
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_the_report_is_written_leaves_a_run_to_go_on_with(run, tmp_path, monkeypatch):
     from textdiff.pipeline.training import train
 
@@ -188,6 +191,7 @@ def test_an_interrupt_while_the_report_is_written_leaves_a_run_to_go_on_with(run
     assert (stopped.run / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_an_ablation_ranks_its_subsets_and_gives_their_commands(tiny_cache, tmp_path, check_page):
     config = AblateConfig(
         tiny_cache, tmp_path / "out", subsets=((50,), (50, 150)), seeds=(0, 1), epochs=1, device="cpu"
@@ -205,6 +209,7 @@ def test_an_ablation_ranks_its_subsets_and_gives_their_commands(tiny_cache, tmp_
     assert summary.verdict in page
 
 
+@pytest.mark.slow
 def test_the_demos_index_leads_to_the_reports_that_are_there(run, check_page):
     from textdiff.pipeline.config.data import DemoConfig
 

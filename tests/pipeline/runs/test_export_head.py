@@ -27,6 +27,7 @@ from textdiff.pipeline.runs.heads import load_head
 from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 
+pytestmark = pytest.mark.slow
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -45,7 +46,6 @@ CONDITIONS = {
     "an encoder beside the UNet": ({"encoder": ("{tiny_timm}",)}, {"head": "context"}),
 }  # fmt: skip
 """How the cache is made, and how the head is trained."""
-PARAMS = [pytest.param(name, marks=[pytest.mark.slow] * (i > 1)) for i, name in enumerate(CONDITIONS)]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def export_once(tmp_path_factory, write_tiny_data, models):
     return export
 
 
-@pytest.fixture(scope="module", params=PARAMS)
+@pytest.fixture(scope="module", params=CONDITIONS)
 def exported(request, export_once):
     return export_once(request.param)
 
@@ -225,7 +225,6 @@ def traced_before(traced, monkeypatch):
     monkeypatch.setattr(exporting, "to_onnx", copy)
 
 
-@pytest.mark.slow
 def test_the_same_head_gives_the_same_bytes(run, traced):
     config = RunConfig.read(run)
     again = exporting.to_onnx(HeadGraph(load_head(run, config, "cpu"), config), config)

@@ -64,6 +64,7 @@ def training(cache, tmp_path):
     return TrainConfig(cache, tmp_path / "run", head="pixel", text="true", epochs=12, device="cpu", **sizes, **rates)
 
 
+@pytest.mark.slow
 def test_a_head_learns_from_few_channels_of_eight_bits(training):
     summary = train_head(training).summary
     everything = 2 * 64 / (64 + 20 * 24)  # the Dice of marking every pixel

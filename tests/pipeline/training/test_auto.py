@@ -30,6 +30,7 @@ def names_of(summary):
     return [one["name"] for one in summary.choice]
 
 
+@pytest.mark.slow
 def test_the_better_head_becomes_the_run(training, run_bytes, tmp_path):
     summary = train_head(training).summary
     assert names_of(summary) == ["pixel", "context"]
@@ -45,6 +46,7 @@ def test_the_better_head_becomes_the_run(training, run_bytes, tmp_path):
     assert "Choice of the head" in (training.run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_masks_of_the_chosen_head_without_the_texts_that_it_goes_without(training):
     summary = train_head(replace(training, text="auto", epochs=4)).summary
     assert not summary.text.used
@@ -57,6 +59,7 @@ def test_the_report_shows_the_masks_of_the_chosen_head_without_the_texts_that_it
     assert shown == expected != []
 
 
+@pytest.mark.slow
 def test_each_candidate_is_a_run(training):
     summary = train_head(training).summary
     for one in summary.choice:
@@ -65,6 +68,7 @@ def test_each_candidate_is_a_run(training):
         assert read_summary(folder).val_dice == one["val_dice"]
 
 
+@pytest.mark.slow
 def test_resumed_after_an_interruption_it_is_the_same_run(training, tmp_path, run_bytes, monkeypatch):
     train_head(training)
     stopped, losses = replace(training, run=tmp_path / "stopped"), ContextObjective.predictions
@@ -87,6 +91,7 @@ def test_resumed_after_an_interruption_it_is_the_same_run(training, tmp_path, ru
     assert [ours[name] for name in names] == [theirs[name] for name in names]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is(training):
     train_head(training)
     before = (training.run / "summary.json").stat().st_mtime_ns
@@ -150,6 +155,7 @@ def test_what_does_not_fit_the_minutes_is_left_out(training, monkeypatch):
     assert not (training.run / "candidates" / "context").exists()
 
 
+@pytest.mark.slow
 def test_the_planned_epochs_are_trained(training, monkeypatch):
     monkeypatch.setattr(auto, "_planned_epochs", lambda *_, is_first: 4 if is_first else 3)
     train_head(replace(training, minutes=5))

@@ -42,6 +42,7 @@ def open_all(cache):
     return open_head_data(reader, blocks=None, timesteps=None, text="true", seed=0, device="cpu"), reader
 
 
+@pytest.mark.slow
 def test_the_context_head_learns_a_bright_square_and_is_evaluated(training):
     summary = train_head(replace(training, epochs=6)).summary
     assert summary.val_dice > 0.8
@@ -50,6 +51,7 @@ def test_the_context_head_learns_a_bright_square_and_is_evaluated(training):
     assert losses[-1]["loss"] < losses[0]["loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ensemble", [1, 2])
 def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
     training, ensemble, tmp_path, run_bytes, monkeypatch
@@ -70,6 +72,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(
     assert run_bytes(stopped.run) == run_bytes(training.run)
 
 
+@pytest.mark.slow
 def test_a_new_image_gets_what_the_cache_gives(training):
     train_head(training)
     data, reader = open_all(training.cache)

@@ -108,6 +108,7 @@ def test_ensembles_that_cannot_be_are_refused(training):
         replace(training, head="paper")
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_evaluated_by_its_mean_and_compared_with_a_single_head(training, tmp_path):
     summary = train_head(training)
     single = replace(training, ensemble=1, run=tmp_path / "single")
@@ -128,6 +129,7 @@ def test_an_ensemble_is_evaluated_by_its_mean_and_compared_with_a_single_head(tr
     assert difference == pytest.approx(evaluation.scores["dice"] - alone["dice"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [None, 16])
 def test_uncertainty_is_the_members_mutual_information_after_views_and_tiles(extraction, training, tile, tmp_path):
     cache = tmp_path / "other"

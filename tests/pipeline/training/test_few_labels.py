@@ -19,6 +19,8 @@ from textdiff.pipeline.runs.run_config import RunConfig
 from textdiff.pipeline.training.train import train_head
 from textdiff.stages.unet.recorder import UNetRecorder
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("train0", "train1", "train2", "train3", "val0", "val1", "test0")
 
 

@@ -100,6 +100,7 @@ def tracked(tmp_path, monkeypatch, database):
     return look
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_mlflow_gets_settings_epochs_result_and_report(training, tracked, tmp_path):
     train_head(replace(training, log="mlflow"))
@@ -144,6 +145,7 @@ def test_a_resumed_training_goes_on_with_its_mlflow_run(training, tracked, monke
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_candidates_are_named_after_their_run(training, tracked):
     train_head(replace(training, log="mlflow", head="auto", epochs=1))

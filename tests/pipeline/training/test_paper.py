@@ -30,6 +30,7 @@ def training(tiny_cache, tmp_path):
     return TrainConfig(tiny_cache, tmp_path / "run", head="paper", text="true", epochs=3, device="cpu", **sizes)
 
 
+@pytest.mark.slow
 def test_the_papers_head_learns_a_bright_square_and_is_evaluated(training):
     summary = train_head(replace(training, epochs=12)).summary
     everything = 2 * 64 / (64 + 20 * 24)  # the Dice of marking every pixel

@@ -61,6 +61,7 @@ def test_a_run_folder_holds_what_it_should_and_no_more(training):
     assert metrics[-1]["loss"] < metrics[0]["loss"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(training, tmp_path, run_bytes):
     train_head(training)
     train_head(replace(training, run=tmp_path / "again"))
@@ -70,6 +71,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(training, tmp_p
     assert first["head.safetensors"] != other["head.safetensors"]
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_gives_the_same_bytes_as_never_interrupted(training, tmp_path, run_bytes, monkeypatch):
     train_head(training)
     stopped = replace(training, run=tmp_path / "stopped")
@@ -209,6 +211,7 @@ def test_evaluate_agrees_with_masks_worked_out_one_by_one(training):
     assert scores["n"] == 2
 
 
+@pytest.mark.slow
 def test_native_scores_need_the_mask_files_as_they_were(training, extraction):
     train_head(replace(training, epochs=12))
     assert evaluate(EvaluateConfig(training.run, training.cache, at="native")).scores["dice"] > 0.47

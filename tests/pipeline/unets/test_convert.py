@@ -46,6 +46,7 @@ def config(tmp_path):
     return ConvertConfig(tmp_path / "model.safetensors", tmp_path / "deep" / "out", tmp_path / "flags.json")
 
 
+@pytest.mark.slow
 def test_diffusers_loads_the_folder_as_what_was_converted(config):
     convert_unet(config)
     model = UNet2DModel.from_pretrained(config.out)

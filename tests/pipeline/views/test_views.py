@@ -149,6 +149,7 @@ def test_more_views_run_the_new_rows_alone_and_fewer_run_nothing(extraction, fol
     assert extract_features(replace(extraction, views=8)).n_forwards == 0
 
 
+@pytest.mark.slow
 def test_views_begin_with_the_rows_of_a_cache_without(turned, extraction, tmp_path):
     extract_features(replace(extraction, cache=tmp_path / "plain"))
     extract_features(turned)

@@ -112,6 +112,7 @@ def test_restored_training_goes_on_bit_by_bit(images):
     assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state().items())
 
 
+@pytest.mark.slow
 def test_it_learns(images):
     training = make_training(steps=80)
     losses = [training.advance(images) for _ in range(80)]

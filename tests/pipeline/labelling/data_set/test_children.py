@@ -10,6 +10,8 @@ import pytest
 from textdiff.errors import RunError
 from textdiff.pipeline.labelling.data_set.children import Child
 
+pytestmark = pytest.mark.slow
+
 
 def test_progress_and_result_arrive(tiny_cache):
     said = []

@@ -17,6 +17,7 @@ def drawn(tiny_cache, tmp_path):
         yield made
 
 
+@pytest.mark.slow
 def test_two_strokes_give_a_coarse_mask_and_then_a_fine_one_of_what_is_in_view(drawn):
     drawn.look(0)
     drawn.draw(1, *BRIGHT)
@@ -44,6 +45,7 @@ def test_one_class_alone_teaches_nothing_and_it_says_so(drawn):
     assert drawn.learner.layer(0, "mask", "own") is None
 
 
+@pytest.mark.slow
 def test_all_other_images_are_predicted_in_the_end_but_those_that_are_locked(drawn):
     drawn.look(0)
     drawn.draw(1, *BRIGHT)
@@ -56,6 +58,7 @@ def test_all_other_images_are_predicted_in_the_end_but_those_that_are_locked(dra
     assert drawn.learner.uncertainty(splits.index("test")) is None
 
 
+@pytest.mark.slow
 def test_what_was_erased_is_learnt_no_more(drawn):
     drawn.look(0)
     drawn.draw(1, *BRIGHT)
@@ -67,6 +70,7 @@ def test_what_was_erased_is_learnt_no_more(drawn):
     assert drawn.wait("learnt", after=len(drawn.events))["n_pixels"] == n_pixels < more
 
 
+@pytest.mark.slow
 def test_it_learns_when_asked_where_it_does_not_learn_continuously(drawn):
     drawn.learner.train("stop")
     drawn.draw(1, *BRIGHT)
@@ -77,6 +81,7 @@ def test_it_learns_when_asked_where_it_does_not_learn_continuously(drawn):
     assert not drawn.learner.status()["continuous"]
 
 
+@pytest.mark.slow
 def test_other_texts_and_none_have_masks_of_their_own(drawn):
     drawn.look(0)
     drawn.draw(1, *BRIGHT)
@@ -93,6 +98,7 @@ def test_other_texts_and_none_have_masks_of_their_own(drawn):
     assert all(-1 <= one.effect <= 1 for one in words)
 
 
+@pytest.mark.slow
 def test_an_edited_text_is_encoded_and_shown(drawn):
     drawn.look(1)
     drawn.draw(1, *BRIGHT)
@@ -124,6 +130,7 @@ def test_offline_holds_for_the_encoder_of_new_texts(tiny_cache, tmp_path, monkey
     assert loaded == [offline]
 
 
+@pytest.mark.slow
 def test_the_image_to_label_next_is_neither_labelled_nor_locked(drawn):
     drawn.look(0)
     drawn.draw(1, *BRIGHT)
@@ -135,6 +142,7 @@ def test_the_image_to_label_next_is_neither_labelled_nor_locked(drawn):
     assert f"of {len(drawn.session.images) - 2} images without labels" in suggestion.why
 
 
+@pytest.mark.slow
 def test_masks_that_images_have_are_learnt_from_at_once_but_those_of_the_test_split(tiny_cache, tmp_path):
     with studio(tiny_cache, tmp_path / "labels", masks=True) as made:
         n_train = sum(image.split != "test" for image in made.session.images)
@@ -157,6 +165,7 @@ def tiny_run(tiny_cache, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_run_predicts_before_the_first_stroke_and_its_head_goes_on_learning(tiny_cache, tiny_run, tmp_path):
     from textdiff.pipeline.labelling.learner.initial_run import InitialRun
 
@@ -172,6 +181,7 @@ def test_a_run_predicts_before_the_first_stroke_and_its_head_goes_on_learning(ti
     assert 0 < (before - after).norm() < before.norm()
 
 
+@pytest.mark.slow
 def test_a_run_of_other_classes_is_refused(tiny_cache, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr("learning.NAMES", ("background", "vessel"))
     with (

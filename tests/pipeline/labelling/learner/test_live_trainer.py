@@ -32,6 +32,7 @@ def test_the_head_counts_more_with_more_pixels(trainer):
     assert few > 0.9 > 0.6 > trainer.solve().ridge_share == pytest.approx(12 / (12 + 384 / 16))
 
 
+@pytest.mark.slow
 def test_where_texts_decide_the_regression_counts_little(trainer):
     rows = hold_alike(trainer, told_by_texts=True)
     # The features of these rows are nearly one another's, so that only the texts tell the classes apart.

@@ -62,6 +62,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_every_level_shows_the_means_of_its_pixels(tmp_path, pixels, kind):
     pyramid = Pyramid(open_copies(FILES[kind](tmp_path, pixels), None), threading.Event())

@@ -6,9 +6,12 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from label_server import brush
 
 from textdiff.pipeline.labelling.strokes.log import read_log
+
+pytestmark = pytest.mark.slow
 
 
 def events(client, n):

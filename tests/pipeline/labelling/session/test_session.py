@@ -67,6 +67,7 @@ events = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(events, max_size=25))
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_session_that_is_opened_again_is_the_same(tmp_path_factory, said):

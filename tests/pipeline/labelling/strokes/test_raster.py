@@ -92,6 +92,7 @@ def test_any_order_of_strokes_undos_and_looks_gives_what_painting_the_rest_gives
         assert (labelled < (top + height, left + width)).all()
 
 
+@pytest.mark.slow
 def test_strokes_in_one_place_are_undone_one_by_one():
     raster, standing = LabelRaster(SIZE), []
     random = np.random.default_rng(0)

@@ -57,6 +57,7 @@ def same(model, other):
     return all(torch.equal(tensor, tensors[name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_every_format_and_wrapping_gives_the_same_model(state, load):
     model = load(state)
     assert same(model, load(state, "model.safetensors"))
