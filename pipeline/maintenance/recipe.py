@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...cache.format.blocks import encoder_of, layer_number
 from ...cache.format.samples import is_hashed
@@ -14,9 +14,6 @@ from ...cache.reader import FeatureReader
 from ..config.data import LVIT_FOLDERS, MANIFESTS
 from ..config.extraction import ExtractConfig
 from ..views.symmetries import VIEW_COUNTS
-
-if TYPE_CHECKING:
-    pass
 
 
 def extraction_of(reader: FeatureReader, blocks: Sequence[int], timesteps: Sequence[int]) -> ExtractConfig:
