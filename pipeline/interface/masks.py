@@ -53,9 +53,8 @@ class MaskReading:
             DataError: if samples and predictions differ in their classes, or an array has too many values for a mask.
         """
         with_classes = [one for one in (*masks, image) if isinstance(one, CachedSample | Prediction)]
-        with_classes.sort(
-            key=lambda one: isinstance(one, Prediction)
-        )  # samples first, which have pixels without labels
+        # Samples first, which may have pixels without labels.
+        with_classes.sort(key=lambda one: isinstance(one, Prediction))
         if classes is not None:
             by_value = _indices(classes)
             unlabelled = IGNORE not in classes and with_classes and isinstance(with_classes[0], CachedSample)

@@ -12,7 +12,7 @@ def steps_of_crops(n_images: int) -> int:
     """Least steps of an epoch of the context head: two a labelled image, within `STEPS_OF_CROPS`.
 
     With many images a longer training is worth its time, with few it does harm: on a fold of MoNuSeg three times as
-    many epochs gave 0.799 with 19 images, where the usual number has 0.788, and to 0.770 with 4, where it has 0.782
+    many epochs gave 0.799 with 19 images, where the usual number has 0.788, and 0.770 with 4, where it has 0.782
     (docs/results.md).
     """
     least, most = STEPS_OF_CROPS

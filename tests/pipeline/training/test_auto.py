@@ -26,6 +26,20 @@ def training(tiny_cache, tmp_path):
     return TrainConfig(tiny_cache, tmp_path / "run", text="none", epochs=2, device="cpu", learning_rate=1e-2, **sizes)
 
 
+@pytest.fixture
+def five_minutes(training, monkeypatch):
+    """Gives `five_minutes(head, epochs, place="")`: a candidate whose training takes 5 minutes, of which 0 are over."""
+    monkeypatch.setattr(Trainer, "estimate_seconds", lambda _: 300 / auto.BESIDE_STEPS)
+    monkeypatch.setattr(auto.time, "monotonic", lambda: 0.0)
+
+    def candidate(head, epochs, place=""):
+        folder = training.run / place / "candidates" / head
+        folder.mkdir(parents=True)
+        return replace(training, head=head, run=folder, epochs=epochs)
+
+    return candidate
+
+
 def names_of(summary):
     return [one["name"] for one in summary.choice]
 
@@ -111,12 +125,8 @@ def test_a_run_of_one_head_is_not_taken_over(training):
     ("minutes", "given", "epochs"),
     [(5, None, 40), (1000, None, 40), (3, None, 24), (2, None, 0), (10, 7, 7), (3, 7, 0)],
 )
-def test_the_minutes_set_the_epochs_of_the_second_head(training, minutes, given, epochs, monkeypatch):
-    monkeypatch.setattr(Trainer, "estimate_seconds", lambda _: 300 / auto.BESIDE_STEPS)
-    monkeypatch.setattr(auto.time, "monotonic", lambda: 0.0)
-    folder = training.run / "candidates" / "context"
-    folder.mkdir(parents=True)
-    candidate = replace(training, head="context", run=folder, epochs=given)
+def test_the_minutes_set_the_epochs_of_the_second_head(five_minutes, minutes, given, epochs):
+    candidate = five_minutes("context", given)
     assert auto._planned_epochs(candidate, 60.0 * minutes, is_first=False) == epochs
     assert auto._planned_epochs(candidate, 0.0, is_first=False) == epochs  # as it was first decided
 
@@ -124,23 +134,15 @@ def test_the_minutes_set_the_epochs_of_the_second_head(training, minutes, given,
 @pytest.mark.parametrize(
     ("minutes", "given", "share"), [(1000, None, 1), (4, None, 0.8), (0.1, None, 0.5), (0.1, 7, 1)]
 )
-def test_the_first_head_is_cut_too_but_trained_in_any_case(training, minutes, given, share, monkeypatch):
-    monkeypatch.setattr(Trainer, "estimate_seconds", lambda _: 300 / auto.BESIDE_STEPS)
-    monkeypatch.setattr(auto.time, "monotonic", lambda: 0.0)
-    folder = training.run / "candidates" / "pixel"
-    folder.mkdir(parents=True)
-    candidate = replace(training, head="pixel", run=folder, epochs=given)
+def test_the_first_head_is_cut_too_but_trained_in_any_case(five_minutes, minutes, given, share):
+    candidate = five_minutes("pixel", given)
     assert auto._planned_epochs(candidate, 60.0 * minutes, is_first=True) == int(share * candidate.settings.epochs)
 
 
-def test_with_many_images_a_shorter_training_is_worth_its_time_too(training, monkeypatch):
-    monkeypatch.setattr(Trainer, "estimate_seconds", lambda _: 300 / auto.BESIDE_STEPS)
-    monkeypatch.setattr(auto.time, "monotonic", lambda: 0.0)
+def test_with_many_images_a_shorter_training_is_worth_its_time_too(five_minutes, monkeypatch):
     monkeypatch.setattr(objectives, "steps_of_crops", lambda _: 45)
     for minutes, epochs in ((0.8, 0), (1, 8)):
-        run = training.run / f"{minutes}" / "candidates" / "context"
-        run.mkdir(parents=True)
-        candidate = replace(training, head="context", run=run, epochs=None)
+        candidate = five_minutes("context", None, f"{minutes}")
         assert auto._planned_epochs(candidate, 60.0 * minutes, is_first=False) == epochs
 
 
